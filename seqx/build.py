@@ -21,12 +21,13 @@ from seqx.parallel.strategy import Strategy
 from seqx.plugin.hooks import events
 from seqx.plugin.loading import Plugins
 from seqx.recipe import Configured
+from seqx.run_checks import check_learning_rates
 from seqx.run_folder import CHECKPOINTS, RunFolder
 from seqx.runtime.devices import precision_of
 from seqx.runtime.signals import StopRequest
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.checkpoints import Checkpoints
-from seqx.training.checkpointer import Checkpointer, callback_states
+from seqx.training.checkpointer import Checkpointer, stateful_callbacks
 from seqx.training.config import Training
 from seqx.training.data_checks import check_lengths, check_same_data
 from seqx.training.description import Experiment, cache_key_settings
@@ -41,7 +42,7 @@ from seqx.training.recovery.divergence import DivergenceDetector
 from seqx.training.recovery.memory_limit import MicrobatchLimit
 from seqx.training.recovery.rollback import Rollback
 from seqx.training.recovery.skipped_batches import SkippedBatches
-from seqx.training.recovery.worst_examples import describe
+from seqx.training.recovery.worst_examples import describe_examples
 from seqx.training.run_info import Run
 from seqx.training.trainer import Trainer
 from seqx.training.validation import Validator
@@ -50,10 +51,10 @@ CPU_MICROBATCH = 4096
 """The default of `training.microbatch` on a CPU. Larger microbatches are no faster and need more memory."""
 
 DATA = "data.json"
-"""The file in a run's folder with the digests of the text that it began with."""
+"""The file in a run folder with the digests of the text that the run began with."""
 
 LIMIT = "limit.json"
-"""The file in a run's folder with the microbatch size that did not fit into memory.
+"""The file in a run folder with the microbatch size that did not fit into memory.
 
 It is written when all ranks must restart after an out-of-memory error.
 """
@@ -61,7 +62,7 @@ It is written when all ranks must restart after an out-of-memory error.
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """The inputs that all parts of a run are built from."""
+    """The values from which all parts of a run are built."""
 
     recipe: Configured[Experiment]
     experiment: Experiment  # built from the recipe
@@ -111,7 +112,8 @@ def build_task(context: Context) -> Path:
     """Fetch the corpus, and load the vocabulary into the task; return the vocabulary's folder.
 
     A resumed run keeps its vocabulary. A run that starts from another model uses the vocabulary of that
-    model, because the weights depend on it. Any other run takes the vocabulary from the cache, or learns it.
+    model, because the weights depend on it. Any other run takes the vocabulary from the cache, or learns it
+    from the training text.
     """
     task, cache = context.experiment.task, default_cache()
     context.world.enter_stage("preparing")
@@ -188,13 +190,13 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
     progress.restore(checkpointer.resume())
     if not progress.step:
         warn_of_data(context, notices)
-    context.folder.check_rates(config.schedule, config.steps, progress.step)
+    check_learning_rates(context.folder.folder, config.schedule, config.steps, progress.step)
     accumulation = GradientAccumulation(
         strategy=strategy,
         device=context.device,
         precision=context.precision,
         limit=MicrobatchLimit(context.folder.folder / LIMIT, world.size),
-        describe=partial(describe, store),
+        describe=partial(describe_examples, store),
     )
     return Trainer(
         build_run(context, model, batches, checkpointer, progress.now),
@@ -224,19 +226,19 @@ def build_checkpointer(
     notices: Notices,
 ) -> Checkpointer:
     """Build the checkpointer, which saves and restores all parts of training that have a state."""
-    states = {
+    parts = {
         "training.objective": strategy.step.objective,
         "training.optimizer": optimizer,
         "training.watch": detector,  # the name that checkpoints of earlier versions have
         **({} if average is None else {"training.ema": average}),
-        **callback_states(context.callbacks),
+        **stateful_callbacks(context.callbacks),
     }
     identity = context.folder.identity_of(context.recipe, context.plugins, vocabulary)
     return Checkpointer(
         Checkpoints(context.folder.folder / CHECKPOINTS, identity),
         model=strategy.model if average is None else average.model,
         optimizer=optimizer,
-        states=states,
+        parts=parts,
         strategy=strategy,
         world=context.world,
         device=context.device,

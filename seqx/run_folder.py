@@ -9,52 +9,36 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter
 from torch import Tensor
 
 from seqx.data.cache import MADE_FROM, fingerprint
 from seqx.errors import DamagedError, UserError, unwritable
-from seqx.interfaces.learning import Schedule
 from seqx.interfaces.scores import Evaluation, Score
 from seqx.plugin.environment import environment
-from seqx.plugin.loading import LOCAL_FOLDER, PLUGINS_FIELD, Plugins, changed_local_plugin
-from seqx.recipe import (
-    NOT_SET,
-    Configured,
-    differences,
-    inside,
-    read_plain,
-    unset_paths,
-    with_new_names,
-    yaml_tree,
+from seqx.plugin.loading import LOCAL_FOLDER, Plugins
+from seqx.recipe import Configured, differences, inside, read_plain, yaml_tree
+from seqx.run_checks import (
+    MAY_CHANGE,
+    check_same_plugins,
+    check_same_recipe,
+    check_steps,
+    check_usable,
+    local_files,
+    recipe_text,
+    training_section,
 )
 from seqx.runtime import main_guard
 from seqx.runtime.cpu_threads import MAX_THREADS
-from seqx.storage.atomic import atomic_folder, check_name, remove_leftovers, write_atomically
+from seqx.storage.atomic import atomic_folder, remove_leftovers, write_atomically
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.identity import Identity, IdentityFile, model_identity
 from seqx.storage.json_format import read_as, read_json
 from seqx.storage.locks import file_lock
 from seqx.storage.manifest import sha256
 from seqx.storage.model_folder import SCORES, scores_text, write_model, write_scores
-from seqx.storage.weights import WEIGHTS
 from seqx.training.config import Patience
 from seqx.training.progress import patience_is_over
-
-MAY_CHANGE = (
-    "callbacks",
-    "published",
-    "training.deterministic",
-    "training.microbatch",
-    "training.patience",
-    "training.max_rollbacks",
-    "training.returns",  # the old name of max_rollbacks, which digests of old recipes exclude, too
-    "training.save_minutes",
-    "training.sharding",
-    "training.steps",
-)
-"""The settings that may change when a run resumes, because they do not affect the updates made before."""
 
 CHECKPOINTS = "checkpoints"
 IDENTITY = "identity.json"
@@ -102,12 +86,14 @@ class RunFolder:
         Raises:
             UserError: the folder has another run, another process uses it, or it cannot be written
         """
-        self._check_usable()
+        check_usable(self.folder)
         with self._lock():
             remove_leftovers(self.folder)
-            self._check_same_recipe(recipe, plugins)
+            check_same_recipe(self.folder, recipe, plugins)
+            if (self.folder / "recipe.yaml").is_file():
+                check_steps(self.folder, self.checkpoints, recipe.plain()["training"]["steps"])
             if not changed_plugins:
-                self._check_same_plugins(plugins)
+                check_same_plugins(self.folder, self.checkpoints, plugins)
             yield
 
     @contextmanager
@@ -134,7 +120,7 @@ class RunFolder:
         """Return the number of CPU threads per process with which the run began.
 
         Return None if there is no checkpoint yet, if the number is not recorded, or if the run began with
-        another number of `processes`: the last bits of its results then differ with any number of threads.
+        another number of `processes`; then the last bits of its results differ with any number of threads.
         """
         file = self.folder / "environment.json"
         if not file.is_file() or not Checkpoints(self.folder / CHECKPOINTS).steps():
@@ -144,28 +130,6 @@ class RunFolder:
         if recorded.get("processes", processes) != processes:
             return None
         return threads if type(threads) is int and 0 < threads <= MAX_THREADS else None
-
-    def check_rates(self, schedule: Schedule, steps: int, done: int) -> None:
-        """Refuse a new `training.steps` if it changes the learning rates of the updates made so far.
-
-        Args:
-            schedule: the learning rates, which may depend on the number of steps
-            steps: the new value of `training.steps`
-            done: number of updates made so far
-
-        Raises:
-            UserError: one of these updates would have another learning rate
-        """
-        file = self.folder / "recipe.yaml"
-        before = _training_section(file)["steps"] if file.is_file() else steps
-        changed = (step for step in range(1, done + 1) if schedule(step, steps) != schedule(step, before))
-        first = next(changed, None) if steps != before else None
-        if first is not None:
-            raise UserError(
-                f"{self.folder}: this run has made {done} updates with training.steps={before}; "
-                f"training.steps={steps} would change the learning rates from update {first} on; choose "
-                f"another --folder, or remove the checkpoints from step {first} on"
-            )
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -248,7 +212,7 @@ class RunFolder:
             return None
         if (identity := self.identity()) is not None:
             identity.check(self.model, model_identity(self.model))
-        before = _training_section(recipe)
+        before = training_section(recipe)
         if before["steps"] < training["steps"] or self._has_more_patience(before, training):
             return None
         scores, identity_file = read_as(_SCORES, file), IdentityFile.read(self.folder / IDENTITY)
@@ -330,75 +294,6 @@ class RunFolder:
                 folder / f"{split}.txt", "".join(f"{answer.output}\n" for answer in evaluation.answers)
             )
 
-    def _check_usable(self) -> None:
-        """Refuse a folder with files that do not belong to a run: they could be overwritten or removed."""
-        check_name(self.folder)
-        if not self.folder.is_dir():
-            if self.folder.exists():
-                raise UserError(f"{self.folder}: is a file; choose another --folder")
-            return
-        if (self.folder / WEIGHTS).exists():
-            raise UserError(f"{self.folder}: is the folder of a model; choose another --folder for the run")
-        others = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
-        if others and not (self.folder / "recipe.yaml").is_file():
-            raise UserError(
-                f"{self.folder}: has no run, but other files ({min(others)}); choose another --folder"
-            )
-
-    def _check_same_recipe(self, recipe: Configured[Any], plugins: Plugins) -> None:
-        """Check that the recipe differs only in `MAY_CHANGE` from that of the run in the folder."""
-        file = self.folder / "recipe.yaml"
-        if not file.is_file():
-            return
-        pairs = differences(
-            with_new_names(read_plain(file), recipe),
-            yaml_tree.parse(recipe_text(recipe, plugins), str(file)).plain(),
-        )
-        # A newer version of seqx may have added settings; with their defaults they change nothing.
-        unset = tuple(unset_paths(recipe))
-        different = [
-            f"  {key}: {before} before, {now} now"
-            for key, (before, now) in pairs.items()
-            if not inside(key, MAY_CHANGE) and not (before == NOT_SET and inside(key, unset))
-        ]
-        if different:
-            raise UserError(
-                f"{self.folder}: has a run of another recipe; choose another --folder, or remove this one. "
-                "Differences:\n" + "\n".join(different[:12])
-            )
-        checkpoints = self.checkpoints
-        checkpoints.check()
-        steps, saved = recipe.plain()["training"]["steps"], checkpoints.steps()
-        if saved and saved[-1] > steps:
-            raise UserError(
-                f"{self.folder}: this run has made {saved[-1]} updates, more than training.steps={steps}; "
-                f"set training.steps to {saved[-1]} or more, or choose another --folder"
-            )
-
-    def _check_same_plugins(self, plugins: Plugins) -> None:
-        """Refuse local plugins whose SHA-256 differs from that at the beginning of the run."""
-        file = self.folder / "environment.json"
-        if not file.is_file() and not self.checkpoints.steps():
-            return  # the run was stopped before it began
-        recorded = read_as(PLUGINS_FIELD, file).get("plugins", {})
-        if name := changed_local_plugin(plugins, recorded):
-            raise UserError(
-                f"{self.folder}: {name} has changed since this run began; restore its text, or resume with "
-                "`seqx run --changed-plugins`"
-            )
-
-
-def recipe_text(recipe: Configured[Any], plugins: Plugins) -> str:
-    """Return the resolved recipe as YAML, with paths of local plugins relative to its folder."""
-    local = [f"{LOCAL_FOLDER}/{file.name}" for file in local_files(plugins)]
-    plain = {**({"plugins": local} if local else {}), **recipe.plain()}
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
-
-
-def local_files(plugins: Plugins) -> list[Path]:
-    """Return the files of the local plugins."""
-    return [Path(plugin.source) for plugin in plugins.loaded if plugin.sha256 is not None]
-
 
 def _write_plugin(data: bytes, file: Path) -> None:
     try:
@@ -406,11 +301,3 @@ def _write_plugin(data: bytes, file: Path) -> None:
         file.write_bytes(data)
     except OSError as error:
         raise unwritable(file, error, "choose another --folder") from None
-
-
-def _training_section(file: Path) -> Mapping[str, Any]:
-    """Return the section `training` of a run's recipe, with its steps."""
-    training = read_plain(file).get("training")
-    if not isinstance(training, dict) or not isinstance(training.get("steps"), int):
-        raise UserError(f"{file}: cannot be read (it has no training.steps)")
-    return training

@@ -20,8 +20,7 @@ from seqx.storage.atomic import check_links
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.json_format import read_as, read_json
 from seqx.storage.weights import WEIGHTS
-from seqx.training.candidates import WeightsCandidate
-from seqx.training.candidates import read as read_compared
+from seqx.training.candidates import WeightsCandidate, read_compared
 from seqx.training.description import Experiment
 
 

@@ -180,7 +180,7 @@ class ConsoleProgress(seqx.Callback):
 
 def _early_stopping_reason(run: seqx.Run) -> str:
     """Return the reason why early stopping ended the run."""
-    patience = run.training.patient
+    patience = run.training.early_stopping
     assert patience is not None, "only early stopping ends a run early"
     plural = "" if patience.validations == 1 else "s"
     return f"{patience.validations} validation{plural} without a better {patience.by or 'score'}"

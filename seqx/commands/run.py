@@ -21,8 +21,7 @@ from seqx.runtime.cpu_threads import MAX_THREADS
 from seqx.runtime.printing import defer_write_errors
 from seqx.runtime.signals import Stopped, StopRequest
 from seqx.storage.checkpoints import Checkpoints
-from seqx.training.candidates import comparison_lines
-from seqx.training.candidates import read as read_compared
+from seqx.training.candidates import comparison_lines, read_compared
 from seqx.training.preflight import build_checked
 
 

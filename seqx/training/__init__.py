@@ -1,1 +1,1 @@
-"""Training: what is differentiated (`step`), the loop (`updates`), what a recipe sets (`settings`)."""
+"""Training: its settings, the loop over updates, checkpoints, validation, and the selection of the model."""

@@ -1,13 +1,13 @@
 """The weights that can become the model of a run, with their scores on the development set."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import MinLen
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from seqx.interfaces.scores import ValidationScore
 from seqx.storage.atomic import write_atomically
@@ -16,19 +16,20 @@ from seqx.storage.json_format import json_text, read_as
 from seqx.training.config import Order, Training
 
 COMPARED = "compared.json"
-"""The file in a model's folder with the candidates, first the one that became the model."""
+"""The file in a model folder that lists all candidates with their scores, the selected one first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsCandidate:
-    """Weights that may become the model: the mean of some checkpoints, or one of them.
+    """Weights that may become the model: those of one checkpoint, or the mean of several.
 
-    Messages show it as in "last checkpoint (update 400): bleu 37.60".
+    As text, a candidate is for example "last checkpoint (update 400): bleu 37.60".
     """
 
     kind: Literal["average", "last", "best"]
     steps: Annotated[tuple[int, ...], MinLen(1)]
-    figure: ValidationScore | None = None  # on the development set; None: not known yet
+    # The score on the development set; None: not known yet. Files keep its older name "figure".
+    score: Annotated[ValidationScore | None, Field(alias="figure")] = None
 
     def __str__(self) -> str:
         """Return the text that commands print."""
@@ -36,7 +37,7 @@ class WeightsCandidate:
         text = f"average (updates {updates})"
         if self.kind != "average":
             text = f"{self.kind} checkpoint (update {updates})"
-        return text if self.figure is None else f"{text}: {self.figure}"
+        return text if self.score is None else f"{text}: {self.score}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +53,13 @@ def candidates(
 ) -> list[WeightsCandidate]:
     """Return the distinct candidates: the average, the last checkpoint, the best kept checkpoint.
 
-    If no checkpoint was validated, they cannot be compared. Then only the average that the recipe requests is
-    returned. `warn` is called with a message about each damaged checkpoint, which is moved away.
+    If no checkpoint was validated, candidates cannot be compared. Then return only the average that the
+    recipe requests.
+
+    Args:
+        checkpoints: the checkpoints of the run
+        config: the settings that determine which checkpoints are averaged
+        warn: called with a message about each damaged checkpoint, which is moved away
     """
     by_steps: dict[tuple[int, ...], WeightsCandidate] = {}
     selections: Sequence[tuple[int, Order]] = ((config.average, config.order), (1, "last"), (1, "best"))
@@ -63,11 +69,11 @@ def candidates(
         candidate = WeightsCandidate(
             kind=order if single else "average",
             steps=tuple(steps),
-            figure=checkpoints.info(steps[0]).figure if single else None,
+            score=checkpoints.info(steps[0]).figure if single else None,
         )
         by_steps.setdefault(candidate.steps, candidate)
     requested, *others = by_steps.values()
-    any_scored = any(candidate.figure is not None for candidate in by_steps.values())
+    any_scored = any(candidate.score is not None for candidate in by_steps.values())
     return [requested, *others] if any_scored else [requested]
 
 
@@ -78,7 +84,7 @@ def best_first(scored: Sequence[WeightsCandidate]) -> list[WeightsCandidate]:
 
 
 def comparison_lines(compared: Sequence[WeightsCandidate]) -> Iterator[str]:
-    """Yield the lines of a comparison: first the model, then the other candidates."""
+    """Yield a line about each compared candidate: first the selected one, then the others."""
     for candidate in compared[:1]:
         yield f"the model is the {candidate} on the development set"
     for candidate in compared[1:]:
@@ -86,18 +92,18 @@ def comparison_lines(compared: Sequence[WeightsCandidate]) -> Iterator[str]:
 
 
 def _score_of(candidate: WeightsCandidate) -> ValidationScore:
-    assert candidate.figure is not None, "only scored candidates are compared"
-    return candidate.figure
+    assert candidate.score is not None, "only scored candidates are compared"
+    return candidate.score
 
 
-def write(model: Path, compared: Sequence[WeightsCandidate]) -> None:
-    """Write the comparison into a model's folder."""
-    text = json_text(asdict(_Compared(candidates=compared)), indent=2)
+def write_compared(model: Path, compared: Sequence[WeightsCandidate]) -> None:
+    """Write the compared candidates into a model folder."""
+    text = json_text(_COMPARED.dump_python(_Compared(candidates=compared), by_alias=True), indent=2)
     write_atomically(model / COMPARED, f"{text}\n")
 
 
-def read(model: Path) -> list[WeightsCandidate]:
-    """Read the comparison from a model's folder; return an empty list if there is none.
+def read_compared(model: Path) -> list[WeightsCandidate]:
+    """Read the compared candidates from a model folder; return an empty list if it has none.
 
     Raises:
         UserError: the file cannot be read

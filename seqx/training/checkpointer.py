@@ -20,7 +20,7 @@ from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.checkpoints import Checkpoints
 
 RANDOM = "distributed.random"
-"""The key in a checkpoint of the random states of all ranks, if there are several."""
+"""The key of the random states of all ranks in a checkpoint, if there are several ranks."""
 
 
 class Checkpointer:
@@ -30,7 +30,8 @@ class Checkpointer:
         checkpoints: the checkpoints of the run
         model: the model whose weights are saved: the moving average, if there is one
         optimizer: the optimizer of the trained weights
-        states: the parts of training that have a state, by their paths in the recipe, with the optimizer
+        parts: the parts of training that have a `state_dict`, by their paths in the recipe; they include the
+            optimizer
         strategy: the strategy by which ranks share the model
         world: the ranks
         device: the device of this rank
@@ -43,7 +44,7 @@ class Checkpointer:
         *,
         model: Model,
         optimizer: torch.optim.Optimizer,
-        states: Mapping[str, Any],
+        parts: Mapping[str, Any],
         strategy: Strategy,
         world: World,
         device: torch.device,
@@ -52,7 +53,7 @@ class Checkpointer:
         self.checkpoints = checkpoints
         self.model = model
         self._optimizer = optimizer
-        self._states = states
+        self._parts = parts
         self._strategy = strategy
         self._world = world
         self._device = device
@@ -71,7 +72,7 @@ class Checkpointer:
         if newest is None:
             return TrainingProgress()
         progress, states = newest
-        for path in self._states.keys() & states.keys():
+        for path in self._parts.keys() & states.keys():
             self._load_state(path, states[path], progress.step)
         self._strategy.load_full_model()
         self._set_random_state(states.get(RANDOM, []))
@@ -90,7 +91,7 @@ class Checkpointer:
         self._world.enter_stage("saving")
         self._strategy.gather_full_model()
         states = self._strategy.full_state_dict(
-            {path: part.state_dict() for path, part in self._states.items()}
+            {path: part.state_dict() for path, part in self._parts.items()}
         )
         if self._world.size > 1:
             states[RANDOM] = self._world.all_gather(random_state(self._device))
@@ -103,7 +104,7 @@ class Checkpointer:
         self.checkpoints.prune(keep, select=select, warn=self._warn)
 
     def _newest(self, before: int | None) -> tuple[TrainingProgress, dict[str, Any]] | None:
-        """Read the newest undamaged checkpoint. Rank 0 chooses it, and renames damaged ones."""
+        """Read the newest undamaged checkpoint. Rank 0 chooses it, and renames damaged checkpoints."""
         device = self._strategy.load_device(self._device)
         if self._world.is_rank_zero:
             newest = self.checkpoints.resume(self.model, device, self._warn, before=before)
@@ -113,7 +114,7 @@ class Checkpointer:
         return None if step is None else self.checkpoints.restore(step, self.model, device)
 
     def _load_state(self, path: str, state: Any, step: int) -> None:
-        part = self._states[path]
+        part = self._parts[path]
         try:
             with raise_torch_oom():
                 if part is self._optimizer:
@@ -122,8 +123,8 @@ class Checkpointer:
                     part.load_state_dict(state)
         except torch.OutOfMemoryError:
             raise UserError(
-                f"{self._device} has too little memory for the state of {path}; make the model smaller, or "
-                "share it among several devices with training.sharding=state"
+                f"{self._device} is out of memory while it loads the state of {path}; make the model "
+                "smaller, or shard it over several devices with training.sharding=state"
             ) from None
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             if message_naming_plugin(error) is not None:
@@ -131,7 +132,8 @@ class Checkpointer:
             detail = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise UserError(
                 f"{self.checkpoints.path(step)}: the state of {path} does not fit {type(part).__name__} "
-                f"({detail}); the checkpoint was written by another version of seqx, or by something else"
+                f"({detail}); another version of seqx wrote the checkpoint, or it was changed; resume with "
+                "that version, or remove the checkpoint to resume from an earlier one"
             ) from error
 
     def _set_random_state(self, states: Sequence[Mapping[str, Tensor]]) -> None:
@@ -148,15 +150,15 @@ class Checkpointer:
                 torch.cuda.manual_seed(torch.initial_seed())
 
 
-def callback_states(callbacks: Iterable[Callback]) -> dict[str, Callback]:
-    """Return the callbacks that have a state, by names that are built from their classes.
+def stateful_callbacks(callbacks: Iterable[Callback]) -> dict[str, Callback]:
+    """Return the callbacks that have a `state_dict`, by names that are built from their classes.
 
     Users may add, remove and reorder callbacks between starts, so their positions cannot name them.
     """
-    states: dict[str, Callback] = {}
+    stateful: dict[str, Callback] = {}
     for callback in callbacks:
         if hasattr(callback, "state_dict"):
             name = f"callbacks.{type(callback).__qualname__}"
-            num_same_class = sum(path.partition("#")[0] == name for path in states)
-            states[f"{name}#{num_same_class + 1}" if num_same_class else name] = callback
-    return states
+            num_same_class = sum(path.partition("#")[0] == name for path in stateful)
+            stateful[f"{name}#{num_same_class + 1}" if num_same_class else name] = callback
+    return stateful

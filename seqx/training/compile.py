@@ -12,16 +12,17 @@ def compile_layers(module: nn.Module, *, backend: str = "inductor") -> int:
     """Compile each layer of each stack in `module` at its first call; return the number of layers.
 
     Layers of the same class share the compiled code, for batches of any size. Parameters keep their names.
-    Searches call layers in other ways, and should not compile (`torch.compiler.set_stance("force_eager")`).
+    A search calls layers with states that grow; run it under `torch.compiler.set_stance("force_eager")`, so
+    that its calls are not compiled.
 
     Args:
-        module: contains the stacks
+        module: the module that contains the stacks
         backend: the backend of torch.compile
     """
-    found = layers(module)
-    for layer in found:
+    all_layers = layers(module)
+    for layer in all_layers:
         layer.compile(backend=backend, fullgraph=True, dynamic=True)
-    return len(found)
+    return len(all_layers)
 
 
 def layers(module: nn.Module) -> list[nn.Module]:
@@ -30,13 +31,13 @@ def layers(module: nn.Module) -> list[nn.Module]:
     return list(dict.fromkeys(layer for stack in stacks for layer in stack))
 
 
-def while_compiling(block: Callable[[], AbstractContextManager[None]]) -> None:
-    """Enter the context `block()` whenever this process compiles, also when it recompiles for new sizes."""
+def while_compiling(new_context: Callable[[], AbstractContextManager[None]]) -> None:
+    """Enter a new context whenever this process compiles or recompiles, and leave it afterwards."""
     from torch._dynamo.callback import (  # noqa: PLC0415  the import takes seconds
         on_compile_end,
         on_compile_start,
     )
 
     entered = ExitStack()
-    on_compile_start(lambda _: entered.enter_context(block()))
+    on_compile_start(lambda _: entered.enter_context(new_context()))
     on_compile_end(lambda _: entered.close())

@@ -21,10 +21,10 @@ Seed = Annotated[int, Ge(0), Lt(2**64)]
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """Select the checkpoints with the best score on the development set.
+    """Selection of the checkpoints with the best score on the development set.
 
     Args:
-        type: best; a recipe may write just `select: best` for the task's first score
+        type: always best; `select: best` is short for this section with `by: null`
         by: the name of a score of the task, or perplexity; null: the task's first score
     """
 
@@ -51,12 +51,12 @@ class Spike:
 
     An update is high if its loss, or the norm of its gradient before clipping, is larger than a multiple of
     the median over the last `window` updates that were not high. Detection starts after `window` updates. The
-    run then goes back to a checkpoint and skips batches, as in Chowdhery et al. 2022 (PaLM), section 5.1.
+    run then rolls back to a checkpoint and skips batches, as in Chowdhery et al. 2022 (PaLM), section 5.1.
 
     Args:
         norm: the multiple of the median norm of the gradient
         loss: the multiple of the median loss
-        updates: the number of high updates in a row after which the run goes back
+        updates: the number of high updates in a row after which the run rolls back
         window: the number of updates over which medians are computed
     """
 
@@ -73,37 +73,38 @@ class Training:
     Args:
         steps: the number of updates of the weights
         tokens: target tokens per update, over all devices and microbatches
-        groups: the number of groups of sentences with similar lengths per update
-        microbatch: maximum padded tokens per forward/backward pass on one device; null: 4096 on a CPU; on a
-            GPU all of an update
+        groups: the number of groups per update; each group has sentences of similar length
+        microbatch: maximum padded tokens per forward and backward pass on one device; null: 4096 on a CPU, no
+            limit on a GPU
         objective: the training loss
         optimizer: the optimizer
         schedule: the learning-rate schedule
         clip: the maximum norm of the gradient, to which it is clipped; null: do not clip
-        precision: the precision of matrix products; auto is bf16 where the hardware has units for it
-        deterministic: use only kernels that give the same bits every time, so that an interrupted run on a
-            GPU, too, continues as if it had not been interrupted; slower on a GPU, no difference on a CPU
-        sharding: how several devices share the model: none: each has all of it; state: each keeps a shard of
-            weights, gradients and optimizer state, and all weights during an update; full: as state, but
-            only the weights of the layer that it computes
-        compile: compile each layer; worth it on a GPU for runs of more than a few minutes
+        precision: the precision of matrix products; auto is bf16 if the hardware computes it, else fp32
+        deterministic: use only kernels whose results are the same bits every time, so that a resumed run on a
+            GPU gives the same parameters as one that was not interrupted; slower on a GPU, no effect on a CPU
+        sharding: the division of the model between devices: none: each device has the whole model; state:
+            each keeps a shard of weights, gradients and optimizer state, and gathers all weights for an
+            update; full: as state, but gathers the weights of one layer at a time
+        compile: compile each layer; saves time on a GPU in runs of more than a few minutes
         validate_every: the number of updates between two validations on the development set
         save_every: the number of updates between two checkpoints that may be averaged or selected
-        save_minutes: minutes between two checkpoints that only serve to resume the run; null: none
+        save_minutes: minutes between two checkpoints that only serve to resume the run; null: no such
+            checkpoints
         keep_checkpoints: the number of checkpoints kept for averaging
         ema: keep an exponential moving average of the weights, and validate, select and average it instead of
-            the weights; null: none
+            the weights; null: keep none
         average: the number of checkpoints whose mean becomes the model, unless the last or the best
             checkpoint is better on the development set
-        select: which checkpoints are averaged: the last ones, or the best ones on the development set; with
-            best each validation saves a checkpoint; {type: best, by: perplexity} names another score
+        select: the checkpoints that are averaged: the last ones, or the best ones on the development set;
+            with best, each validation saves a checkpoint; {type: best, by: perplexity} names another score
         patience: the number of validations without a better score after which training stops;
             {validations: 5, by: perplexity} names another score; null: never
-        max_nonfinite: the number of updates in a row that may be skipped because the loss or the gradient is
-            not finite; after more, the run goes back to the last checkpoint before them and skips their
-            batches
-        spike: go back to an earlier checkpoint after spikes of the loss or the gradient, too; null: do not
-        max_rollbacks: the number of times that the run may go back; the next time it stops with an error
+        max_nonfinite: the number of non-finite updates in a row that are skipped; after one more, the run
+            rolls back to the last checkpoint before them and skips their batches
+        spike: roll back to an earlier checkpoint also after loss spikes; null: do not
+        max_rollbacks: the number of rollbacks that a run may make; when another one is due, it stops with an
+            error
         seed: the seed of all random numbers
         init_from: the folder of a model whose vocabulary and weights the run starts from; null: train a new
             vocabulary, and initialise the weights as the model does
@@ -147,11 +148,14 @@ class Training:
         """Refuse inconsistent settings."""
         if self.average > self.keep_checkpoints:
             raise ValueError(
-                f"average: {self.average} checkpoints are averaged, but {self.keep_checkpoints} are kept; "
-                f"set keep_checkpoints to {self.average} or more"
+                f"average: {self.average} checkpoints are averaged, but keep_checkpoints is "
+                f"{self.keep_checkpoints}; set keep_checkpoints to {self.average} or more"
             )
         if self.sharding != "none" and self.ema is not None:
-            raise ValueError(f"sharding: {self.sharding} keeps no moving average; set ema: null")
+            raise ValueError(
+                f"sharding: {self.sharding} does not support a moving average of the weights; "
+                "set ema: null, or sharding: none"
+            )
 
     @property
     def order(self) -> Order:
@@ -159,11 +163,11 @@ class Training:
         return "best" if isinstance(self.select, Best) else self.select
 
     @property
-    def figure(self) -> str | None:
+    def selection_score_name(self) -> str | None:
         """The name of the score by which checkpoints are compared; None: the task's first score."""
         return self.select.by if isinstance(self.select, Best) else None
 
     @property
-    def patient(self) -> Patience | None:
+    def early_stopping(self) -> Patience | None:
         """The setting `patience` as a section, even if the recipe gives only a number."""
         return Patience(validations=self.patience) if isinstance(self.patience, int) else self.patience

@@ -13,14 +13,14 @@ def check_same_data(world: World, store: Store) -> None:
     """Refuse ranks that would train on different text (collective).
 
     Raises:
-        UserError: a rank has another corpus or vocabulary than the first one
+        UserError: a rank has another corpus or vocabulary than rank 0
     """
     identities = world.all_gather(store.identity)
     different = [rank for rank, identity in enumerate(identities) if identity != identities[0]]
     if different:
         raise UserError(
-            f"process {different[0]} has another corpus or vocabulary than process 0; give all machines the "
-            "same files and the same version of seqx"
+            f"rank {different[0]} has another corpus or vocabulary than rank 0; copy the same files to all "
+            "machines, and install the same version of seqx"
         )
 
 
@@ -28,7 +28,7 @@ def check_lengths(model: Model, task: Task, store: Store) -> None:
     """Refuse examples that are longer than the model can read or write.
 
     Raises:
-        UserError: there are such examples
+        UserError: there are examples that are too long
     """
     if model.limit is None:
         return
@@ -40,7 +40,7 @@ def check_lengths(model: Model, task: Task, store: Store) -> None:
         longest = max(longest, task.max_length or longest)
     if longest > model.limit:
         raise UserError(
-            f"the model reads and writes at most {model.limit} tokens, EOS counted, but training examples "
-            f"may have {longest}, and {too_long:,} of {len(store):,} have more than it can; "
-            "raise the limit of its positions, or let the task leave out long examples"
+            f"model: it reads and writes at most {model.limit} tokens, EOS included, but training examples "
+            f"may have {longest}, and {too_long:,} of {len(store):,} are too long; raise the limit of its "
+            "positional encoding, or set the task's max_length to leave out long examples"
         )

@@ -1,4 +1,4 @@
-"""The experiment that a recipe describes."""
+"""The content of a recipe: the experiment, and published results to compare it with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from seqx.training.config import Training
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Published results for what a recipe describes, shown beside its own.
+    """Published results of an experiment, shown beside the results of the run.
 
     Args:
-        source: where they were published
+        source: the publication
         parameters: the number of parameters of the model
-        dev: scores on the development set by name: a metric's, or perplexity
-        test: scores on the test set in the same way
+        dev: scores on the development set, by the name of a metric or `perplexity`
+        test: scores on the test set, by the same names
     """
 
     source: str
@@ -33,14 +33,14 @@ class Published:
 
 
 class Experiment:
-    """All that a recipe describes.
+    """The experiment that a recipe describes.
 
     Args:
         task: the corpus, the vocabulary and the metrics
         model: the network
         training: the settings of training
         search: the decoding algorithm
-        callbacks: receive events about the run
+        callbacks: components that observe the run
         published: results to compare the run with; nothing is computed from them
     """
 

@@ -16,8 +16,8 @@ class Ema:
     """An exponential moving average of the weights (Polyak and Juditsky 1992).
 
     Args:
-        decay: the weight of the average in each update; the new weights get the rest
-        warmup: start with a smaller decay, (1 + t) / (10 + t) after t updates, until that reaches `decay`
+        decay: the factor of the average in each update; the factor of the new weights is 1 - decay
+        warmup: start with a smaller decay, (1 + t) / (10 + t) after t updates, until it reaches `decay`
     """
 
     decay: Annotated[float, Gt(0), Lt(1)] = 0.999
@@ -38,36 +38,36 @@ class Average:
 
     Args:
         config: the decay
-        raw: the model that is trained
+        trained: the model that is trained
     """
 
-    def __init__(self, config: Ema, raw: Model) -> None:
+    def __init__(self, config: Ema, trained: Model) -> None:
         self.config = config
-        self.raw = raw
+        self.trained = trained
         # The copy keeps requires_grad, although no gradients are computed: autocast caches the casts only of
         # weights that require gradients, and would cast others again for each decoded token.
-        self.model = copy.deepcopy(raw)
+        self.model = copy.deepcopy(trained)
         self.updates = 0
 
     @torch.no_grad()
-    def follow(self, skipped: Tensor | None = None) -> None:
-        """Add the weights after an update to the average; the first call copies them.
+    def add_weights(self, skipped: Tensor | None = None) -> None:
+        """Add the weights of the trained model to the average after an update; the first call copies them.
 
-        A skipped update (`skipped` is a bool on the device) is counted, but does not change the average.
+        `skipped` is a bool on the device. A skipped update is counted, but does not change the average.
         """
         weight = 1 - self.config.decay_after(self.updates) if self.updates else 1.0
         self.updates += 1
         amount = weight if skipped is None else torch.where(skipped, 0.0, weight)
-        for mean, new in zip(self.model.parameters(), self.raw.parameters(), strict=True):
+        for mean, new in zip(self.model.parameters(), self.trained.parameters(), strict=True):
             mean.lerp_(new, amount if isinstance(amount, float) else amount.to(mean.device, mean.dtype))
-        for buffer, trained_buffer in zip(self.model.buffers(), self.raw.buffers(), strict=True):
+        for buffer, trained_buffer in zip(self.model.buffers(), self.trained.buffers(), strict=True):
             buffer.copy_(trained_buffer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the trained weights, and the number of updates that were averaged."""
-        return {"weights": self.raw.state_dict(), "updates": self.updates}
+        return {"weights": self.trained.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state."""
-        self.raw.load_state_dict(state["weights"])
+        self.trained.load_state_dict(state["weights"])
         self.updates = state["updates"]

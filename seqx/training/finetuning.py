@@ -1,6 +1,6 @@
 """Start a run from another model: with its vocabulary and its weights."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,15 @@ from seqx.storage.weights import WEIGHTS, read_weights
 
 
 def vocabulary_problems(recipe: Configured[Any], initial: Path) -> Sequence[Problem]:
-    """Find settings that do not fit the vocabulary of the model in the folder `initial`."""
+    """Return the problems of settings that do not fit the vocabulary of the model in `initial`."""
     ours, theirs = _task(recipe), _initial_recipe(initial, recipe).get("task")
     fixed = VocabularySettings(f"{initial} (training.init_from)", ", or leave training.init_from out")
     problems = list(fixed.problems(ours, theirs))
     task, other = (each.get("type") if isinstance(each, dict) else each for each in (ours.plain(), theirs))
     if problems and task != other:
         message = (
-            f"the model in {initial} is of the task {other}, and its vocabulary does not fit the task {task}"
+            f"the model in {initial} was trained for the task {other}, and its vocabulary does not fit the "
+            f"task {task}"
         )
         return [recipe.problem("training.init_from", f"{message}; name a model of the task {task}")]
     return problems
@@ -55,15 +56,15 @@ def load_initial_weights(initial: Path, model: Model, recipe: Configured[Any]) -
 
 
 def _error_with_settings(error: UserError, recipe: Configured[Any], initial: Path) -> UserError:
-    """Return an error that names the different settings of the models instead of tensors, if any differ."""
+    """Return an error that lists the settings in which the models differ; `error` itself if none differ."""
     different = differences(
         {"model": _initial_recipe(initial, recipe).get("model")}, {"model": recipe.plain()["model"]}
     )
     if isinstance(error, DamagedError) or not different:
         return error
     return UserError(
-        f"the model in {initial} has other sizes or parts than this recipe's; make these settings the same:\n"
-        + "\n".join(f"  {key}: {before} there, {now} here" for key, (before, now) in different.items())
+        f"the model in {initial} has other sizes or parts than that of this recipe; make these settings "
+        "equal:\n" + "\n".join(f"  {setting}" for setting in _list_differences(different))
     )
 
 
@@ -78,8 +79,16 @@ def initial_model_warnings(initial: Path | None, recipe: Configured[Any]) -> Ite
         if names_interface(setting.annotation, Normalizer) and values[0] != values[1]:
             different[f"task.{name}"] = values
     if different:
-        listed = "; ".join(f"{key}: {before} there, {now} here" for key, (before, now) in different.items())
-        yield f"training.init_from: the weights of {initial} were trained with other settings: {listed}"
+        listed = "; ".join(_list_differences(different))
+        yield (
+            f"training.init_from: the weights of {initial} were trained with other settings ({listed}); make "
+            "them equal, unless the change is intended"
+        )
+
+
+def _list_differences(different: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
+    for key, (before, now) in different.items():
+        yield f"{key}: {before} in the model, {now} in this recipe"
 
 
 def _task(recipe: Configured[Any]) -> Configured[Any]:

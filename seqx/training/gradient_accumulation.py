@@ -18,8 +18,8 @@ from seqx.runtime.devices import autocast, raise_torch_oom
 from seqx.training.recovery.memory_limit import MicrobatchLimit
 
 
-def numbers(examples: Sequence[int]) -> str:
-    """Return the numbers of examples as text, for messages."""
+def name_examples(examples: Sequence[int]) -> str:
+    """Return text that names examples by their numbers, for messages."""
     return ", ".join(f"example {number}" for number in examples)
 
 
@@ -35,21 +35,21 @@ class Sums(NamedTuple):
 class GradientAccumulation:
     """Compute the gradient of each update, one microbatch after another.
 
-    A microbatch that does not fit into memory is split in halves, and the update is computed again.
+    If a microbatch does not fit into memory, it is split in halves, and the update is computed again.
 
     Args:
-        strategy: the model and the objective, and the way in which ranks share an update
+        strategy: computes the objective, and exchanges gradients between ranks
         device: the device of this rank
         precision: the precision of matrix products
-        limit: the microbatch size that did not fit into memory, if there is one
-        describe: returns a description of examples for messages, given their numbers in the store
+        limit: the smallest microbatch size that did not fit into memory, if there is one
+        describe: returns text for messages that describes the examples with certain numbers in the store
     """
 
     strategy: Strategy
     device: torch.device
     precision: Literal["bf16", "fp32"]
     limit: MicrobatchLimit = field(default_factory=MicrobatchLimit)
-    describe: Callable[[Sequence[int]], str] = numbers
+    describe: Callable[[Sequence[int]], str] = name_examples
 
     def accumulate_gradients(self, batch: UpdateBatch, update: str, *, sync: bool = True) -> Sums:
         """Add up the gradients of an update's microbatches in the parameters' `grad`.
@@ -133,9 +133,9 @@ class GradientAccumulation:
     def _check_splittable(self, microbatch: Microbatch, update: str) -> None:
         if len(microbatch.examples) == 1:
             raise UserError(
-                f"{update}: {self.device} has too little memory for a single example: "
+                f"{update}: {self.device} is out of memory with a single example: "
                 f"{self.describe([int(microbatch.examples[0])])}; make the model smaller, or leave out long "
-                "examples (the task's setting `max_length`, where it has one)"
+                "examples (with the task's setting `max_length`, if it has one)"
             )
 
 
@@ -149,16 +149,16 @@ def oom_as_restart(update: str, device: torch.device, microbatches: list[Microba
         with raise_torch_oom():
             yield
     except torch.OutOfMemoryError:
-        splittable = [part.padded_tokens for part in microbatches if len(part.examples) > 1]
+        splittable = [each.padded_tokens for each in microbatches if len(each.examples) > 1]
         if not splittable:
             raise UserError(
-                f"{update}: {device} has too little memory for the model and its gradients; make "
-                "the model smaller, or share it among more devices with training.sharding=state"
+                f"{update}: {device} is out of memory: the model and its gradients do not fit; make the "
+                "model smaller, or shard it over more devices with training.sharding=state"
             ) from None
         raise OomRestartError(
-            f"{update}: {device} is out of memory with {max(splittable)} padded tokens per pass. "
-            "Restart to continue with smaller microbatches (seqx run --devices and torchrun "
-            "--max-restarts do so by themselves)",
+            f"{update}: {device} is out of memory with {max(splittable)} padded tokens per pass; "
+            "run the same command again to continue with smaller microbatches (seqx run --devices and "
+            "torchrun --max-restarts do this automatically)",
             max(splittable),
         ) from None
 

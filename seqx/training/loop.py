@@ -28,14 +28,14 @@ def updates(
     clip: float | None,
     done: int,
 ) -> Generator[Update, None, None]:
-    """Make one update of the weights for each item that the caller asks for.
+    """Make the updates of the weights, and yield each one.
 
     The device itself skips the optimizer's step where the loss or the gradient is not finite, so that the
     host never waits for the device here.
 
     Args:
         accumulation: computes the gradient of an update
-        optimizer: steps once per update
+        optimizer: changes the weights, in one step per update
         learning_rate: returns the learning rate of an update, which is counted from 1
         batches: the examples of each update, beginning with update `done + 1`
         clip: the maximum norm of the gradient; None: do not clip
@@ -66,7 +66,7 @@ def updates(
                 skipped = health[0] > 0
                 conditional_step(skipped, optimizer)
         except torch.OutOfMemoryError:
-            raise _no_memory_for_optimizer(f"update {number}", accumulation.device) from None
+            raise _optimizer_oom_error(f"update {number}", accumulation.device) from None
         optimizer.zero_grad(set_to_none=True)
         yield Update(
             step=number,
@@ -91,8 +91,8 @@ def updates(
 def rehearse(accumulation: GradientAccumulation, optimizer: torch.optim.Optimizer, batch: UpdateBatch) -> int:
     """Compute an update and discard it, so that an out-of-memory error occurs before training begins.
 
-    Parameters, buffers and torch's random states are bitwise the same afterwards. Fused optimizers have
-    created their state. Returns the number of retries with smaller microbatches.
+    Parameters, buffers and torch's random states are bitwise the same afterwards. A fused Adam or AdamW has
+    created its state. Returns the number of retries with smaller microbatches.
 
     Raises:
         OomRestartError: the ranks cannot compute the update again; restart the run to continue
@@ -105,7 +105,7 @@ def rehearse(accumulation: GradientAccumulation, optimizer: torch.optim.Optimize
             with raise_torch_oom():
                 create_optimizer_state(optimizer)
         except torch.OutOfMemoryError:
-            raise _no_memory_for_optimizer("the first update", accumulation.device) from None
+            raise _optimizer_oom_error("the first update", accumulation.device) from None
         return accumulation.accumulate_gradients(batch, "the largest update", sync=False).oom_retries
 
 
@@ -120,10 +120,11 @@ def _discard_gradients(step: Step, device: torch.device) -> Iterator[None]:
         buffer.copy_(before)
 
 
-def _no_memory_for_optimizer(update: str, device: torch.device) -> UserError:
+def _optimizer_oom_error(update: str, device: torch.device) -> UserError:
     return UserError(
-        f"{update}: {device} has too little memory for the step of the optimizer; make the model smaller, "
-        "set training.microbatch, or share it among several devices with training.sharding=state"
+        f"{update}: {device} is out of memory in the step of the optimizer; set a smaller "
+        "training.microbatch, make the model smaller, or shard it over several devices with "
+        "training.sharding=state"
     )
 
 
@@ -134,7 +135,7 @@ def _health(norm: Tensor, loss: Tensor) -> Tensor:
 
 
 def conditional_step(skip: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """Make a step unless `skip`, a bool on the device, is true; then parameters and state do not change.
+    """Step the optimizer, but change neither parameters nor state if `skip`, a bool on the device, is true.
 
     Fused optimizers skip the step themselves: they read `found_inf` on the device, as with
     `torch.amp.GradScaler`. For other optimizers the device restores parameters and state from a copy, which
@@ -154,7 +155,7 @@ def conditional_step(skip: Tensor, optimizer: torch.optim.Optimizer) -> None:
 
 
 def create_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
-    """Let a fused Adam or AdamW without state create it, by a skipped step. Ignore other optimizers."""
+    """Create the state of a fused Adam or AdamW that has none, by a skipped step; ignore other optimizers."""
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     fused = getattr(optimizer, "_step_supports_amp_scaling", False)
     if optimizer.state or not fused or not isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW):

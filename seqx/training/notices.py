@@ -48,7 +48,7 @@ class Notices:
             self.warn(message)
 
     def start(self, run: Run, earlier: Iterable[str] = ()) -> None:
-        """Send callbacks the event `started`, then the warnings that were held back, then `earlier` ones."""
+        """Send callbacks the event `started`, then the warnings held back so far, then those in `earlier`."""
         self._run = run
         self._events.started(run=run)
         for message in (*self._held, *earlier):

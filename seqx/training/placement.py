@@ -17,7 +17,7 @@ def build_strategy(config: Training, model: Model, world: World, device: torch.d
     """Move the model and the objective, or this rank's shard of them, to the device.
 
     Raises:
-        UserError: they do not fit into memory
+        UserError: the model does not fit into memory
     """
     if device.type == "cpu":
         keep_heap()
@@ -37,7 +37,7 @@ def build_strategy(config: Training, model: Model, world: World, device: torch.d
                 strategy = FSDP(step, world, device, full=config.sharding == "full")
     except torch.OutOfMemoryError:
         raise UserError(
-            f"{device} has too little memory for the model; make it smaller, or share it among several "
+            f"{device} is out of memory: the model does not fit; make it smaller, or shard it over several "
             "devices with training.sharding=state"
         ) from None
     if config.compile and world.size > 1:

@@ -19,15 +19,15 @@ from seqx.training.config import Training
 from seqx.training.finetuning import model_problems, vocabulary_problems
 
 
-class Described(Protocol):
-    """The parts of an experiment that are checked."""
+class ExperimentParts(Protocol):
+    """The parts of an experiment that these checks read."""
 
     task: Task
     model: Make[Model]
     training: Training
 
 
-D = TypeVar("D", bound=Described)
+D = TypeVar("D", bound=ExperimentParts)
 
 
 def build_checked(recipe: Configured[D], *, begun: bool = False) -> D:
@@ -38,7 +38,7 @@ def build_checked(recipe: Configured[D], *, begun: bool = False) -> D:
         begun: the run has begun, so it has a vocabulary already
 
     Raises:
-        RecipeError: the recipe has problems; all that can be found without reading whole files are reported
+        RecipeError: the recipe has problems; it lists all that can be found without reading whole files
     """
     with recording_built_objects() as components:
         experiment = recipe()
@@ -66,7 +66,7 @@ def build_checked(recipe: Configured[D], *, begun: bool = False) -> D:
     return experiment
 
 
-def model_without_weights(experiment: Described) -> Model:
+def model_without_weights(experiment: ExperimentParts) -> Model:
     """Build the model of an experiment without memory for its weights.
 
     Raises:
@@ -80,7 +80,7 @@ def model_without_weights(experiment: Described) -> Model:
     return model
 
 
-def count_parameters(experiment: Described) -> int:
+def count_parameters(experiment: ExperimentParts) -> int:
     """Return the number of parameters of the model of an experiment."""
     return sum(parameter.numel() for parameter in model_without_weights(experiment).parameters())
 
@@ -92,7 +92,7 @@ def _setting_errors(component: object) -> Iterator[tuple[str, str]]:
         yield from method()
 
 
-def _inconsistent_settings(experiment: Described, model: Model) -> Iterator[tuple[str, str]]:
+def _inconsistent_settings(experiment: ExperimentParts, model: Model) -> Iterator[tuple[str, str]]:
     """Yield each setting that does not fit another one, with a message."""
     task, training = experiment.task, experiment.training
     if "dev" not in task.available:
@@ -105,39 +105,39 @@ def _inconsistent_settings(experiment: Described, model: Model) -> Iterator[tupl
     if training.compile and not layers(model):
         yield (
             "training.compile",
-            "it compiles layers (`seqx.Layers`), of which the model has none; set it to false",
+            "the model has no layers (`seqx.Layers`) to compile; set compile: false",
         )
     if training.sharding != "none" and not training.optimizer.shards:
         name = type(training.optimizer).__name__
         yield (
             "training.sharding",
-            f"{name} cannot update shards of parameters; take another optimizer, or set sharding: none",
+            f"{name} cannot update shards of parameters; choose another optimizer, or set sharding: none",
         )
     try:
         training.optimizer.build(Step(model, training.objective))
     except UserError as error:
         yield "training.optimizer", str(error).removeprefix("training.optimizer: ")
     if task.resegments and model.limit is not None and (task.max_length or 0) > model.limit:
-        longest = f"examples that are encoded anew in each epoch may have {task.max_length}"
-        advice = "raise the limit of its positions, or let the task leave out long examples"
+        longest = f"examples that are encoded again in each epoch may have {task.max_length}"
+        advice = "raise the limit of its positional encoding, or lower the max_length of the task"
         yield (
             "model",
-            f"the model reads and writes at most {model.limit} tokens, EOS counted, but {longest}; {advice}",
+            f"the model reads and writes at most {model.limit} tokens, EOS included, but {longest}; {advice}",
         )
 
 
 def _unknown_scores(task: Task, training: Training) -> Iterator[tuple[str, str]]:
     """Yield the settings of `select` and `patience` that name an unknown score, with messages."""
     named = {
-        "training.select.by": training.figure,
-        "training.patience.by": training.patient.by if training.patient else None,
+        "training.select.by": training.selection_score_name,
+        "training.patience.by": training.early_stopping.by if training.early_stopping else None,
     }
     score_names = {setting: name for setting, name in named.items() if name not in (None, PERPLEXITY)}
     known = task.score_names() if score_names else None
     for setting, name in score_names.items():
         if known is not None and name not in known:
             names = ", ".join(known)
-            yield setting, f"the task gives no score called {name!r}; name {names} or {PERPLEXITY}"
+            yield setting, f"the task has no score {name!r}; use {names} or {PERPLEXITY}"
 
 
 def _build_problems(recipe: Configured[D], error: UserError) -> Sequence[Problem]:

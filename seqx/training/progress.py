@@ -47,17 +47,17 @@ class ProgressTracker:
             seconds=seconds,
         )
 
-    def add_validation(self, score: Score, watched: ValidationScore, waits_for: str | None) -> None:
+    def add_validation(self, score: Score, patience_score: ValidationScore, patience_by: str | None) -> None:
         """Record a validation.
 
         Args:
             score: the task's first score
-            watched: the score that `training.patience` compares
-            waits_for: the name of that score in the recipe; None: the task's first score
+            patience_score: the score that `training.patience` compares
+            patience_by: the name of that score in the recipe; None: the task's first score
         """
         if self._now.best is None or score.beats(self._now.best):
             self._now = replace(self._now, best=score.value, best_step=self._now.step)
-        self._now = validated(self._now, watched, waits_for)
+        self._now = validated(self._now, patience_score, patience_by)
 
     def set_pending(self, *, pending: bool) -> None:
         """Record whether the validation and the checkpoint of the last update are still missing."""
@@ -65,38 +65,38 @@ class ProgressTracker:
 
 
 def validated(
-    progress: TrainingProgress, watched: ValidationScore, waits_for: str | None
+    progress: TrainingProgress, patience_score: ValidationScore, patience_by: str | None
 ) -> TrainingProgress:
     """Return the progress with the number of validations since the best one.
 
     Args:
         progress: the progress before the validation
-        watched: the score that `training.patience` compares
-        waits_for: its name in the recipe; if it has changed, counting starts again at 0
+        patience_score: the score that `training.patience` compares
+        patience_by: its name in the recipe; if this name has changed, counting starts again at 0
     """
-    best = progress.leader if progress.waits_for == waits_for else None
-    if best is None or watched.improves(best):
-        return replace(progress, leader=watched, waits_for=waits_for, stale=0)
+    best = progress.leader if progress.waits_for == patience_by else None
+    if best is None or patience_score.improves(best):
+        return replace(progress, leader=patience_score, waits_for=patience_by, stale=0)
     return replace(progress, stale=progress.stale + 1)
 
 
 def patience_is_over(progress: TrainingProgress, patience: Patience | None) -> bool:
-    """Return true if training must stop, because too many validations brought no better score."""
+    """Return true if training must stop, because `patience` validations in a row gave no better score."""
     if patience is None or progress.waits_for != patience.by:
         return False
     return progress.stale >= patience.validations
 
 
 class StopFlags:
-    """The signal that asked a rank to stop, and whether it is time to save.
+    """The reasons to interrupt training: a signal that asks to stop, or a checkpoint that is due.
 
-    All ranks act on the flags of the last `sync`. A signal that reaches one rank later has no effect until
-    the next `sync`, so that all ranks always do the same.
+    All ranks act on the flags of the last `sync`. If a rank gets a signal after it, the signal has no effect
+    until the next `sync`, so that all ranks always do the same.
 
     Args:
         stop: the signals of this process
         strategy: exchanges the flags of all ranks
-        save_minutes: minutes between two checkpoints; None: no limit
+        save_minutes: minutes after which the next checkpoint is due; None: never
     """
 
     def __init__(self, stop: StopRequest, strategy: Strategy, save_minutes: float | None) -> None:

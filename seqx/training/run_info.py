@@ -1,4 +1,4 @@
-"""A run, as its callbacks see it."""
+"""The description of a run that callbacks receive."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from seqx.training.config import Training
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A training run since its last start: since it was started, resumed or went back to a checkpoint."""
+    """A training run since its last start, which began, resumed or rolled back the run."""
 
     name: str  # of the recipe, with its profile
     folder: Path  # the run folder
@@ -20,13 +20,13 @@ class Run:
     parameters: int  # number of parameters of the model
     device: str  # of this process, such as cuda:0
     precision: Literal["bf16", "fp32"]  # of matrix products
-    store: Store  # the training examples, and how many rows were dropped or occur in dev and test, too
+    store: Store  # the training examples, and counts of rows that were dropped or also occur in dev and test
     updates: int  # per epoch
     processes: int = 1  # the ranks that share each update, with a device each
     best: float | None = None  # the best score on the development set before this start
     best_step: int = 0  # the update with that score
     resumed: Path | None = None  # the checkpoint that this start continues from
-    pending: bool = False  # the run stopped before the validation after its last update, which comes now
+    pending: bool = False  # the run stopped before the validation of its last update, which is made first
 
     def started_at(self, progress: TrainingProgress, checkpoint: Path) -> Self:
         """Return the run with a start at the progress of a checkpoint; at step 0 there is no checkpoint."""

@@ -11,16 +11,16 @@ from seqx.interfaces.scores import Evaluation
 from seqx.parallel import World
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.weights import WEIGHTS, average, read_weights
-from seqx.training.candidates import WeightsCandidate, best_first, candidates, write
+from seqx.training.candidates import WeightsCandidate, best_first, candidates, write_compared
 from seqx.training.config import Training
 from seqx.training.validation import Validator
 
 
 class WriteModel(Protocol):
-    """Write a folder with the weights of a model, and with everything else that the model needs."""
+    """A function that writes a model folder."""
 
     def __call__(self, folder: Path, weights: Mapping[str, Tensor], *, steps: Sequence[int]) -> None:
-        """Write the mean of the checkpoints of `steps`."""
+        """Write `weights`, the mean of the checkpoints of `steps`, and all other files of a model."""
 
 
 def select_model(
@@ -40,15 +40,15 @@ def select_model(
         checkpoints: the checkpoints of the run
         validator: scores a candidate on the development set, if it has no score yet
         world: the ranks; rank 0 writes
-        folder: the folder of the model
-        write_model: writes the folder of the model
+        folder: the model folder
+        write_model: writes the model folder
         warn: called with a message about each damaged checkpoint
 
     Returns:
         the evaluation of the model on the development set, if it was computed here
     """
 
-    def load(steps: Sequence[int]) -> None:
+    def write_and_load(steps: Sequence[int]) -> None:
         if world.is_rank_zero:
             mean = average([checkpoints.path(step) / WEIGHTS for step in steps])
             write_model(folder, mean, steps=steps)
@@ -59,19 +59,19 @@ def select_model(
         candidates(checkpoints, config, warn) if world.is_rank_zero else list[WeightsCandidate]()
     )
     if len(compared) == 1:
-        load(compared[0].steps)
+        write_and_load(compared[0].steps)
         return None
     loaded, evaluations = None, dict[WeightsCandidate, Evaluation]()
     for i, candidate in enumerate(compared):
-        if candidate.figure is None:
-            load(candidate.steps)
+        if candidate.score is None:
+            write_and_load(candidate.steps)
             evaluation = validator.score("dev")
-            figure = world.broadcast(evaluation.validation_score(config.figure))
-            loaded = compared[i] = replace(candidate, figure=figure)
+            score = world.broadcast(evaluation.validation_score(config.selection_score_name))
+            loaded = compared[i] = replace(candidate, score=score)
             evaluations[loaded] = evaluation
     best, *others = best_first(compared)
     if best is not loaded:
-        load(best.steps)
+        write_and_load(best.steps)
     if world.is_rank_zero:
-        write(folder, [best, *others])
+        write_compared(folder, [best, *others])
     return evaluations.get(best)

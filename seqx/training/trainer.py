@@ -1,4 +1,4 @@
-"""Make the updates of a run; validate, save, go back to a checkpoint and stop when that is due."""
+"""Make the updates of a run; validate, save, roll back to a checkpoint and stop when that is due."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +37,7 @@ class Trainer:
     """Make the updates of a run; validate and save between them, and select the final model.
 
     Args:
-        run: the run, as callbacks see it
+        run: the description of the run for callbacks
         progress: the progress of the run, shared with the other parts of training
         average: the exponential moving average of the weights, if there is one
         flags: the reasons to interrupt training
@@ -101,7 +101,7 @@ class Trainer:
                 if rehearse(self._accumulation, self._optimizer, largest):
                     self._warn_low_memory("the largest update")
             while divergence := self._make_updates():
-                self._go_back(divergence)
+                self._roll_back(divergence)
                 if self._progress.now.pending and self._validate_and_save():
                     return
         except OomRestartError as error:
@@ -109,7 +109,7 @@ class Trainer:
             raise
 
     def select_model(self, folder: Path, write_model: WriteModel) -> Evaluation | None:
-        """Write the best of average, last and best checkpoint into `folder`; see `select_model`."""
+        """Write the candidate with the best score as the model into `folder`; see `select_model`."""
         if self._world.is_rank_zero and self._detector.may_diverge:  # the last `_save` kept all checkpoints
             self._checkpointer.prune(self._config.keep_checkpoints, select=self._config.order)
         return select_model(
@@ -144,22 +144,22 @@ class Trainer:
             raise
 
     def _start(self) -> None:
-        """Notify callbacks of the start, and of earlier rollbacks to this checkpoint."""
+        """Notify callbacks of the start, and of rollbacks to the checkpoint that it resumes from."""
         self._notices.start(self.run, self._rollback.skipped.messages(self._progress.step))
 
     def _warn_if_rate_rises(self) -> None:
         steps, schedule = self._config.steps, self._config.schedule
         if steps > 1 and schedule(steps, steps) > schedule(steps - 1, steps):
             self._notices.warn(
-                "training.schedule: the learning rate still rises at the last update; a shorter warm-up lets "
-                "it come down"
+                "training.schedule: the learning rate still rises at the last update; set a shorter warm-up, "
+                "so that it decays before the end"
             )
 
     def _warn_low_memory(self, update: str) -> None:
         self._notices.warn_once(
             "memory",
             f"{update} did not fit into memory, and was computed again with smaller microbatches; if that "
-            "happens often, set a smaller training.microbatch to save time (this warning comes once)",
+            "happens often, set a smaller training.microbatch to save time (this warning is shown once)",
         )
 
     def _make_updates(self) -> Divergence | None:
@@ -190,7 +190,7 @@ class Trainer:
         started, before = time.monotonic(), self._progress.now.seconds
         for update in stream:
             if self._average is not None:
-                self._average.follow(update.skipped)
+                self._average.add_weights(update.skipped)
             self._progress.add_update(update, seconds=before + time.monotonic() - started)
             self._accumulation.strategy.update_finished()
             self._events.updated(run=self.run, update=update)
@@ -207,9 +207,9 @@ class Trainer:
                 break
         return None
 
-    def _go_back(self, divergence: Divergence) -> None:
-        """Go back to a checkpoint from before the divergence, and start again from there."""
-        progress = self._rollback.go_back(divergence)
+    def _roll_back(self, divergence: Divergence) -> None:
+        """Restore a checkpoint from before the divergence, and start again from it."""
+        progress = self._rollback.roll_back(divergence)
         self._progress.restore(progress)
         self.run = self.run.started_at(progress, self._checkpointer.checkpoints.path(progress.step))
         self._start()
@@ -267,7 +267,7 @@ class Trainer:
             raise
 
     def _patience_is_over(self) -> bool:
-        return patience_is_over(self._progress.now, self._config.patient)
+        return patience_is_over(self._progress.now, self._config.early_stopping)
 
     def _save(self, *, ranked: bool, score: ValidationScore | None) -> None:
         path = self._checkpointer.save(self._progress.now, ranked=ranked, validation_score=score)

@@ -16,7 +16,7 @@ class Update:
     sums: dict[str, Tensor]  # on the device; reading a value waits for it
     counts: Mapping[str, int]  # the divisor of each sum
     tokens: int  # target tokens, over all ranks
-    padding: float  # share of the padded tokens of this rank, over all columns, that are padding
+    padding: float  # fraction of this rank's padded tokens, over all columns, that are padding
     at: Position  # the position of its batch
     then: Position  # the position of the next batch
     learning_rate: float  # of this update, from the schedule
@@ -24,7 +24,7 @@ class Update:
     seconds: float  # on the host, from fetching the batch to the end of the optimizer's step
     skipped: Tensor  # bool: loss or gradient was not finite, and the weights did not change
     oom_retries: int  # number of times it was recomputed with smaller microbatches
-    health: Tensor  # [3]: 1 if it was skipped, else 0; the norm; the loss; equal on all ranks
+    health: Tensor  # [3]: 1 if the update was skipped, else 0; the norm; the loss; equal on all ranks
 
     def value(self, name: str) -> float:
         """Return the mean over the update of a sum of the objective; waits for the device."""

@@ -29,9 +29,9 @@ class Validator:
         search: the search that decodes
         device: the device of this rank
         precision: the precision of matrix products
-        strategy: moves the model to the device, if it is elsewhere
+        strategy: moves the model to the device if it is not there
         world: the ranks, which share the work
-        stop: the signals, which interrupt a validation
+        stop: the signals that interrupt a validation
         fingerprint: refuses text that has changed since the run began
         progress: records the scores of validations
         events: the events of the callbacks
@@ -78,16 +78,16 @@ class Validator:
         """Score the model on the development set; return the score by which checkpoints are compared."""
         self._strategy.gather_full_model()
         config = run.training
-        waits_for = config.patient.by if config.patient else None
+        patience_by = config.early_stopping.by if config.early_stopping else None
         evaluation = self._evaluate(run, "dev")
         main_score, patience_score, selection_score = self._world.broadcast(
             (
                 next(iter(evaluation.scores.values())),
-                evaluation.validation_score(waits_for),
-                evaluation.validation_score(config.figure),
+                evaluation.validation_score(patience_by),
+                evaluation.validation_score(config.selection_score_name),
             )
         )
-        self._progress.add_validation(main_score, patience_score, waits_for)
+        self._progress.add_validation(main_score, patience_score, patience_by)
         return selection_score
 
     def test(
@@ -98,7 +98,7 @@ class Validator:
         Args:
             run: the run
             dev: the evaluation of the finished model on the development set, if it was computed already
-            write_outputs: writes the outputs on a split; the first rank calls it
+            write_outputs: writes the outputs on a split; rank 0 calls it
         """
         scores = {}
         for split in HELD_OUT:

@@ -175,7 +175,7 @@ def test_moving_average_weights_are_cast_once_per_search(recipe_folder: Path, st
     with PretendedDevice() as gpu:
         device = train(config, store, CUDA, "bf16")
         average = Average(Ema(), device.model)
-        average.follow()
+        average.add_weights()
         kernels = []
         for model in (device.model, average.model.eval()):
             gpu.reset()

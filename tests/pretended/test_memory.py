@@ -42,9 +42,7 @@ def test_update_in_smaller_microbatches_gives_the_same_weights(recipe_folder: Pa
 
 
 def test_message_names_an_example_that_is_too_large(recipe_folder: Path, store: Store) -> None:
-    with pytest.raises(
-        UserError, match="update 2: cuda:0 has too little memory for a single example: example "
-    ):
+    with pytest.raises(UserError, match="update 2: cuda:0 is out of memory with a single example: example "):
         updates(recipe_folder, store, 700)
 
 

@@ -52,7 +52,8 @@ def test_init_from_starts_with_weights_and_vocabulary_of_another_model() -> None
     )
     assert said == (
         "command line:1:20: training.init_from: the model in runs/first/model has other sizes or parts than "
-        "this recipe's; make these settings the same:\n  model.d_model: 32 there, 16 here\n"
+        "that of this recipe; make these settings equal:\n"
+        "  model.d_model: 32 in the model, 16 in this recipe\n"
         "    training.init_from=runs/first\n                       ^\n"
     )
     said = refused("run", again, "training.init_from=runs/nothing", "--folder", "runs/wrong")

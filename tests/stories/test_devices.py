@@ -126,17 +126,22 @@ def test_rank_killed_while_stopping_is_named() -> None:
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 137, said
     assert (
-        f"process 0 (pid {killed}) was killed by SIGKILL (perhaps because the machine ran out of memory)\n"
-        in said
-    )
+        f"rank 0 (pid {killed}) was killed by SIGKILL (perhaps because the machine ran out of memory); run "
+        "the same command again to resume\n"
+    ) in said
 
 
 @pytest.mark.promise("launcher-is-gone")
 def test_ranks_end_when_the_launcher_is_gone() -> None:
     with endless(slow(), Path("pid")) as process:
         process.kill()
-        said = process.communicate(timeout=30)[1]  # once nobody holds standard error any more
-    assert said.count("started this run (torchrun, or seqx run --devices) is gone; its processes end\n") == 1
+        said = process.communicate(timeout=30)[1]  # after all processes have closed standard error
+    assert (
+        said.count(
+            "which started this run, has ended, so all ranks end; run the same command again to resume\n"
+        )
+        == 1
+    )
 
 
 def scores(folder: str) -> dict[str, dict[str, dict[str, float]]]:

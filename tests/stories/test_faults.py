@@ -96,7 +96,7 @@ def recipe(breaking: str, name: str = "tiny.yaml", *, more: int = 0) -> Path:
 
 def notices(run: Path) -> list[str]:
     log = (run / "log.txt").read_text(encoding="utf-8").splitlines()
-    return [line for line in log if "going back" in line]
+    return [line for line in log if "rolling back" in line]
 
 
 def same(one: Path, other: Path) -> bool:
@@ -128,8 +128,9 @@ def test_run_rolls_back_and_skips_nonfinite_batches(monkeypatch: pytest.MonkeyPa
     epoch, index = first["batches"][0]
     assert len(first["batches"]) == 1
     assert notices(run)[0] == (
-        f"update {first['from']} (batch {index + 1} of epoch {epoch + 1}): the gradient was not finite; "
-        f"going back to the checkpoint of update {first['to']}, and skipping the batches of 1 updates"
+        f"update {first['from']} (batch {index + 1} of epoch {epoch + 1}): the loss or the gradient was "
+        f"not finite; rolling back to the checkpoint of update {first['to']}, "
+        "and skipping the batch of 1 update"
     )
     noticed = [(row["step"], row["what"]) for row in lines(run, "noticed") if row["step"]]
     assert noticed == [(gone["to"], gone["said"]) for gone in kept]
@@ -206,8 +207,8 @@ def test_rollback_target_is_not_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     done("run", recipe("max_length: 99"), *how, "training.average=1")
     run = Path("runs/tiny")
-    assert [said.partition(";")[2][:43] for said in notices(run)] == [
-        " going back to the checkpoint of update 5, "
+    assert [said.partition(";")[2][:44] for said in notices(run)] == [
+        " rolling back to the checkpoint of update 5,"
     ]
     best, last = Checkpoints(run / "checkpoints").steps()  # the best one may become the model
     assert (best, last) == (6, 12)
@@ -216,7 +217,7 @@ def test_rollback_target_is_not_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.promise("rollback-target-is-damaged")
 def test_rollback_ignores_a_damaged_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages and files name the checkpoint that the run resumed from; whole checkpoints stay until then."""
-    run, damaged, go_back = Path("runs/tiny"), list[int](), Rollback.go_back
+    run, damaged, roll_back = Path("runs/tiny"), list[int](), Rollback.roll_back
 
     def going(self: Rollback, divergence: Divergence) -> TrainingProgress:
         step = max(
@@ -226,20 +227,20 @@ def test_rollback_ignores_a_damaged_checkpoint(monkeypatch: pytest.MonkeyPatch) 
             file = self._checkpointer.checkpoints.path(step) / "model.safetensors"
             file.write_bytes(file.read_bytes()[:-1] + b"!")
             damaged.append(step)
-        return go_back(self, divergence)
+        return roll_back(self, divergence)
 
-    monkeypatch.setattr(Rollback, "go_back", going)
+    monkeypatch.setattr(Rollback, "roll_back", going)
     how = ("training.steps=15", "training.save_every=1", "training.keep_checkpoints=99")
     done("run", recipe("max_length: 24"), *SETTINGS, *how)
     first = json.loads((run / "skipped_batches.json").read_text(encoding="utf-8"))["returns"][0]
     assert first["to"] == damaged[0] - 1
-    assert f"going back to the checkpoint of update {first['to']}, " in notices(run)[0]
+    assert f"rolling back to the checkpoint of update {first['to']}, " in notices(run)[0]
     assert first["said"] in [row["what"] for row in lines(run, "noticed")]
 
 
 @pytest.mark.promise("rollback-target-is-damaged")
 def test_rollback_without_undamaged_target_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    run, kept, go_back = Path("runs/tiny"), list[int](), Rollback.go_back
+    run, kept, roll_back = Path("runs/tiny"), list[int](), Rollback.roll_back
 
     def going(self: Rollback, divergence: Divergence) -> TrainingProgress:
         kept.extend(
@@ -249,9 +250,9 @@ def test_rollback_without_undamaged_target_removes_nothing(monkeypatch: pytest.M
             if step < divergence.updates[0].step:
                 file = self._checkpointer.checkpoints.path(step) / "model.safetensors"
                 file.write_bytes(file.read_bytes()[:-1] + b"!")
-        return go_back(self, divergence)
+        return roll_back(self, divergence)
 
-    monkeypatch.setattr(Rollback, "go_back", going)
+    monkeypatch.setattr(Rollback, "roll_back", going)
     how = (
         "training.max_nonfinite=1",
         "training.save_every=1",
@@ -272,12 +273,13 @@ def test_run_stops_after_max_rollbacks_and_names_the_sentence(returns: int) -> N
     said = refused("run", file, *SETTINGS, "training.steps=100", f"training.max_rollbacks={returns}")
     last = said.splitlines()[-1]
     assert (
-        "): the gradient was not finite; the run has gone back to" in last or "no earlier checkpoint" in last
+        "): the loss or the gradient was not finite; no rollback is left" in last
+        or "no earlier checkpoint" in last
     )
     assert "these have the largest gradients: example 60 (tokens: " in last
     assert f'in target): "{POISON.strip()} ||| {POISON.strip()}". Correct them' in last
     assert last.count("example ") == 1
-    assert said.count("going back to the checkpoint") == returns
+    assert said.count("rolling back to the checkpoint") == returns
 
 
 @pytest.mark.promise("skipped-updates-are-counted")
@@ -301,7 +303,7 @@ def test_run_rolls_back_after_a_spike() -> None:
     kept = json.loads((run / "skipped_batches.json").read_text(encoding="utf-8"))["returns"]
     assert {gone["why"] for gone in kept} == {"spike"}
     assert all(row["loss"] < 50 for row in lines(run, "update"))
-    assert "the gradient or the loss was far above the median (training.spike); going back" in notices(run)[0]
+    assert "the loss or the gradient was far above the median (training.spike); rolling" in notices(run)[0]
 
 
 @pytest.mark.promise("out-of-memory-in-run")
@@ -323,6 +325,6 @@ def test_out_of_memory_changes_no_update() -> None:
 @pytest.mark.promise("too-long-sentence-is-named")
 def test_sentence_that_does_not_fit_into_memory_is_named() -> None:
     said = refused("run", recipe("most: 0"), "training.steps=4").splitlines()[-1]
-    assert said.startswith("update 1: cpu has too little memory for a single example: example ")
+    assert said.startswith("update 1: cpu is out of memory with a single example: example ")
     assert " ||| the " in said
-    assert said.endswith("or leave out long examples (the task's setting `max_length`, where it has one)")
+    assert said.endswith("or leave out long examples (with the task's setting `max_length`, if it has one)")

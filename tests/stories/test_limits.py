@@ -12,14 +12,14 @@ LEARNED = TINY.replace("type: transformer,", "type: transformer, positions: {typ
 def test_examples_that_are_too_long_are_refused_before_training() -> None:
     said = refused("run", tiny(LEARNED)).splitlines()[-1]
     assert said.startswith(
-        "the model reads and writes at most 20 tokens, EOS counted, but training examples may have 24,"
+        "model: it reads and writes at most 20 tokens, EOS included, but training examples may have 24,"
     )
     assert not Path("runs/tiny/checkpoints").exists()
 
 
 def test_segmentations_that_may_get_too_long_are_refused() -> None:
     said = refused("run", tiny(LEARNED), "task.max_length=21", "task.sample_segmentation=true")
-    assert "may have 21; raise the limit of its positions" in said
+    assert "may have 21; raise the limit of its positional encoding" in said
 
 
 def test_examples_of_dev_that_are_too_long_are_left_out_of_perplexity() -> None:

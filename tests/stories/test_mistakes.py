@@ -23,7 +23,7 @@ def test_nine_mistakes_give_nine_messages(monkeypatch: pytest.MonkeyPatch) -> No
         (
             ["training.average=7"],
             "command line:1:1",
-            "training: average: 7 checkpoints are averaged, but 5 are kept",
+            "training: average: 7 checkpoints are averaged, but keep_checkpoints is 5",
         ),
         (["model.encoder.attention.heads=3"], "command line:1:1", "heads=3"),
         (

@@ -126,7 +126,7 @@ def test_an_unknown_score_is_reported_with_its_place(written: str, place: str, n
     column = f"  {written}".index(name) + 1
     for command in (("check", recipe), ("run", recipe)):
         assert refused(*command).startswith(
-            f"tiny.yaml:{line}:{column}: {place}: the task gives no score called '{name}'; name {given} or "
+            f"tiny.yaml:{line}:{column}: {place}: the task has no score '{name}'; use {given} or "
             f"perplexity\n      {written}\n"
         )
     assert not (RUN / "recipe.yaml").exists()
@@ -136,7 +136,7 @@ def test_an_unknown_score_is_reported_with_its_place(written: str, place: str, n
     said = refused("check", tiny(), "training.select=last", "training.select={by: chrf}")
     assert "training.select.type: Input should be 'best', found 'last'" in said
     said = refused("check", tiny(), f"training.select.by={name}")
-    assert said.startswith(f"command line:1:20: training.select.by: the task gives no score called '{name}'")
+    assert said.startswith(f"command line:1:20: training.select.by: the task has no score '{name}'")
 
 
 @pytest.mark.parametrize(
@@ -156,5 +156,5 @@ def test_every_task_names_its_scores(recipe: str, known: list[str]) -> None:
     for name in known:
         assert done("check", recipe, f"training.select={{by: {name}}}")
     said = refused("check", recipe, "training.select={by: nothing}")
-    assert "the task gives no score called 'nothing'; name " in said
+    assert "the task has no score 'nothing'; use " in said
     assert all(name in said for name in known)

@@ -29,6 +29,6 @@ def test_captions(data: Callable[[str], Path]) -> None:
     said = done("run", RECIPE, *SMALL, *few, "--folder", "lstm")
     assert "test tokenized_bleu " in said
     compiled = refused("run", RECIPE, *SMALL, *few, "training.compile=true", "--folder", "compiled")
-    assert "of which the model has none; set it to false\n" in compiled
+    assert "the model has no layers (`seqx.Layers`) to compile; set compile: false\n" in compiled
     answers = done("translate", "lstm/model", text="A man sleeps.\n\nTwo dogs run in the snow.\n")
     assert answers.count("\n") == 3

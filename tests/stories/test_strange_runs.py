@@ -15,7 +15,7 @@ from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny
 pytestmark = pytest.mark.promise("invalid-run-files")
 
 RUN = Path("runs/tiny")
-RETURN = {"why": "spike", "from": 3, "said": "gone back", "batches": [[0, 2]]}
+RETURN = {"why": "spike", "from": 3, "said": "rolled back", "batches": [[0, 2]]}
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ class UpdateRef(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Divergence:
-    """Too many updates in a row that were not finite, or whose loss or gradient was far above the median."""
+    """Too many non-finite updates in a row, or a loss spike."""
 
     kind: Literal["nonfinite", "spike"]
     updates: Sequence[UpdateRef]
@@ -34,8 +34,8 @@ class Divergence:
         """Return a message that names the last update, its batch and the reason."""
         first, last = self.updates[0], self.updates[-1]
         reason = {
-            "nonfinite": "the gradient was not finite",
-            "spike": "the gradient or the loss was far above the median (training.spike)",
+            "nonfinite": "the loss or the gradient was not finite",
+            "spike": "the loss or the gradient was far above the median (training.spike)",
         }[self.kind]
         count = len(self.updates)
         times = "" if count == 1 else f" {count} times in a row, from update {first.step} on"
@@ -43,13 +43,13 @@ class Divergence:
 
 
 class DivergenceDetector:
-    """Check the loss and the gradient norm of updates, some updates later, from asynchronous copies.
+    """Check the loss and the gradient norm of each update, in asynchronous copies and some updates later.
 
-    The result depends on the updates alone, not on when copies arrive.
+    The result depends on the updates alone, not on the time at which copies arrive.
 
     Args:
-        nonfinite: the number of updates in a row that may be skipped because they are not finite
-        spike: detection of spikes; None: only updates that are not finite are detected
+        nonfinite: the largest number of non-finite updates in a row that is no divergence
+        spike: the detection of spikes; None: detect only non-finite updates
     """
 
     def __init__(self, *, nonfinite: int, spike: Spike | None) -> None:
@@ -79,7 +79,7 @@ class DivergenceDetector:
 
     @property
     def may_diverge(self) -> bool:
-        """True if the last update was not finite or high (see `Spike`), but too few in a row were so far."""
+        """True if the last update was non-finite or high (see `Spike`), without being a divergence yet."""
         return bool(self._skipped or self._high)
 
     def state_dict(self) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class DivergenceDetector:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a state, and drop all updates that were added after it was saved."""
+        """Restore a state; drop all updates that were added since it was saved."""
         self._norms = deque(state["norms"], self._norms.maxlen)
         self._losses = deque(state["losses"], self._losses.maxlen)
         self._skipped, self._high = _from_lists(state["skipped"]), _from_lists(state["high"])

@@ -15,7 +15,7 @@ from seqx.storage.json_format import read_as
 
 class _LimitFile(TypedDict):
     processes: int
-    places: Annotated[int, Gt(0)]  # the number of padded tokens; files keep this older name
+    places: Annotated[int, Gt(0)]  # the number of padded tokens; files keep its older name "places"
 
 
 _LIMIT_FILE = TypeAdapter(_LimitFile)
@@ -40,7 +40,7 @@ class MicrobatchLimit:
             try:
                 stored = read_as(_LIMIT_FILE, file)
             except DamagedError as error:
-                raise UserError(f"{error}; remove it") from None
+                raise UserError(f"{error}; remove the file") from None
             if stored["processes"] == ranks:
                 self.padded_tokens = stored["places"]
 

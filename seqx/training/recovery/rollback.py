@@ -1,4 +1,4 @@
-"""Return to an earlier checkpoint after training has diverged, and skip the batches that caused it."""
+"""Restore an earlier checkpoint after training has diverged, and skip the batches that caused it."""
 
 from typing import Literal
 
@@ -14,15 +14,15 @@ from seqx.training.checkpointer import Checkpointer
 from seqx.training.notices import Notices
 from seqx.training.recovery.divergence import Divergence, DivergenceDetector
 from seqx.training.recovery.skipped_batches import SkippedBatches, remove_later_checkpoints
-from seqx.training.recovery.worst_examples import describe, worst_examples
+from seqx.training.recovery.worst_examples import describe_examples, worst_examples
 
 
 class Rollback:
-    """Go back to a checkpoint from before a divergence.
+    """The rollback to a checkpoint from before a divergence.
 
     Args:
         checkpointer: restores the checkpoint
-        detector: forgets the updates that are undone
+        detector: detects divergences; it must forget the updates that are undone
         skipped: records the batches that are skipped from then on
         max_rollbacks: the number of rollbacks after which a further divergence ends the run
         batches: the batches of the run
@@ -58,20 +58,21 @@ class Rollback:
         self._world = world
         self._notices = notices
 
-    def go_back(self, divergence: Divergence) -> TrainingProgress:
+    def roll_back(self, divergence: Divergence) -> TrainingProgress:
         """Restore the last checkpoint from before the divergence; return its progress.
 
         Raises:
-            UserError: there is no such checkpoint, or the run went back `max_rollbacks` times already
+            UserError: there is no such checkpoint, or the run has made `max_rollbacks` rollbacks already
         """
         first = divergence.updates[0]
         self._check_possible(divergence)
         self._notices.hold()
         self._detector.reset()
         progress = self._checkpointer.resume(before=first.step)
+        count = len(divergence.updates)
+        batches = "the batch of 1 update" if count == 1 else f"the batches of {count} updates"
         message = (
-            f"{divergence}; going back to the checkpoint of update {progress.step}, and skipping the batches "
-            f"of {len(divergence.updates)} updates"
+            f"{divergence}; rolling back to the checkpoint of update {progress.step}, and skipping {batches}"
         )
         if self._world.is_rank_zero:
             click.echo(message, err=True)
@@ -83,16 +84,15 @@ class Rollback:
         first = divergence.updates[0]
         earlier = [step for step in self._checkpointer.checkpoints.steps() if step < first.step]
         if not self._world.broadcast(earlier):
-            reason = "there is no earlier checkpoint to go back to"
+            reason = "there is no earlier checkpoint to roll back to"
         elif self.skipped.rollbacks >= self._max_rollbacks:
-            times = self.skipped.rollbacks
-            reason = f"the run has gone back to a checkpoint {times} times (training.max_rollbacks)"
+            reason = f"no rollback is left (training.max_rollbacks={self._max_rollbacks})"
         else:
             return
         raise UserError(f"{divergence}; {reason}. {self._advice(divergence)}")
 
     def _advice(self, divergence: Divergence) -> str:
-        """Name the examples that may be the cause, and say what to do."""
+        """Return text that names the examples that may be the cause, and says what to do."""
         first, batches = divergence.updates[0], self._batches.for_single_device()
         with self._strategy.gradient_sync(last=False):
             examples = worst_examples(
@@ -100,6 +100,7 @@ class Rollback:
             )
         return (
             f"Of the examples of update {first.step} these have the largest gradients: "
-            f"{describe(self._batches.store, examples)}. Correct them if they are broken; else lower the "
-            "learning rate (training.schedule), set training.clip, or set training.precision=fp32"
+            f"{describe_examples(self._batches.store, examples)}. Correct them if they are wrong; "
+            "otherwise lower the learning rate (training.schedule), set training.clip, or set "
+            "training.precision=fp32"
         )

@@ -17,7 +17,7 @@ from seqx.storage.json_format import read_as
 from seqx.training.recovery.divergence import Divergence
 
 SKIPPED = "skipped_batches.json"
-"""The name of the file in a run's folder. The first rollback writes it."""
+"""The name of the file with the skipped batches in a run folder. The first rollback writes it."""
 
 OLD_NAME = "passed_over.json"
 """The name of that file in runs of earlier versions of seqx."""
@@ -36,13 +36,13 @@ _SKIPPED_FILE = TypeAdapter(_SkippedFile)
 
 
 class SkippedBatches:
-    """The rollbacks of a run, and the batches that it skips since then; a JSON file in its folder.
+    """The rollbacks of a run, and the batches that it skips after them; a JSON file in its run folder.
 
     First the checkpoints of later updates are removed, then the file is written. A run that is killed in
-    between resumes from the earlier checkpoint, diverges in the same way and goes back again.
+    between resumes from the earlier checkpoint, diverges in the same way and rolls back again.
 
     Args:
-        folder: the folder of the run
+        folder: the run folder
 
     Raises:
         UserError: the file cannot be read
@@ -56,7 +56,7 @@ class SkippedBatches:
             try:
                 self._rollbacks = read_as(_SKIPPED_FILE, file)["returns"]
             except DamagedError as error:
-                raise UserError(f"{error}; put back what the run wrote") from None
+                raise UserError(f"{error}; restore the file as the run wrote it") from None
         self._positions = {Position(*at) for rollback in self._rollbacks for at in rollback["batches"]}
 
     @property
@@ -80,9 +80,9 @@ class SkippedBatches:
 
         Args:
             divergence: the reason
-            back_to: the step of the checkpoint that the run went back to
+            back_to: the step of the checkpoint that was restored
             message: the message about the rollback, for users
-            write: write the file; false for all ranks but the first
+            write: write the file; false on all ranks except rank 0
         """
         batches = [update.at for update in divergence.updates]
         self._positions.update(batches)
@@ -103,7 +103,7 @@ class SkippedBatches:
 def remove_later_checkpoints(step: int, checkpoints: Checkpoints) -> None:
     """Remove the checkpoints of updates after `step`, the newest first.
 
-    If this is interrupted, no checkpoint is missing between those that are left.
+    If this is interrupted, the checkpoints that are left are the earliest ones, without a gap.
     """
     checkpoints.check()
     for later in reversed(checkpoints.steps()):

@@ -15,7 +15,7 @@ from seqx.data.store import Integers, Store
 from seqx.parallel.strategy import Step
 from seqx.runtime.devices import autocast, raise_torch_oom
 
-_SHOWN = 100  # characters of a text that messages show
+_SHOWN = 100  # number of characters of a text that messages show
 
 
 def worst_examples(
@@ -27,11 +27,11 @@ def worst_examples(
     precision: Literal["bf16", "fp32"],
     most: int = 3,
 ) -> list[int]:
-    """Return the indices of the examples with the largest gradients, at most `most`.
+    """Return the indices of the examples with the largest gradients, at most `most` of them.
 
     If some gradients are not finite, only examples with such gradients are returned. Groups of examples are
     halved in the order of their gradient norms, so that few norms are computed. A group that does not fit
-    into memory is halved as well. An example that does not fit alone is left out. The gradients of parameters
+    into memory is halved as well; a single example that does not fit is left out. The gradients of parameters
     are None afterwards.
     """
     tie_breakers = itertools.count()  # so that the heap never compares arrays
@@ -86,12 +86,12 @@ def _gradient_norm(
     return value if math.isfinite(value) else math.inf
 
 
-def describe(store: Store, examples: Sequence[int]) -> str:
+def describe_examples(store: Store, examples: Sequence[int]) -> str:
     """Return the index and the lengths of each example and, if the store keeps text, its beginning."""
-    return "; ".join(_describe(store, index) for index in examples)
+    return "; ".join(_describe_example(store, index) for index in examples)
 
 
-def _describe(store: Store, index: int) -> str:
+def _describe_example(store: Store, index: int) -> str:
     lengths = ", ".join(f"{len(column)} in {name}" for name, column in store[index].items())
     texts = " ||| ".join(_beginning(text) for text in store.text(index).values())
     return f"example {index} (tokens: {lengths})" + (f': "{texts}"' if texts else "")

@@ -62,8 +62,8 @@ def test_detector_reports_too_many_nonfinite_updates_in_a_row(start: int) -> Non
     assert start + 3 <= many <= start + 3 + 32
     batch, epoch = (start + 2) % 10 + 1, (start + 2) // 10 + 1
     assert str(trouble) == (
-        f"update {start + 3} (batch {batch} of epoch {epoch}): the gradient was not finite 4 times in a row, "
-        f"from update {start} on"
+        f"update {start + 3} (batch {batch} of epoch {epoch}): the loss or the gradient was not finite "
+        f"4 times in a row, from update {start} on"
     )
 
 
@@ -81,7 +81,7 @@ def test_detector_finds_the_same_divergence_when_flushed_after_each_update() -> 
     trouble = watch.flush()
     assert trouble is not None
     assert steps(trouble) == [2]
-    assert str(trouble) == "update 2 (batch 2 of epoch 1): the gradient was not finite"
+    assert str(trouble) == "update 2 (batch 2 of epoch 1): the loss or the gradient was not finite"
 
 
 @pytest.mark.promise("spikes-are-detected")
@@ -105,7 +105,7 @@ def test_detector_finds_spikes(course: list[tuple[float, float]], expected: list
     )
     assert (steps(seen[1]) if seen else None) == expected
     if seen:
-        assert "the gradient or the loss was far above the median (training.spike) 2 times" in str(seen[1])
+        assert "the loss or the gradient was far above the median (training.spike) 2 times" in str(seen[1])
 
 
 def test_detector_resumes_from_its_state() -> None:

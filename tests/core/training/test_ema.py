@@ -48,10 +48,10 @@ def test_ema_moves_by_one_minus_decay_per_update(how: Ema, shares: list[float]) 
     averaged = average.model
     assert isinstance(averaged, Tied)
     expected = walk(model, 0)
-    average.follow()
+    average.add_weights()
     for seed, share in enumerate(shares, 1):
         expected = share * expected + (1 - share) * walk(model, seed)
-        average.follow()
+        average.add_weights()
         torch.testing.assert_close(averaged.table.weight.double(), expected, rtol=1e-5, atol=1e-6)
         assert averaged.projection.weight is averaged.table.weight
         assert averaged.fixed.equal(model.fixed)
@@ -66,14 +66,14 @@ def test_skipped_update_does_not_change_ema() -> None:
     model = Tied()
     average = Average(Ema(decay=0.9, warmup=False), model)
     walk(model, 0)
-    average.follow()
+    average.add_weights()
     walk(model, 1)
-    average.follow(torch.tensor(data=False))
+    average.add_weights(torch.tensor(data=False))
     assert isinstance(average.model, Tied)
     before = average.model.table.weight.clone()
-    average.follow(torch.tensor(data=True))
+    average.add_weights(torch.tensor(data=True))
     assert average.model.table.weight.equal(before)
-    average.follow(torch.tensor(data=False))
+    average.add_weights(torch.tensor(data=False))
     assert not average.model.table.weight.equal(before)
 
 
@@ -82,14 +82,14 @@ def test_ema_state_has_the_trained_weights() -> None:
     average, again = Average(Ema(), model), Average(Ema(), other)
     for seed in range(4):
         walk(model, seed)
-        average.follow()
+        average.add_weights()
     again.model.load_state_dict(average.model.state_dict())  # what a checkpoint's own weights are
     again.load_state_dict(average.state_dict())
     assert other.table.weight.equal(model.table.weight)
     for seed in (7, 8):
         for one, of in ((model, average), (other, again)):
             walk(one, seed)
-            of.follow()
+            of.add_weights()
     assert again.model.state_dict().keys() == average.model.state_dict().keys()
     for name, tensor in average.model.state_dict().items():
         assert again.model.state_dict()[name].equal(tensor)

@@ -81,7 +81,7 @@ def test_init_from_refuses_a_model_of_another_task(folder: Path) -> None:
     result = call("check", "parser.yaml", "--profile", "sample")
     assert result.exit_code == 2
     assert (
-        "parser.yaml:2:23: training.init_from: the model in first/model is of the task translation"
+        "parser.yaml:2:23: training.init_from: the model in first/model was trained for the task translation"
         in result.stderr
     )
     assert "does not fit the task parsing; name a model of the task parsing\n" in result.stderr
@@ -91,9 +91,9 @@ def test_init_from_refuses_a_model_of_another_task(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("model.d_model=16", "  model.d_model: 32 there, 16 here\n"),
-        ("model.tie_embeddings=none", "  model.tie_embeddings: all there, none here\n"),
-        ("model.encoder.layers=2", "  model.encoder.layers: 1 there, 2 here\n"),
+        ("model.d_model=16", "  model.d_model: 32 in the model, 16 in this recipe\n"),
+        ("model.tie_embeddings=none", "  model.tie_embeddings: all in the model, none in this recipe\n"),
+        ("model.encoder.layers=2", "  model.encoder.layers: 1 in the model, 2 in this recipe\n"),
     ],
 )
 def test_init_from_refuses_weights_that_do_not_fit(folder: Path, setting: str, said: str) -> None:
@@ -102,7 +102,7 @@ def test_init_from_refuses_weights_that_do_not_fit(folder: Path, setting: str, s
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr.startswith(
             "command line:1:20: training.init_from: the model in first/model has other sizes or parts than "
-            "this recipe's; make these settings the same:\n"
+            "that of this recipe; make these settings equal:\n"
         )
         assert said in result.stderr
         assert not Path("second/recipe.yaml").exists()
@@ -152,8 +152,9 @@ def test_init_from_warns_about_other_settings(folder: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     assert (
-        "training.init_from: the weights of first/model were trained with other settings: "
-        "model.encoder.dropout: 0.1 there, 0.25 here; task.source_normalizers: [] there, ['lowercase'] here\n"
+        "training.init_from: the weights of first/model were trained with other settings ("
+        "model.encoder.dropout: 0.1 in the model, 0.25 in this recipe; task.source_normalizers: [] in the "
+        "model, ['lowercase'] in this recipe); make them equal, unless the change is intended\n"
     ) in result.stderr
     assert "task.tags: the vocabulary splits The into several pieces; add it to task.tok" in result.stderr
     for place in ("third", "third/model"):

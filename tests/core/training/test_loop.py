@@ -195,13 +195,13 @@ def test_out_of_memory_restart_ignores_microbatches_that_cannot_be_split() -> No
     with pytest.raises(OomRestartError) as caught, oom_as_restart("update 1", CPU, [single, several]):
         raise torch.OutOfMemoryError
     assert caught.value.padded_tokens == 8
-    told = "update 1: cpu has too little memory for the model and its gradients"
+    told = "update 1: cpu is out of memory: the model and its gradients do not fit"
     with pytest.raises(UserError, match=told), oom_as_restart("update 1", CPU, [single]):
         raise torch.OutOfMemoryError
 
 
 def test_example_that_does_not_fit_into_memory_is_named() -> None:
-    told = r"update 1: cpu has too little memory for a single example: example 3; make the model smaller"
+    told = r"update 1: cpu is out of memory with a single example: example 3; make the model smaller"
     with pytest.raises(UserError, match=told):
         next(train(Step(step().model, Small(0)), update_batches([[3], [4, 1, 0, 2]])))
 

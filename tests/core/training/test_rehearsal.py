@@ -71,7 +71,7 @@ def test_rehearsal_finds_an_example_that_does_not_fit_before_training() -> None:
     optimizer = seqx_training.Adam().build(step)
     batch = next(update_batches([[2]]))
     with pytest.raises(
-        UserError, match=r"the largest update: cpu has too little memory for a single example: example 2;"
+        UserError, match=r"the largest update: cpu is out of memory with a single example: example 2;"
     ):
         rehearse(accumulation(step), optimizer, batch)
     assert all(torch.equal(p, q) for p, q in zip(step.parameters(), before, strict=True))
@@ -85,7 +85,5 @@ def test_rehearsal_finds_an_optimizer_state_that_does_not_fit(monkeypatch: pytes
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr("seqx.training.loop.create_optimizer_state", full)
-    with pytest.raises(
-        UserError, match="the first update: cpu has too little memory for the step of the opti"
-    ):
+    with pytest.raises(UserError, match="the first update: cpu is out of memory in the step of the opti"):
         rehearse(accumulation(step), optimizer, next(update_batches(WHOLE)))

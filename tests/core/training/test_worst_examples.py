@@ -15,7 +15,7 @@ from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
 from seqx.interfaces.tensors import Batch
 from seqx.parallel.strategy import Step
-from seqx.training.recovery.worst_examples import describe, worst_examples
+from seqx.training.recovery.worst_examples import describe_examples, worst_examples
 from tests.core.data.pairs import Pairs, rows
 from tests.core.training.test_loop import CPU, Words
 
@@ -91,7 +91,7 @@ def test_worst_examples_are_found_with_little_memory(tmp_path: Path) -> None:
 def test_examples_are_described_in_one_line(tmp_path: Path) -> None:
     train = [("3 4 5", "6 7"), ("8\x1b[2J", " ".join(["9"] * 60))]
     store = prepare(Pairs({"train": train}, limit=99), "train", {}, tmp_path)
-    one, other = describe(store, [0]), describe(store, [0, 1])
+    one, other = describe_examples(store, [0]), describe_examples(store, [0, 1])
     assert one == f'example 0 (tokens: {len(store[0]["source"])} in source, 3 in target): "3 4 5 ||| 6 7"'
     assert other.startswith(f"{one}; example 1 (tokens: ")
     assert other.endswith(" ||| " + "9 " * 50 + '..."')

@@ -1,0 +1,148 @@
+"""Checks that a folder can be used for a run, and that a resumed run has the same recipe and plugins."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seqx.errors import UserError
+from seqx.interfaces.learning import Schedule
+from seqx.plugin.loading import LOCAL_FOLDER, PLUGINS_FIELD, Plugins, changed_local_plugin
+from seqx.recipe import (
+    NOT_SET,
+    Configured,
+    differences,
+    inside,
+    read_plain,
+    unset_paths,
+    with_new_names,
+    yaml_tree,
+)
+from seqx.storage.atomic import check_name
+from seqx.storage.checkpoints import Checkpoints
+from seqx.storage.json_format import read_as
+from seqx.storage.weights import WEIGHTS
+
+MAY_CHANGE = (
+    "callbacks",
+    "published",
+    "training.deterministic",
+    "training.microbatch",
+    "training.patience",
+    "training.max_rollbacks",
+    "training.returns",  # the old name of max_rollbacks, which digests of old recipes exclude, too
+    "training.save_minutes",
+    "training.sharding",
+    "training.steps",
+)
+"""The settings that may change when a run resumes, because they do not affect the updates made before."""
+
+
+def check_usable(folder: Path) -> None:
+    """Refuse a folder with files that do not belong to a run: they could be overwritten or removed."""
+    check_name(folder)
+    if not folder.is_dir():
+        if folder.exists():
+            raise UserError(f"{folder}: is a file; choose another --folder")
+        return
+    if (folder / WEIGHTS).exists():
+        raise UserError(f"{folder}: is the folder of a model; choose another --folder for the run")
+    others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    if others and not (folder / "recipe.yaml").is_file():
+        raise UserError(f"{folder}: has no run, but other files ({min(others)}); choose another --folder")
+
+
+def check_same_recipe(folder: Path, recipe: Configured[Any], plugins: Plugins) -> None:
+    """Check that the recipe differs only in `MAY_CHANGE` from that of the run in the folder."""
+    file = folder / "recipe.yaml"
+    if not file.is_file():
+        return
+    pairs = differences(
+        with_new_names(read_plain(file), recipe),
+        yaml_tree.parse(recipe_text(recipe, plugins), str(file)).plain(),
+    )
+    # This version of seqx may have more settings than the run's; with their defaults they change nothing.
+    unset = tuple(unset_paths(recipe))
+    different = [
+        f"  {key}: {before} before, {now} now"
+        for key, (before, now) in pairs.items()
+        if not inside(key, MAY_CHANGE) and not (before == NOT_SET and inside(key, unset))
+    ]
+    if different:
+        raise UserError(
+            f"{folder}: has a run of another recipe; choose another --folder, or remove this one. "
+            "Differences:\n" + "\n".join(different[:12])
+        )
+
+
+def check_steps(folder: Path, checkpoints: Checkpoints, steps: int) -> None:
+    """Refuse a new `training.steps` that is smaller than the number of updates made so far."""
+    checkpoints.check()
+    saved = checkpoints.steps()
+    if saved and saved[-1] > steps:
+        raise UserError(
+            f"{folder}: this run has made {saved[-1]} updates, more than training.steps={steps}; "
+            f"set training.steps to {saved[-1]} or more, or choose another --folder"
+        )
+
+
+def check_same_plugins(folder: Path, checkpoints: Checkpoints, plugins: Plugins) -> None:
+    """Refuse local plugins whose SHA-256 differs from that at the beginning of the run."""
+    file = folder / "environment.json"
+    if not file.is_file() and not checkpoints.steps():
+        return  # the run was stopped before it began
+    recorded = read_as(PLUGINS_FIELD, file).get("plugins", {})
+    if name := changed_local_plugin(plugins, recorded):
+        raise UserError(
+            f"{folder}: {name} has changed since this run began; restore its text, or resume with "
+            "`seqx run --changed-plugins`"
+        )
+
+
+def check_learning_rates(folder: Path, schedule: Schedule, steps: int, done: int) -> None:
+    """Refuse a new `training.steps` if it changes the learning rates of the updates made so far.
+
+    Args:
+        folder: the run folder
+        schedule: the learning rates, which may depend on the number of steps
+        steps: the new value of `training.steps`
+        done: the number of updates made so far
+
+    Raises:
+        UserError: one of these updates would have another learning rate
+    """
+    file = folder / "recipe.yaml"
+    before = training_section(file)["steps"] if file.is_file() else steps
+    changed = (step for step in range(1, done + 1) if schedule(step, steps) != schedule(step, before))
+    first = next(changed, None) if steps != before else None
+    if first is not None:
+        raise UserError(
+            f"{folder}: this run has made {done} updates with training.steps={before}; "
+            f"training.steps={steps} would change the learning rates from update {first} on; choose "
+            f"another --folder, or remove the checkpoints from step {first} on"
+        )
+
+
+def training_section(file: Path) -> Mapping[str, Any]:
+    """Return the section `training` of a resolved recipe.
+
+    Raises:
+        UserError: the recipe cannot be read, or has no `training.steps`
+    """
+    training = read_plain(file).get("training")
+    if not isinstance(training, dict) or not isinstance(training.get("steps"), int):
+        raise UserError(f"{file}: cannot be read (it has no training.steps)")
+    return training
+
+
+def recipe_text(recipe: Configured[Any], plugins: Plugins) -> str:
+    """Return the resolved recipe as YAML, with the paths of local plugins relative to the run folder."""
+    local = [f"{LOCAL_FOLDER}/{file.name}" for file in local_files(plugins)]
+    plain = {**({"plugins": local} if local else {}), **recipe.plain()}
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
+
+
+def local_files(plugins: Plugins) -> list[Path]:
+    """Return the files of the local plugins."""
+    return [Path(plugin.source) for plugin in plugins.loaded if plugin.sha256 is not None]
