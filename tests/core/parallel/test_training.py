@@ -217,7 +217,7 @@ def test_full_sharding_refuses_layers_that_are_called_per_token(tmp_path: Path) 
     how = (*KINDS["recurrent"], "training.sharding=full")
     left = crew(2, lambda world: trained(world, tmp_path, "run", *how), tmp_path)
     assert [each.code for each in left] == [2, 2]
-    assert "set sharding: state" in "".join(each.said for each in left)
+    assert "set training.sharding: state" in "".join(each.said for each in left)
 
 
 def test_sharding_refuses_an_optimizer_that_needs_whole_matrices(tmp_path: Path) -> None:
