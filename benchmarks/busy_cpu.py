@@ -1,9 +1,9 @@
-"""Training on a CPU while other processes use it: target tokens per second of the sample's translation model.
+"""Speed of training on a CPU that other processes use, too: target tokens per second of the sample's model.
 
     python -m benchmarks.busy_cpu --out busy_cpu.json
 
-Each case is one run. Competing processes start and end while it trains; the time until seqx notices them is
-part of the measurement. The machine must be idle otherwise. The competing processes end with the run, or
+Each case is one run. Competing processes start and end while it trains. The measurement includes the time
+until seqx notices them. No other program may use the machine. The competing processes end with the run, or
 after a time limit.
 """
 
@@ -27,7 +27,7 @@ BUSY = [0, 1, 0, 3, 0]
 
 POLICIES: Mapping[str, Mapping[str, str]] = {
     "adapts": {},
-    "always spins": {"OMP_DYNAMIC": "false"},  # the default value; because it is set, seqx does not adapt
+    "always spins": {"OMP_DYNAMIC": "false"},  # seqx does not adapt if the variable is set
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 """Environment variables of each policy for the threads of the run."""
@@ -88,10 +88,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=6.0, help="length of each interval")
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of each interval in seconds")
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
     parser.add_argument("--precisions", nargs="+", choices=["bf16", "fp32"], default=["bf16", "fp32"])
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="file for the JSON record")
     options = parser.parse_args()
     cases = []
     with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,11 @@
-"""Exact losses of the first ten updates and answers of five recipes, to compare two versions of seqx.
+"""Exact losses, scores and answers of five recipes, to compare two versions of seqx.
 
     python -m benchmarks.compare_versions --out before.json
     python -m benchmarks.compare_versions --against before.json
 
-Each recipe trains on the embedded sample for 40 updates in fp32 with one thread. Floating-point results
-depend on the CPU, so compare two versions on one machine.
+Each recipe trains on the embedded sample for 40 updates in fp32 with one thread. The record has the losses of
+the first ten updates, the scores and the first answers. Floating-point results depend on the CPU, so compare
+two versions on one machine. The exit code of `--against` is 1 if a value differs.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from typing import Any
 
 from benchmarks.provenance import ROOT, provenance
 
-RECIPES = {  # recipe and the profiles that train it on the embedded sample
+RECIPES = {  # the recipe and the profiles that train it on the embedded sample
     "translation": ("wmt_en_de", ["sample"]),
     "parsing": ("wsj_parsing", ["sample"]),
     "language model": ("language_model", ["sample"]),
@@ -29,7 +30,7 @@ LOSSES = 10
 ANSWERS = 8
 
 
-def pin(recipe: str, profiles: list[str], folder: Path) -> dict[str, Any]:
+def measure(recipe: str, profiles: list[str], folder: Path) -> dict[str, Any]:
     """Train a recipe on the sample; return its first losses, its scores and its first answers."""
     settings = [
         "training.precision=fp32",
@@ -68,18 +69,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, help="write the record here")
-    parser.add_argument("--against", type=Path, help="compare with this record")
+    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument("--against", type=Path, help="earlier record to compare with")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        pinned = {name: pin(*recipe, Path(folder) / recipe[0]) for name, recipe in RECIPES.items()}
+        results = {name: measure(*recipe, Path(folder) / recipe[0]) for name, recipe in RECIPES.items()}
     if options.out:
         options.out.write_text(
-            json.dumps({**provenance(), "pinned": pinned}, indent=2) + "\n", encoding="utf-8"
+            json.dumps({**provenance(), "pinned": results}, indent=2) + "\n", encoding="utf-8"
         )
     if options.against:
-        different = differences(json.loads(options.against.read_text())["pinned"], pinned)
-        print("\n".join(different) or f"no differences in {len(pinned)} recipes")
+        different = differences(json.loads(options.against.read_text())["pinned"], results)
+        print("\n".join(different) or f"no differences in {len(results)} recipes")
         sys.exit(bool(different))
 
 

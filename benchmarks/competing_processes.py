@@ -9,7 +9,7 @@ from pathlib import Path
 
 import seqx
 
-BOUND = 170
+TIME_LIMIT = 170
 """Time limit of a competing process, in seconds."""
 
 WARMUP = 60
@@ -17,7 +17,7 @@ WARMUP = 60
 
 
 class CompetingProcesses(seqx.Callback):
-    """Measures target tokens per second next to competing processes, then stops the run.
+    """A callback that measures target tokens per second next to competing processes, then stops the run.
 
     Args:
         busy: the number of competing processes in each interval
@@ -65,7 +65,7 @@ class CompetingProcesses(seqx.Callback):
     def _set_competitors(self, processes: int) -> None:
         """Start or end processes until `processes` of them run."""
         while len(self._competitors) < processes:
-            command = ["timeout", str(BOUND), "sh", "-c", "while :; do :; done"]
+            command = ["timeout", str(TIME_LIMIT), "sh", "-c", "while :; do :; done"]
             self._competitors.append(subprocess.Popen(command))
         while len(self._competitors) > processes:
             process = self._competitors.pop()

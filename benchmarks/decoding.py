@@ -4,11 +4,11 @@
     python benchmarks/decoding.py MODEL --input test.en --out d.json   # a trained model, real lines
 
 Without a model, sources have the lengths of WMT, and each output is as long as its source, because a model
-with random weights almost never predicts EOS. Then only the speed is meaningful. With a trained model, the
-share is meaningful, too.
+with random weights almost never predicts EOS. In this case only the speed is meaningful. With a trained
+model, the share of changed answers is meaningful, too.
 
-An answer counts as changed if the best answer in a full batch differs from the answer in a batch of one. The
-times are those of the second of two passes over the same lines.
+An answer counts as changed if the best answer in a full batch differs from the answer in a batch of one
+sentence. All lines are decoded twice, and the second pass is timed.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from seqx_transformer import MultiHeadAttention, ReLU, TransformerDecoder, Trans
 VOCABULARY = 37_000
 
 
-class Numbers(Task):
+class TokenIds(Task):
     """A task whose texts are lists of token ids."""
 
     @property
@@ -99,7 +99,7 @@ def base() -> Model:
     attention = lambda d: MultiHeadAttention(d, heads=8)  # noqa: E731
     feedforward = lambda d: ReLU(d, width=2048)  # noqa: E731
     return EncoderDecoder(
-        Numbers().vocab_sizes,
+        TokenIds().vocab_sizes,
         d_model=512,
         tie_embeddings="all",
         encoder=lambda d: TransformerEncoder(d, layers=6, attention=attention, feedforward=feedforward),
@@ -138,7 +138,7 @@ def measure(args: argparse.Namespace, precision: Literal["fp32", "bf16"], size: 
         search: Search = Beam(size=size, extra=0) if size > 1 else Greedy(extra=0)
         device = device_of(args.device)
         predictor = Predictor(
-            Numbers(),
+            TokenIds(),
             base().to(device),
             search,
             device=device,
@@ -173,13 +173,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("model", nargs="?", help="model folder; default: random weights")
     parser.add_argument("--input", type=Path, help="file with the inputs of the model")
-    parser.add_argument("--lines", type=int, default=64)
+    parser.add_argument("--lines", type=int, default=64, help="number of lines to decode")
     parser.add_argument("--alone", type=int, default=16, help="number of lines to decode one by one, too")
-    parser.add_argument("--beams", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--beams", type=int, nargs="+", default=[1, 4], help="beam sizes; 1 is greedy search")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--batch-tokens", type=int)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--device", default="auto", help="device, as in seqx run")
+    parser.add_argument("--batch-tokens", type=int, help="padded tokens of a batch, for every hypothesis")
+    parser.add_argument("--out", type=Path, help="file for the JSON record")
     args = parser.parse_args()
     if args.model and not args.input:
         parser.error("set --input; a trained model needs a file with inputs")

@@ -3,9 +3,9 @@
     nohup python -m benchmarks.fuzz --seconds 600 --workers 2 --out fuzz.json &
 
 It needs `pip install -e '.[fuzz]'` and runs at the lowest priority. `--seconds` is wall-clock time for each
-harness; the record contains the processor time. Inputs that fail are written to `--found`. Copy each of them
-to `tests/fuzz/found/HARNESS/` under a name that describes it; then the tests repeat it. The exit code is 1 if
-an input failed.
+harness; the record contains the processor time. Inputs that fail are written to the folder `--found`. Copy
+each failed input to `tests/fuzz/found/HARNESS/` under a name that describes it; the tests then use it, too.
+The exit code is 1 if an input failed.
 """
 
 import argparse
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=600, help="wall-clock time of each harness")
     parser.add_argument("--workers", type=int, default=1, help="harnesses that run at the same time")
     parser.add_argument("--found", type=Path, default=Path("build/fuzz"), help="folder for inputs that fail")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="file for the JSON record")
     options = parser.parse_args()
     record: dict[str, Any] = {**provenance(), "seconds": options.seconds, "harnesses": {}}
     names, folder = options.names or [*HARNESSES], options.found.resolve()

@@ -1,16 +1,17 @@
-"""Kills and resumes runs at random times, and compares the results with those of uninterrupted runs.
+"""Runs that are killed at random times and resumed, compared with uninterrupted runs.
 
     python -m benchmarks.kill_test --kills 50 --saves 10 --full 10 --out kill_test.json
 
 Short runs of translation and parsing on the embedded sample are killed by SIGKILL and started again with the
-same command. They take more than an epoch, with a moving average of the weights, validation, selection of
-the best checkpoint and metrics over three updates.
+same command. A run takes more than an epoch. It uses a moving average of the weights, validation, selection
+of the best checkpoint, and metrics over three updates.
 
-- `--kills` kills come at times that are uniformly distributed over a whole run, from preparation to test.
-  At least `--saves` of them come during a save: they wait for its temporary folder, and count if the folder
-  still exists after the kill.
-- `--full` more kills come on a small disk (a tmpfs, which needs root). When it is full, the run must stop
-  with exit code 2 and one message, and resume after the disk has grown.
+- `--kills`: this number of kills happens at times that are uniformly distributed over a run, from preparation
+  to test.
+- `--saves`: at least this number of them happens during a save. Such a kill waits for the temporary folder of
+  the save, and counts if the folder still exists after the kill.
+- `--full`: this number of further kills happens on a small disk (a tmpfs, which needs root). When the disk is
+  full, the run must stop with exit code 2 and one message, and resume after the disk has grown.
 
 Each finished run is compared with the uninterrupted run, bit by bit (`run_differences.py`). The killed
 processes are forks of a process that has imported everything, so that no kill hits the start of Python. The
@@ -291,7 +292,7 @@ def kill_runs(
     Args:
         parent: an empty folder
         kills: number of kills
-        saves: least number of kills during a save
+        saves: smallest number of kills during a save
         full: number of further kills on a small disk
         each: largest number of kills of one run
         seed: seed of the times of the kills
@@ -345,12 +346,12 @@ def main() -> None:
     """Kill the runs, print the record and write it."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--saves", type=int, default=10)
-    parser.add_argument("--full", type=int, default=10)
+    parser.add_argument("--kills", type=int, default=50, help="number of kills")
+    parser.add_argument("--saves", type=int, default=10, help="smallest number of kills during a save")
+    parser.add_argument("--full", type=int, default=10, help="number of further kills on a small disk")
     parser.add_argument("--each", type=int, default=5, help="largest number of kills of one run")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--seed", type=int, default=1, help="seed of the times of the kills")
+    parser.add_argument("--out", type=Path, help="file for the JSON record")
     options = parser.parse_args()
     start_time = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

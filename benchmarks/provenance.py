@@ -31,7 +31,10 @@ def provenance() -> Mapping[str, Any]:
 
 
 def commit() -> str | None:
-    """Return the commit of the checkout, with "+" if files were changed; without .git, read .carry/commit."""
+    """Return the commit of the checkout, with "+" if files were changed.
+
+    Without .git it is read from .carry/commit.
+    """
     file = ROOT / ".carry" / "commit"
     if not (ROOT / ".git").exists():
         return file.read_text(encoding="utf-8").strip() if file.is_file() else None

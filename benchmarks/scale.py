@@ -79,12 +79,12 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
 def main() -> None:
     """Measure, print the record and write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=36_000_000)
-    parser.add_argument("--vocabulary", type=int, default=32_000)
+    parser.add_argument("--pairs", type=int, default=36_000_000, help="number of sentence pairs")
+    parser.add_argument("--vocabulary", type=int, default=32_000, help="number of symbols")
     parser.add_argument("--tokens", type=int, default=25_000, help="target tokens per update")
     parser.add_argument("--groups", type=int, default=8, help="length groups per update")
     parser.add_argument("--folder", type=Path, help="parent of the temporary folder for the prepared data")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="file for the JSON record")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="scale-", dir=options.folder))
     try:

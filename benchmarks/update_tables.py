@@ -1,8 +1,8 @@
-"""Updates the tables in docs/ from the records in benchmarks/results/.
+"""Update of the tables in docs/ from the records in benchmarks/results/.
 
     python -m benchmarks.update_tables
 
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`. A test compares it with its record.
+A table is enclosed by `<!-- table: NAME -->` and `<!-- end -->`. A test compares it with its record.
 """
 
 import itertools

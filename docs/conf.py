@@ -33,5 +33,5 @@ def _add_contents(_: Sphinx, name: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Connect the function above; Sphinx calls this."""
+    """Register `_add_contents`; Sphinx calls this function."""
     app.connect("source-read", _add_contents)

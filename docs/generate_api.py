@@ -38,20 +38,20 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Plugins": ("seqx.plugin", "seqx.errors"),
     "Commands, files and devices": ("seqx",),
 }
-"""Headings, each with the modules whose public names stand below it; the first match counts."""
+"""Headings, each with the modules whose public names are listed below it; the first match counts."""
 
 _MODULE = re.compile(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])")
 
 
 def api() -> str:
     """Return the page."""
-    homes = _homes()
+    modules = _modules()
     lines = [INTRODUCTION]
     for title in GROUPS:
-        names = sorted((name for name in homes if _group(homes[name]) == title), key=str.lower)
+        names = sorted((name for name in modules if _group(modules[name]) == title), key=str.lower)
         lines += [f"## {title}", ""]
         for name in names:
-            lines += [f"### `seqx.{name}`", "", *_entry(name, getattr(seqx, name), homes[name])]
+            lines += [f"### `seqx.{name}`", "", *_entry(name, getattr(seqx, name), modules[name])]
     lines += ["## Hook", "", *_function(seqx_register)]
     lines += [
         *("## Events", ""),
@@ -67,7 +67,7 @@ def _function(function: Any) -> list[str]:
     return [f"### `{function.__name__}{_signature(function)}`", "", markdown(function.__doc__), ""]
 
 
-def _homes() -> dict[str, str]:
+def _modules() -> dict[str, str]:
     """Return the module of each public name, from the imports for type checkers in `seqx/__init__.py`."""
     tree = ast.parse(Path(seqx.__file__).read_text(encoding="utf-8"))
     return {
@@ -123,8 +123,8 @@ def _member(name: str, member: Any) -> Iterator[str]:
         member = member.__func__
     if isinstance(member, property):
         assert member.fget is not None
-        kind = _plain(inspect.signature(member.fget).return_annotation)
-        title, doc = f"`{name}: {kind}` (property){abstract}", member.fget.__doc__
+        annotation = _plain(inspect.signature(member.fget).return_annotation)
+        title, doc = f"`{name}: {annotation}` (property){abstract}", member.fget.__doc__
     elif inspect.isfunction(member):
         title, doc = f"`{name}{_signature(member)}`{abstract}", member.__doc__
     else:

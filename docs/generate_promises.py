@@ -1,4 +1,4 @@
-"""docs/reference/promises.md: the promises of tests/promises.yaml, with the tests that hold them."""
+"""docs/reference/promises.md: the promises of tests/promises.yaml, each with its tests."""
 
 import subprocess
 import sys
@@ -15,15 +15,15 @@ PROMISES = ROOT / "tests" / "promises.yaml"
 INTRODUCTION = """\
 # Promises and tests
 
-Each promise is held by tests that inject the fault. "Cases" is the number of test cases that pytest collects.
+For each promise there are tests that inject the fault. "Cases" is the number of test cases of pytest.
 [Reliability](../explanation/reliability.md) explains the behaviour behind them.
 
-A test holds a promise if it carries the marker `@pytest.mark.promise("NAME")`. The names and the texts are in
+The tests of a promise have the marker `@pytest.mark.promise("NAME")`. The names and the texts are in
 `tests/promises.yaml`, and `python -m docs.generate` writes this page.
 """
 
 
-class Held(NamedTuple):
+class PromiseTests(NamedTuple):
     """The tests of one promise, and the number of their cases."""
 
     tests: list[str]
@@ -37,19 +37,19 @@ def promises() -> str:
         ValueError: a promise has no test, or a test names an unknown promise
     """
     sections = yaml.safe_load(PROMISES.read_text(encoding="utf-8"))
-    held = _held()
+    tests = _tests_by_promise()
     known = {name for section in sections.values() for name in section}
-    if known != held.keys():
+    if known != tests.keys():
         raise ValueError(
-            f"promises without a test: {sorted(known - held.keys())}; "
-            f"tests with an unknown promise: {sorted(held.keys() - known)}"
+            f"promises without a test: {sorted(known - tests.keys())}; "
+            f"tests with an unknown promise: {sorted(tests.keys() - known)}"
         )
     lines = [INTRODUCTION]
     for title, section in sections.items():
         lines += [f"## {title}", "", "| promise | injected fault | tests | cases |", "|---|---|---|---|"]
         lines += [
-            f"| {entry['promise']} | {entry.get('fault', '')} | {_tests(held[name].tests)} "
-            f"| {held[name].cases} |"
+            f"| {entry['promise']} | {entry.get('fault', '')} | {_tests(tests[name].tests)} "
+            f"| {tests[name].cases} |"
             for name, entry in section.items()
         ]
         lines.append("")
@@ -66,11 +66,11 @@ def _tests(nodes: list[str]) -> str:
     return ", ".join(shown)
 
 
-def _held() -> dict[str, Held]:
+def _tests_by_promise() -> dict[str, PromiseTests]:
     cases: dict[str, Counter[str]] = {}
     for name, test in _collected():
         cases.setdefault(name, Counter())[test] += 1
-    return {name: Held(list(counted), counted.total()) for name, counted in cases.items()}
+    return {name: PromiseTests(list(counted), counted.total()) for name, counted in cases.items()}
 
 
 def _collected() -> Iterator[tuple[str, str]]:

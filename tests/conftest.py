@@ -1,4 +1,4 @@
-"""Settings and fixtures of all tests: one thread, a fixed seed, a separate cache and real data."""
+"""Settings and fixtures of all tests: one thread, a fixed seed, a separate cache, and access to real data."""
 
 import os
 import signal
@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
         cache = tempfile.TemporaryDirectory(prefix="seqx-cache-")
         os.environ["SEQX_CACHE"] = cache.name
         config.add_cleanup(cache.cleanup)
-    # A background job ignores SIGINT, and its children inherit this, but tests interrupt their children.
+    # Tests interrupt their children. In a background job the children would inherit that SIGINT is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -99,9 +99,9 @@ def _cache_sample() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _skip_fsync() -> None:
-    """Replace fsync, which a run calls for 60 files, by a check of the file descriptor.
+    """Replace fsync, which is slow and which a run calls for 60 files, by a check of the file descriptor.
 
-    Processes that start a new Python still call fsync.
+    New Python processes still call fsync.
     """
     vars(os)["fsync"] = os.fstat
 

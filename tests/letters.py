@@ -1,4 +1,4 @@
-"""A corpus of rows in memory, and a tokenizer whose ids are characters."""
+"""A corpus in memory, and a tokenizer whose ids are code points of characters."""
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ class Rows(seqx.Corpus):
 
 
 class Letters(seqx.Tokenizer):
-    """A tokenizer with one id for each character; with a generator, two ids."""
+    """A tokenizer with one id for each character; if segmentations are sampled, each id occurs twice."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

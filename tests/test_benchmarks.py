@@ -114,7 +114,7 @@ def test_fuzz_benchmark_runs_a_harness(tmp_path: Path) -> None:
     assert record["harnesses"]["about"]["found"] == []
 
 
-def test_table_of_contention_shows_shares_of_the_idle_speed() -> None:
+def test_busy_cpu_table_shows_fractions_of_the_idle_speed() -> None:
     cases = [
         {"precision": "fp32", "policy": policy, "rates": rates}
         for policy, rates in (

@@ -85,7 +85,7 @@ def test_component_of_another_plugin_is_benchmarked(extra_plugin: Path) -> None:
     assert trial.overrides == ['model.encoder={"type": "later", "layers": 2}']
 
 
-def test_component_that_cannot_be_built_is_reported_and_others_run() -> None:
+def test_component_that_cannot_be_built_is_reported() -> None:
     invalid = compare_components.Trial(overrides=["model.encoder.attention.heads=7"])
     (reason,) = compare_components.faults({"invalid": invalid, "valid": compare_components.Trial()}).values()
     assert reason.startswith("command line:1:1: model.encoder.attention: heads (7) must divide")
@@ -124,7 +124,7 @@ def test_rows_of_table_3_are_compared_and_a_failed_row_is_reported(
     data("multi30k")
     out = tmp_path / "table3.json"
     tiny = [*TINY[:-1], "task.corpus.limit=300", "training.steps=2"]
-    (tmp_path / "C_layers_4").write_text("in the way", encoding="utf-8")
+    (tmp_path / "C_layers_4").write_text("not a run folder", encoding="utf-8")
     rows = ["base", "C_layers_2", "C_layers_4"]
     printed = run("table3", "--folder", tmp_path, "--out", out, "--rows", *rows, "--", *tiny, code=1)
     runs = json.loads(out.read_text(encoding="utf-8"))["runs"]
@@ -207,13 +207,13 @@ def test_growth_exponent_is_fitted_to_the_longest_lengths() -> None:
     assert complexity.exponent(lengths[:2], values[:2]) is None
 
 
-def test_tensors_saved_for_the_backward_pass_are_counted_once() -> None:
+def test_complexity_counts_tensors_saved_for_the_backward_pass_once() -> None:
     x = torch.randn(1, 10, 4, requires_grad=True)
     assert complexity._kept_bytes(lambda x: x.exp().exp(), x) == 2 * 40 * 4  # exp saves its output
     assert complexity._kept_bytes(lambda x: x * x, x) == 40 * 4
 
 
-def test_measurement_stops_before_the_limit_of_memory() -> None:
+def test_measurement_of_complexity_stops_before_the_memory_limit() -> None:
     limits = complexity.Limits(seconds=60, kept=4 * 100**2)
     points = complexity.measure(lambda x: (x @ x.mT).exp(), [10, 20, 40, 80, 160], 1, limits, 1)
     assert [point.length for point in points] == [10, 20, 40, 80]
@@ -248,9 +248,9 @@ def test_complexity_of_every_layer_is_compared_with_table_1(
     layers = json.loads(out.read_text(encoding="utf-8"))["layers"]
     registry = load_plugins({extra_plugin: Location(str(extra_plugin), 1, 1)}).registry
     expected = {
-        f"{kind.__name__}-{name}"
-        for kind in (seqx.Attention, seqx.Encoder)
-        for name in registry.components(kind)
+        f"{interface.__name__}-{name}"
+        for interface in (seqx.Attention, seqx.Encoder)
+        for name in registry.components(interface)
     }
     positions = {f"PositionalEncoding-{name}" for name in ("alibi", "rotary", "shaw", "t5")}
     assert layers.keys() == expected | positions

@@ -16,8 +16,8 @@ _REQUIRED = re.compile(r"['\"]seqx(?:\[[\w,-]+\]|\s*(?:[><=~!]=|[<>@]))")
 _ALLOWED = {"seqx_toolkit.py", "tests/test_distribution.py"}
 
 
-def instructions(text: str) -> list[str]:
-    """Return the parts of a text that would install the other project."""
+def find_instructions(text: str) -> list[str]:
+    """Return the parts of a text that would install the package `seqx` of the package index."""
     return [match.group() for pattern in (_INSTALLED, _REQUIRED) for match in pattern.finditer(text)]
 
 
@@ -37,7 +37,7 @@ def instructions(text: str) -> list[str]:
     ],
 )
 def test_instructions_for_the_other_project_are_recognised(text: str) -> None:
-    assert instructions(text)
+    assert find_instructions(text)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_instructions_for_the_other_project_are_recognised(text: str) -> None:
     ],
 )
 def test_other_instructions_are_not_recognised(text: str) -> None:
-    assert not instructions(text)
+    assert not find_instructions(text)
 
 
 def test_no_file_has_instructions_for_the_other_project() -> None:
@@ -66,9 +66,9 @@ def test_no_file_has_instructions_for_the_other_project() -> None:
         name: found
         for name in files
         if (ROOT / name).is_file()
-        and (found := instructions((ROOT / name).read_text(encoding="utf-8", errors="replace")))
+        and (found := find_instructions((ROOT / name).read_text(encoding="utf-8", errors="replace")))
     }
-    wrong.pop("tests/core/plugin/test_loading.py")  # a plugin that names it is refused
+    wrong.pop("tests/core/plugin/test_loading.py")  # tests that a plugin with this dependency is refused
     assert wrong == {}
 
 
@@ -81,8 +81,8 @@ def other_project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def started(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as its entry point does, with a folder first on the path."""
+def run_entry_point(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as its entry point does; the folder `path` comes first in the import path."""
     program = "import seqx_toolkit; seqx_toolkit.main()"
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
@@ -95,7 +95,7 @@ def started(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_installed_other_package_is_reported(other_project: Path) -> None:
-    done = started(other_project, "--version")
+    done = run_entry_point(other_project, "--version")
     assert (done.returncode, done.stdout.partition(" ")[0]) == (0, "seqx")
     assert done.stderr.startswith(
         "seqx: the package 'seqx' 0.1.3 is installed in this environment. It is not this"
@@ -106,12 +106,12 @@ def test_installed_other_package_is_reported(other_project: Path) -> None:
 def test_importing_the_other_package_prints_only_the_message(other_project: Path) -> None:
     (other_project / "seqx").mkdir()
     (other_project / "seqx" / "__init__.py").touch()
-    done = started(other_project, "--version")
+    done = run_entry_point(other_project, "--version")
     assert (done.returncode, done.stdout) == (2, "")
     assert "pip uninstall seqx && pip install --force-reinstall --no-deps ." in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_without_the_other_package_there_is_no_message(tmp_path: Path) -> None:
-    done = started(tmp_path, "--version")
+def test_no_message_if_the_other_package_is_not_installed(tmp_path: Path) -> None:
+    done = run_entry_point(tmp_path, "--version")
     assert (done.returncode, done.stderr) == (0, "")

@@ -82,22 +82,22 @@ def test_dry_run_of_the_gpu_benchmark_fills_every_part(tmp_path: Path) -> None:
         assert figures["output_tokens_per_second"] == pytest.approx(rate)
 
 
-def test_failed_and_skipped_cases_are_recorded_and_others_run(tmp_path: Path) -> None:
-    def broken(left: float) -> cases.Figures:
-        raise ZeroDivisionError("no luck")
+def test_failed_and_skipped_cases_are_recorded_and_later_cases_run(tmp_path: Path) -> None:
+    def broken(left: float) -> cases.Measurements:
+        raise ZeroDivisionError("injected")
 
-    def unfit(left: float) -> cases.Figures:
+    def without_data(left: float) -> cases.Measurements:
         raise cases.SkippedCase("no data")
 
     listed = [
         cases.Case("broken", 0, broken),
-        cases.Case("unfit", 0, unfit),
+        cases.Case("without data", 0, without_data),
         cases.Case("long", 1000, lambda left: {"left": left}),
-        cases.Case("well", 0, lambda left: {"left": left}),
+        cases.Case("complete", 0, lambda left: {"left": left}),
     ]
     cases.run(listed, tmp_path / "cases.json", limit=60)
     failed, skipped, too_long, done = json.loads((tmp_path / "cases.json").read_text(encoding="utf-8"))
-    assert (failed["status"], failed["error"]) == ("failed", "ZeroDivisionError: no luck")
+    assert (failed["status"], failed["error"]) == ("failed", "ZeroDivisionError: injected")
     assert (skipped["status"], skipped["reason"]) == ("skipped", "no data")
     assert (too_long["status"], too_long["reason"]) == ("skipped", "needs 1000 s, 60 s left")
     assert done["status"] == "done"

@@ -1,4 +1,4 @@
-"""A short form of `benchmarks/kill_test.py`: runs that are killed and resumed."""
+"""A short run of `benchmarks/kill_test.py`, and its comparison of two runs."""
 
 import os
 from pathlib import Path
@@ -17,13 +17,13 @@ def test_killed_and_resumed_run_equals_the_uninterrupted_run(tmp_path: Path) -> 
     assert outcome.inside_saves >= 1
     assert outcome.runs >= 2
     assert (outcome.different, outcome.wrong) == ([], [])
-    for run in outcome.undisturbed.values():  # runs end within a later epoch
+    for run in outcome.undisturbed.values():  # the run ends inside a later epoch
         assert run["epoch"] >= 1
         assert run["index"] > 0
     assert outcome.undisturbed["translation"]["best"] > 0  # the best checkpoint is not the first
 
 
-def test_comparison_finds_different_bits_and_ignores_times(tmp_path: Path) -> None:
+def test_comparison_of_runs_finds_different_bits_and_ignores_times(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     for folder, seconds in ((one, 1), (other, 2)):
         folder.mkdir()

@@ -63,9 +63,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     wheels = [str(wheel) for wheel in (folder / "wheels").glob("*.whl")]
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*pip, *wheels], check=True, capture_output=True)
-    home = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
+    packages = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
     others = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
-    Path(home, "needed.pth").write_text(
+    Path(packages, "dependencies.pth").write_text(
         "\n".join(dict.fromkeys([*site.getsitepackages(), *others])) + "\n", encoding="utf-8"
     )
     return Environment(folder, sources)
@@ -85,7 +85,7 @@ def test_external_plugins_are_listed_with_their_components_and_commands(environm
 
 
 def test_tests_of_external_plugins_pass(environment: Environment) -> None:
-    """Run all of them in one process, which imports torch only once."""
+    """All tests run in one process, which imports torch only once."""
     folders = [str(source / "tests") for source in environment.sources.values()]
     options = ["-v", "-p", "no:cacheprovider", "--import-mode=importlib", "--rootdir", "/", "-c", "/dev/null"]
     output = environment.run("python", "-m", "pytest", *options, *folders)
@@ -110,7 +110,7 @@ def test_recipes_of_external_plugins_train_and_translate(environment: Environmen
     assert environment.run("seqx", "translate", str(run), text="The cat sleeps.\n").count("\n") == 1
 
 
-def test_external_task_trains_and_its_command_answers(environment: Environment) -> None:
+def test_external_task_trains_and_its_command_corrects_words(environment: Environment) -> None:
     run = environment.folder / "runs" / "spelling"
     file = str(environment.sources["seqx-spelling"] / "recipes" / "spelling.yaml")
     tiny = ["training.steps=4", "training.save_every=1", "task.corpus.most=9", "task.corpus.text.train=60"]

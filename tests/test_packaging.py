@@ -1,4 +1,4 @@
-"""The built wheel can be installed, and works without a checkout."""
+"""The wheel can be built and installed, and works without a checkout."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The core stays small enough to read: its parts, and the files that an update and a sentence go through."""
+"""Limits on the parts of the core, and on the files that one update and one translated sentence execute."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -14,7 +14,7 @@ from seqx.training.preflight import count_parameters
 from tests.stories.tiny import done
 
 ROOT = Path(__file__).parents[1]
-PADDED = 40_960  # tensor2tensor rounds its vocabulary up to this
+PADDED = 40_960  # the size to which tensor2tensor pads the vocabulary
 
 
 class Row(NamedTuple):
@@ -49,7 +49,7 @@ TABLE = {
     "E_learned_positions": Row(4.92, 25.7, 65, {}),
     "big": Row(4.33, 26.4, 213, {"d_model": 1024, "d_ff": 4096, "h": 16, "P_drop": 0.3}),
 }
-OTHERS = [name for name in TABLE if name != "big"]
+ROWS_EXCEPT_BIG = [name for name in TABLE if name != "big"]
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_recipe_has_the_settings_and_scores_of_its_row(plugins: Plugins, row: st
     assert training["schedule"]["peak"] == pytest.approx(peak, rel=2e-3)
 
 
-@pytest.mark.parametrize("row", OTHERS)
+@pytest.mark.parametrize("row", ROWS_EXCEPT_BIG)
 def test_parameters_match_the_table_with_the_padded_vocabulary_of_tensor2tensor(
     plugins: Plugins, row: str
 ) -> None:
@@ -137,16 +137,16 @@ def test_parameters_differ_from_the_table_with_the_vocabulary_of_the_paper(
 
 
 def test_no_single_vocabulary_size_matches_all_printed_parameters(plugins: Plugins) -> None:
-    """From the rounded number of each row follow bounds of the vocabulary size; the big model had another."""
+    """Each rounded number of parameters bounds the vocabulary size; the bound of the big model differs."""
 
     def size_bounds(row: str) -> tuple[float, float]:
         recipe = configured(plugins, row)
         width = recipe.plain()["model"]["d_model"]
-        others = count_parameters(recipe()) - 37_000 * width
+        without_embeddings = count_parameters(recipe()) - 37_000 * width
         low, high = ((TABLE[row].millions + half) * 1e6 for half in (-0.5, 0.5))
-        return (low - others) / width, (high - others) / width
+        return (low - without_embeddings) / width, (high - without_embeddings) / width
 
-    lows, highs = zip(*map(size_bounds, OTHERS), strict=True)
+    lows, highs = zip(*map(size_bounds, ROWS_EXCEPT_BIG), strict=True)
     assert 37_000 < PADDED < max(lows) < 41_100 < min(highs)
     low, high = size_bounds("big")
     assert low < 36_000 < high < 37_000
@@ -156,11 +156,11 @@ SCALES = {"N": 1 / 2, "d_model": 1 / 4, "d_ff": 1 / 4, "h": 1 / 2, "d_k": 1 / 2,
 
 
 @pytest.mark.parametrize("row", TABLE)
-def test_profile_multi30k_scales_all_rows_alike(plugins: Plugins, row: str) -> None:
+def test_profile_multi30k_scales_all_rows_by_the_same_factors(plugins: Plugins, row: str) -> None:
     plain = configured(plugins, row, "multi30k").plain()
     scaled = {name: value * SCALES.get(name, 1) for name, value in {**BASE, **TABLE[row].varied}.items()}
     if row == "A_heads_1":
-        scaled |= {"h": 1, "d_k": 128, "d_v": 128}  # there is no half head
+        scaled |= {"h": 1, "d_k": 128, "d_v": 128}  # half a head is impossible
     assert settings(plain) == [scaled] * 2
     base = configured(plugins, "base", "multi30k").plain()
     training, width = plain["training"], plain["model"]["d_model"]

@@ -1,4 +1,4 @@
-"""Runs the parts in sequence, each in a process of its own with a time limit, and writes one record."""
+"""The parts of the GPU benchmark, run in sequence, each in its own process with a time limit; one record."""
 
 import argparse
 import contextlib
@@ -32,7 +32,7 @@ def main() -> None:
         return
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-    )  # so that `finally` stops the parts, too
+    )  # `finally` then stops the part that is running
     start_time = time.monotonic()
     out = args.out or _default_record(dry_run=args.dry_run)
     out.parent.mkdir(parents=True, exist_ok=True)

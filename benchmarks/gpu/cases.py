@@ -10,7 +10,7 @@ from typing import Any
 
 from seqx.storage.atomic import write_atomically
 
-Figures = Mapping[str, Any]
+Measurements = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Case:
 
     name: str
     needs: float  # seconds; the case is skipped if less time is left
-    run: Callable[[float], Figures]  # takes the time limit in seconds
+    run: Callable[[float], Measurements]  # takes the time limit in seconds
 
 
 def run(cases: Iterable[Case], out: Path, limit: float) -> None:

@@ -1,4 +1,4 @@
-"""Makes a checkout usable without installation: writes its name, version and entry points into a folder.
+"""Registration of a checkout without installation: its name, version and entry points in a folder.
 
     python benchmarks/gpu/checkout.py FOLDER       # FOLDER is on PYTHONPATH, as are the checkout and plugins/
 

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.cases import Case, Figures
+from benchmarks.gpu.cases import Case, Measurements
 from benchmarks.gpu.machine import median
 from benchmarks.gpu.recipes import TINY, experiment, model
 from seqx.interfaces.networks import Model
@@ -56,7 +56,7 @@ def cases(*, dry_run: bool) -> Iterator[Case]:
         yield Case(f"batch {size}", needs, partial(measure, endless, size, repeats=1 if dry_run else 5))
 
 
-def measure(model: Model, size: int, left: float, *, repeats: int) -> Figures:
+def measure(model: Model, size: int, left: float, *, repeats: int) -> Measurements:
     """Measure the speed of decoding a batch of `size` sentences."""
     device = device_of("auto")
     precision = precision_of("auto", device)

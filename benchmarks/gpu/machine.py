@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.cases import Case, Figures
+from benchmarks.gpu.cases import Case, Measurements
 from seqx.runtime.devices import device_of
 
 
@@ -24,7 +24,7 @@ def cases(*, dry_run: bool) -> Iterator[Case]:
     yield Case("copy", 1, lambda _: copy(1 << (22 if dry_run else 32), repeats))
 
 
-def about() -> Figures:
+def about() -> Measurements:
     """Return the device and the versions."""
     cuda = torch.cuda.is_available()
     figures: dict[str, Any] = {
@@ -46,7 +46,7 @@ def about() -> Figures:
     return figures
 
 
-def matmul(size: int, dtype: torch.dtype, repeats: int) -> Figures:
+def matmul(size: int, dtype: torch.dtype, repeats: int) -> Measurements:
     """Measure the speed of products of square matrices of random numbers."""
     device = device_of("auto")
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
@@ -54,7 +54,7 @@ def matmul(size: int, dtype: torch.dtype, repeats: int) -> Figures:
     return {"size": size, "seconds": seconds, "tflops": 2 * size**3 / seconds / 1e12}
 
 
-def copy(size: int, repeats: int) -> Figures:
+def copy(size: int, repeats: int) -> Measurements:
     """Measure the speed of a copy in device memory, in bytes read plus bytes written."""
     source = torch.empty(size, dtype=torch.uint8, device=device_of("auto")).random_(0, 256)
     target = torch.empty_like(source)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import corpus
-from benchmarks.gpu.cases import Case, Figures, SkippedCase
+from benchmarks.gpu.cases import Case, Measurements, SkippedCase
 from benchmarks.gpu.recipes import TINY
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.json_format import read_json
@@ -63,7 +63,7 @@ def cases(*, dry_run: bool) -> Iterator[Case]:
     yield Case(f"{len(size.seeds)} seeds", 5 if dry_run else 120, partial(measure, size, dry_run=dry_run))
 
 
-def measure(size: Size, left: float, *, dry_run: bool) -> Figures:
+def measure(size: Size, left: float, *, dry_run: bool) -> Measurements:
     """Train until the time is over, then average and test."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import corpus
-from benchmarks.gpu.cases import Case, Figures
+from benchmarks.gpu.cases import Case, Measurements
 from benchmarks.gpu.recipes import TINY, batches, experiment, model, training
 from seqx.data.store import Store
 from seqx.parallel.strategy import Step
@@ -31,7 +31,7 @@ def cases(*, dry_run: bool) -> Iterator[Case]:
 
 def twice(
     store: Store, tokens: int, overrides: tuple[str, ...], left: float, *, deterministically: bool
-) -> Figures:
+) -> Measurements:
     """Train twice; return the largest difference between the weights."""
     del left
     with deterministic(enabled=deterministically):

@@ -1,4 +1,4 @@
-"""The record as readable lines."""
+"""The record of the GPU benchmark as text."""
 
 from collections.abc import Mapping
 from typing import Any

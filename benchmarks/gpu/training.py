@@ -14,7 +14,7 @@ import torch
 
 from benchmarks import corpus
 from benchmarks.gpu.arithmetic import Arithmetic
-from benchmarks.gpu.cases import Case, Figures
+from benchmarks.gpu.cases import Case, Measurements
 from benchmarks.gpu.recipes import TINY, batches, experiment, model, training
 from seqx.data.batches import Batches
 from seqx.data.store import Integers, Store
@@ -72,13 +72,13 @@ def cases(*, dry_run: bool) -> Iterator[Case]:
             yield Case(name, needs, partial(measure, variant, store, size))
 
 
-def measure(variant: Variant, store: Store, size: Size, left: float) -> Figures:
+def measure(variant: Variant, store: Store, size: Size, left: float) -> Measurements:
     """Train a model with seqx's training loop for at most `left` seconds; return the measurements."""
     with deterministic(enabled=variant.deterministic):
         return _measured(variant, store, size, left)
 
 
-def _measured(variant: Variant, store: Store, size: Size, left: float) -> Figures:
+def _measured(variant: Variant, store: Store, size: Size, left: float) -> Measurements:
     compiled = variant.compiled
     end = time.perf_counter() + left
     device = device_of("auto")

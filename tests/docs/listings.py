@@ -1,12 +1,12 @@
 """The listings of Markdown documents: commands with their output, Python, recipes.
 
-A comment above a block has information for the tests:
+Comments above a block tell the tests how to treat it:
 
     <!-- not run: REASON -->              the commands are checked, not run
-    <!-- output not compared: REASON -->  only the exit code counts
-    <!-- exit code N -->                  of the last command of the block
+    <!-- output not compared: REASON -->  only the exit code is compared
+    <!-- exit code N -->                  expected exit code of the last command of the block
 
-The second word after the fence is the name of a file that the listing is written to (```yaml mine.yaml).
+If a name follows the language (```yaml mine.yaml), the listing is written to that file.
 """
 
 import re
@@ -23,7 +23,7 @@ _MEASURED = re.compile(r"(?!\d[\d,]* (?:parameters|passed)\b|\d+$)[-+]?\b\d[\d,.
 
 @dataclass(frozen=True)
 class Command:
-    """A line after `$` with its continuation lines, and the output below."""
+    """A command after `$`, with its continuation lines, and the output below it."""
 
     text: str
     output: list[str]
@@ -41,7 +41,7 @@ class Listing:
 
     @property
     def runs(self) -> bool:
-        """Return true if a test may run it."""
+        """Return true if a test may run the block."""
         return "<!-- not run: " not in self.notes
 
     @property
@@ -85,17 +85,16 @@ def listings(document: Path) -> list[Listing]:
     ]
 
 
-def missing(shown: list[str], printed: str) -> str | None:
-    """Return the first shown line that was not printed in order.
+def first_missing_line(shown: list[str], printed: str) -> str | None:
+    """Return the first shown line that was not printed, or not in this order; None if there is none.
 
-    Runs of spaces and measured numbers are ignored. Numbers of parameters and of passed tests, and numbers at
-    the end of a line, must be as shown.
-    `...` stands for any lines.
+    A shown line `...` stands for any lines. Runs of spaces and measured numbers are ignored. Numbers of
+    parameters, numbers of passed tests, and numbers at the end of a line must be as shown.
     """
-    found = iter([_folded(line) for line in printed.splitlines()])
-    wanted = [line for line in shown if line.strip() not in ("", "...")]
-    return next((line for line in wanted if _folded(line) not in found), None)
+    remaining = iter([_normalized(line) for line in printed.splitlines()])
+    expected = [line for line in shown if line.strip() not in ("", "...")]
+    return next((line for line in expected if _normalized(line) not in remaining), None)
 
 
-def _folded(line: str) -> str:
+def _normalized(line: str) -> str:
     return " ".join(_MEASURED.sub("#", _CHECKOUT.sub("", line)).split())

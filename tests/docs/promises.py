@@ -1,16 +1,16 @@
-"""Print the promises that the collected tests hold: a pytest plugin.
+"""A pytest plugin that prints the promises of the collected tests.
 
     pytest --collect-only -p tests.docs.promises
 
-prints a line `promise NAME TEST` for each case of each test with a marker `promise`. TEST is the file if the
-whole file is marked.
+It prints a line `promise NAME TEST` for each test case with a marker `promise`. TEST is the file if the whole
+file is marked.
 """
 
 import pytest
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Print the lines after the tests were collected."""
+    """Print a line for each promise of each collected test case."""
     for item in session.items:
         for node, marker in item.iter_markers_with_node("promise"):
             test = node.nodeid.partition("[")[0]

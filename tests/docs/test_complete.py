@@ -33,7 +33,7 @@ def test_each_training_setting_is_explained(setting: str) -> None:
 
 
 @pytest.mark.parametrize("verb", [*COMMANDS, *(entry.name for entry in entry_points(group=GROUP))])
-def test_each_command_is_shown(verb: str) -> None:
+def test_each_command_is_in_a_listing(verb: str) -> None:
     commands = [
         command.text
         for path in DOCUMENTS
@@ -76,26 +76,26 @@ def test_each_interface_is_in_the_architecture_table() -> None:
     assert {name for name, _ in rows} == interfaces
 
 
-def test_each_interface_of_a_plugin_is_named() -> None:
-    opened = {kind for plugin in loading.load_plugins().loaded for kind in plugin.interfaces}
-    assert opened >= {"FeedForward", "Linearisation"}
-    assert {kind for kind in opened if f"`{kind}`" not in ALL} == set()
+def test_each_interface_of_a_plugin_is_documented() -> None:
+    interfaces = {name for plugin in loading.load_plugins().loaded for name in plugin.interfaces}
+    assert interfaces >= {"FeedForward", "Linearisation"}
+    assert {name for name in interfaces if f"`{name}`" not in ALL} == set()
 
 
-def test_each_component_is_named() -> None:
+def test_each_component_is_documented() -> None:
     registry = loading.load_plugins().registry
-    for kind in registry.interfaces():
-        for name in registry.components(kind):
-            assert f"`{name}`" in ALL, f"{kind.__name__} {name} is in no document"
+    for interface in registry.interfaces():
+        for name in registry.components(interface):
+            assert f"`{name}`" in ALL, f"{interface.__name__} {name} is in no document"
 
 
-def test_layers_are_those_that_are_checked() -> None:
+def test_documented_layers_are_those_of_the_import_contract() -> None:
     (contract,) = [c for c in PYPROJECT["tool"]["importlinter"]["contracts"] if c["type"] == "layers"]
-    held = [layer for layer in contract["layers"] if layer != "__main__"]
+    checked = [layer for layer in contract["layers"] if layer != "__main__"]
     (shown,) = [
         item.text for item in listings(ROOT / "docs/explanation/architecture.md") if "START HERE" in item.text
     ]
-    assert [re.split(r"\s{2,}", line)[0] for line in shown.splitlines()] == held
+    assert [re.split(r"\s{2,}", line)[0] for line in shown.splitlines()] == checked
 
 
 def test_architecture_lists_every_package() -> None:
@@ -184,17 +184,17 @@ def test_pyproject_listing_matches_the_template() -> None:
 def test_commits_of_components_changed_only_the_listed_core_files() -> None:
     rows = re.findall(r"^\| .+ \| (`[0-9a-f]{7}`.*) \| (none|`.+`, \d+ lines: .+) \|$", ALL, re.MULTILINE)
     assert len(rows) >= 6
-    said: dict[str, set[str]] = {}
+    listed: dict[str, set[str]] = {}
     for commits, files in rows:
         for commit in re.findall("`(.+?)`", commits):
-            said.setdefault(commit, set()).update(re.findall("`(interfaces/.+?)`, ", files))
+            listed.setdefault(commit, set()).update(re.findall("`(interfaces/.+?)`, ", files))
     if shutil.which("git") is None:
-        pytest.skip("git is not here")
-    for commit, files in said.items():
+        pytest.skip("git is not installed")
+    for commit, files in listed.items():
         shown = subprocess.run(
             ["git", "show", "--name-only", "--format=", commit, "--", "seqx"],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if shown.returncode:
-            pytest.skip("the history is not here")
+            pytest.skip("the checkout has no history")
         assert {f"seqx/{name}" for name in files} == set(shown.stdout.split()), commit

@@ -39,8 +39,9 @@ def sections() -> dict[str, list[Listing]]:
     headings = {number: line.split("`")[1] for number, line in enumerate(lines, 1) if line.startswith("## ")}
     found: dict[str, list[Listing]] = {name: [] for name in headings.values()}
     for listing in listings(DOCUMENT):
-        at = max(number for number in headings if number < int(listing.place.rpartition(":")[2]))
-        found[headings[at]].append(listing)
+        line = int(listing.place.rpartition(":")[2])
+        heading = max(number for number in headings if number < line)
+        found[headings[heading]].append(listing)
     return found
 
 
@@ -65,7 +66,7 @@ def test_each_interface_has_a_section() -> None:
 
 
 def is_interface(value: object) -> bool:
-    """Return true for the classes that plugins implement: neither values nor protocols of the core."""
+    """Return true for a class that plugins implement: no dataclass, no tuple, no list and no protocol."""
     value_types = dataclasses.is_dataclass(value) or (
         isinstance(value, type) and issubclass(value, list | tuple)
     )
@@ -89,11 +90,11 @@ def test_components_of_listings_obey_the_laws(module: ModuleType) -> None:
     registry = Registry()
     module.seqx_register(registry)
     name = module.__name__.removeprefix("listing_")
-    assert name in [kind.__name__ for kind in registry.interfaces()]
-    for kind in registry.interfaces():
-        for component in registry.components(kind).values():
+    assert name in [interface.__name__ for interface in registry.interfaces()]
+    for interface in registry.interfaces():
+        for component in registry.components(interface).values():
             subject = Subject(component, SETTINGS.get(component.maker.__name__, {}))
-            laws = laws_of(kind)
+            laws = laws_of(interface)
             assert laws
             for law in laws:
                 law(subject)

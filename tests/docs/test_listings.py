@@ -1,4 +1,4 @@
-"""Run every command and listing of the documents, in order."""
+"""Run all commands and listings of the documents, in order."""
 
 import os
 import shlex
@@ -13,12 +13,12 @@ import pytest
 
 from seqx import SPLITS
 from seqx_sample import Sample
-from tests.docs import warm
-from tests.docs.listings import DOCUMENTS, ROOT, Command, Listing, listings, missing
+from tests.docs import command_server
+from tests.docs.listings import DOCUMENTS, ROOT, Command, Listing, first_missing_line, listings
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 
-BEFORE: dict[str, dict[str, tuple[str, Any, int]]] = {  # files that the reader of a document has
+READER_FILES: dict[str, dict[str, tuple[str, Any, int]]] = {  # files that exist before a document is run
     "own_corpus.md": {"my.en": ("train", "en", 3000), "my.de": ("train", "de", 3000)},
     "text_tasks.md": {
         f"{split}.{name}": (split, column, 400 if split == "train" else 3)
@@ -38,14 +38,14 @@ BEFORE: dict[str, dict[str, tuple[str, Any, int]]] = {  # files that the reader 
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a `seqx` and a `python` that start quickly, and the `pytest` of this environment."""
+    """Create a folder with a `seqx` and a `python` that start quickly, and a `pytest`."""
     folder = tmp_path_factory.mktemp("commands")
     address = folder / "socket"
-    server = subprocess.Popen([sys.executable, warm.__file__, str(address)], cwd=folder)
+    server = subprocess.Popen([sys.executable, command_server.__file__, str(address)], cwd=folder)
     while not address.exists():
         assert server.poll() is None
         time.sleep(0.05)
-    warm.install(folder / "bin", address)
+    command_server.install(folder / "bin", address)
     tester = folder / "bin" / "pytest"
     tester.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m pytest "$@"\n', encoding="utf-8")
     tester.chmod(0o755)
@@ -56,9 +56,9 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def shell(commands: Path, tmp_path: Path) -> Shell:
-    """A function that runs a line of bash in a folder of its own for each document."""
-    place = tmp_path / "reader"
-    place.mkdir()
+    """Return a function that runs a line of bash in the folder of a document."""
+    folder = tmp_path / "reader"
+    folder.mkdir()
 
     def run(line: str) -> subprocess.CompletedProcess[str]:
         environment = {
@@ -70,7 +70,7 @@ def shell(commands: Path, tmp_path: Path) -> Shell:
         }
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", line],
-            cwd=place,
+            cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -85,59 +85,61 @@ def shell(commands: Path, tmp_path: Path) -> Shell:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_listings_run(document: Path, shell: Shell, tmp_path: Path) -> None:
-    place = tmp_path / "reader"
-    for name, (split, column, count) in BEFORE.get(document.name, {}).items():
+    folder = tmp_path / "reader"
+    for name, (split, column, count) in READER_FILES.get(document.name, {}).items():
         rows = Sample(seed=2, columns=(column,), **{split: count}).rows(split)
-        (place / name).write_text("".join(f"{text}\n" for (text,) in rows), encoding="utf-8")
+        (folder / name).write_text("".join(f"{text}\n" for (text,) in rows), encoding="utf-8")
     for number, listing in enumerate(listings(document)):
         if listing.file is not None:
-            (place / listing.file).write_text(listing.text, encoding="utf-8")
+            (folder / listing.file).write_text(listing.text, encoding="utf-8")
             continue
         match listing.language:
             case "console":
-                run = try_commands if listing.runs else check_commands
+                run = run_commands if listing.runs else check_commands
                 run(listing, shell)
             case "python":
-                (place / f"listing{number}.py").write_text(listing.text, encoding="utf-8")
-                succeed(listing, shell(f"python listing{number}.py"))
+                (folder / f"listing{number}.py").write_text(listing.text, encoding="utf-8")
+                check_success(listing, shell(f"python listing{number}.py"))
             case "yaml":
-                (place / f"listing{number}.yaml").write_text(
+                (folder / f"listing{number}.yaml").write_text(
                     f"extends: wmt_en_de\n{listing.text}", encoding="utf-8"
                 )
-                succeed(listing, shell(f"seqx show listing{number}.yaml"))
+                check_success(listing, shell(f"seqx show listing{number}.yaml"))
             case "text":
                 pass
             case other:
-                pytest.fail(f"{listing.place}: a block of {other or 'no language'}: nobody would try it")
+                pytest.fail(
+                    f"{listing.place}: language '{other}' is not tested; use console, python, yaml or text"
+                )
 
 
-def test_own_corpus_commands_split_without_loss_or_leak(shell: Shell, tmp_path: Path) -> None:
-    place = tmp_path / "reader"
+def test_own_corpus_commands_neither_lose_nor_leak_pairs(shell: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "reader"
     rows: list[tuple[str, ...]] = list(Sample(train=3000).rows("train"))
     rows += [(f"{english}\ttab", german) for english, german in rows[:20]] + rows[100:200]
     for column, side in enumerate(("en", "de")):
-        (place / f"my.{side}").write_text("".join(f"{row[column]}\n" for row in rows), encoding="utf-8")
+        (folder / f"my.{side}").write_text("".join(f"{row[column]}\n" for row in rows), encoding="utf-8")
     blocks = [item for item in listings(ROOT / "docs/tutorials/own_corpus.md") if item.language == "console"]
     for command in [command for block in blocks[:2] for command in block.commands()]:
         assert shell(command.text).returncode == 0
 
     def read(split: str) -> list[tuple[str, ...]]:
         sides = (
-            (place / f"{split}.{side}").read_text(encoding="utf-8").split("\n")[:-1] for side in ("en", "de")
+            (folder / f"{split}.{side}").read_text(encoding="utf-8").split("\n")[:-1] for side in ("en", "de")
         )
         return list(zip(*sides, strict=True))
 
-    train, *others = (read(split) for split in SPLITS)
-    assert [len(other) for other in others] == [500, 500]
+    train, dev, test = (read(split) for split in SPLITS)
+    assert (len(dev), len(test)) == (500, 500)
     removed = len(rows) - 1000 - len(train)
     assert 10 < removed < 120
-    held = others[0] + others[1]
-    for known, learnt in zip(zip(*held, strict=True), zip(*train, strict=True), strict=True):
-        assert not {*known} & {*learnt}
-    assert {*train, *held} <= {*rows}
+    held_out = dev + test
+    for held_out_side, train_side in zip(zip(*held_out, strict=True), zip(*train, strict=True), strict=True):
+        assert not {*held_out_side} & {*train_side}
+    assert {*train, *held_out} <= {*rows}
 
 
-def try_commands(listing: Listing, shell: Shell) -> None:
+def run_commands(listing: Listing, shell: Shell) -> None:
     """Run commands; compare their exit codes and outputs with the document."""
     *before, last = listing.commands()
     for command in [*before, last]:
@@ -145,23 +147,25 @@ def try_commands(listing: Listing, shell: Shell) -> None:
         code = listing.exit_code if command is last else 0
         assert done.returncode == code, f"{listing.place}: {command.text}\n{done.stdout}"
         if listing.compared:
-            lost = missing(command.output, done.stdout)
-            assert lost is None, f"{listing.place}: {command.text}\nnot printed: {lost}\nbut:\n{done.stdout}"
+            line = first_missing_line(command.output, done.stdout)
+            assert line is None, (
+                f"{listing.place}: {command.text}\nnot printed: {line}\nprinted:\n{done.stdout}"
+            )
 
 
 def check_commands(listing: Listing, shell: Shell) -> None:
-    """Check commands that take too long: recipes have no problem, commands and targets exist."""
+    """Check commands that take too long to run: their recipes are valid, and commands and targets exist."""
     for command in listing.commands():
-        for line in safer(command):
+        for line in quick_checks(command):
             done = shell(line)
             assert done.returncode == 0, f"{listing.place}: {line}\n{done.stdout}"
 
 
-def safer(command: Command) -> list[str]:
-    """Return quick commands that fail if the command could not run."""
+def quick_checks(command: Command) -> list[str]:
+    """Return quick commands that fail if the command is wrong."""
     words = shlex.split(command.text.replace("\\\n", " "), comments=True)
     if words[:2] == ["seqx", "run"]:
-        return [shlex.join(["seqx", "show", *without(words[2:], "--folder", "--device")])]
+        return [shlex.join(["seqx", "show", *without_options(words[2:], "--folder", "--device")])]
     if words[0] == "seqx":
         return [shlex.join([*words[:2], "--help"])]
     if words[0] == "make":
@@ -169,7 +173,7 @@ def safer(command: Command) -> list[str]:
     return []
 
 
-def without(words: list[str], *options: str) -> list[str]:
+def without_options(words: list[str], *options: str) -> list[str]:
     """Return the words without some options and their values."""
     kept, skip = [], False
     for word in words:
@@ -179,6 +183,6 @@ def without(words: list[str], *options: str) -> list[str]:
     return kept
 
 
-def succeed(listing: Listing, done: subprocess.CompletedProcess[str]) -> None:
-    """Fail if a process failed."""
+def check_success(listing: Listing, done: subprocess.CompletedProcess[str]) -> None:
+    """Check the exit code of a process."""
     assert done.returncode == 0, f"{listing.place}:\n{done.stdout}"

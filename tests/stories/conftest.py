@@ -1,4 +1,4 @@
-"""Stories begin in an empty folder, with a cache that they share."""
+"""Each test of a story starts in an empty folder. The tests share a cache."""
 
 from pathlib import Path
 
@@ -11,6 +11,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _place(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _empty_folder(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQX_CACHE", str(cache))
     monkeypatch.chdir(tmp_path)

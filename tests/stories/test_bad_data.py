@@ -1,4 +1,4 @@
-"""Text that cannot be learnt from: one message, and nothing is left behind."""
+"""Unusable training text gives one message and leaves no files."""
 
 import gzip
 from collections.abc import Callable
@@ -16,7 +16,7 @@ TEXT = [
 
 
 def corpus(folder: Path) -> Path:
-    """A recipe for text in files, and the files."""
+    """Write text files and a recipe that reads them."""
     folder.mkdir()
     splits = ("train", "dev", "test")
     for split in splits:
@@ -27,7 +27,7 @@ def corpus(folder: Path) -> Path:
     return tiny(text.replace("size: 400", "size: 290"))
 
 
-def longer(content: bytes) -> bytes:
+def with_one_more_line(content: bytes) -> bytes:
     return content + b"more\n"
 
 
@@ -39,7 +39,7 @@ def empty(content: bytes) -> bytes:
     return b""
 
 
-def cut(content: bytes) -> bytes:
+def truncated_gzip(content: bytes) -> bytes:
     return gzip.compress(content)[:-9]
 
 
@@ -48,19 +48,19 @@ def missing(content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "told"),
+    ("name", "change", "expected"),
     [
-        ("train.de", longer, "the files of a split must have the same number of lines:"),
+        ("train.de", with_one_more_line, "the files of a split must have the same number of lines:"),
         ("dev.en", not_utf8, "dev.en:1: byte 10 of the line is not UTF-8"),
         ("test.de", empty, "test.de: is empty; a file of parallel text needs one line per sentence"),
         ("train.en", missing, "train.en: cannot be read (No such file or directory)"),
-        ("train.en.gz", cut, "train.en.gz: is damaged or cut off"),
+        ("train.en.gz", truncated_gzip, "train.en.gz: is damaged or cut off"),
     ],
 )
-def test_bad_data_is_one_message_and_leaves_no_files(
+def test_unusable_text_gives_one_message_and_leaves_no_files(
     name: str,
     change: Callable[[bytes], bytes | None],
-    told: str,
+    expected: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -68,20 +68,19 @@ def test_bad_data_is_one_message_and_leaves_no_files(
     recipe = corpus(tmp_path / "text")
     file = tmp_path / "text" / name
     plain = file.with_name(name.removesuffix(".gz"))
-    good = plain.read_bytes()
+    original = plain.read_bytes()
     plain.unlink()
     recipe.write_text(recipe.read_text().replace(str(plain), str(file)))
-    changed = change(good)
+    changed = change(original)
     if changed is not None:
         file.write_bytes(changed)
-    said = refused("run", recipe, "training.steps=2").splitlines()
-    told_at = [i for i, line in enumerate(said) if told in line]
-    assert len(told_at) == 1
-    assert all(line.startswith("reading ") for line in said[: told_at[0]])  # progress
-    shown = said[told_at[0] + 1 :]  # faults inside a file have no place in the recipe
-    assert [line.strip() for line in shown][1:] == ["^"] * (len(shown) > 0)
-    left = [path for place in ("runs", "fresh") for path in Path(place).rglob("*") if path.is_file()]
-    assert {path.name for path in left} <= {".lock"}
+    message = refused("run", recipe, "training.steps=2").splitlines()
+    (index,) = [i for i, line in enumerate(message) if expected in line]
+    assert all(line.startswith("reading ") for line in message[:index])  # progress
+    excerpt = message[index + 1 :]  # of the recipe; empty if the problem is inside a file
+    assert [line.strip() for line in excerpt][1:] == ["^"] * (len(excerpt) > 0)
+    files = [path for folder in ("runs", "fresh") for path in Path(folder).rglob("*") if path.is_file()]
+    assert {path.name for path in files} <= {".lock"}
 
-    file.write_bytes(gzip.compress(good) if name.endswith(".gz") else good)
+    file.write_bytes(gzip.compress(original) if name.endswith(".gz") else original)
     done("run", recipe, "training.steps=2")

@@ -1,4 +1,4 @@
-"""Text that changes under a run, and examples that are damaged: one message each."""
+"""Text that changes during a run, and damaged prepared data: one message each."""
 
 from pathlib import Path
 
@@ -30,8 +30,8 @@ def seqx_register(registry: seqx.Registry) -> None:
 """
 
 
-def edited(recipe: Path) -> Path:
-    """With a callback that edits files."""
+def with_editor(recipe: Path) -> Path:
+    """Add to a recipe a callback that edits a file."""
     Path("editor.py").write_text(EDITOR, encoding="utf-8")
     text = recipe.read_text(encoding="utf-8").replace("callbacks: [", "callbacks: [editor, ")
     recipe.write_text(f"plugins: [editor.py]\n{text}", encoding="utf-8")
@@ -43,13 +43,15 @@ def edited(recipe: Path) -> Path:
 def test_text_that_changes_during_a_run_is_refused(
     more: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe, file = edited(corpus(tmp_path / "text")), tmp_path / "text" / "dev.de"
+    recipe, file = with_editor(corpus(tmp_path / "text")), tmp_path / "text" / "dev.de"
     before = file.read_bytes()
     with monkeypatch.context() as context:
         context.setenv("EDIT", str(file))
         context.setenv("MORE", more)
-        said = refused("run", recipe).splitlines()
-    assert said[-1] == f"{file}: changed since it was first read; restore it and run the same command again"
+        message = refused("run", recipe).splitlines()
+    assert (
+        message[-1] == f"{file}: changed since it was first read; restore it and run the same command again"
+    )
     file.write_bytes(before)
     done("run", recipe)
 
@@ -62,8 +64,8 @@ def test_text_that_changes_between_starts_is_refused(split: str, tmp_path: Path)
     file = tmp_path / "text" / f"{split}.de"
     before = file.read_bytes()
     file.write_bytes(before.replace(b"dog", b"pig"))
-    said = refused("run", recipe).splitlines()
-    assert said[-1] == (
+    message = refused("run", recipe).splitlines()
+    assert message[-1] == (
         f"runs/tiny/data.json: the text of {split} has changed since this run began (its files, or "
         "the code that prepares them); restore it and run the same command again, or choose another --folder"
     )
@@ -85,10 +87,10 @@ def test_damaged_prepared_data_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     done("run", recipe, "training.steps=2")
     (target,) = Path("fresh").glob("*/target")
     content = bytearray(target.read_bytes())
-    content[len(content) // 2] ^= 1  # its size stays
+    content[len(content) // 2] ^= 1  # the size does not change
     target.write_bytes(content)
-    said = refused("run", recipe).splitlines()[-1]
-    assert said == (
+    message = refused("run", recipe).splitlines()[-1]
+    assert message == (
         f"{target.parent}: a damaged store of prepared examples (the bytes of target are not those "
         "that were written); delete this folder; its examples will be prepared again"
     )

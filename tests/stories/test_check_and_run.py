@@ -25,7 +25,7 @@ TEXT = [
 
 
 def corpus(files: str = FILES, more: str = "") -> Path:
-    """A recipe for text in files, and the files."""
+    """Write text files and a recipe that reads them."""
     for split, rows in (("t", TEXT * 20), ("d", TEXT[:6])):
         Path(f"{split}.en").write_text("".join(rows))
         Path(f"{split}.de").write_text("".join(row.upper() for row in rows))
@@ -36,10 +36,10 @@ def corpus(files: str = FILES, more: str = "") -> Path:
     return tiny(text.replace("size: 400", "size: 310") + more)
 
 
-def files(split: str, said: str) -> str:
+def files(split: str, value: str) -> str:
     """Return the corpus with other files for a split."""
     before = FILES[FILES.index(f"{split}: ") :].partition("]")[0] + "]"
-    return FILES.replace(before, f"{split}: {said}")
+    return FILES.replace(before, f"{split}: {value}")
 
 
 MISTAKES = [
@@ -91,7 +91,7 @@ MISTAKES = [
         f"{{type: mixed, corpora: [{FILES}, {{type: sample, columns: [en]}}]}}",
         [],
         "corpora.1: ",
-        "it has 1 columns, and the first has 2",
+        "this corpus has 1 columns, but the first has 2",
     ),
     ("{type: wmt14, local: nowhere, archives: []}", [], "local: ", "there is no folder"),
     (
@@ -103,24 +103,24 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("corpus_", "settings", "at", "told"), MISTAKES)
+@pytest.mark.parametrize(("corpus_", "settings", "place", "expected"), MISTAKES)
 def test_check_and_run_refuse_with_the_same_message(
-    corpus_: str, settings: list[str], at: str, told: str, monkeypatch: pytest.MonkeyPatch
+    corpus_: str, settings: list[str], place: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEQX_CACHE", "fresh")
     recipe = corpus(corpus_)
-    said = refused("check", recipe, *settings)
-    assert refused("run", recipe, *settings) == said
-    assert at in said
-    assert told in said
-    assert said.startswith(("tiny.yaml:", "command line:1:"))
-    assert said.splitlines()[2].strip() == "^"
+    message = refused("check", recipe, *settings)
+    assert refused("run", recipe, *settings) == message
+    assert place in message
+    assert expected in message
+    assert message.startswith(("tiny.yaml:", "command line:1:"))
+    assert message.splitlines()[2].strip() == "^"
     assert not [path for path in Path().glob("[rf]*/**/*") if path.is_file() and path.name != ".lock"]
 
 
 def test_check_reports_all_problems_at_once() -> None:
-    said = refused("check", corpus(files("dev", "[a, b]")), "training.init_from=nowhere", "task.source=5")
-    assert said.count(" ^") == 4
+    message = refused("check", corpus(files("dev", "[a, b]")), "training.init_from=nowhere", "task.source=5")
+    assert message.count(" ^") == 4
 
 
 TREES = """\
@@ -131,76 +131,80 @@ task:
 """
 
 
-def test_treebanks_and_parameters_of_evalb_are_looked_for() -> None:
+def test_missing_treebanks_and_evalb_parameters_are_refused() -> None:
     for name in ("t", "d"):
         Path(name).write_text("(TOP (S (NP (NN a)) (VP (VB b))))\n")
     recipe = tiny(TREES.replace("[d]", "[d, empty]"), "trees.yaml")
     Path("empty").touch()
-    said = refused("check", recipe)
-    assert "task.corpus.dev.1: " in said
-    assert "task.corpus.test.0: " in said
-    assert "task.metrics.0.parameters: " in said
-    assert refused("run", recipe) == said
+    message = refused("check", recipe)
+    assert "task.corpus.dev.1: " in message
+    assert "task.corpus.test.0: " in message
+    assert "task.metrics.0.parameters: " in message
+    assert refused("run", recipe) == message
 
 
-def test_a_run_without_a_test_set(tmp_path: Path) -> None:
+def test_run_without_a_test_set_ends_with_dev_scores(tmp_path: Path) -> None:
     recipe = corpus(files("test", "[]"))
     done("check", recipe)
-    said = done("run", recipe)
-    assert "dev bleu" in said
-    assert "test bleu" not in said
+    output = done("run", recipe)
+    assert "dev bleu" in output
+    assert "test bleu" not in output
     assert done("run", recipe).startswith("runs/tiny: this run is finished")
     assert "no text for test" in refused("evaluate", "runs/tiny/model")
     assert done("evaluate", "runs/tiny/model", "--split", "dev")
 
 
-def test_a_run_without_held_out_text() -> None:
+def test_run_without_dev_and_test_sets_averages_its_last_checkpoints() -> None:
     recipe = corpus("{type: files, train: [t.en, t.de]}")
     done("check", recipe)
-    said = done("run", recipe, "training.steps=4")
-    assert said == "model: runs/tiny/model\n"
+    output = done("run", recipe, "training.steps=4")
+    assert output == "model: runs/tiny/model\n"
     assert not lines(Path("runs/tiny"), "evaluation")
     assert json.loads(Path("runs/tiny/model/model.json").read_text())["steps"] == [2, 4]
-    assert done("run", recipe, "training.steps=4") == f"runs/tiny: this run is finished; its scores:\n{said}"
+    assert (
+        done("run", recipe, "training.steps=4") == f"runs/tiny: this run is finished; its scores:\n{output}"
+    )
     assert "| runs/tiny | 39,232 " in done("compare", "runs/tiny", "runs/tiny")
-    assert done("run", recipe, "training.steps=6").startswith("model: ")  # it goes on
+    assert done("run", recipe, "training.steps=6").startswith("model: ")  # it continues
     assert done("translate", "runs/tiny/model", text="the dog\n").count("\n") == 1
 
 
-def told(*arguments: str | Path) -> str:
+def standard_error(*arguments: str | Path) -> str:
     """Return the standard error of a command that succeeds."""
     result = seqx(*arguments)
     assert result.exit_code == 0, result.output
     return result.stderr
 
 
-def test_faults_of_held_out_text_are_reported_when_a_run_begins() -> None:
+def test_empty_and_copied_rows_of_dev_and_test_are_reported() -> None:
     recipe = corpus(files("test", "[d.en, blank]"))
     Path("blank").write_text("\n" * 6)
     Path("d.de").write_text("".join([TEXT[0], *TEXT[:4], "\n"]))
     Path("d.en").write_text("".join([TEXT[0], TEXT[0], TEXT[0].strip() + " \n", *TEXT[3:6]]))
-    for folder in ("runs/tiny", "runs/again"):  # the second run finds all prepared
-        said = told("run", recipe, "training.steps=2", "--folder", folder)
-        assert "test: 6 of 6 references are empty\n" in said
-        assert "dev: 1 of 6 references are empty\n" in said
-        assert "dev: 2 of 6 sources equal their references\n" in said
-    assert "test: 6 of 6 references are empty\n" in told("evaluate", "runs/tiny/model")
-    assert "6 of 6 references are empty\n" in told("score", "--metric", "bleu", "blank", "d.en")
-    assert "empty" not in told("score", "--metric", "bleu", "t.en", "t.de")
+    for folder in ("runs/tiny", "runs/again"):  # the second run reads prepared data
+        output = standard_error("run", recipe, "training.steps=2", "--folder", folder)
+        assert "test: 6 of 6 references are empty\n" in output
+        assert "dev: 1 of 6 references are empty\n" in output
+        assert "dev: 2 of 6 sources equal their references\n" in output
+    assert "test: 6 of 6 references are empty\n" in standard_error("evaluate", "runs/tiny/model")
+    assert "6 of 6 references are empty\n" in standard_error("score", "--metric", "bleu", "blank", "d.en")
+    assert "empty" not in standard_error("score", "--metric", "bleu", "t.en", "t.de")
     noticed = [row["what"] for row in lines(Path("runs/tiny"), "noticed")]
     assert "test: 6 of 6 references are empty" in noticed
 
 
-def test_a_repeated_line_is_reported() -> None:
+def test_repeated_dev_rows_are_reported() -> None:
     recipe = corpus()
     Path("d.en").write_text(TEXT[0] * 6)
     Path("d.de").write_text(TEXT[1] * 6)
-    said = told("run", recipe, "training.steps=2")
-    assert f"dev: 6 of 6 rows are identical: '{TEXT[0].strip()} / {TEXT[1].strip()}'\n" in said
+    output = standard_error("run", recipe, "training.steps=2")
+    assert f"dev: 6 of 6 rows are identical: '{TEXT[0].strip()} / {TEXT[1].strip()}'\n" in output
 
 
 @pytest.mark.promise("long-lines-are-not-scored-whole")
-def test_a_very_long_line_is_not_scored_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_very_long_dev_line_is_left_out_of_perplexity_and_answered_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from seqx.interfaces.networks import Model
 
     recipe = corpus()
@@ -215,31 +219,33 @@ def test_a_very_long_line_is_not_scored_in_one_piece(monkeypatch: pytest.MonkeyP
     long = "the dog sees the man and " * 700
     for name in ("d.en", "d.de"):
         Path(name).write_text(Path(name).read_text() + long + "\n")
-    said = told("run", recipe, "training.steps=1", "search.extra=2", "search.ratio=0.1")
+    output = standard_error("run", recipe, "training.steps=1", "search.extra=2", "search.ratio=0.1")
     long = "have more than 24 tokens"
-    assert re.search(rf"^dev: 1 of \d+ examples {long}; the perplexity leaves them out$", said, re.MULTILINE)
-    assert re.search(rf"^dev: 1 of \d+ inputs {long}; they were answered in parts$", said, re.MULTILINE)
+    assert re.search(
+        rf"^dev: 1 of \d+ examples {long}; the perplexity leaves them out$", output, re.MULTILINE
+    )
+    assert re.search(rf"^dev: 1 of \d+ inputs {long}; they were answered in parts$", output, re.MULTILINE)
     assert 0 < max(widths) <= 24
 
 
-def test_every_shipped_recipe_needs_no_package_of_an_extra(
+def test_included_recipes_need_no_package_of_an_extra(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert {"draw", "tensorboard"} <= extras.keys()
     missing = {"matplotlib", "tensorboard", "atheris"}
 
-    class Without:
-        """Finds none of the packages of extras."""
+    class HideExtras:
+        """A finder that hides the packages of extras."""
 
         def find_spec(self, name: str, *_: object) -> None:
             if name.partition(".")[0] in missing:
                 raise ModuleNotFoundError(name)
 
     assert all(PathFinder.find_spec(name) for name in ("sacremoses", "rouge_score"))
-    monkeypatch.setattr(sys, "meta_path", [Without(), *sys.meta_path])
+    monkeypatch.setattr(sys, "meta_path", [HideExtras(), *sys.meta_path])
     monkeypatch.setenv("SEQX_DATA", "nowhere")
     for file in sorted((ROOT / "recipes").glob("*.yaml")):
         result = seqx("check", file)
-        complaints = [line for line in result.stderr.splitlines() if line.startswith(str(file))]
-        assert all("task.corpus" in line for line in complaints), complaints  # missing text
+        errors = [line for line in result.stderr.splitlines() if line.startswith(str(file))]
+        assert all("task.corpus" in line for line in errors), errors  # only missing text may be reported

@@ -1,4 +1,4 @@
-"""The weights that a run begins with, when it stops, and which ones become the model."""
+"""Initial weights, early stopping, pruning of checkpoints, and selection of the model."""
 
 import json
 from pathlib import Path
@@ -16,21 +16,21 @@ def losses(run: str) -> list[float]:
 
 
 def test_init_from_starts_with_weights_and_vocabulary_of_another_model() -> None:
-    still = TINY.replace("heads: 2}}", "heads: 2}, dropout: 0.0}")
+    no_dropout = TINY.replace("heads: 2}}", "heads: 2}, dropout: 0.0}")
     done(
         "run",
-        tiny(still, "first.yaml"),
+        tiny(no_dropout, "first.yaml"),
         "training.steps=30",
         "training.validate_every=30",
         "training.average=1",
     )
     trained = losses("first")
     assert trained[-1] < trained[0] - 2
-    again = tiny(still, "again.yaml")
+    again = tiny(no_dropout, "again.yaml")
     done("run", again, "training.init_from=runs/first", "training.steps=1")
     assert losses("again")[0] == pytest.approx(trained[-1], abs=1)
 
-    # Other text: the vocabulary is the model's, not one that this text would have.
+    # With other text, the vocabulary is still that of the model.
     done(
         "run",
         again,
@@ -41,52 +41,52 @@ def test_init_from_starts_with_weights_and_vocabulary_of_another_model() -> None
         "runs/other",
     )
     names = ("first", "other")
-    one, other = (
+    first, other = (
         Path("runs", name, "model/task/tokenizer/sentencepiece.model").read_bytes() for name in names
     )
-    assert one == other
+    assert first == other
     assert losses("other")[0] == pytest.approx(trained[-1], abs=1.5)
 
-    said = refused(
+    message = refused(
         "run", again, "training.init_from=runs/first", "model.d_model=16", "--folder", "runs/wrong"
     )
-    assert said == (
+    assert message == (
         "command line:1:20: training.init_from: the model in runs/first/model has other sizes or parts than "
         "that of this recipe; make these settings equal:\n"
         "  model.d_model: 32 in the model, 16 in this recipe\n"
         "    training.init_from=runs/first\n                       ^\n"
     )
-    said = refused("run", again, "training.init_from=runs/nothing", "--folder", "runs/wrong")
-    assert said.startswith("command line:1:20: training.init_from: runs/nothing: there is no such folder")
+    message = refused("run", again, "training.init_from=runs/nothing", "--folder", "runs/wrong")
+    assert message.startswith("command line:1:20: training.init_from: runs/nothing: there is no such folder")
     assert not Path("runs/wrong/recipe.yaml").exists()
 
 
 @pytest.mark.promise("prune-after-verification")
 def test_old_checkpoints_are_pruned_after_the_new_one_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     order = list[str]()
-    read, removed = weights._verify, Checkpoints.prune
+    original_verify, original_prune = weights._verify, Checkpoints.prune
 
     def verify(new: Path, *, path: Path) -> None:
-        read(new, path=path)
-        order.append(f"read {path.name}")
+        original_verify(new, path=path)
+        order.append(f"verify {path.name}")
 
-    def prune(self: Checkpoints, keep: int, **how: Any) -> None:
-        order.append(f"with {self.steps()}")
-        removed(self, keep, **how)
-        order.append(f"left {self.steps()}")
+    def prune(self: Checkpoints, keep: int, **options: Any) -> None:
+        order.append(f"before pruning {self.steps()}")
+        original_prune(self, keep, **options)
+        order.append(f"after pruning {self.steps()}")
 
     monkeypatch.setattr(weights, "_verify", verify)
     monkeypatch.setattr(Checkpoints, "prune", prune)
     done("run", tiny(), "training.keep_checkpoints=1", "training.average=1", "training.save_every=3")
     assert order == [
-        *("read 00000003", "with [3]", "left [3]"),
-        *("read 00000006", "with [3, 6]", "left [6]"),
-        "read model",
+        *("verify 00000003", "before pruning [3]", "after pruning [3]"),
+        *("verify 00000006", "before pruning [3, 6]", "after pruning [6]"),
+        "verify model",
     ]
 
 
-def test_best_checkpoints_are_selected_with_patience() -> None:
-    # A rate of nothing: the first validation stays the best one, and nothing ever gets better than it.
+def test_patience_stops_and_the_best_checkpoint_becomes_the_model() -> None:
+    # The learning rate is almost zero, so no validation is better than the first one.
     done(
         *("run", tiny(), "training.steps=30", "training.validate_every=2", "training.patience=2"),
         *(
@@ -98,7 +98,7 @@ def test_best_checkpoints_are_selected_with_patience() -> None:
     )
     run = Path("runs/tiny")
     validated = [row["step"] for row in lines(run, "evaluation")]
-    assert validated[:3] == [2, 4, 6]  # none better than the first, twice
+    assert validated[:3] == [2, 4, 6]  # the second and the third are not better than the first
     assert lines(run, "update")[-1]["step"] == 6
     steps = [int(path.name) for path in sorted((run / "checkpoints").iterdir())]
     scores = {

@@ -1,4 +1,4 @@
-"""`seqx run --devices` and torchrun: the run of one process, by several."""
+"""Runs with several processes, started by `seqx run --devices` and torchrun."""
 
 import contextlib
 import json
@@ -34,8 +34,8 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def started(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own."""
+def run_module(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a Python module in a new process."""
     return subprocess.run(
         [sys.executable, "-m", *arguments],
         check=False,
@@ -47,12 +47,12 @@ def started(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextlib.contextmanager
-def endless(text: str, mark: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A run of two processes, without an end, once a file is there."""
+def endless(text: str, file: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Start a run of two processes that does not end, and wait until it has written a file."""
     command = ["run", str(tiny(text)), "--folder", "two", "--devices", "2", "--device", "cpu"]
     with forked.Forked([*command, *SETTINGS[:-1], *NEVER], stderr=subprocess.PIPE, text=True) as process:
         end = time.monotonic() + 120
-        while not mark.is_file() and time.monotonic() < end:
+        while not file.is_file() and time.monotonic() < end:
             time.sleep(0.1)
         yield process
 
@@ -61,17 +61,17 @@ def endless(text: str, mark: Path) -> Iterator["subprocess.Popen[str]"]:
 def test_signal_to_the_launcher_stops_all_ranks_and_the_run_resumes() -> None:
     with endless(TINY, Path("two", "data.json")) as process:
         process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=60)[1]
-    assert process.returncode == 75, said
+        output = process.communicate(timeout=60)[1]
+    assert process.returncode == 75, output
     assert re.search(
-        r"^two: stopped by SIGTERM, .*; run the same command again to continue$", said, re.MULTILINE
-    ), said
-    assert "Traceback" not in said
-    assert not re.search(r"^W\d{4} ", said, re.MULTILINE)
-    (kept,) = Path("two", "checkpoints").glob("0*")
-    on = f"training.steps={int(kept.name) + 2}"
+        r"^two: stopped by SIGTERM, .*; run the same command again to continue$", output, re.MULTILINE
+    ), output
+    assert "Traceback" not in output
+    assert not re.search(r"^W\d{4} ", output, re.MULTILINE)
+    (checkpoint,) = Path("two", "checkpoints").glob("0*")
+    two_more_updates = f"training.steps={int(checkpoint.name) + 2}"
     command = ["run", "tiny.yaml", "--folder", "two", "--devices", "2", "--device", "cpu", *SETTINGS[:-1]]
-    again = forked.run(*command, *NEVER[1:], on)
+    again = forked.run(*command, *NEVER[1:], two_more_updates)
     assert again.returncode == 0, again.stderr
     assert scores("two").keys() == {"dev", "test"}
 
@@ -85,7 +85,7 @@ import seqx
 
 
 class Slow(seqx.Callback):
-    \"\"\"Takes long with the third update, in the first process.\"\"\"
+    \"\"\"Let rank 0 sleep after the third update.\"\"\"
 
     @seqx.hookimpl
     def updated(self, update) -> None:
@@ -101,7 +101,7 @@ def seqx_register(registry: seqx.Registry) -> None:
 
 
 def slow() -> str:
-    """A recipe with that callback."""
+    """Return a recipe with the callback `slow`."""
     Path("slow.py").write_text(SLOW, encoding="utf-8")
     return "plugins: [slow.py]\n" + TINY.replace("callbacks: [", "callbacks: [slow, ")
 
@@ -113,8 +113,8 @@ def test_second_interrupt_of_the_launcher_is_immediate() -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(timeout=2)
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=30)[1]
-    assert process.returncode == 130, said
+        output = process.communicate(timeout=30)[1]
+    assert process.returncode == 130, output
 
 
 @pytest.mark.promise("rank-killed-while-stopping")
@@ -123,21 +123,21 @@ def test_rank_killed_while_stopping_is_named() -> None:
         process.send_signal(signal.SIGTERM)
         killed = int(Path("pid").read_text(encoding="utf-8"))
         os.kill(killed, signal.SIGKILL)
-        said = process.communicate(timeout=60)[1]
-    assert process.returncode == 137, said
+        output = process.communicate(timeout=60)[1]
+    assert process.returncode == 137, output
     assert (
         f"rank 0 (pid {killed}) was killed by SIGKILL (perhaps because the machine ran out of memory); run "
         "the same command again to resume\n"
-    ) in said
+    ) in output
 
 
 @pytest.mark.promise("launcher-is-gone")
 def test_ranks_end_when_the_launcher_is_gone() -> None:
     with endless(slow(), Path("pid")) as process:
         process.kill()
-        said = process.communicate(timeout=30)[1]  # after all processes have closed standard error
+        output = process.communicate(timeout=30)[1]  # after all processes have closed standard error
     assert (
-        said.count(
+        output.count(
             "which started this run, has ended, so all ranks end; run the same command again to resume\n"
         )
         == 1
@@ -148,10 +148,10 @@ def scores(folder: str) -> dict[str, dict[str, dict[str, float]]]:
     return json.loads(Path(folder, "model", "scores.json").read_text(encoding="utf-8"))
 
 
-def test_two_devices_give_the_scores_of_one() -> None:
+def test_two_devices_give_the_same_scores_as_one() -> None:
     recipe = str(tiny())
     one = seqx("run", recipe, "--folder", "one", *SETTINGS)
-    two = started("seqx", "run", recipe, "--folder", "two", "--devices", "2", "--device", "cpu", *SETTINGS)
+    two = run_module("seqx", "run", recipe, "--folder", "two", "--devices", "2", "--device", "cpu", *SETTINGS)
 
     assert one.exit_code == two.returncode == 0, two.stderr
     assert two.stdout == one.stdout.replace("one/model", "two/model")
@@ -162,14 +162,14 @@ def test_two_devices_give_the_scores_of_one() -> None:
 
 @pytest.mark.promise("one-message-for-all-ranks")
 def test_launcher_prints_an_error_of_all_ranks_once() -> None:
-    """Found by the first process in the middle of a run, while the other one waits."""
+    """Rank 0 finds the error while rank 1 waits."""
     recipe = str(tiny())
     Path("taken").mkdir()
     Path("taken", "thesis.txt").touch()
-    left = forked.run("run", recipe, "--folder", "taken", "--devices", "2", "--device", "cpu")
+    result = forked.run("run", recipe, "--folder", "taken", "--devices", "2", "--device", "cpu")
 
-    assert left.returncode == 2
-    assert left.stderr == "taken: has no run, but other files (thesis.txt); choose another --folder\n"
+    assert result.returncode == 2
+    assert result.stderr == "taken: has no run, but other files (thesis.txt); choose another --folder\n"
 
 
 def test_launcher_checks_the_recipe_before_it_starts_ranks() -> None:
@@ -184,7 +184,7 @@ from seqx_training import CrossEntropy
 
 
 class Narrow(CrossEntropy):
-    \"\"\"Has memory for so many sentences of a batch.\"\"\"
+    \"\"\"Cross-entropy that runs out of memory in batches of more than `most` sentences; not on rank 0.\"\"\"
 
     def __init__(self, *, most: int) -> None:
         super().__init__(smoothing=0.1)
@@ -208,7 +208,7 @@ def by_devices(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def by_torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     launcher = ("torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "4", "-m")
-    return started(*launcher, "seqx", "run", *arguments)
+    return run_module(*launcher, "seqx", "run", *arguments)
 
 
 @pytest.mark.promise("out-of-memory-with-shards")
@@ -220,30 +220,30 @@ def test_out_of_memory_with_shards_restarts_with_smaller_microbatches(
     text = "plugins: [narrow.py]\n" + TINY.replace(
         "type: cross_entropy, smoothing: 0.1", "type: narrow, most: 99"
     )
-    recipe, how = str(tiny(text)), (*SETTINGS, "training.sharding=full")
-    plenty = forked.run("run", recipe, "--folder", "plenty", "--devices", "2", "--device", "cpu", *how)
-    assert plenty.returncode == 0, plenty.stderr
+    recipe, settings = str(tiny(text)), (*SETTINGS, "training.sharding=full")
+    ample = forked.run("run", recipe, "--folder", "ample", "--devices", "2", "--device", "cpu", *settings)
+    assert ample.returncode == 0, ample.stderr
     recipe = str(tiny(text.replace("99", "4"), "small.yaml"))
-    left = start(recipe, "--folder", "little", "--device", "cpu", *how)
+    result = start(recipe, "--folder", "limited", "--device", "cpu", *settings)
 
-    assert left.returncode == 0, left.stderr
-    told = re.findall(r"^(.*) cpu is out of memory with|^(resumed.*)", left.stderr, re.MULTILINE)
-    assert told == [("update 1:", ""), ("update 3:", ""), ("", "resumed from update 2")]
-    losses = [[row["loss"] for row in lines(Path(name), "update")] for name in ("plenty", "little")]
+    assert result.returncode == 0, result.stderr
+    messages = re.findall(r"^(.*) cpu is out of memory with|^(resumed.*)", result.stderr, re.MULTILINE)
+    assert messages == [("update 1:", ""), ("update 3:", ""), ("", "resumed from update 2")]
+    losses = [[row["loss"] for row in lines(Path(name), "update")] for name in ("ample", "limited")]
     assert losses[1] == pytest.approx(losses[0], rel=1e-6)
-    assert scores("little") == scores("plenty")
-    assert left.stdout.count("model: little/model\n") == 1
+    assert scores("limited") == scores("ample")
+    assert result.stdout.count("model: limited/model\n") == 1
 
 
 @pytest.mark.parametrize(("own", "threads"), [(None, "3"), ("2", "2")])
 def test_ranks_share_the_cpus(own: str | None, threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[str] = []
+    threads_of_ranks: list[str] = []
 
     class Process:
         returncode = 0
 
         def __init__(self, _: object, *, env: dict[str, str], **__: object) -> None:
-            started.append(env["OMP_NUM_THREADS"])
+            threads_of_ranks.append(env["OMP_NUM_THREADS"])
 
         def poll(self) -> int:
             return 0
@@ -257,4 +257,4 @@ def test_ranks_share_the_cpus(own: str | None, threads: str, monkeypatch: pytest
     monkeypatch.setattr("seqx.parallel.launch.cpus", lambda: 7)
     monkeypatch.setattr("seqx.parallel.launch.subprocess.Popen", Process)
     assert launch(["run"], 2) == (0, None)
-    assert started == [threads, threads]
+    assert threads_of_ranks == [threads, threads]

@@ -1,4 +1,4 @@
-"""Runs in which something goes wrong: they go on without it, or say what it is."""
+"""Runs with non-finite updates, loss spikes and out-of-memory errors: they recover or stop with a message."""
 
 import json
 import os
@@ -28,12 +28,12 @@ import seqx_training
 
 
 class Breaking(seqx_training.CrossEntropy):
-    \"\"\"Not finite where a target is long; too large where there are too many places.
+    \"\"\"A loss that is wrong for long targets, and an out-of-memory error for large batches.
 
     Args:
-        max_length: of targets that are well
-        grow: times the loss of others; 0: it is not a number
-        most: sentences of a batch that there is memory for
+        max_length: length of the longest target whose loss is correct
+        grow: factor of the loss of longer targets; 0: the loss is NaN
+        most: largest number of sentences for which there is memory
     \"\"\"
 
     def __init__(self, *, max_length: int = 99, grow: float = 0.0, most: int = 9999) -> None:
@@ -51,14 +51,14 @@ class Breaking(seqx_training.CrossEntropy):
 
 
 class Killer(seqx.Callback):
-    \"\"\"Kills this process when something was noticed for the first time.\"\"\"
+    \"\"\"Kill this process at the first occurrence of each message, if KILL is set.\"\"\"
 
     @seqx.hookimpl
     def noticed(self, run, what: str) -> None:
-        told = run.folder / "told.txt"
-        before = told.read_text() if told.exists() else ""
+        file = run.folder / "messages.txt"
+        before = file.read_text() if file.exists() else ""
         if "KILL" in os.environ and what not in before:
-            told.write_text(before + what)
+            file.write_text(before + what)
             os.kill(os.getpid(), 9)
 
 
@@ -75,14 +75,14 @@ TEXT = [
     for other in ANIMALS
     for place in ("here", "there", "at home", "now")
 ]
-POISON = "the dog and the cat and the cow and the pig and the hen see the dog and the cat .\n"
+LONG_SENTENCE = "the dog and the cat and the cow and the pig and the hen see the dog and the cat .\n"
 
 
 def recipe(breaking: str, name: str = "tiny.yaml", *, more: int = 0) -> Path:
-    """Text with one sentence that is longer than all others, or some more, and an objective that breaks."""
-    longer = [text.replace(".\n", f"and {POISON}") for text in TEXT[:more]]
+    """Write text with `1 + more` long sentences, and a recipe with the objective `Breaking`."""
+    longer = [text.replace(".\n", f"and {LONG_SENTENCE}") for text in TEXT[:more]]
     for split in ("train", "dev", "test"):
-        rows = [*TEXT[:60], POISON, *longer, *TEXT[60:]] if split == "train" else TEXT[:6]
+        rows = [*TEXT[:60], LONG_SENTENCE, *longer, *TEXT[60:]] if split == "train" else TEXT[:6]
         for side in ("en", "de"):
             Path(f"{split}.{side}").write_text("".join(rows), encoding="utf-8")
     Path("breaking.py").write_text(PLUGIN, encoding="utf-8")
@@ -94,7 +94,7 @@ def recipe(breaking: str, name: str = "tiny.yaml", *, more: int = 0) -> Path:
     return tiny(f"plugins: [breaking.py]\n{text}", name)
 
 
-def notices(run: Path) -> list[str]:
+def rollback_messages(run: Path) -> list[str]:
     log = (run / "log.txt").read_text(encoding="utf-8").splitlines()
     return [line for line in log if "rolling back" in line]
 
@@ -119,38 +119,38 @@ def test_run_rolls_back_and_skips_nonfinite_batches(monkeypatch: pytest.MonkeyPa
     file = recipe("max_length: 24")
     done("run", file, *SETTINGS, "training.steps=15")
     run = Path("runs/tiny")
-    kept = json.loads((run / "skipped_batches.json").read_text(encoding="utf-8"))["returns"]
-    assert kept
-    assert len(notices(run)) == len(kept) <= 3
-    first = kept[0]
+    recorded = json.loads((run / "skipped_batches.json").read_text(encoding="utf-8"))["returns"]
+    assert recorded
+    assert len(rollback_messages(run)) == len(recorded) <= 3
+    first = recorded[0]
     assert first["why"] == "nonfinite"
     assert first["to"] < first["from"]
     epoch, index = first["batches"][0]
     assert len(first["batches"]) == 1
-    assert notices(run)[0] == (
+    assert rollback_messages(run)[0] == (
         f"update {first['from']} (batch {index + 1} of epoch {epoch + 1}): the loss or the gradient was "
         f"not finite; rolling back to the checkpoint of update {first['to']}, "
         "and skipping the batch of 1 update"
     )
     noticed = [(row["step"], row["what"]) for row in lines(run, "noticed") if row["step"]]
-    assert noticed == [(gone["to"], gone["said"]) for gone in kept]
-    assert [what for _, what in noticed] == notices(run)
+    assert noticed == [(rollback["to"], rollback["said"]) for rollback in recorded]
+    assert [what for _, what in noticed] == rollback_messages(run)
     updates = lines(run, "update")
     assert [row["step"] for row in updates] == list(range(1, 16))
     assert not any(row["skipped"] for row in updates)
-    assert [row["step"] for row in lines(run, "start")][-1] == kept[-1]["to"]
+    assert [row["step"] for row in lines(run, "start")][-1] == recorded[-1]["to"]
 
-    # A start that comes later passes over the same batches, killed or not.
+    # Another run skips the same batches, although it is killed after each rollback.
     recipe("max_length: 24", "again.yaml")
     with monkeypatch.context() as context:
         context.setenv("KILL", "1")
         killed = ["run", "again.yaml", *SETTINGS, "training.steps=15"]
-        for _ in kept:
+        for _ in recorded:
             process = forked.run(*killed, timeout=120)
             assert process.returncode == -signal.SIGKILL, process.stderr
     done("run", "again.yaml", *SETTINGS, "training.steps=15")
     again = Path("runs/again")
-    assert json.loads((again / "skipped_batches.json").read_text(encoding="utf-8"))["returns"] == kept
+    assert json.loads((again / "skipped_batches.json").read_text(encoding="utf-8"))["returns"] == recorded
     assert same(run / "model", again / "model")
     assert [row["loss"] for row in lines(again, "update")] == [row["loss"] for row in updates]
     assert [(row["step"], row["what"]) for row in lines(again, "noticed") if row["step"]] == noticed
@@ -161,34 +161,34 @@ def test_run_rolls_back_and_skips_nonfinite_batches(monkeypatch: pytest.MonkeyPa
 def test_rollback_removes_later_checkpoints_before_it_is_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Else a run that is killed then would go on from it."""
+    """Otherwise a run that is killed in between would resume from a later checkpoint."""
     run, seen = Path("runs/tiny"), list[tuple[int, int]]()
     add = SkippedBatches.add
 
-    def written(self: SkippedBatches, *given: Any, back_to: int, **named: Any) -> None:
+    def record(self: SkippedBatches, *arguments: Any, back_to: int, **options: Any) -> None:
         seen.append((Checkpoints(run / "checkpoints").steps()[-1], back_to))
-        add(self, *given, back_to=back_to, **named)
+        add(self, *arguments, back_to=back_to, **options)
 
-    def forgotten(step: int, checkpoints: Checkpoints) -> None:
+    def remove(step: int, checkpoints: Checkpoints) -> None:
         assert checkpoints.steps()[-1] > step
         remove_later_checkpoints(step, checkpoints)
 
-    monkeypatch.setattr(SkippedBatches, "add", written)
-    monkeypatch.setattr("seqx.training.recovery.rollback.remove_later_checkpoints", forgotten)
-    how = (
+    monkeypatch.setattr(SkippedBatches, "add", record)
+    monkeypatch.setattr("seqx.training.recovery.rollback.remove_later_checkpoints", remove)
+    settings = (
         "training.max_nonfinite=1",
         "training.save_every=1",
         "training.groups=1",
         "training.max_rollbacks=99",
     )
-    done("run", recipe("max_length: 24", more=60), *SETTINGS, *how)
+    done("run", recipe("max_length: 24", more=60), *SETTINGS, *settings)
     assert seen
     assert all(last == back_to for last, back_to in seen)
 
 
 @pytest.mark.promise("rollback-target-is-kept")
 def test_rollback_target_is_not_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Although each update is saved, and only the last one is to be kept."""
+    """Each update is saved, and `keep_checkpoints` is 1."""
     forward, calls = Step.forward, 0
 
     def failing(step: Step, batch: Any) -> Any:
@@ -199,27 +199,27 @@ def test_rollback_target_is_not_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
         return {name: value * float("nan") for name, value in sums.items()} if bad else sums
 
     monkeypatch.setattr(Step, "forward", failing)
-    how = (
+    settings = (
         "training.max_nonfinite=3",
         "training.steps=12",
         "training.save_every=1",
         "training.keep_checkpoints=1",
     )
-    done("run", recipe("max_length: 99"), *how, "training.average=1")
+    done("run", recipe("max_length: 99"), *settings, "training.average=1")
     run = Path("runs/tiny")
-    assert [said.partition(";")[2][:44] for said in notices(run)] == [
+    assert [message.partition(";")[2][:44] for message in rollback_messages(run)] == [
         " rolling back to the checkpoint of update 5,"
     ]
-    best, last = Checkpoints(run / "checkpoints").steps()  # the best one may become the model
+    best, last = Checkpoints(run / "checkpoints").steps()  # the best checkpoint is kept, too
     assert (best, last) == (6, 12)
 
 
 @pytest.mark.promise("rollback-target-is-damaged")
 def test_rollback_ignores_a_damaged_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages and files name the checkpoint that the run resumed from; whole checkpoints stay until then."""
+    """The run rolls back further; messages and files name the checkpoint that it resumed from."""
     run, damaged, roll_back = Path("runs/tiny"), list[int](), Rollback.roll_back
 
-    def going(self: Rollback, divergence: Divergence) -> TrainingProgress:
+    def damage_and_roll_back(self: Rollback, divergence: Divergence) -> TrainingProgress:
         step = max(
             step for step in self._checkpointer.checkpoints.steps() if step < divergence.updates[0].step
         )
@@ -229,21 +229,21 @@ def test_rollback_ignores_a_damaged_checkpoint(monkeypatch: pytest.MonkeyPatch) 
             damaged.append(step)
         return roll_back(self, divergence)
 
-    monkeypatch.setattr(Rollback, "roll_back", going)
-    how = ("training.steps=15", "training.save_every=1", "training.keep_checkpoints=99")
-    done("run", recipe("max_length: 24"), *SETTINGS, *how)
+    monkeypatch.setattr(Rollback, "roll_back", damage_and_roll_back)
+    settings = ("training.steps=15", "training.save_every=1", "training.keep_checkpoints=99")
+    done("run", recipe("max_length: 24"), *SETTINGS, *settings)
     first = json.loads((run / "skipped_batches.json").read_text(encoding="utf-8"))["returns"][0]
     assert first["to"] == damaged[0] - 1
-    assert f"rolling back to the checkpoint of update {first['to']}, " in notices(run)[0]
+    assert f"rolling back to the checkpoint of update {first['to']}, " in rollback_messages(run)[0]
     assert first["said"] in [row["what"] for row in lines(run, "noticed")]
 
 
 @pytest.mark.promise("rollback-target-is-damaged")
 def test_rollback_without_undamaged_target_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    run, kept, roll_back = Path("runs/tiny"), list[int](), Rollback.roll_back
+    run, later, roll_back = Path("runs/tiny"), list[int](), Rollback.roll_back
 
-    def going(self: Rollback, divergence: Divergence) -> TrainingProgress:
-        kept.extend(
+    def damage_and_roll_back(self: Rollback, divergence: Divergence) -> TrainingProgress:
+        later.extend(
             step for step in self._checkpointer.checkpoints.steps() if step >= divergence.updates[0].step
         )
         for step in self._checkpointer.checkpoints.steps():
@@ -252,38 +252,38 @@ def test_rollback_without_undamaged_target_removes_nothing(monkeypatch: pytest.M
                 file.write_bytes(file.read_bytes()[:-1] + b"!")
         return roll_back(self, divergence)
 
-    monkeypatch.setattr(Rollback, "roll_back", going)
-    how = (
+    monkeypatch.setattr(Rollback, "roll_back", damage_and_roll_back)
+    settings = (
         "training.max_nonfinite=1",
         "training.save_every=1",
         "training.groups=1",
         "training.keep_checkpoints=99",
     )
-    said = refused("run", recipe("max_length: 24", more=60), *SETTINGS, *how)
-    assert "no earlier checkpoint is intact" in said.splitlines()[-1]
-    assert kept
-    assert set(kept) <= set(Checkpoints(run / "checkpoints").steps())
+    message = refused("run", recipe("max_length: 24", more=60), *SETTINGS, *settings)
+    assert "no earlier checkpoint is intact" in message.splitlines()[-1]
+    assert later
+    assert set(later) <= set(Checkpoints(run / "checkpoints").steps())
     assert not (run / "skipped_batches.json").exists()
 
 
 @pytest.mark.promise("stop-after-max-rollbacks")
 @pytest.mark.parametrize("returns", [0, 1])
-def test_run_stops_after_max_rollbacks_and_names_the_sentence(returns: int) -> None:
+def test_run_stops_after_max_rollbacks_and_names_the_example(returns: int) -> None:
     file = recipe("max_length: 24")
-    said = refused("run", file, *SETTINGS, "training.steps=100", f"training.max_rollbacks={returns}")
-    last = said.splitlines()[-1]
+    message = refused("run", file, *SETTINGS, "training.steps=100", f"training.max_rollbacks={returns}")
+    last = message.splitlines()[-1]
     assert (
         "): the loss or the gradient was not finite; no rollback is left" in last
         or "no earlier checkpoint" in last
     )
     assert "these have the largest gradients: example 60 (tokens: " in last
-    assert f'in target): "{POISON.strip()} ||| {POISON.strip()}". Correct them' in last
+    assert f'in target): "{LONG_SENTENCE.strip()} ||| {LONG_SENTENCE.strip()}". Correct them' in last
     assert last.count("example ") == 1
-    assert said.count("rolling back to the checkpoint") == returns
+    assert message.count("rolling back to the checkpoint") == returns
 
 
 @pytest.mark.promise("skipped-updates-are-counted")
-def test_single_updates_that_are_not_finite_are_skipped_and_counted() -> None:
+def test_single_nonfinite_updates_are_skipped_and_counted() -> None:
     run = Path("runs/tiny")
     done("run", recipe("max_length: 24"), *SETTINGS, "training.max_nonfinite=1")
     updates = lines(run, "update")
@@ -300,21 +300,24 @@ def test_run_rolls_back_after_a_spike() -> None:
         "run", recipe("max_length: 24, grow: 1000"), *SETTINGS,
         "training.spike={norm: 10, loss: 100, updates: 1, window: 3}", "training.max_rollbacks=9",
     )  # fmt: skip
-    kept = json.loads((run / "skipped_batches.json").read_text(encoding="utf-8"))["returns"]
-    assert {gone["why"] for gone in kept} == {"spike"}
+    recorded = json.loads((run / "skipped_batches.json").read_text(encoding="utf-8"))["returns"]
+    assert {rollback["why"] for rollback in recorded} == {"spike"}
     assert all(row["loss"] < 50 for row in lines(run, "update"))
-    assert "the loss or the gradient was far above the median (training.spike); rolling" in notices(run)[0]
+    assert (
+        "the loss or the gradient was far above the median (training.spike); rolling"
+        in rollback_messages(run)[0]
+    )
 
 
 @pytest.mark.promise("out-of-memory-in-run")
-def test_out_of_memory_changes_no_update() -> None:
-    how = ("training.steps=4", "model.encoder.dropout=0", "model.decoder.dropout=0")
-    done("run", recipe("most: 9999"), *how)
-    done("run", recipe("most: 3", "small.yaml"), *how)
-    plenty, little = (
+def test_out_of_memory_error_does_not_change_losses() -> None:
+    settings = ("training.steps=4", "model.encoder.dropout=0", "model.decoder.dropout=0")
+    done("run", recipe("most: 9999"), *settings)
+    done("run", recipe("most: 3", "small.yaml"), *settings)
+    ample, limited = (
         [row["loss"] for row in lines(Path("runs") / name, "update")] for name in ("tiny", "small")
     )
-    assert little == pytest.approx(plenty, rel=1e-5)
+    assert limited == pytest.approx(ample, rel=1e-5)
     log = Path("runs/small/log.txt").read_text(encoding="utf-8")
     assert (
         log.count("update 1 did not fit into memory, and was computed again with smaller microbatches") == 1
@@ -323,8 +326,10 @@ def test_out_of_memory_changes_no_update() -> None:
 
 
 @pytest.mark.promise("too-long-sentence-is-named")
-def test_sentence_that_does_not_fit_into_memory_is_named() -> None:
-    said = refused("run", recipe("most: 0"), "training.steps=4").splitlines()[-1]
-    assert said.startswith("update 1: cpu is out of memory with a single example: example ")
-    assert " ||| the " in said
-    assert said.endswith("or leave out long examples (with the task's setting `max_length`, if it has one)")
+def test_example_that_does_not_fit_into_memory_is_named() -> None:
+    message = refused("run", recipe("most: 0"), "training.steps=4").splitlines()[-1]
+    assert message.startswith("update 1: cpu is out of memory with a single example: example ")
+    assert " ||| the " in message
+    assert message.endswith(
+        "or leave out long examples (with the task's setting `max_length`, if it has one)"
+    )

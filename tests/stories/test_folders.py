@@ -1,4 +1,4 @@
-"""A run's folder: nothing of anybody else's is overwritten or removed."""
+"""Run folders: other files are never overwritten or removed."""
 
 import os
 from pathlib import Path
@@ -22,8 +22,8 @@ def test_run_refuses_a_folder_of_a_model_and_takes_an_empty_one() -> None:
     Path("runs/tiny").mkdir(parents=True)
     done("run", tiny(), "training.steps=2")
     before = files(Path("runs/tiny/model"))
-    said = refused("run", tiny(), "training.steps=2", "--folder", "runs/tiny/model")
-    assert said == "runs/tiny/model: is the folder of a model; choose another --folder for the run\n"
+    message = refused("run", tiny(), "training.steps=2", "--folder", "runs/tiny/model")
+    assert message == "runs/tiny/model: is the folder of a model; choose another --folder for the run\n"
     assert files(Path("runs/tiny/model")) == before
 
 
@@ -35,15 +35,15 @@ def test_models_with_equal_vocabularies_form_an_ensemble() -> None:
 
 def test_run_keeps_its_vocabulary_without_the_cache(tmp_path: Path) -> None:
     done("run", tiny(), "training.steps=2")
-    os.environ["SEQX_CACHE"] = str(tmp_path / "new")  # the fixture puts it back
-    said = seqx("run", tiny(), "training.steps=4").output
-    assert "learning the vocabulary" not in said
-    assert "step 4/4" in said
+    os.environ["SEQX_CACHE"] = str(tmp_path / "new")  # the fixture restores it
+    printed = seqx("run", tiny(), "training.steps=4").output
+    assert "learning the vocabulary" not in printed
+    assert "step 4/4" in printed
 
 
 def test_run_that_stops_early_reports_it() -> None:
     settings = ("training.validate_every=2", "training.patience=1", "training.schedule.peak=1e-12")
-    said = seqx("run", tiny(), "training.steps=30", *settings).output
-    assert "stopped after 4 of 30 updates: 1 validation without a better score\n" in said
-    said = seqx("run", tiny(), "training.steps=31", *settings).output
-    assert "stopped after 4 of 31 updates: 1 validation without a better score\n" in said
+    printed = seqx("run", tiny(), "training.steps=30", *settings).output
+    assert "stopped after 4 of 30 updates: 1 validation without a better score\n" in printed
+    printed = seqx("run", tiny(), "training.steps=31", *settings).output
+    assert "stopped after 4 of 31 updates: 1 validation without a better score\n" in printed

@@ -1,4 +1,4 @@
-"""Mistakes in recipes: each at its place, all at once."""
+"""Mistakes in recipes are reported all at once, each with line and column."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ HERE = Path(__file__).parent
 
 def test_nine_mistakes_give_nine_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(HERE)
-    said = refused("run", "mistakes.yaml", "search.size=-1")
-    assert said == (HERE / "mistakes.txt").read_text(encoding="utf-8")
-    assert sum(line.strip() == "^" for line in said.splitlines()) == 9
+    message = refused("run", "mistakes.yaml", "search.size=-1")
+    assert message == (HERE / "mistakes.txt").read_text(encoding="utf-8")
+    assert sum(line.strip() == "^" for line in message.splitlines()) == 9
     assert not Path("runs").exists()
 
 
@@ -37,15 +37,17 @@ def test_nine_mistakes_give_nine_messages(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_inconsistent_settings_and_unknown_profiles(arguments: list[str], place: str, message: str) -> None:
-    said = refused("run", tiny(TINY), *arguments)
-    assert said.startswith(place)
-    assert message in said
-    assert len(said.splitlines()) <= 3
+    refusal = refused("run", tiny(TINY), *arguments)
+    assert refusal.startswith(place)
+    assert message in refusal
+    assert len(refusal.splitlines()) <= 3
     assert not [*Path().rglob("recipe.yaml")]
 
 
-def test_the_largest_seeds_train() -> None:
-    huge = 10**30  # what is drawn in Python has no bound
+def test_largest_seeds_are_accepted() -> None:
+    huge = 10**30  # seeds of Python's generator are not bounded
     done("run", tiny(TINY), f"training.seed={2**64 - 1}", f"task.corpus.seed={huge}", "training.steps=2")
-    said = done("translate", "runs/tiny", f"search={{type: sampling, seed: {huge}}}", text="A dog sleeps.\n")
-    assert said.count("\n") == 1
+    output = done(
+        "translate", "runs/tiny", f"search={{type: sampling, seed: {huge}}}", text="A dog sleeps.\n"
+    )
+    assert output.count("\n") == 1

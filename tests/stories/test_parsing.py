@@ -1,4 +1,4 @@
-"""The recipe of parsing, from treebank to score, in small."""
+"""The parsing recipe with a small model, from treebank to score."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pytest
 from seqx_parsing.reader import read
 from seqx_sample import Sample
 from tests.stories.test_sample import RECIPES
-from tests.stories.tiny import answers, done, left_alone, lines, moved, refused
+from tests.stories.tiny import answers, check_finished_run_is_unchanged, done, lines, move_model, refused
 from tests.stories.tiny import seqx as command
 
 WSJ = RECIPES / "wsj_parsing.yaml"
@@ -30,14 +30,14 @@ INPUTS = ["The old man sees the house .", "", "A dog ( sleeps ) .", "   ", "xyzz
 
 
 def words(text: str) -> list[str]:
-    """Return the words of all trees in a text; there may be no tree."""
+    """Return the words of all trees in a text, which may have no tree."""
     return [leaf.word for tree in read([text], "answers") for leaf in tree.leaves()]
 
 
-def test_from_a_recipe_to_trees_and_their_score() -> None:
+def test_parsing_recipe_is_trained_scored_and_its_model_is_moved() -> None:
     start: list[str | Path] = ["run", WSJ, "--profile", "sample", *SMALL, *CORPUS]
     done(*start, "training.steps=4")
-    said = done(*start)
+    output = done(*start)
     run = Path("runs/wsj_parsing-sample")
     assert [row["step"] for row in lines(run, "start")] == [0, 4]
     assert [row["step"] for row in lines(run, "evaluation")] == [3, 4, 6, 6, 6]
@@ -46,7 +46,7 @@ def test_from_a_recipe_to_trees_and_their_score() -> None:
         assert next(iter(scores[split])) == "f1"
         for name in ("f1", "strict_f1", "valid"):
             score = scores[split][name]
-            assert f"{split} {name} {score['value']:.2f}  {score['signature']}\n" in said
+            assert f"{split} {name} {score['value']:.2f}  {score['signature']}\n" in output
             assert score["signature"].endswith("|tags:predicted|grammar:yes")
         assert scores[split]["f1"]["signature"].startswith("prm:COLLINS|mode:evalb|len:all|valid:")
         assert scores[split]["strict_f1"]["signature"].startswith("prm:COLLINS|mode:strict|len:all|valid:")
@@ -55,8 +55,8 @@ def test_from_a_recipe_to_trees_and_their_score() -> None:
     references = [tree for (tree,) in Sample(test=6, columns=("tree",)).rows("test")]
     assert list(map(words, outputs)) == list(map(words, references))
 
-    left_alone(run, start, said)
-    model = moved(run)
+    check_finished_run_is_unchanged(run, start, output)
+    model = move_model(run)
     for line, answer in zip(INPUTS, answers("parse", model, INPUTS), strict=True):
         assert words(answer) == line.replace("(", "-LRB-").replace(")", "-RRB-").split()
 
@@ -66,58 +66,60 @@ def test_from_a_recipe_to_trees_and_their_score() -> None:
     for name, score in evaluated().items():
         assert score["value"] == pytest.approx(scores["test"][name]["value"])
         assert score["signature"] == scores["test"][name]["signature"]
-    free = evaluated("task.constrained=false", "task.tags=none")
-    assert free["valid"]["value"] == 0  # so little has it learnt
-    assert free["valid"]["signature"] == "repaired:6|outputs:6|tags:gold|grammar:no"
-    assert free["tag_accuracy"]["value"] == 100
-    kept = evaluated("task.tags=none")
-    assert kept["f1"] == {
-        "value": pytest.approx(kept["strict_f1"]["value"]),
-        "signature": str(kept["strict_f1"]["signature"]).replace("mode:strict", "mode:evalb"),
+    unconstrained = evaluated("task.constrained=false", "task.tags=none")
+    assert unconstrained["valid"]["value"] == 0  # after six updates every output needs repair
+    assert unconstrained["valid"]["signature"] == "repaired:6|outputs:6|tags:gold|grammar:no"
+    assert unconstrained["tag_accuracy"]["value"] == 100
+    constrained = evaluated("task.tags=none")
+    assert constrained["f1"] == {
+        "value": pytest.approx(constrained["strict_f1"]["value"]),
+        "signature": str(constrained["strict_f1"]["signature"]).replace("mode:strict", "mode:evalb"),
     }
 
 
-def made() -> set[str]:
-    """All files in the current folder but the locks of runs."""
+def written_files() -> set[str]:
+    """Return the names of all files in the current folder, except the locks of runs."""
     return {path.name for path in Path().rglob("*") if path.is_file()} - {".lock"}
 
 
 def test_missing_treebank_gets_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing_is_made(said: str) -> None:
-        assert len(said.splitlines()) == 3  # the message, the line of the recipe, and a caret
+    def check_advice(refusal: str) -> None:
+        assert len(refusal.splitlines()) == 3  # the message, the line of the recipe, and a caret
         for part in (
             "The Penn Treebank (LDC99T42) is licensed by the Linguistic Data Consortium",
             "Set 'folder' to your copy, which contains parsed/mrg/wsj/02",
             "`seqx run wsj_parsing --profile sample`",
         ):
-            assert part in said
-        assert made() == set()
+            assert part in refusal
+        assert written_files() == set()
 
     monkeypatch.delenv("PTB", raising=False)
-    said = refused("run", "wsj_parsing")
-    assert ": task.corpus: ${PTB}: the environment variable PTB is not set; set it to a folder" in said
-    nothing_is_made(said)
+    refusal = refused("run", "wsj_parsing")
+    assert ": task.corpus: ${PTB}: the environment variable PTB is not set; set it to a folder" in refusal
+    check_advice(refusal)
     monkeypatch.setenv("PTB", "treebank_3")
-    said = refused("run", "wsj_parsing_inorder")
-    assert f": task.corpus: {Path().absolute()}/treebank_3: is not a folder. " in said
-    nothing_is_made(said)
+    refusal = refused("run", "wsj_parsing_inorder")
+    assert f": task.corpus: {Path().absolute()}/treebank_3: is not a folder. " in refusal
+    check_advice(refusal)
 
 
 def release(folder: Path, sections: dict[int, int]) -> None:
-    """So many trees in each section, laid out as the LDC's, with traces and function tags."""
+    """Write a number of trees for each section, in the layout of the LDC, with traces and function tags."""
     trees = Sample(train=sum(sections.values()), columns=("tree",)).rows("train")
     for section, count in sections.items():
-        place = folder / f"parsed/mrg/wsj/{section:02}"
-        place.mkdir(parents=True)
+        section_folder = folder / f"parsed/mrg/wsj/{section:02}"
+        section_folder.mkdir(parents=True)
         text = ""
         for number in range(count):
             (tree,) = next(trees)
             bare = tree.removeprefix("(TOP ").removesuffix(")").replace("(NP ", f"(NP-SBJ-{number} ", 1)
             text += f"\n( {bare.replace(' (', chr(10) + '  (', 2)[:-1]}\n   (NP (-NONE- *T*-{number})) ))\n"
-        (place / f"wsj_{section:02}01.mrg").write_text(text, encoding="utf-8")
+        (section_folder / f"wsj_{section:02}01.mrg").write_text(text, encoding="utf-8")
 
 
-def test_a_release_of_the_treebank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parser_is_trained_on_a_folder_like_the_penn_treebank(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     release(tmp_path / "ldc", {2: 200, 3: 100, 24: 6, 0: 5})
     monkeypatch.setenv("PTB", "ldc")
     sections = ["task.corpus.train=[2, 3]", "task.corpus.dev=[24]", "task.corpus.test=[0]"]
@@ -145,17 +147,17 @@ FAULTS: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("told", FAULTS)
-def test_a_corrupted_tree_is_one_message(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("expected", FAULTS)
+def test_corrupted_tree_gives_one_message(expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQX_CACHE", "fresh")
     corpus = Sample(train=20, dev=20, test=20, columns=("tree",))
     for split in ("train", "dev", "test"):
         trees = [tree for (tree,) in corpus.rows(split)]
         if split == "test":
-            trees[6] = FAULTS[told](trees[6])
+            trees[6] = FAULTS[expected](trees[6])
         Path(f"{split}.mrg").write_text("\n".join(trees), encoding="utf-8")
     named = "{type: treebank, train: [train.mrg], dev: [dev.mrg], test: [test.mrg]}"
-    *progress, said = refused("run", WSJ, *SMALL, f"task.corpus={named}").splitlines()
-    assert re.fullmatch(rf"{Path().absolute()}/test\.mrg:{told}", said), said
+    *progress, message = refused("run", WSJ, *SMALL, f"task.corpus={named}").splitlines()
+    assert re.fullmatch(rf"{Path().absolute()}/test\.mrg:{expected}", message), message
     assert all(line.startswith("reading ") for line in progress)
-    assert made() == {"train.mrg", "dev.mrg", "test.mrg"}
+    assert written_files() == {"train.mrg", "dev.mrg", "test.mrg"}

@@ -1,4 +1,4 @@
-"""A plugin that is one file, named by a recipe."""
+"""Local plugins: Python files that a recipe names."""
 
 import json
 import shutil
@@ -13,36 +13,36 @@ from seqx.storage.manifest import Manifest
 from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny
 
 MINE = '''\
-"""An attention of one's own."""
+"""A plugin with an attention."""
 
 import seqx
 import seqx_transformer
 
 
 class Mine(seqx_transformer.MultiHeadAttention):
-    """As the one it is made from."""
+    """Multi-head attention under another name."""
 
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer it."""
+    """Register the attention."""
     registry.add(seqx.Attention, mine=Mine)
 '''
 
 
-def test_a_local_plugin_is_listed_with_its_recipe() -> None:
+def test_local_plugin_is_listed_with_its_recipe() -> None:
     Path("mine.py").write_text(MINE, encoding="utf-8")
     recipe = tiny("plugins: [./mine.py]\n" + TINY)
     assert "mine" not in done("components", "attention")
     assert ", mine\n" in done("components", "--recipe", recipe)
     shown = done("components", "attention", "--recipe", recipe).splitlines()[-1]
-    assert shown.split(maxsplit=1) == ["mine", "As the one it is made from."]
+    assert shown.split(maxsplit=1) == ["mine", "Multi-head attention under another name."]
     assert "heads: int > 0" in done("components", "attention", "mine", "--recipe", recipe)
     assert "no recipe is called 'nowhere'" in refused("components", "--recipe", "nowhere")
 
 
 @pytest.mark.promise("code-needs-trust")
-def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) -> None:
+def test_local_plugin_is_copied_with_the_model_and_runs_only_if_trusted(tmp_path: Path) -> None:
     folder = Path("lab")
     folder.mkdir()
     (folder / "mine.py").write_text(MINE, encoding="utf-8")
@@ -55,13 +55,13 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
     assert len(used["sha256"]) == 64
     assert "finished" in done("run", recipe, "training.steps=2")
 
-    (folder / "mine.py").write_text(MINE.replace("one it", "one that it"), encoding="utf-8")
+    (folder / "mine.py").write_text(MINE.replace("another name", "a new name"), encoding="utf-8")
     assert refused("run", recipe, "training.steps=4") == (
         f"{run}: plugins/mine.py has changed since this run began; restore its text, or resume with "
         "`seqx run --changed-plugins`\n"
     )
     assert "the code of this local plugin would be run" in refused("average", run)
-    (run / "plugins" / "mine.py").write_text(MINE.replace("one it", "two it"), encoding="utf-8")
+    (run / "plugins" / "mine.py").write_text(MINE.replace("another name", "a third name"), encoding="utf-8")
     assert "has changed since it was recorded" in refused("average", run, "--trust-local-plugins")
     (run / "plugins" / "mine.py").write_text(MINE, encoding="utf-8")
     (folder / "mine.py").unlink()
@@ -72,119 +72,121 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
     for model in (moved, Path("mean")):
         assert done("translate", model, "--trust-local-plugins", text="A dog sleeps.\n").count("\n") == 1
         for verb in ("translate", "evaluate"):
-            said = refused(verb, model)
-            assert said.startswith(
+            message = refused(verb, model)
+            assert message.startswith(
                 f"{model}/recipe.yaml:2:3: the code of this local plugin would be run; read it, then "
             )
-            assert len(said.splitlines()) == 3
+            assert len(message.splitlines()) == 3
 
     for verb in ("check", "show", "run"):
-        said = refused(verb, moved / "recipe.yaml")
-        assert said.startswith(f"{moved}/recipe.yaml:2:3: the recipe of this model has local plugins, which")
-        assert len(said.splitlines()) == 3
+        message = refused(verb, moved / "recipe.yaml")
+        assert message.startswith(
+            f"{moved}/recipe.yaml:2:3: the recipe of this model has local plugins, which"
+        )
+        assert len(message.splitlines()) == 3
     heir = tiny(f"extends: {moved}/recipe.yaml\n", "heir.yaml")
     assert "plugins of a parent recipe are not loaded; to use" in refused("check", heir)
 
     (moved / "plugins" / "mine.py").write_text(MINE + "\n1 / 0\n", encoding="utf-8")
-    said = refused("translate", moved, "--trust-local-plugins")
-    assert said.startswith(f"{moved}/plugins/mine.py: cannot be read (it has ")
-    assert "copy the model again" in said
-    Manifest.seal(moved, FORMAT)  # by whoever changed it
+    message = refused("translate", moved, "--trust-local-plugins")
+    assert message.startswith(f"{moved}/plugins/mine.py: cannot be read (it has ")
+    assert "copy the model again" in message
+    Manifest.seal(moved, FORMAT)  # as an attacker would
     assert refused("translate", moved, "--trust-local-plugins") == (
         f"{moved}/recipe.yaml:2:3: {moved}/plugins/mine.py has changed since it was recorded "
         "(its SHA-256 differs), and was not run; restore the file, or copy the whole folder again\n"
     )
 
 
-CLUMSY = '''\
+FAILING = '''\
 import os
 
 import seqx
 import seqx_transformer
 
 
-class Clumsy(seqx_transformer.MultiHeadAttention):
-    """Falls after some steps."""
+class Failing(seqx_transformer.MultiHeadAttention):
+    """Attention that raises an error after 12 calls, or if FAILING is set."""
 
-    steps = 0
+    calls = 0
 
-    def forward(self, queries, place, memory, mask):
-        Clumsy.steps += self.training
-        if Clumsy.steps > 12 or "CLUMSY" in os.environ:
-            stumble(queries)
-        return super().forward(queries, place, memory, mask)
+    def forward(self, queries, positioned, memory, mask):
+        Failing.calls += self.training
+        if Failing.calls > 12 or "FAILING" in os.environ:
+            fail(queries)
+        return super().forward(queries, positioned, memory, mask)
 
 
-def stumble(queries):
-    raise RuntimeError(f"fell over\\na queue of {queries.dim()} dimensions")
+def fail(queries):
+    raise RuntimeError(f"queries\\nof {queries.dim()} dimensions")
 
 
 @seqx.hookimpl
 def seqx_register(registry):
-    registry.add(seqx.Attention, clumsy=Clumsy)
+    registry.add(seqx.Attention, failing=Failing)
 '''
 
 
-def test_one_that_fails_in_the_middle_of_a_run(tmp_path: Path) -> None:
-    Path("clumsy.py").write_text(CLUMSY, encoding="utf-8")
-    recipe = tiny("plugins: [./clumsy.py]\n" + TINY.replace("multihead", "clumsy"))
+def test_run_resumes_after_a_failing_plugin_is_fixed(tmp_path: Path) -> None:
+    Path("failing.py").write_text(FAILING, encoding="utf-8")
+    recipe = tiny("plugins: [./failing.py]\n" + TINY.replace("multihead", "failing"))
     result = seqx("run", recipe)
     assert result.exit_code == 2
     assert result.stderr.endswith(
-        "\nclumsy.py:20: plugin clumsy.py, Attention 'clumsy': RuntimeError: fell over a queue of 3 "
+        "\nfailing.py:20: plugin failing.py, Attention 'failing': RuntimeError: queries of 3 "
         "dimensions; `seqx --debug` shows the traceback\n"
         "runs/tiny: the checkpoint of update 4 is kept; fix the plugin, and run the same command again to "
         "continue from there (with --changed-plugins, if the plugin is a local file)\n"
     )
     debugged = CliRunner().invoke(main, ["--debug", "run", str(recipe), "--folder", "again"])
     assert "Traceback (most recent call last)" in debugged.stderr
-    assert ", in stumble\n" in debugged.stderr
+    assert ", in fail\n" in debugged.stderr
 
-    Path("clumsy.py").write_text(CLUMSY.replace("> 12", "> 99"), encoding="utf-8")
-    assert "plugins/clumsy.py has changed since this run began" in refused("run", recipe)
+    Path("failing.py").write_text(FAILING.replace("> 12", "> 99"), encoding="utf-8")
+    assert "plugins/failing.py has changed since this run began" in refused("run", recipe)
     log = done("run", recipe, "--changed-plugins")
     assert [row["step"] for row in lines(Path("runs/tiny"), "update")][-2:] == [5, 6]
     assert "model: runs/tiny/model" in log
-    kept = Path("runs/tiny/model/plugins/clumsy.py").read_text(encoding="utf-8")
-    assert "> 99" in kept
+    copied = Path("runs/tiny/model/plugins/failing.py").read_text(encoding="utf-8")
+    assert "> 99" in copied
 
 
-def test_what_was_loaded_is_kept_although_the_file_changes_meanwhile() -> None:
+def test_model_keeps_the_plugin_that_was_loaded_if_the_file_changes() -> None:
     edited = MINE.replace("import seqx_transformer\n", "import seqx_transformer\nfrom pathlib import Path\n")
     edited += "    Path('mine.py').write_text('1 / 0')\n"
     Path("mine.py").write_text(edited, encoding="utf-8")
     recipe = tiny("plugins: [./mine.py]\n" + TINY.replace("multihead", "mine"))
     done("run", recipe, "training.steps=2")
     assert Path("mine.py").read_text(encoding="utf-8") == "1 / 0"
-    kept = Path("runs/tiny/model/plugins/mine.py")
-    assert kept.read_text(encoding="utf-8") == edited
+    copied = Path("runs/tiny/model/plugins/mine.py")
+    assert copied.read_text(encoding="utf-8") == edited
     assert done("translate", "runs/tiny", "--trust-local-plugins", text="A dog sleeps.\n").count("\n") == 1
 
 
-def test_one_that_fails_before_the_first_checkpoint() -> None:
-    Path("clumsy.py").write_text(CLUMSY.replace("> 12", "> 0"), encoding="utf-8")
-    recipe = tiny("plugins: [./clumsy.py]\n" + TINY.replace("multihead", "clumsy"))
-    said = refused("run", recipe)
+def test_plugin_that_fails_before_the_first_checkpoint() -> None:
+    Path("failing.py").write_text(FAILING.replace("> 12", "> 0"), encoding="utf-8")
+    recipe = tiny("plugins: [./failing.py]\n" + TINY.replace("multihead", "failing"))
+    message = refused("run", recipe)
     assert (
         "runs/tiny: no checkpoint was written yet; fix the plugin, and run the same command again to "
-        "continue from the " in said
+        "continue from the " in message
     )
 
 
-def test_a_model_whose_plugin_fails_when_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("clumsy.py").write_text(CLUMSY, encoding="utf-8")
-    recipe = tiny("plugins: [./clumsy.py]\n" + TINY.replace("multihead", "clumsy"))
+def test_plugin_that_fails_in_translation_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("failing.py").write_text(FAILING, encoding="utf-8")
+    recipe = tiny("plugins: [./failing.py]\n" + TINY.replace("multihead", "failing"))
     done("run", recipe, "training.steps=2")
-    monkeypatch.setenv("CLUMSY", "1")
+    monkeypatch.setenv("FAILING", "1")
     result = seqx("translate", "runs/tiny", "--trust-local-plugins", text="A dog sleeps.\n")
     assert result.exit_code == 2
     (message,) = result.stderr.splitlines()
     assert message.startswith(
-        "runs/tiny/model/plugins/clumsy.py:20: plugin runs/tiny/model/plugins/clumsy.py, A"
+        "runs/tiny/model/plugins/failing.py:20: plugin runs/tiny/model/plugins/failing.py, A"
     )
 
 
-def test_two_of_one_name_are_refused() -> None:
+def test_two_local_plugins_with_one_name_are_refused() -> None:
     for folder in ("lab", "office"):
         Path(folder).mkdir()
         Path(folder, "mine.py").write_text(MINE, encoding="utf-8")

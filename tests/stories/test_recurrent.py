@@ -1,4 +1,4 @@
-"""LSTMs on Multi30k's captions, from the recipe to answers, in small."""
+"""The LSTM recipe on some captions of Multi30k, from the recipe to answers."""
 
 import gzip
 from collections.abc import Callable
@@ -21,13 +21,13 @@ SMALL = [
 ]
 
 
-def test_captions(data: Callable[[str], Path]) -> None:
+def test_lstm_recipe_trains_and_translates(data: Callable[[str], Path]) -> None:
     for side in ("en", "de"):
         with gzip.open(data("multi30k") / f"val.{side}.gz", "rt", encoding="utf-8") as file:
             Path(f"few.{side}").write_text("".join(islice(file, 20)), encoding="utf-8")
     few = [f"task.corpus.{split}=[few.en, few.de]" for split in ("dev", "test")]
-    said = done("run", RECIPE, *SMALL, *few, "--folder", "lstm")
-    assert "test tokenized_bleu " in said
+    output = done("run", RECIPE, *SMALL, *few, "--folder", "lstm")
+    assert "test tokenized_bleu " in output
     compiled = refused("run", RECIPE, *SMALL, *few, "training.compile=true", "--folder", "compiled")
     assert "the model has no layers (`seqx.Layers`) to compile; set compile: false\n" in compiled
     answers = done("translate", "lstm/model", text="A man sleeps.\n\nTwo dogs run in the snow.\n")

@@ -1,4 +1,4 @@
-"""Runs that are interrupted, gone on with, asked for more, or asked for twice."""
+"""Runs that are interrupted and resumed, extended, or started twice."""
 
 import json
 import os
@@ -35,8 +35,8 @@ def seqx_register(registry: seqx.Registry) -> None:
 """
 
 
-def stopped(recipe: Path, step: int, by: signal.Signals) -> Forked:
-    """The command, in a process of its own that gets a signal after a step."""
+def start_and_signal(recipe: Path, step: int, by: signal.Signals) -> Forked:
+    """Start a run in a process of its own, which sends itself a signal after an update."""
     return Forked(
         ["run", recipe],
         env={**os.environ, "STOP_AT": str(step), "STOP_BY": str(int(by))},
@@ -50,21 +50,21 @@ def stopped(recipe: Path, step: int, by: signal.Signals) -> Forked:
 def test_killed_and_interrupted_run_resumes_bitwise() -> None:
     Path("stopper.py").write_text(STOPPER, encoding="utf-8")
     text = TINY.replace("steps: 6", "steps: 10").replace("callbacks: [", "callbacks: [stopper, ")
-    recipe, other = (
+    recipe, uninterrupted = (
         tiny(f"plugins: [stopper.py]\n{text}"),
         tiny(f"plugins: [stopper.py]\n{text}", "other.yaml"),
     )
     run = Path("runs/tiny")
 
-    process = stopped(recipe, 5, signal.SIGSTOP)
+    process = start_and_signal(recipe, 5, signal.SIGSTOP)
     assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
-    said = refused("run", recipe)
-    assert said == f"{run}: another run uses this folder; wait for it, or choose another --folder\n"
+    message = refused("run", recipe)
+    assert message == f"{run}: another run uses this folder; wait for it, or choose another --folder\n"
     process.kill()
     process.communicate()
     assert not (run / "model").exists()
 
-    process = stopped(recipe, 9, signal.SIGINT)
+    process = start_and_signal(recipe, 9, signal.SIGINT)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 75
     assert "Traceback" not in error
@@ -78,7 +78,7 @@ def test_killed_and_interrupted_run_resumes_bitwise() -> None:
     assert [row["step"] for row in lines(run, "start")] == [0, 4, 9]
     assert [row["step"] for row in lines(run, "update")] == [*range(1, 11)]
 
-    done("run", other)
+    done("run", uninterrupted)
     whole = Path("runs/other")
     for folder in ("checkpoints/00000010", "model"):
         ours, theirs = weights(run / folder), weights(whole / folder)
@@ -87,26 +87,26 @@ def test_killed_and_interrupted_run_resumes_bitwise() -> None:
     assert [row["loss"] for row in lines(run, "update")] == [row["loss"] for row in lines(whole, "update")]
 
 
-def test_settings_that_may_change_between_starts() -> None:
+def test_some_settings_may_change_when_a_run_is_resumed() -> None:
     recipe, run = tiny(), Path("runs/tiny")
     done("run", recipe)
     before = files(run)
-    said = refused("run", recipe, "training.tokens=400", "model.encoder.norm_order=pre")
-    assert said.splitlines() == [
+    output = refused("run", recipe, "training.tokens=400", "model.encoder.norm_order=pre")
+    assert output.splitlines() == [
         f"{run}: has a run of another recipe; choose another --folder, or remove this one. Differences:",
         "  model.encoder.norm_order: post before, pre now",
         "  training.tokens: 300 before, 400 now",
     ]
-    said = refused("run", recipe, "training.steps=4")
-    assert said == (
+    output = refused("run", recipe, "training.steps=4")
+    assert output == (
         f"{run}: this run has made 6 updates, more than training.steps=4; set training.steps to 6 or more, "
         "or choose another --folder\n"
     )
     assert "finished" in done("run", recipe, "training.microbatch=1000", "callbacks=[progress]")
     assert files(run) == before
 
-    said = done("run", recipe, "training.steps=8")
-    assert "finished" not in said
+    output = done("run", recipe, "training.steps=8")
+    assert "finished" not in output
     assert [row["step"] for row in lines(run, "update")] == [*range(1, 9)]
     assert yaml.safe_load((run / "model" / "recipe.yaml").read_text())["training"]["steps"] == 8
     assert "finished" in done("run", recipe, "training.steps=8")
@@ -116,7 +116,7 @@ def test_settings_that_may_change_between_starts() -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_new_setting_of_a_later_version_is_no_difference() -> None:
+def test_setting_that_a_later_version_added_is_no_difference() -> None:
     recipe, run = tiny(), Path("runs/tiny")
     done("run", recipe, "training.steps=2")
     file = run / "recipe.yaml"
@@ -132,7 +132,7 @@ def test_new_setting_of_a_later_version_is_no_difference() -> None:
 
 
 @pytest.mark.parametrize("mistake", ["task.metrics=[nonsense]", "model.d_model=31"])
-def test_failed_start_leaves_the_folder_to_the_corrected_recipe(mistake: str) -> None:
+def test_corrected_recipe_can_use_the_folder_of_a_failed_start(mistake: str) -> None:
     recipe = tiny()
     assert refused("run", recipe, "training.steps=2", mistake)
     done("run", recipe, "training.steps=2")
@@ -157,8 +157,8 @@ def test_half_written_checkpoint_is_ignored() -> None:
 @pytest.mark.parametrize(
     "callbacks", ["[progress, {type: metrics, every: 1}]", "[{type: metrics, every: 1}]"]
 )
-def test_damaged_checkpoint_is_named_and_the_one_before_is_used(callbacks: str) -> None:
-    """Also where nobody is asked to tell how the run goes."""
+def test_damaged_checkpoint_is_named_and_an_earlier_one_is_used(callbacks: str) -> None:
+    """With and without the callback `progress`."""
     recipe, run = tiny(), Path("runs/tiny")
     done("run", recipe, "training.steps=4")
     straight = tiny(name="straight.yaml")
@@ -186,8 +186,8 @@ def test_run_with_only_damaged_checkpoints_does_not_start_over() -> None:
     recipe, run = tiny(), Path("runs/tiny")
     done("run", recipe, "training.steps=2")
     (run / "checkpoints/00000002/states.json").unlink()
-    said = refused("run", recipe)
-    assert said.splitlines()[-1] == (
+    message = refused("run", recipe)
+    assert message.splitlines()[-1] == (
         f"{run}/checkpoints/00000002/states.json: cannot be read (No such file or directory); no earlier "
         f"checkpoint is intact: remove {run}/checkpoints to start again"
     )
@@ -203,26 +203,30 @@ def test_resumed_run_keeps_its_number_of_threads(monkeypatch: pytest.MonkeyPatch
         """Run with one thread in the environment; return the recorded number and the messages about it."""
         torch.set_num_threads(1)
         try:
-            said = seqx("run", recipe, *arguments)
+            result = seqx("run", recipe, *arguments)
         finally:
             torch.set_num_threads(1)
-        assert said.exit_code == 0
-        told = [line for line in said.stderr.splitlines() if "thread" in line]
-        return json.loads(environment.read_text(encoding="utf-8"))["threads"], "\n".join(told)
+        assert result.exit_code == 0
+        messages = [line for line in result.stderr.splitlines() if "thread" in line]
+        return json.loads(environment.read_text(encoding="utf-8"))["threads"], "\n".join(messages)
 
     assert threads("--threads", "2", "training.steps=2") == (2, "")
-    number, said = threads("training.steps=4")
-    assert (number, "continues with 2 threads, as it began, and not with 1 (OMP_NUM_THREADS)" in said) == (
-        2,
-        True,
-    )
-    number, said = threads("training.steps=6", "--threads", "1")
-    assert (number, "computed with 2 threads before and continues with 1 (--threads)" in said) == (1, True)
+    number, message = threads("training.steps=4")
+    assert number == 2
+    assert "continues with 2 threads, as it began, and not with 1 (OMP_NUM_THREADS)" in message
+    number, message = threads("training.steps=6", "--threads", "1")
+    assert number == 1
+    assert "computed with 2 threads before and continues with 1 (--threads)" in message
     assert threads("training.steps=8") == (1, "")
 
-    # Another number of processes made it, so that the last bits differ with any number of threads.
+    # The recorded number of threads is ignored if it is invalid or the number of processes was another one.
     about = json.loads(environment.read_text(encoding="utf-8"))
-    for kept in ({"processes": 2, "threads": 2}, {"threads": "many"}, {"threads": True}, {"threads": 10**9}):
-        environment.write_text(json.dumps({**about, **kept}), encoding="utf-8")
+    for recorded in (
+        {"processes": 2, "threads": 2},
+        {"threads": "many"},
+        {"threads": True},
+        {"threads": 10**9},
+    ):
+        environment.write_text(json.dumps({**about, **recorded}), encoding="utf-8")
         (Path("runs/tiny/model") / "scores.json").unlink()
         assert threads("training.steps=8") == (1, "")

@@ -1,11 +1,11 @@
-"""The paper's recipe on the embedded sample, from the recipe to a score, in small."""
+"""The paper's recipe with a small model on the embedded sample, from the recipe to a score."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from tests.stories.tiny import TINY, answers, done, left_alone, lines, moved, tiny
+from tests.stories.tiny import TINY, answers, check_finished_run_is_unchanged, done, lines, move_model, tiny
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL: list[str] = [
@@ -22,9 +22,9 @@ SMALL: list[str] = [
 INPUTS = ["The old man sees the house.", "", "A dog sleeps.", "   ", "She reads."]
 
 
-def test_from_a_recipe_to_a_score_and_on() -> None:
+def test_recipe_is_trained_scored_and_its_model_is_moved() -> None:
     command: list[str | Path] = ["run", RECIPES / "wmt_en_de.yaml", "--profile", "sample", *SMALL]
-    said = done(*command)
+    output = done(*command)
     run = Path("runs/wmt_en_de-sample")
     assert {path.name for path in run.iterdir() if path.name != ".lock"} == {
         *("recipe.yaml", "environment.json", "metrics.jsonl", "log.txt", "identity.json"),
@@ -44,18 +44,18 @@ def test_from_a_recipe_to_a_score_and_on() -> None:
     for split in ("dev", "test"):
         bleu = scores[split]["bleu"]
         assert bleu["signature"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
-        assert f"{split} bleu {bleu['value']:.2f}  {bleu['signature']}\n" in said
-        assert f"{split} chrf {scores[split]['chrf']['value']:.2f}" in said
+        assert f"{split} bleu {bleu['value']:.2f}  {bleu['signature']}\n" in output
+        assert f"{split} chrf {scores[split]['chrf']['value']:.2f}" in output
     assert [row["step"] for row in lines(run, "evaluation")] == [3, 6, 6, 6]
 
-    left_alone(run, command, said)
-    model = moved(run)
+    check_finished_run_is_unchanged(run, command, output)
+    model = move_model(run)
     assert [bool(answer) for answer in answers("translate", model, INPUTS)] == [
         bool(line.strip()) for line in INPUTS
     ]
     for split in ("dev", "test"):
-        said = done("evaluate", model, "--json", "--split", split, "--precision", "fp32")
-        assert json.loads(said)[split] == {
+        output = done("evaluate", model, "--json", "--split", split, "--precision", "fp32")
+        assert json.loads(output)[split] == {
             name: {"value": pytest.approx(score["value"]), "signature": score["signature"]}
             for name, score in scores[split].items()
         }
@@ -68,21 +68,21 @@ LOSSES = [
 
 
 @pytest.mark.isa
-def test_the_first_losses_are_pinned() -> None:
-    # Mild settings: what rounding differs by on another machine stays small.
+def test_first_losses_equal_recorded_losses() -> None:
+    # Small embeddings and learning rate keep rounding differences between machines small.
     done("run", tiny(), "training.steps=10", "model.embedding_std=0.1", "training.schedule.peak=1e-3")
     assert [row["loss"] for row in lines(Path("runs/tiny"), "update")] == pytest.approx(LOSSES, rel=1e-6)
 
 
-def test_parts_of_an_update_change_nothing() -> None:
-    still = TINY.replace("heads: 2}}", "heads: 2}, dropout: 0.0}")
-    found = []
-    for places in (200, 2000):
-        recipe = tiny(still, f"places{places}.yaml")
-        done("run", recipe, f"training.microbatch={places}")
-        found.append([row["loss"] for row in lines(Path("runs", recipe.stem), "update")])
-    assert len(found[0]) == 6
-    assert found[0] == pytest.approx(found[1], rel=1e-4)
+def test_microbatch_size_does_not_change_losses() -> None:
+    no_dropout = TINY.replace("heads: 2}}", "heads: 2}, dropout: 0.0}")
+    losses = []
+    for padded_tokens in (200, 2000):
+        recipe = tiny(no_dropout, f"microbatch{padded_tokens}.yaml")
+        done("run", recipe, f"training.microbatch={padded_tokens}")
+        losses.append([row["loss"] for row in lines(Path("runs", recipe.stem), "update")])
+    assert len(losses[0]) == 6
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_run_on_the_sample_resumes_when_the_hash_of_its_grammar_differs(

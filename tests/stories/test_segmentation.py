@@ -1,13 +1,13 @@
-"""Subword regularisation, from a recipe."""
+"""Runs with subword regularisation."""
 
 from pathlib import Path
 
 from tests.stories.tiny import TINY, done, lines, tiny
 
 
-def test_each_epoch_draws_other_segmentations_always_the_same_ones() -> None:
+def test_sampled_segmentations_differ_between_epochs_and_are_reproducible() -> None:
     updates = {}
-    for name, setting in (("usual", "false"), ("drawn", "true"), ("again", "true")):
+    for name, setting in (("unsampled", "false"), ("sampled", "true"), ("repeated", "true")):
         done(
             *(
                 "run",
@@ -18,8 +18,8 @@ def test_each_epoch_draws_other_segmentations_always_the_same_ones() -> None:
             *("task.tokenizer.alpha=0.5", "training.tokens=100000", "training.steps=6"),
         )
         updates[name] = [(row["tokens"], row["loss"]) for row in lines(Path("runs", name), "update")]
-    usual, drawn = ([tokens for tokens, _ in updates[name]] for name in ("usual", "drawn"))
-    assert len(set(usual)) == 1  # an update is an epoch
-    assert len(set(drawn)) > 1
-    assert min(drawn) > usual[0]
-    assert updates["again"] == updates["drawn"]
+    unsampled, sampled = ([tokens for tokens, _ in updates[name]] for name in ("unsampled", "sampled"))
+    assert len(set(unsampled)) == 1  # each update is one epoch
+    assert len(set(sampled)) > 1
+    assert min(sampled) > unsampled[0]
+    assert updates["repeated"] == updates["sampled"]

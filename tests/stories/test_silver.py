@@ -1,4 +1,4 @@
-"""Semi-supervised parsing, as docs/how-to/parse.md shows it: two parsers, silver trees, the mixture, gold."""
+"""The commands of "Silver trees" in docs/how-to/parse.md: from two parsers to a semi-supervised one."""
 
 import re
 import runpy
@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from seqx_sample import Sample
+from tests.docs.command_server import shorten
 from tests.docs.listings import ROOT, listings
-from tests.docs.warm import cut
 from tests.plugins.parsing.test_treebanks import release
 from tests.stories.tiny import files, lines, seqx
 
 DOCUMENT = ROOT / "docs/how-to/parse.md"
 
 
-def shown(heading: str) -> Iterator[str]:
-    """The commands and the Python of a section, in their order."""
+def commands_of(heading: str) -> Iterator[str]:
+    """Yield the commands and the Python listings of a section, in order."""
     text = DOCUMENT.read_text(encoding="utf-8")
     start = text.index(f"\n## {heading}\n")
-    first, last = (text[:place].count("\n") for place in (start, text.index("\n## ", start + 1)))
+    first, last = (text[:end].count("\n") for end in (start, text.index("\n## ", start + 1)))
     for listing in listings(DOCUMENT):
         if first < int(listing.place.rpartition(":")[2]) <= last:
             if listing.language == "console":
@@ -30,8 +30,8 @@ def shown(heading: str) -> Iterator[str]:
                 yield listing.text
 
 
-def typed(line: str, *more: str) -> str:
-    """Type a command of the document, its steps cut short; returns what it says on standard error."""
+def execute(line: str, *more: str) -> str:
+    """Run a command of the document with a shorter training, and return its standard error."""
     words = shlex.split(line.replace("\\\n", " "))
     with pytest.MonkeyPatch.context() as environment:
         while "=" in words[0]:
@@ -40,7 +40,7 @@ def typed(line: str, *more: str) -> str:
         words = [word for word in words if word not in streams and Path(word) not in streams.values()]
         assert words.pop(0) == "seqx"
         result = seqx(
-            *cut(words), *more, text=streams["<"].read_text(encoding="utf-8") if "<" in streams else None
+            *shorten(words), *more, text=streams["<"].read_text(encoding="utf-8") if "<" in streams else None
         )
     assert result.exit_code == 0, result.output
     if ">" in streams:
@@ -67,33 +67,33 @@ def first_loss(run: Path) -> float:
 EVERY = "callbacks=[progress, {type: metrics, every: 1}]"
 
 
-def test_from_two_parsers_to_a_third() -> None:
-    typed("seqx run wsj_parsing --profile sample")
-    other, python, silver, stats, *_, mixture, gold = shown("Silver trees")
-    typed(other)
+def test_silver_trees_of_two_parsers_train_a_third() -> None:
+    execute("seqx run wsj_parsing --profile sample")
+    other, python, silver, stats, *_, mixture, gold = commands_of("Silver trees")
+    execute(other)
     Path("listing.py").write_text(python, encoding="utf-8")
     runpy.run_path("listing.py")
-    said = typed(silver)
+    message = execute(silver)
     trees = Path("silver.txt").read_text(encoding="utf-8").splitlines()
-    assert said.startswith("sentences: 500 of ")
-    assert f"the models agree on {len(trees)} " in said
+    assert message.startswith("sentences: 500 of ")
+    assert f"the models agree on {len(trees)} " in message
     known = {tree for (tree,) in Sample(seed=2, train=8, columns=("tree",)).rows("train")}
-    assert len(known & {*trees}) > 3  # what both have learnt by heart
-    typed(stats)
+    assert len(known & {*trees}) > 3  # both parsers overfitted these sentences
+    execute(stats)
 
-    typed(mixture, "task.corpus.corpora.0.seed=1", EVERY)
+    execute(mixture, "task.corpus.corpora.0.seed=1", EVERY)
     semi, last = Path("runs/wsj_parsing_semi-sample"), Path("runs/gold")
     assert examples(semi) == 8 + len({*trees})
-    typed(gold, EVERY)
+    execute(gold, EVERY)
     assert examples(last) == 8
     assert vocabulary(last) == vocabulary(semi)
     assert first_loss(last) < first_loss(semi) / 2
-    typed("seqx evaluate runs/gold/model --split test")
+    execute("seqx evaluate runs/gold/model --split test")
 
 
-def test_the_treebank_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A release of a few trees; silver ones bring the words that the vocabulary is learnt from."""
-    *_, environment, mixture, gold, _, _ = shown("Silver trees")
+def test_semi_supervised_recipe_with_a_treebank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The treebank has a few trees; the silver trees have enough words to learn a vocabulary."""
+    *_, environment, mixture, gold, _, _ = commands_of("Silver trees")
     silver = tmp_path / "silver.txt"
     silver.write_text(
         "".join(f"{tree}\n" for (tree,) in Sample(train=9, columns=("tree",)).rows("train")), encoding="utf-8"
@@ -102,8 +102,8 @@ def test_the_treebank_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name, value in zip(names, (release(tmp_path, {2: 5, 3: 3, 4: 3}), silver), strict=True):
         monkeypatch.setenv(name, str(value))
     sections = ("train=[2]", "dev=[3]", "test=[4]")
-    typed(mixture, *(f"task.corpus.corpora.0.{section}" for section in sections), "training.steps=4")
+    execute(mixture, *(f"task.corpus.corpora.0.{section}" for section in sections), "training.steps=4")
     assert examples(Path("runs/wsj_parsing_semi")) == 5 + 9
-    typed(gold, *(f"task.corpus.{section}" for section in sections), "training.steps=4")
+    execute(gold, *(f"task.corpus.{section}" for section in sections), "training.steps=4")
     assert examples(Path("runs/wsj_parsing_semi-gold")) == 5
     assert vocabulary(Path("runs/wsj_parsing_semi-gold")) == vocabulary(Path("runs/wsj_parsing_semi"))

@@ -1,4 +1,4 @@
-"""Runs that are asked to stop, wherever they are: they save, say so, and go on as if nothing had been."""
+"""Signals at any point of a run: the run saves, stops, and resumes bitwise equal to an uninterrupted run."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ RUN = Path("runs/tiny")
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Path]:
-    """A run that nobody disturbed."""
+    """Return the folder of an uninterrupted run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQX_CACHE", str(cache))
         patch.chdir(tmp_path_factory.mktemp("whole"))
@@ -40,50 +40,55 @@ def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Pat
         yield Path.cwd() / RUN
 
 
-def sending(
-    monkeypatch: pytest.MonkeyPatch, place: object, name: str, call: int, *signals: signal.Signals
+def send_at_call(
+    monkeypatch: pytest.MonkeyPatch, owner: object, name: str, call: int, *signals: signal.Signals
 ) -> None:
     """Let a call of a function send signals to this process before it does its work."""
-    real: Callable[..., object] = getattr(place, name)
+    real: Callable[..., object] = getattr(owner, name)
     calls = 0
 
-    def wrapped(*given: object, **named: object) -> object:
+    def wrapped(*arguments: object, **options: object) -> object:
         nonlocal calls
         calls += 1
         if calls == call:
             for number in signals:
                 os.kill(os.getpid(), number)
-        return real(*given, **named)
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(place, name, wrapped)
+    monkeypatch.setattr(owner, name, wrapped)
 
 
 @pytest.mark.promise("signals-save-and-stop")
 @pytest.mark.parametrize(
-    ("place", "name", "call", "kept"),
+    ("owner", "name", "call", "checkpoint"),
     [
-        (BatchDecoder, "_decode_batch", 1, "the checkpoint of update 3 is kept"),  # while validated
-        (BatchDecoder, "_decode_batch", 2, "the checkpoint of update 6 is kept"),  # the last time
-        (state_dict, "write", 2, "the checkpoint of update 3 is kept"),  # while saved
+        (
+            BatchDecoder,
+            "_decode_batch",
+            1,
+            "the checkpoint of update 3 is kept",
+        ),  # in the first validation
+        (BatchDecoder, "_decode_batch", 2, "the checkpoint of update 6 is kept"),  # in the last validation
+        (state_dict, "write", 2, "the checkpoint of update 3 is kept"),  # during a save
         (checkpoints, "average", 1, "the checkpoint of update 6 is kept"),
-        (BatchDecoder, "_decode_batch", 4, "the checkpoint of update 6 is kept"),  # while tested
+        (BatchDecoder, "_decode_batch", 4, "the checkpoint of update 6 is kept"),  # during the test
         (prepare, "_write", 1, "no checkpoint was written yet"),
     ],
 )
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGUSR1])
 def test_signal_anywhere_saves_and_stops(
-    *, whole: Path, monkeypatch: pytest.MonkeyPatch, place: object, name: str, call: int, kept: str,
+    *, whole: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str, call: int, checkpoint: str,
     by: signal.Signals, tmp_path: Path,
 ) -> None:  # fmt: skip
-    if place is prepare:
+    if owner is prepare:
         monkeypatch.setenv("SEQX_CACHE", str(tmp_path / "cache"))
     recipe = tiny(TEXT)
     with monkeypatch.context() as patch:
-        sending(patch, place, name, call, by)
+        send_at_call(patch, owner, name, call, by)
         result = seqx("run", recipe)
     assert result.exit_code == 75
-    said = result.stderr.splitlines()
-    assert said[-1] == f"{RUN}: stopped by {by.name}, {kept}; run the same command again to continue"
+    message = result.stderr.splitlines()
+    assert message[-1] == f"{RUN}: stopped by {by.name}, {checkpoint}; run the same command again to continue"
     assert not list(RUN.glob("checkpoints/.*"))
     log = done("run", recipe)
     assert f"model: {RUN / 'model'}" in log
@@ -92,17 +97,19 @@ def test_signal_anywhere_saves_and_stops(
 
 @pytest.mark.promise("output-errors-keep-exit-code")
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC])
-def test_stopping_works_if_nothing_can_be_printed(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """The reader ends first, as after Ctrl-C with `2>&1 | tee`; an error of a callback changes nothing."""
+def test_signal_stops_a_run_that_cannot_write_its_output(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The reader of the output has exited, as after Ctrl-C with `2>&1 | tee`, or the disk is full."""
     recipe = tiny(TEXT)
 
     @seqx_api.hookimpl
     def failed(self: Metrics, error: BaseException) -> None:
-        print("broken off", flush=True)  # noqa: T201
+        print("failed", flush=True)  # noqa: T201
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        sending(patch, Average, "follow", 5, signal.SIGINT)
+        send_at_call(patch, Average, "follow", 5, signal.SIGINT)
         patch.setattr(Metrics, "failed", failed)
         for name in ("stdout", "stderr"):
             patch.setattr(sys, name, failing_stream(number))
@@ -112,9 +119,9 @@ def test_stopping_works_if_nothing_can_be_printed(monkeypatch: pytest.MonkeyPatc
     assert (RUN / "checkpoints" / "00000005").is_dir()
     result = seqx("run", recipe)  # a failure to print does not end a run
     assert result.exit_code == 0, result.stderr
-    for expected, named in ((0, errno.EPIPE), (2, errno.ENOSPC)):
+    for expected, error in ((0, errno.EPIPE), (2, errno.ENOSPC)):
         with monkeypatch.context() as patch:
-            patch.setattr(sys, "stdout", failing_stream(named))
+            patch.setattr(sys, "stdout", failing_stream(error))
             with pytest.raises(SystemExit) as end:
                 main(["run", str(recipe)], prog_name="seqx")
         assert end.value.code == expected
@@ -122,19 +129,19 @@ def test_stopping_works_if_nothing_can_be_printed(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.promise("signals-save-and-stop")
 @pytest.mark.parametrize("step", [1, 2, 3, 5, 6])
-def test_stopped_run_resumes_bitwise_after_every_kind_of_update(
+def test_run_stopped_after_any_update_resumes_bitwise(
     whole: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    """One after which nothing is due, one that is saved, one that is validated, the last one."""
+    """Updates without and with a save, with a validation, and the last one."""
     recipe = tiny(TEXT)
     with monkeypatch.context() as patch:
-        sending(patch, Average, "follow", step, signal.SIGINT)
+        send_at_call(patch, Average, "follow", step, signal.SIGINT)
         result = seqx("run", recipe)
     assert result.exit_code == 75
-    kept = f"the checkpoint of update {step} is kept"
+    checkpoint = f"the checkpoint of update {step} is kept"
     assert (
         result.stderr.splitlines()[-1]
-        == f"{RUN}: stopped by SIGINT, {kept}; run the same command again to continue"
+        == f"{RUN}: stopped by SIGINT, {checkpoint}; run the same command again to continue"
     )
     done("run", recipe)
     assert [row["step"] for row in lines(RUN, "start")] == [0, step]
@@ -145,7 +152,7 @@ def test_stopped_run_resumes_bitwise_after_every_kind_of_update(
 def test_second_interrupt_is_immediate(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny(TEXT)
     with monkeypatch.context() as patch:
-        sending(patch, Average, "follow", 5, signal.SIGINT, signal.SIGINT)
+        send_at_call(patch, Average, "follow", 5, signal.SIGINT, signal.SIGINT)
         result = seqx("run", recipe)
     assert result.exit_code == 130
     assert result.stderr.splitlines()[-1] == f"{RUN}: interrupted; run the same command again to continue"
@@ -156,10 +163,10 @@ def test_second_interrupt_is_immediate(whole: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.promise("stop-then-fewer-steps")
 def test_stopped_run_can_end_at_its_last_update(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was saved there only to be gone on with, and is the last update now; only what was told differs."""
+    """The checkpoint saved at the signal becomes the last one; only callback states and metrics differ."""
     recipe = tiny(TEXT)
     with monkeypatch.context() as patch:
-        sending(patch, Average, "follow", 5, signal.SIGTERM)
+        send_at_call(patch, Average, "follow", 5, signal.SIGTERM)
         assert seqx("run", recipe).exit_code == 75
     done("run", recipe, "training.steps=5")
     straight = tiny(recipe.read_text(encoding="utf-8"), "straight.yaml")
@@ -169,10 +176,10 @@ def test_stopped_run_can_end_at_its_last_update(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_run_stopped_in_its_last_validation_can_get_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The validation that was pending at the last update is no longer due, so it is no longer pending."""
+    """The pending validation of the former last update is dropped, because it is no longer due."""
     recipe = tiny(TEXT.replace("validate_every: 3", "validate_every: 4").replace("every: 4}", "every: 1}"))
     with monkeypatch.context() as patch:
-        sending(patch, BatchDecoder, "_decode_batch", 2, signal.SIGTERM)
+        send_at_call(patch, BatchDecoder, "_decode_batch", 2, signal.SIGTERM)
         assert seqx("run", recipe).exit_code == 75
     done("run", recipe, "training.steps=9")
     assert [row["step"] for row in lines(RUN, "evaluation")] == [4, 8, 9, 9, 9]
@@ -184,13 +191,13 @@ def test_run_stopped_in_its_last_validation_can_get_more_steps(monkeypatch: pyte
 EARLY = """\
 import os, signal, sys
 
-class Sending:
+class SendSignal:
     def find_spec(self, name, path=None, target=None):
         if name == sys.argv[1]:
             sys.meta_path.remove(self)
             os.kill(os.getpid(), getattr(signal, sys.argv[2]))
 
-sys.meta_path.insert(0, Sending())
+sys.meta_path.insert(0, SendSignal())
 from seqx.cli import main
 main(sys.argv[3:])
 """
@@ -210,8 +217,8 @@ def test_signal_while_modules_are_imported(when: str, by: str) -> None:
     assert not RUN.exists()
 
 
-def learning() -> None:
-    """Let a library take minutes to learn a vocabulary, outside of Python."""
+def learn_for_minutes() -> None:
+    """Replace the learning of the vocabulary by a call that takes minutes."""
 
     def learn(*_: object) -> None:
         print("learning", flush=True)  # noqa: T201
@@ -223,10 +230,10 @@ def learning() -> None:
 @pytest.mark.promise("signals-during-vocabulary")
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
 def test_signal_while_a_library_trains_the_vocabulary(by: signal.Signals, tmp_path: Path) -> None:
-    """It is at work outside of Python, where nobody hears a signal."""
+    """SentencePiece works in C++, where Python handles no signal."""
     process = Forked(
         ["run", tiny(TEXT)],
-        before=learning,
+        before=learn_for_minutes,
         env={**os.environ, "SEQX_CACHE": str(tmp_path / "cache")},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -236,31 +243,36 @@ def test_signal_while_a_library_trains_the_vocabulary(by: signal.Signals, tmp_pa
             assert process.poll() is None
         process.send_signal(by)
         began = time.monotonic()
-        _, told = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=60)
         assert time.monotonic() - began < 10
     finally:
         process.kill()
     assert process.returncode == 75
-    said = (
+    message = (
         f"{RUN}: stopped by {by.name}, no checkpoint was written yet; run the same command again to continue"
     )
-    assert told.splitlines()[-1] == said
+    assert errors.splitlines()[-1] == message
     assert not list((tmp_path / "cache").glob(".*.tmp-*"))
 
 
-LEARNING = "from tests.stories.test_stopping import learning; learning(); from seqx.cli import main; main()"
+LEARNING = """\
+from seqx.cli import main
+from tests.stories.test_stopping import learn_for_minutes
+learn_for_minutes()
+main()
+"""
 
 
 @pytest.mark.promise("signals-during-vocabulary")
 def test_signal_to_one_rank_while_the_vocabulary_is_trained(tmp_path: Path) -> None:
-    """Nobody takes it for killed."""
+    """The other rank does not report it as dead."""
     recipe = tiny(TEXT)
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
-    crew = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
     root = str(Path(__file__).parents[2])
-    common = {**os.environ, "PYTHONPATH": root, "SEQX_CACHE": str(tmp_path / "cache"), **crew}
+    common = {**os.environ, "PYTHONPATH": root, "SEQX_CACHE": str(tmp_path / "cache"), **group}
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", LEARNING, "run", recipe, "--device", "cpu"],
@@ -274,18 +286,18 @@ def test_signal_to_one_rank_while_the_vocabulary_is_trained(tmp_path: Path) -> N
         while "learning" not in processes[0].stdout.readline():
             assert processes[0].poll() is None
         processes[0].send_signal(signal.SIGTERM)
-        told = [process.communicate(timeout=60)[1] for process in processes]
+        errors = [process.communicate(timeout=60)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [75, 75], told
-    assert "stopped by SIGTERM, no checkpoint was written yet" in told[0]
-    assert "sign of life" not in "".join(told)
+    assert [process.returncode for process in processes] == [75, 75], errors
+    assert "stopped by SIGTERM, no checkpoint was written yet" in errors[0]
+    assert "sign of life" not in "".join(errors)
 
 
 @pytest.mark.promise("signals-save-and-stop")
 def test_signal_saves_and_stops_within_twenty_seconds() -> None:
-    """A signal from outside, to a command of its own."""
+    """The signal goes to a separate process."""
     recipe = tiny(TEXT.replace("steps: 6", "steps: 100000"))
     process = subprocess.Popen(
         [sys.executable, "-m", "seqx", "run", recipe], stderr=subprocess.PIPE, text=True
@@ -296,9 +308,9 @@ def test_signal_saves_and_stops_within_twenty_seconds() -> None:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         began = time.monotonic()
-        _, said = process.communicate(timeout=60)
+        _, output = process.communicate(timeout=60)
         assert time.monotonic() - began < 20
     finally:
         process.kill()
     assert process.returncode == 75
-    assert said.splitlines()[-1].startswith(f"{RUN}: stopped by SIGTERM, the checkpoint of update ")
+    assert output.splitlines()[-1].startswith(f"{RUN}: stopped by SIGTERM, the checkpoint of update ")

@@ -1,4 +1,4 @@
-"""The folder of a run whose files are not what a run writes: one message each."""
+"""Run folders with malformed or unexpected files: one message each."""
 
 import json
 import os
@@ -37,9 +37,9 @@ def test_malformed_files_of_a_run_are_named(name: str, text: object, where: str)
     recipe = tiny()
     done("run", recipe)
     (RUN / name).write_text(json.dumps(text), encoding="utf-8")
-    more = () if name.startswith("model") else ("training.steps=8",)  # what else it reads when it goes on
-    said = refused("run", recipe, *more).splitlines()[-1]
-    assert f"{RUN / name}: cannot be read ({where}" in said
+    more = () if name.startswith("model") else ("training.steps=8",)  # a resumed run reads more files
+    message = refused("run", recipe, *more).splitlines()[-1]
+    assert f"{RUN / name}: cannot be read ({where}" in message
 
 
 def test_other_files_among_checkpoints_are_ignored() -> None:
@@ -51,18 +51,18 @@ def test_other_files_among_checkpoints_are_ignored() -> None:
     assert [row["step"] for row in lines(RUN, "start")] == [0, 4]
 
 
-def test_state_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_state_in_a_checkpoint_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny(TINY.replace("average: 2", "average: 1"))
     with monkeypatch.context() as patch:
         patch.setattr(DivergenceDetector, "state_dict", lambda _: {"norms": 3})
         done("run", recipe)
-    said = refused("run", recipe, "training.steps=8").splitlines()[-1]
-    assert said.startswith(
+    message = refused("run", recipe, "training.steps=8").splitlines()[-1]
+    assert message.startswith(
         f"{RUN / 'checkpoints' / '00000006'}: the state of training.watch does not fit DivergenceDetector ("
     )
 
 
-def test_a_run_whose_standard_error_is_closed() -> None:
+def test_run_with_closed_standard_error_prints_scores_and_logs() -> None:
     recipe = tiny()
     command = f"{shlex.quote(sys.executable)} -m seqx run {recipe} --folder closed 2>&-"
     closed = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)

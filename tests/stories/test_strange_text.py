@@ -1,4 +1,4 @@
-"""Whatever a line holds, it has one line of answer: each command that answers standard input."""
+"""Commands that answer standard input write one line for each line, whatever it contains."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.promise("one-line-per-line"), pytest.mark.promise("lin
 
 STACK = "{type: transformer, layers: 1, attention: {type: multihead, heads: 2}}"
 SAMPLE = "train: 120, dev: 6, test: 6"
-PIECES = "{type: sentencepiece, model: unigram, size: 400}"
+TOKENIZER = "{type: sentencepiece, model: unigram, size: 400}"
 RECIPES = {
     "translate": RECIPE,
     "parse": PARSING,
@@ -20,7 +20,7 @@ RECIPES = {
 task:
   type: language_model
   corpus: {{type: sample, columns: [en], {SAMPLE}}}
-  tokenizer: {PIECES}
+  tokenizer: {TOKENIZER}
   examples: lines
   max_length: 64
 model: {{type: decoder_only, d_model: 16, decoder: {STACK.replace("layers", "use_source: false, layers")}}}
@@ -30,7 +30,7 @@ search: {{type: sampling, ratio: 0, extra: 4}}
 task:
   type: classification
   corpus: {{type: sample, columns: [en, tense], {SAMPLE}}}
-  tokenizer: {PIECES}
+  tokenizer: {TOKENIZER}
   max_length: 64
   truncate: true
   metrics: [accuracy]
@@ -41,7 +41,7 @@ search: {{type: beam, size: 2, ratio: 0, extra: 1}}
 task:
   type: text_to_text
   corpus: {{type: sample, columns: [en, gist], {SAMPLE}}}
-  tokenizer: {PIECES}
+  tokenizer: {TOKENIZER}
   template: "gist: {{0}}"
   target: 1
   max_length: 64
@@ -67,7 +67,7 @@ STRANGE = [
 ]
 LONG = ["the dog sleeps . " * 2_000 + "x" * 66_000]
 _GREEDY = ["search=greedy", "search.extra=1", "search.ratio=0", "task.max_length=512"]
-FEWER = {"translate": _GREEDY, "parse": [*_GREEDY, "task.constrained=false"]}
+FASTER = {"translate": _GREEDY, "parse": [*_GREEDY, "task.constrained=false"]}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
 
 
-def answered(command: str, models: Path, lines: list[str], *settings: str) -> list[str]:
+def run_command(command: str, models: Path, lines: list[str], *settings: str) -> list[str]:
     """Return the answers of a command to lines that end in a line feed, the last one, too."""
     if not (models / command).is_dir():
         write_model(models / command, text=RECIPES[command])
@@ -87,35 +87,35 @@ def answered(command: str, models: Path, lines: list[str], *settings: str) -> li
 
 
 @pytest.mark.parametrize("command", RECIPES)
-def test_each_line_has_one_line(command: str, models: Path) -> None:
-    said = answered(command, models, STRANGE)
-    assert len(said) == len(STRANGE)
-    empty = [not answer.strip() for answer, line in zip(said, STRANGE, strict=True) if not line.strip(" ")]
+def test_each_input_line_has_one_output_line(command: str, models: Path) -> None:
+    output = run_command(command, models, STRANGE)
+    assert len(output) == len(STRANGE)
+    empty = [not answer.strip() for answer, line in zip(output, STRANGE, strict=True) if not line.strip(" ")]
     assert all(empty)
     assert len(empty) == 2
-    alone = [answered(command, models, [line])[0] for line in STRANGE[:3]]
-    if command != "generate":  # which draws
-        assert alone == said[:3]  # no answer moved
+    alone = [run_command(command, models, [line])[0] for line in STRANGE[:3]]
+    if command != "generate":  # samples at random
+        assert alone == output[:3]  # answers are in the order of the lines
 
 
 @pytest.mark.parametrize("command", RECIPES)
-def test_a_very_long_line_has_one_line(command: str, models: Path) -> None:
+def test_very_long_line_has_one_output_line(command: str, models: Path) -> None:
     lines = ["a", *LONG, "b"]
-    said = answered(command, models, lines, *FEWER.get(command, []))
-    assert len(said) == len(lines)
+    output = run_command(command, models, lines, *FASTER.get(command, []))
+    assert len(output) == len(lines)
 
 
 @pytest.mark.parametrize("command", RECIPES)
-def test_nothing_has_no_answer(command: str, models: Path) -> None:
-    assert answered(command, models, []) == []
-    assert answered(command, models, ["", ""]) == ["", ""]
+def test_empty_input_has_empty_output(command: str, models: Path) -> None:
+    assert run_command(command, models, []) == []
+    assert run_command(command, models, ["", ""]) == ["", ""]
 
 
-@pytest.mark.parametrize("half", ["\\ud800", "a\\udfff"])
-def test_half_a_character_is_one_message_behind_the_lines_before_it(half: str, models: Path) -> None:
-    answered("translate", models, ["a"])
-    asked = f'{{"text": "The dog sleeps ."}}\n{{"text": "{half}"}}\n'
-    result = CliRunner().invoke(main, ["translate", str(models / "translate"), "--json-input"], input=asked)
+@pytest.mark.parametrize("surrogate", ["\\ud800", "a\\udfff"])
+def test_unpaired_surrogate_is_refused_after_the_earlier_answers(surrogate: str, models: Path) -> None:
+    run_command("translate", models, ["a"])
+    text = f'{{"text": "The dog sleeps ."}}\n{{"text": "{surrogate}"}}\n'
+    result = CliRunner().invoke(main, ["translate", str(models / "translate"), "--json-input"], input=text)
     assert result.exit_code == 2
     assert result.stdout.count("\n") == 1
     assert result.stderr.startswith("standard input:2: ")
@@ -123,8 +123,8 @@ def test_half_a_character_is_one_message_behind_the_lines_before_it(half: str, m
 
 
 @pytest.mark.promise("unanswerable-line-is-named")
-def test_a_line_that_cannot_be_answered_is_named_behind_the_answers_before_it(models: Path) -> None:
-    answered("parse", models, [""])
+def test_unanswerable_line_is_named_after_the_earlier_answers(models: Path) -> None:
+    run_command("parse", models, [""])
     arguments = ["parse", str(models / "parse"), "task.tags=given"]
     result = CliRunner().invoke(main, arguments, input="a_DT\n\nb\nc_DT\n")
     assert (result.exit_code, result.stdout.count("\n")) == (2, 2)
@@ -136,7 +136,7 @@ def test_models_of_other_tasks_are_refused(command: str, models: Path) -> None:
     for other in RECIPES:
         if other in (command, {"answer": "classify"}.get(command)):  # a label is an answer, too
             continue
-        answered(other, models, [""])
+        run_command(other, models, [""])
         result = CliRunner().invoke(main, [command, str(models / other)], input="The dog sleeps.\n")
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr.startswith(f"{models / other}: this is a model of the task ")

@@ -1,4 +1,4 @@
-"""The recipes of the tasks on text, from recipe to score and on to the command line, in small."""
+"""The recipes of the text tasks with small models, from recipe to score and to answers of the command."""
 
 import json
 import math
@@ -22,19 +22,19 @@ def run(recipe: str, *settings: str) -> str:
     return done("run", RECIPES / f"{recipe}.yaml", "--profile", "sample", *SMALL, *settings)
 
 
-def test_a_language_model() -> None:
-    said = run(
+def test_language_model_is_trained_and_generates() -> None:
+    output = run(
         "language_model", *(f"model.decoder.{each}" for each in STACK), "training.tokens=300",
         "training.select=best", "training.steps=8",
     )  # fmt: skip
     folder = Path("runs/language_model-sample")
-    assert "test bits_per_character " in said
+    assert "test bits_per_character " in output
     rows = [row for row in lines(folder, "evaluation") if row["split"] == "dev"]
     bits = {row["step"]: row["scores"]["bits_per_character"]["value"] for row in rows}
     assert all(row["perplexity"] == row["scores"]["token_perplexity"]["value"] for row in rows)
     best = min(bits, key=lambda step: bits[step])
     about = json.loads((folder / "model" / "model.json").read_text(encoding="utf-8"))
-    assert about["steps"] == [best] == [8]  # the least bits, not the most
+    assert about["steps"] == [best] == [8]  # fewer bits are better
 
     command = ("generate", folder, "search.ratio=1", "search.extra=3")
     answers = done(*command, text=INPUTS).split("\n")
@@ -50,44 +50,43 @@ def test_a_language_model() -> None:
     )
 
 
-def test_a_limit_is_for_what_is_read_and_written_together() -> None:
+def test_limit_applies_to_prompt_and_output_together() -> None:
     limit = ("model.decoder.positions={type: learned, limit: 20}", "model.decoder.layers=1")
     recipe: list[str | Path] = ["run", RECIPES / "language_model.yaml", "--profile", "sample", *SMALL, *limit]
     assert "reads and writes at most 20 tokens" in refused(*recipe, "task.max_length=24")
-    done(
-        *recipe, "task.max_length=20", "training.tokens=300"
-    )  # BOS and 20 tokens, of which the last is not read
+    # The model reads BOS and 20 tokens except the last one.
+    done(*recipe, "task.max_length=20", "training.tokens=300")
 
 
-def test_text_to_text() -> None:
+def test_text_to_text_is_trained_and_answers() -> None:
     stacks = (f"model.{side}.{each}" for side in ("encoder", "decoder") for each in STACK)
-    said = run("text_to_text", *stacks, "training.tokens=300")
-    assert "test rougeL " in said
-    assert "test exact_match " in said
+    output = run("text_to_text", *stacks, "training.tokens=300")
+    assert "test rougeL " in output
+    assert "test exact_match " in output
     answers = done("answer", "runs/text_to_text-sample", text=INPUTS).split("\n")
     assert len(answers) == 4
     assert answers[1] == ""
-    either = [done("answer", "runs/text_to_text-sample", text=f"a{between}tab\n") for between in "\t "]
-    assert either[0] == either[1]
+    outputs = [done("answer", "runs/text_to_text-sample", text=f"a{between}tab\n") for between in "\t "]
+    assert outputs[0] == outputs[1]
 
 
-def test_answers_to_questions() -> None:
+def test_question_answering_is_trained_and_answers() -> None:
     stacks = (f"model.{side}.{each}" for side in ("encoder", "decoder") for each in STACK)
-    said = run("question_answering", *stacks, "training.tokens=300")
-    assert "test exact_match " in said
-    assert "test squad_f1 " in said
-    asked = "Who saw the house?\tThe old man saw the house.\nWho sleeps?\tA dog sleeps.\n"
-    assert len(done("answer", "runs/question_answering-sample", text=asked).splitlines()) == 2
+    output = run("question_answering", *stacks, "training.tokens=300")
+    assert "test exact_match " in output
+    assert "test squad_f1 " in output
+    questions = "Who saw the house?\tThe old man saw the house.\nWho sleeps?\tA dog sleeps.\n"
+    assert len(done("answer", "runs/question_answering-sample", text=questions).splitlines()) == 2
     result = seqx("answer", "runs/question_answering-sample", text="Who sleeps?\tA dog.\tA cat.\n")
     assert result.exit_code == 2
-    said = "standard input:1: an input has 3 columns, separated by tabs, but the template has {"
-    assert said in result.stderr
+    output = "standard input:1: an input has 3 columns, separated by tabs, but the template has {"
+    assert output in result.stderr
 
 
-def test_classification() -> None:
-    said = run("sentiment", *(f"model.encoder.{each}" for each in STACK), "training.tokens=32")
-    assert "test accuracy " in said
-    assert "test macro_f1 " in said
+def test_classifier_is_trained_and_classifies() -> None:
+    output = run("sentiment", *(f"model.encoder.{each}" for each in STACK), "training.tokens=32")
+    assert "test accuracy " in output
+    assert "test macro_f1 " in output
     folder = Path("runs/sentiment-sample")
     labels = json.loads((folder / "model" / "task" / "target_tokenizer" / "labels.json").read_text())
     assert set(labels) == {"positive", "negative", "neutral"}

@@ -1,4 +1,4 @@
-"""The paper's recipe on small archives of WMT's layout, from a server on this machine that misbehaves."""
+"""The paper's recipe on small archives in the layout of WMT, from a local server with faults."""
 
 import gzip
 import hashlib
@@ -23,7 +23,7 @@ RUN = Path("runs/wmt_en_de")
 
 
 def archive(english: str, german: str, pairs: Pairs) -> bytes:
-    """A .tgz with the two members, among others."""
+    """Return a .tgz file with the two members and another one."""
     texts = [(english, 0), (german, 1), (english.replace("de-en", "fr-en"), 0)]
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=0) as tar:
@@ -42,7 +42,7 @@ MEMBERS = {
 
 
 def command(site: Site, contents: Mapping[str, bytes], heldout: Path, **more: str) -> list[str | Path]:
-    """The recipe, with the archives at a site (of which `contents` are right) and one's own test sets."""
+    """Return the command that runs the recipe with the archives of a site, which should have `contents`."""
     archives = [
         {
             "url": f"{site.url}/{name}",
@@ -96,48 +96,48 @@ def _fresh_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQX_CACHE", "cache")
 
 
-def test_a_cut_connection_is_resumed(contents: dict[str, bytes], heldout: Path) -> None:
+def test_interrupted_download_is_resumed(contents: dict[str, bytes], heldout: Path) -> None:
     with serving(**contents) as site:
         site.answers = [cut(9_000)]
-        said = done(*command(site, contents, heldout))
+        output = done(*command(site, contents, heldout))
         assert site.ranges == [None, "bytes=9000-", None]
-    assert "test bleu" in said
-    assert "|tok:13a|" in said
+    assert "test bleu" in output
+    assert "|tok:13a|" in output
     (start,) = lines(RUN, "start")
     assert start["examples"] + sum(start["dropped"].values()) == 400
     assert start["leaks"]["dev"]["rows"] == start["leaks"]["test"]["rows"] == 6
     assert (RUN / "outputs" / "test.txt").read_bytes().count(b"\n") == 6
 
 
-def test_a_corrupted_archive_is_refused_by_name(contents: dict[str, bytes], heldout: Path) -> None:
+def test_corrupted_archive_is_refused_and_named(contents: dict[str, bytes], heldout: Path) -> None:
     name = "training-parallel-commoncrawl.tgz"
     broken = bytearray(contents[name])
     broken[5_000] ^= 1
     with serving(**{**contents, name: bytes(broken)}) as site:
-        said = refused(*command(site, contents, heldout)).splitlines()
-        assert said[-1].startswith(f"{name} is damaged or another file: its SHA-256 is ")
-        assert hashlib.sha256(contents[name]).hexdigest() in said[-1]
-        assert not [line for line in said[:-1] if line.startswith(name)]
+        message = refused(*command(site, contents, heldout)).splitlines()
+        assert message[-1].startswith(f"{name} is damaged or another file: its SHA-256 is ")
+        assert hashlib.sha256(contents[name]).hexdigest() in message[-1]
+        assert not [line for line in message[:-1] if line.startswith(name)]
         assert not [left for left in files(Path("runs")) if not left.endswith(".lock")]
         assert not [*Path("cache").rglob(f"{name}*")]
         assert not [*Path("cache").rglob("commoncrawl*")]
-        # The other archive is there, and is not asked for again.
+        # The other archive is in the cache and is not downloaded again.
         site.files[f"/{name}"] = contents[name]
-        asked = len(site.ranges)
+        requests = len(site.ranges)
         done(*command(site, contents, heldout))
-        assert len(site.ranges) == asked + 1
+        assert len(site.ranges) == requests + 1
 
 
-def test_without_a_network_the_sample_is_offered(
+def test_message_without_a_network_suggests_the_sample(
     contents: dict[str, bytes], heldout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "__defaults__", (lambda seconds: None,))
     with serving() as site:
         pass
-    said = refused(*command(site, contents, heldout)).splitlines()[-1]
-    assert said.startswith(
+    message = refused(*command(site, contents, heldout)).splitlines()[-1]
+    assert message.startswith(
         f"{site.url}/training-parallel-europarl-v7.tgz: cannot be downloaded after several attempts"
     )
-    assert "task.corpus.local" in said
-    assert said.endswith("--profile sample")
+    assert "task.corpus.local" in message
+    assert message.endswith("--profile sample")
     assert not [left for left in files(Path("runs")) if not left.endswith(".lock")]

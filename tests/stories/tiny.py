@@ -1,4 +1,4 @@
-"""A run of seconds, through the command line."""
+"""A recipe that trains for seconds, and helpers that run commands."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ callbacks: [progress, {{type: metrics, every: 1}}]
 
 
 def seqx(*arguments: str | Path, text: str | None = None) -> Result:
-    """A command, as it would be typed."""
+    """Run a command in this process, and return its result; the command must not raise."""
     result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=text)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert "Traceback" not in result.output
@@ -39,44 +39,44 @@ def seqx(*arguments: str | Path, text: str | None = None) -> Result:
 
 
 def done(*arguments: str | Path, text: str | None = None) -> str:
-    """Return what a command that succeeds writes to standard output."""
+    """Return the standard output of a command, which must succeed."""
     result = seqx(*arguments, text=text)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
 def refused(*arguments: str | Path) -> str:
-    """Return the message of a command that refuses its input; it leaves no half-written file."""
+    """Return the standard error of a command, which must exit with code 2."""
     result = seqx(*arguments)
     assert result.exit_code == 2, result.output
     return result.stderr
 
 
-def left_alone(run: Path, command: Sequence[str | Path], said: str) -> None:
-    """A finished run's own command, which `said` its scores, says them again and changes nothing."""
+def check_finished_run_is_unchanged(run: Path, command: Sequence[str | Path], output: str) -> None:
+    """Check that the command of a finished run prints its scores, `output`, again and changes no file."""
     before = files(run)
     again = done(*command)
     assert "this run is finished" in again
-    assert said in again
+    assert output in again
     assert files(run) == before
 
 
-def moved(run: Path) -> Path:
-    """A run's model in another place, with nothing of the run left in its own."""
-    model = Path(shutil.copytree(run / "model", run.parent / "elsewhere" / "mine"))
-    run.rename("gone")
+def move_model(run: Path) -> Path:
+    """Copy the model of a run to another folder, rename the run folder, and return the copy."""
+    model = Path(shutil.copytree(run / "model", run.parent / "copy" / "model"))
+    run.rename("renamed")
     return model
 
 
 def answers(verb: str, model: Path, inputs: Sequence[str]) -> list[str]:
-    """Return a model's answers to lines from a command, which must equal those from Python."""
-    said = done(verb, model, text="\n".join(inputs) + "\n").split("\n")[:-1]
-    assert said == [answer.replace("\n", " ") for answer in load(model)(inputs)]
-    return said
+    """Return the answers of a command to input lines; they must equal the answers from Python."""
+    output = done(verb, model, text="\n".join(inputs) + "\n").split("\n")[:-1]
+    assert output == [answer.replace("\n", " ") for answer in load(model)(inputs)]
+    return output
 
 
 def tiny(text: str = TINY, name: str = "tiny.yaml") -> Path:
-    """The recipe, in the current folder."""
+    """Write a recipe into the current folder."""
     file = Path(name)
     file.write_text(text, encoding="utf-8")
     return file
@@ -89,12 +89,12 @@ def lines(run: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def weights(folder: Path) -> Mapping[str, Tensor]:
-    """Those of a model or a checkpoint."""
+    """Return the weights of a model or a checkpoint."""
     return load_file(str(folder / "model.safetensors"))
 
 
 def files(folder: Path) -> dict[str, tuple[int, int]]:
-    """Every file in a folder with its size and the time when it was last written."""
+    """Return each file of a folder with its size and the time of its last change."""
     return {
         str(file.relative_to(folder)): (file.stat().st_size, file.stat().st_mtime_ns)
         for file in sorted(folder.rglob("*"))

@@ -11,11 +11,11 @@ __all__ = ["Logarithmic", "Power"]
 
 
 class Logarithmic(seqx.PositionalEncoding):
-    """Bias -r1 log(1 + r2 |distance|) with r1, r2 > 0 learned by each head (the logarithmic variant)."""
+    """The bias -r1 log(1 + r2 |distance|) with r1, r2 > 0 learned by each head (logarithmic kernel)."""
 
     def __init__(self, d_model: int, heads: int) -> None:
         super().__init__(d_model, heads)
-        # The parameters are the logarithms of r1 and r2, which must stay positive.
+        # The parameters are the logarithms of r1 and r2, so that r1 and r2 stay positive.
         self.height = nn.Parameter(torch.rand(heads).mul(2).clamp_min(0.1).log())
         self.growth = nn.Parameter(torch.rand(heads).clamp_min(0.1).log())
 
@@ -26,7 +26,7 @@ class Logarithmic(seqx.PositionalEncoding):
 
 
 class Power(seqx.PositionalEncoding):
-    """Bias -r1 |distance|^r2 with r1 > 0 and 0 < r2 < 2 learned by each head (the power variant)."""
+    """The bias -r1 |distance|^r2 with r1 > 0 and 0 < r2 < 2 learned by each head (power kernel)."""
 
     def __init__(self, d_model: int, heads: int) -> None:
         super().__init__(d_model, heads)

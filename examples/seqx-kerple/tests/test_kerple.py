@@ -1,4 +1,4 @@
-"""The biases against the formulas of the paper."""
+"""Comparison of the biases with the formulas of the paper."""
 
 import math
 
@@ -11,10 +11,10 @@ from seqx_kerple import Logarithmic, Power
 
 def bias(encoding: seqx.PositionalEncoding, query: int, key: int) -> list[float]:
     vectors = torch.zeros(1, 2, 1, 4)
-    added = encoding.bias(vectors, vectors, torch.tensor([[query]]), torch.tensor([[key]]))
-    assert added is not None
-    numbers: list[float] = added[0, :, 0, 0].tolist()
-    return numbers
+    result = encoding.bias(vectors, vectors, torch.tensor([[query]]), torch.tensor([[key]]))
+    assert result is not None
+    biases: list[float] = result[0, :, 0, 0].tolist()
+    return biases
 
 
 @pytest.mark.parametrize(("query", "key"), [(4, 1), (1, 4), (7, 7)])

@@ -1,4 +1,4 @@
-"""The accuracy of answers."""
+"""The metric of spelling correction."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""`seqx spell`."""
+"""The command `seqx spell`."""
 
 import click
 import seqx

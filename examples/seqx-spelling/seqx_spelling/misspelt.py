@@ -17,7 +17,7 @@ _HELD_OUT = ("dev", "test")  # each has one misspelling of each word
 
 @dataclass(kw_only=True)
 class Misspelt(seqx.Corpus):
-    """Rows of a misspelt word and the correct one, with one of the four common typing errors (Damerau 1964).
+    """Rows of a misspelt and a correct word; each has one of the four common typing errors (Damerau 1964).
 
     The errors are an inserted, a missing or a wrong letter, and two exchanged letters. The words come
     from the training text of another corpus. Each has several misspellings; the splits have different ones.
@@ -51,19 +51,21 @@ class Misspelt(seqx.Corpus):
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """Yield misspellings and their words."""
         for word in self._words:
-            different = self._misspellings(word)
-            held, rest = different[: len(_HELD_OUT)], different[len(_HELD_OUT) :]
-            for wrong in rest if split == "train" else held[_HELD_OUT.index(split) :][:1]:
-                yield wrong, word
+            misspellings = self._misspellings(word)
+            if split == "train":
+                chosen = misspellings[len(_HELD_OUT) :]
+            else:
+                chosen = misspellings[_HELD_OUT.index(split) :][:1]
+            yield from ((wrong, word) for wrong in chosen)
 
     def _misspellings(self, word: str) -> list[str]:
         """Return different misspellings: one for dev, one for test, then those for training."""
-        drawn = random.Random(f"{self.seed} {word}")  # noqa: S311  no secret
-        wanted = len(_HELD_OUT) + self.copies
+        rng = random.Random(f"{self.seed} {word}")  # noqa: S311  no secret
+        count = len(_HELD_OUT) + self.copies
         found: dict[str, None] = {}
-        for _ in range(100 * wanted):  # short words of few letters may not have as many
-            found.setdefault(misspell(word, self._letters, drawn))
-            if len(found) == wanted:
+        for _ in range(100 * count):  # a short word may have fewer misspellings
+            found.setdefault(misspell(word, self._letters, rng))
+            if len(found) == count:
                 break
         return list(found)
 
@@ -77,13 +79,13 @@ class Misspelt(seqx.Corpus):
         return "".join(sorted(set("".join(self._words))))
 
 
-def misspell(word: str, letters: str, drawn: random.Random) -> str:
+def misspell(word: str, letters: str, rng: random.Random) -> str:
     """Return the word with one typing error."""
     while True:
-        at = drawn.randrange(len(word))
-        letter = drawn.choice(letters)
+        at = rng.randrange(len(word))
+        letter = rng.choice(letters)
         before, after = word[:at], word[at + 1 :]
-        wrong = drawn.choice(
+        wrong = rng.choice(
             [
                 before + letter + word[at:],
                 before + after,

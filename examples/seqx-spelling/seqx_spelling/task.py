@@ -33,7 +33,7 @@ class Spelling(seqx.Task):
 
     @property
     def vocab_sizes(self) -> Mapping[str, int]:
-        """The size of the one vocabulary, for source and target."""
+        """The size of the vocabulary, which source and target share."""
         return {"source": self.tokenizer.size, "target": self.tokenizer.size}
 
     def fetch(

@@ -1,4 +1,4 @@
-"""The errors of the corpus, and the metric."""
+"""The corpus, the metric and the settings of the task."""
 
 import random
 

@@ -1,9 +1,9 @@
-"""A server process that has imported everything and runs each command in a fork.
+"""A server process that has imported torch and seqx and runs each command in a fork.
 
-Importing torch takes seconds, and the documents have dozens of commands. `python warm.py SOCKET` serves;
-`install(folder, socket)` leaves a `seqx` and a `python` in `folder` that hand their arguments, their folder
-and their three streams over, and exit as the fork does. Training is shortened: what takes
-a reader minutes is done in a second.
+Importing torch takes seconds, and the documents have dozens of commands. `python command_server.py SOCKET`
+starts the server. `install(folder, socket)` writes a `seqx` and a `python` into `folder`. They pass their
+arguments, current folder, environment and standard streams to the server, and exit with the code of the fork.
+Training is shortened from minutes to a second.
 """
 
 import contextlib
@@ -24,14 +24,14 @@ CLIENT = """\
 import json, os, socket, sys
 link = socket.socket(socket.AF_UNIX)
 link.connect({address!r})
-asked = json.dumps([{name!r}, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
-socket.send_fds(link, [len(asked).to_bytes(4, "big")], [0, 1, 2])
-link.sendall(asked)
+request = json.dumps([{name!r}, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+socket.send_fds(link, [len(request).to_bytes(4, "big")], [0, 1, 2])
+link.sendall(request)
 answer = link.recv(1)
 sys.exit(answer[0] if answer else 70)
 """
 
-SMALL = {  # by task; {model} is the path of encoder and decoder
+SMALL = {  # overrides by task; {model} is the setting that has encoder and decoder
     "translation": [
         "training.steps=4",
         "training.validate_every=4",
@@ -78,14 +78,14 @@ SMALL = {  # by task; {model} is the path of encoder and decoder
         "{model}.d_model=32",
     ],
 }
-STACKS = {  # by the type of encoder or decoder
+STACKS = {  # overrides by the type of encoder or decoder
     "transformer": ["layers=1", "attention.heads=2", "feedforward.width=32"],
     "convolution": ["layers=1", "width=16"],
     "gru": ["layers=1"],
     "lstm": ["layers=1"],
 }
 SMALL["text_to_text"] = SMALL["translation"]
-SHORT = {  # by the task and the type of its corpus
+SHORT = {  # overrides by the task and the type of its corpus
     ("translation", "sample"): ["{corpus}.train=400", "{corpus}.dev=3", "{corpus}.test=3"],
     ("translation", "files"): ["{corpus}.limit=400"],
     ("language_model", "sample"): ["{corpus}.train=400", "{corpus}.dev=3", "{corpus}.test=3"],
@@ -137,12 +137,12 @@ def _answer(link: socket.socket) -> None:
     code = 1
     try:
         header, streams, _, _ = socket.recv_fds(link, 4, 3)
-        length, asked = int.from_bytes(header, "big"), b""
-        while len(asked) < length:
-            asked += link.recv(length - len(asked))
-        name, arguments, folder, environment = json.loads(asked)
-        for wanted, stream in enumerate(streams):
-            os.dup2(stream, wanted)
+        length, request = int.from_bytes(header, "big"), b""
+        while len(request) < length:
+            request += link.recv(length - len(request))
+        name, arguments, folder, environment = json.loads(request)
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
             os.close(stream)
         os.chdir(folder)
         os.environ.clear()
@@ -150,7 +150,7 @@ def _answer(link: socket.socket) -> None:
         code = _run(name, arguments)
         sys.stdout.flush()
         sys.stderr.flush()
-    except BaseException:  # noqa: BLE001  whatever it was, the client is to hear of it
+    except BaseException:  # noqa: BLE001  the client prints it
         traceback.print_exc()
     finally:
         link.sendall(bytes([code]))
@@ -166,49 +166,47 @@ def _run(name: str, arguments: list[str]) -> int:
         else:
             from seqx.cli import main
 
-            main(cut(arguments), prog_name="seqx")
+            main(shorten(arguments), prog_name="seqx")
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     return 0
 
 
-def cut(arguments: list[str]) -> list[str]:
-    """Shorten a `seqx run` to a second; return any other command unchanged."""
+def shorten(arguments: list[str]) -> list[str]:
+    """Add overrides that shorten `seqx run` to a second; return other commands unchanged."""
     if arguments[:1] != ["run"]:
         return arguments
     from seqx import recipe
     from seqx.commands.run import run
 
-    asked: dict[str, Any] = run.make_context("run", list(arguments[1:])).params
-    said = recipe.load(asked["recipe"], asked["profile"], asked["overrides"]).tree.plain()
-    task, model, corpus = said["task"], "model", "task.corpus"
-    if "inner" in said["model"]:
-        model = "model.inner"
-    net = said["model"].get("inner", said["model"])
+    options: dict[str, Any] = run.make_context("run", list(arguments[1:])).params
+    plain = recipe.load(options["recipe"], options["profile"], options["overrides"]).tree.plain()
+    task, path = plain["task"], "model.inner" if "inner" in plain["model"] else "model"
+    model = plain["model"].get("inner", plain["model"])
     stacks = [
-        f"{{model}}.{side}.{each}"
+        f"{{model}}.{side}.{override}"
         for side in ("encoder", "decoder")
-        if side in net
-        for each in STACKS[net[side]["type"]]
+        if side in model
+        for override in STACKS[model[side]["type"]]
     ]
-    leaves = list(text_of(corpus, task["corpus"]))
+    corpora = list(text_corpora("task.corpus", task["corpus"]))
     if task["type"] == "parsing":
-        leaves = leaves[:1]
-    cuts = [each.format(model=model) for each in (*SMALL[task["type"]], *stacks)]
-    for place, kind in leaves:
-        cuts += [each.format(corpus=place) for each in SHORT[task["type"], kind]]
-    return [*arguments, *cuts]
+        corpora = corpora[:1]
+    overrides = [override.format(model=path) for override in (*SMALL[task["type"]], *stacks)]
+    for setting, name in corpora:
+        overrides += [override.format(corpus=setting) for override in SHORT[task["type"], name]]
+    return [*arguments, *overrides]
 
 
-def text_of(place: str, corpus: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the path and the type of each corpus with text, also inside of others."""
+def text_corpora(setting: str, corpus: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the setting and the type of each corpus with text, also of those inside other corpora."""
     if corpus["type"] == "mixed":
         for number, part in enumerate(corpus["corpora"]):
-            yield from text_of(f"{place}.corpora.{number}", part)
+            yield from text_corpora(f"{setting}.corpora.{number}", part)
     elif corpus["type"] == "tagged":
-        yield from text_of(f"{place}.corpus", corpus["corpus"])
+        yield from text_corpora(f"{setting}.corpus", corpus["corpus"])
     else:
-        yield place, corpus["type"]
+        yield setting, corpus["type"]
 
 
 if __name__ == "__main__":
