@@ -32,7 +32,7 @@ _TEMPORARY = frozenset(
 
 
 def unreadable(file: object, error: Exception) -> UserError:
-    """Return the error about a file that cannot be read: DamagedError, or UserError if the cause may pass."""
+    """Return the error about a file that cannot be read: DamagedError, or UserError for a temporary cause."""
     message = f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})"
     if isinstance(error, OSError) and error.errno in _TEMPORARY:
         return UserError(f"{message}; fix that, and run the same command again")
@@ -49,7 +49,7 @@ _ADVICE: Mapping[int, str] = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EIO: "check the disk",
 }
-"""The advice for each error number; for all others it is `_OTHER_FOLDER`."""
+"""Advice by error number."""
 
 
 def unwritable(file: object, error: Exception, advice: str = _OTHER_FOLDER) -> UserError:
@@ -58,16 +58,16 @@ def unwritable(file: object, error: Exception, advice: str = _OTHER_FOLDER) -> U
     Args:
         file: the file or folder
         error: an error of the system, or of a library that quotes it in its message
-        advice: what to do if `_ADVICE` has nothing for the cause
+        advice: what to do if `_ADVICE` has no entry for the cause
     """
     number, reason = _cause(error)
     return UserError(f"{file}: cannot be written: {reason}; {_ADVICE.get(number, advice)}")
 
 
 def _cause(error: Exception) -> tuple[int, str]:
-    """Return the system's error number (0: none) and message in an error.
+    """Return the system's error number (0: unknown) and message.
 
-    `shutil` collects the errors of many files; use the first. safetensors quotes the error in its message.
+    `shutil` lists the errors of several files; use the first. safetensors quotes the error in its text.
     """
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno, error.strerror or os.strerror(error.errno)
@@ -86,12 +86,12 @@ _USER_CAN_FIX = frozenset(
 
 
 def user_can_fix(error: OSError) -> bool:
-    """Return true if the user can fix an error of the system, such as a missing permission of a file."""
+    """Return true if the user can fix an error of the system, such as a missing permission for a file."""
     return error.errno in _USER_CAN_FIX and isinstance(error.filename, str | bytes)
 
 
 class OomRestartError(UserError):
-    """A rank is out of memory while others wait for it: all ranks must restart with smaller microbatches.
+    """A rank is out of memory while other ranks wait for it, so all must restart with smaller microbatches.
 
     Args:
         message: the message for the user
@@ -128,12 +128,12 @@ class Location:
 
     @property
     def origin(self) -> str:
-        """The origin of a value for comments: file, line and profile."""
+        """The origin of a value: file, line and profile, as `seqx show` prints it."""
         position = self.source if self.source == COMMAND_LINE else f"{self.source}:{self.line}"
         return position if self.profile is None else f"{position}, profile {self.profile}"
 
     def excerpt(self) -> str:
-        """Return the line with a caret below the column; a part of it if the line is very long."""
+        """Return the line with a caret below the column; if the line is long, only a part of it."""
         start = max(0, self.column - 1 - _MAX_EXCERPT // 2) if len(self.text) > _MAX_EXCERPT else 0
         shown = self.text[start : start + _MAX_EXCERPT]
         shown = "".join(c if c == "\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in shown)
@@ -154,7 +154,7 @@ class Problem:
 
 
 class RecipeError(UserError):
-    """All problems of a recipe; the message has at most the first `_MAX_PROBLEMS`."""
+    """All problems of a recipe. The message contains the first `_MAX_PROBLEMS`."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__(problems)

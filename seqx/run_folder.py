@@ -104,7 +104,7 @@ class RunFolder:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 is_locked = stack.enter_context(file_lock(self.folder / ".lock"))
             except BlockingIOError:
-                main_guard.refuse()
+                main_guard.exit_if_trial_worker()
                 raise UserError(
                     f"{self.folder}: another run uses this folder; wait for it, or choose another --folder"
                 ) from None

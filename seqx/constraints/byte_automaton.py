@@ -3,8 +3,8 @@
 It is the automaton of Aho and Corasick (1975, Efficient string matching, Communications of the ACM 18): a
 trie of all phrases, in which each node also has the transitions of its longest proper suffix that is a node
 (its failure link). It is deterministic: a text of n bytes takes n transitions for any number of phrases. It
-has two extensions. A phrase matches whole words only: "cat" does not occur in "cats", but "," occurs
-anywhere. After a forbidden phrase, the automaton stays in a dead node.
+has two extensions. First, a phrase matches whole words only: "cat" does not occur in "cats", but "," occurs
+anywhere. Second, the automaton stays in a dead node after a forbidden phrase.
 
 Letters in shapes: A nodes. The 257 inputs are the bytes and the end of the text.
 """

@@ -14,11 +14,12 @@ from seqx.interfaces.tensors import State
 
 
 class Intersection(Grammar):
-    """A grammar that allows the symbols that all of several grammars allow.
+    """A grammar that allows a symbol if all of its grammars allow it.
 
-    Each grammar ensures that it can still end, but possibly in a way that another grammar forbids. Then no
-    symbol is allowed, and the search drops the hypothesis. Such a conflict may appear late, so a beam search
-    may find no answer although one exists. Every answer that it finds satisfies all grammars.
+    Each grammar ensures that an answer can still be completed, but perhaps only in a way that another grammar
+    forbids. Then no symbol is allowed, and the search drops the hypothesis. Because such a conflict may
+    appear late, a beam search may find no answer although one exists. Every answer that it finds satisfies
+    all grammars.
 
     Args:
         grammars: the grammars
@@ -46,7 +47,7 @@ class Intersection(Grammar):
         return tuple(grammar.advance(own, tokens) for grammar, own in zip(self.grammars, state, strict=True))
 
     def remaining(self, state: State) -> Tensor | None:
-        """Return the total of the symbols that the grammars still require, [N, V]; None without any."""
+        """Return the number of symbols that all grammars together still require, [N, V]; None if unknown."""
         counts = (grammar.remaining(own) for grammar, own in zip(self.grammars, state, strict=True))
         required = [count for count in counts if count is not None]
         return reduce(torch.add, required) if required else None

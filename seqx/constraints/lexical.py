@@ -4,8 +4,8 @@ Hokamp and Liu 2017 (grid beam search) and Post and Vilar 2018 (dynamic beam all
 subwords of an answer. This grammar constrains its text, so that a phrase may be segmented in any way. An
 automaton finds the phrases (see `byte_automaton`). Each node has a distance to the end: the smallest number
 of symbols after which EOS is allowed. A symbol is allowed if the distance after it still fits into the
-maximum length. Therefore every answer meets its constraint, whatever the model prefers. If the maximum length
-is too small from the start, no symbol is allowed.
+maximum length. Therefore every answer satisfies its constraint. If the maximum length is too small for any
+such answer, no symbol is allowed.
 
 Within the prefix, a table lists the symbols that are allowed at each byte position: those that write the next
 bytes of the prefix, and those that write the rest of the prefix and possibly more.
@@ -32,9 +32,8 @@ from seqx.runtime.devices import to_device
 MAX_PHRASES = 8
 """The maximum number of required phrases of an answer. Each phrase doubles the size of the tables."""
 
-
 MAX_BYTES = 4096
-"""The maximum bytes of all phrases of an answer. Forbidden phrases too long for any answer do not count."""
+"""The maximum bytes of all phrases of an answer. Forbidden phrases that fit into no answer do not count."""
 
 
 class LexicalState(NamedTuple):
@@ -67,11 +66,11 @@ class _PrefixSymbols(NamedTuple):
 
     symbols: list[list[int]]
     distances: list[list[int]]  # for each symbol, the fewest symbols after it until EOS is allowed
-    remaining: list[list[int]]  # for each symbol, the fewest symbols after the prefix for required phrases
+    remaining: list[list[int]]  # for each symbol, the fewest symbols that required phrases still need
 
 
 class LexicalGrammar(Grammar):
-    """A grammar of answers that begin with a prefix and contain all required and no forbidden phrases.
+    """A grammar of answers that begin with a prefix, contain all required phrases and no forbidden phrase.
 
     The prefix may be segmented in any way. It may end within a symbol, so that an answer can continue its
     last word.
@@ -89,9 +88,8 @@ class LexicalGrammar(Grammar):
             raise UserError(f"an answer has {count} required phrases; the maximum is {MAX_PHRASES}")
         self.surfaces = surfaces
         self.constraints = constraints
-        self._impossible: Sequence[bool] | None = (
-            None  # true for sentences without answer; None: not prepared
-        )
+        # True for each sentence for which no answer is possible; None before `prepare`.
+        self._impossible: Sequence[bool] | None = None
 
     def prepare(self, max_lengths: Sequence[int]) -> None:
         """Build the tables for answers of at most `max_lengths` symbols."""
@@ -130,7 +128,7 @@ class LexicalGrammar(Grammar):
         if size > MAX_BYTES:
             raise UserError(
                 f"the required and forbidden phrases of an answer have {size:,} bytes in total; "
-                f"the maximum is {MAX_BYTES:,}"
+                f"the maximum is {MAX_BYTES:,}; use fewer or shorter phrases"
             )
         return replace(constraint, forbid=forbid)
 
@@ -162,7 +160,7 @@ class LexicalGrammar(Grammar):
         )
 
     def _list_prefix_symbols(self, prefixes: Sequence[_PrefixSymbols]) -> None:
-        """List the symbols of all prefixes in one table, and store at which entry each position begins."""
+        """Store the symbols of all prefixes in one table, and the first entry of each position."""
         lengths = torch.tensor([len(prefix.symbols) + 1 for prefix in prefixes])
         self.prefix_end = lengths.cumsum(0) - 1  # [B]
         self.prefix_begin = self.prefix_end - lengths + 1  # [B]
@@ -222,7 +220,7 @@ class LexicalGrammar(Grammar):
 
         Return three vectors with one item for each listed entry: the hypothesis, the index of the entry in
         the table, and true if the item is used. On a GPU the list has `max_entries` items for each
-        hypothesis, because the host would have to wait for the exact number. The rest is unused.
+        hypothesis, because the host would have to wait for the exact number. The surplus items are unused.
         """
         begin = self.entry_begin[state.position]  # [N]
         counts = self.entry_begin[state.position + 1] - begin

@@ -1,4 +1,4 @@
-"""The texts that the symbols of a vocabulary write."""
+"""The text of each symbol of a vocabulary, and the automata that depend on these texts."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from seqx.constraints.token_automaton import UNREACHABLE, SurfaceTrie, TokenAuto
 from seqx.interfaces.tensors import EOS
 
 _MAX_CACHED = 400
-"""The maximum total characters of phrases whose automaton is cached for other sentences."""
+"""The maximum number of characters of all phrases of an automaton that is cached for later sentences."""
 
 
 class Surfaces:
-    """The text that each symbol of a vocabulary writes (its surface form).
+    """The text of each symbol of a vocabulary (its surface form).
 
     Args:
         texts: the UTF-8 bytes of each symbol, which may be only part of a character; None for PAD, BOS, EOS
@@ -44,7 +44,7 @@ class Surfaces:
         return len(self.texts)
 
     def proper_prefixes(self, text: bytes) -> list[tuple[int, int]]:
-        """Return the symbols that write a proper prefix of `text`, each with its number of bytes."""
+        """Return the symbols whose text is a proper prefix of `text`, each with its number of bytes."""
         longest = min(self.longest, len(text) - 1)
         return [(symbol, n) for n in range(1, longest + 1) for symbol in self._by_text.get(text[:n], ())]
 
@@ -60,8 +60,8 @@ class Surfaces:
     def can_fit(self, phrase: str, max_length: int) -> bool:
         """Return true if an answer of `max_length` symbols may be long enough to contain a phrase.
 
-        The answer is compared with a lower bound of the number of symbols, which takes time linear in the
-        phrase. The first symbol may begin before the phrase, and the last one may end after it.
+        `max_length` is compared with a lower bound of the number of symbols, which is computed in time linear
+        in the phrase. The first symbol may begin before the phrase, and the last one may end after it.
         """
         text = phrase.encode()
         if len(text) > max_length * self.longest:
@@ -75,6 +75,6 @@ class Surfaces:
         return min(fewest[-1], 1 + min(fewest[-self.longest - 1 : -1])) <= max_length
 
     def automaton(self, require: tuple[str, ...], forbid: tuple[str, ...]) -> TokenAutomaton:
-        """Return the automaton of these phrases over symbols; automata of short phrases are cached."""
+        """Return the automaton over symbols for these phrases; automata of short phrases are cached."""
         is_short = sum(map(len, (*require, *forbid))) <= _MAX_CACHED
         return (self._cached if is_short else self._trie.automaton)(require, forbid)

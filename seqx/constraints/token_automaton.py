@@ -1,13 +1,14 @@
 """Automata over the symbols of a vocabulary, converted from automata over bytes.
 
 A symbol writes several bytes, so that one transition of a token automaton replaces several of a byte
-automaton. Two symbols form a class if they have the same transition from every node. Tables have one column
-for each class instead of each symbol. The conversion follows a trie of the texts of all symbols: it reads a
-prefix of several symbols once, and two texts of one class stay in one class when the same byte follows.
+automaton. Two symbols are in the same class if they have the same transition from every node. Tables have one
+column for each class instead of each symbol. The conversion follows a trie of the texts of all symbols, so
+that it reads a prefix of several symbols only once. If two texts are in the same class, they stay in the same
+class when the same byte is appended to each.
 Willard and Louf 2023 (Efficient guided generation for large language models) also index a vocabulary by
 automaton states.
 
-Letters in shapes: V symbols, A nodes, C classes of symbols, M sets of required phrases (2 to their number).
+Letters in shapes: V symbols, A nodes, C classes of symbols, M sets of required phrases (2^n for n phrases).
 """
 
 from collections.abc import Sequence
@@ -21,11 +22,11 @@ from torch import Tensor
 from seqx.constraints.byte_automaton import DEAD, END_OF_TEXT, ByteAutomaton, build_byte_automaton
 
 UNREACHABLE = 1 << 14
-"""The distance from which no path leads to the end. It is longer than any output."""
+"""The distance of a node from which no path leads to the end. It is longer than any output."""
 
 
 class TokenAutomaton(NamedTuple):
-    """An automaton of phrases over the symbols of a vocabulary, except EOS."""
+    """An automaton that finds phrases in a sequence of symbols. Its inputs are all symbols except EOS."""
 
     classes: Tensor  # [V] int64: the class of each symbol
     next_node: Tensor  # [A, C] int64

@@ -68,7 +68,7 @@ def get_or_create(
     folder = cache / cache_key(parts)
     if folder.is_dir():
         return folder
-    main_guard.refuse()
+    main_guard.exit_if_trial_worker()
     message = "waiting for another process that prepares the same data"
     try:
         cache.mkdir(parents=True, exist_ok=True)

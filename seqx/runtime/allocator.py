@@ -1,4 +1,4 @@
-"""Settings of glibc's memory allocator. With another C library these functions do nothing."""
+"""Control the memory allocator of glibc. With another C library these functions do nothing."""
 
 import ctypes
 import sys
@@ -9,7 +9,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 def keep_heap() -> None:
     """Keep freed memory for the next tensors instead of returning it to the system.
 
-    Getting new pages from the system is slow: on a CPU, small models train about 10 % faster without it.
+    Requesting memory from the system is slow: on a CPU, small models train about 10 % faster with this.
     """
     libc = _glibc()
     if libc is not None:

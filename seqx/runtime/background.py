@@ -13,7 +13,7 @@ _JOIN_SECONDS = 0.2
 
 
 def in_thread(work: Callable[[], T], name: str | None = None) -> "Future[T]":
-    """Run `work` in a daemon thread and return a future; the process may exit before the thread ends."""
+    """Run `work` in a daemon thread, which does not keep the process alive; return a future."""
     future = Future[T]()
 
     def run() -> None:
@@ -29,8 +29,8 @@ def in_thread(work: Callable[[], T], name: str | None = None) -> "Future[T]":
 def interruptible_call(work: Callable[[], T]) -> T:
     """Run a blocking C call in a thread, so that the main thread can handle signals meanwhile.
 
-    An exception in the main thread, such as that of a signal, abandons the call: it continues in its thread,
-    see `has_abandoned_threads`.
+    If an exception is raised in the main thread, such as `Stopped`, the call is abandoned: it continues in
+    its thread, and its result is lost. See `has_abandoned_threads`.
     """
     future = in_thread(work, _NAME)
     while not future.done():

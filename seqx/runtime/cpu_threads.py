@@ -1,9 +1,9 @@
-"""The number of torch's CPU threads, and spinning or sleeping while they wait for each other.
+"""Set the number of torch's CPU threads, and decide how idle threads wait: spinning or sleeping.
 
 With GNU's OpenMP (libgomp, which torch's Linux packages use) an idle thread spins for some milliseconds
-before it sleeps. This is fastest on an idle machine, and slowest while other processes compete for CPUs: a
-spinning thread takes the CPU from the thread that it waits for. While libgomp manages more threads than there
-are CPUs, it spins for a thousandth of that time. `adapt_to_contention` uses this: while other processes
+before it sleeps. This is fast on an idle machine, and slow while other processes compete for CPUs, because a
+spinning thread takes the CPU from the thread that it waits for. If libgomp manages more threads than there
+are CPUs, threads spin a thousand times shorter. `adapt_to_contention` uses this: while other processes
 compete, it holds a second pool of sleeping threads, and releases it when the machine is idle again. The
 number of computing threads stays the same, and so does every bit of the results.
 """
@@ -23,22 +23,22 @@ PERIOD = 0.5
 """Seconds between two measurements of how long threads wait for a CPU."""
 
 CONTENDED_SHARE = 0.12
-"""Minimum share of time that a thread waits for a CPU while other processes count as competing."""
+"""If a thread waits for a CPU for at least this share of a period, other processes compete."""
 
 IDLE_SHARE = 0.06
-"""Maximum share while no process counts as competing; on an idle machine the share is 0.01 to 0.04."""
+"""If no thread waits for more than this share, the machine is idle; there the share is 0.01 to 0.04."""
 
 IDLE_PERIODS = 3
-"""Number of consecutive periods without competition after which threads spin again."""
+"""Number of consecutive idle periods after which threads spin again."""
 
 MAX_IDLE_PERIODS = 60
-"""Maximum number of such periods; their number doubles if competition starts again soon after them."""
+"""Maximum of that number. It doubles whenever other processes compete again soon after the idle periods."""
 
 MAX_THREADS = 1024
 """Maximum number of threads of a process."""
 
 USER_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_THREAD_LIMIT", "OMP_DYNAMIC")
-"""Environment variables with which users choose how threads wait, or the size of a pool."""
+"""Environment variables by which users decide how threads wait, or how many threads a pool has."""
 
 
 def cpus() -> int:
@@ -52,9 +52,9 @@ _INITIAL_CPUS = cpus()  # libgomp counts the CPUs once, when it is loaded
 
 
 def wait_seconds(tasks: Path = Path("/proc/self/task")) -> Mapping[str, float]:
-    """Return the seconds that each thread of this process was ready to run, but had no CPU.
+    """Return the seconds for which each thread of this process was ready to run, but had no CPU.
 
-    The result is empty if the system does not report them: outside of Linux, and in some sandboxes.
+    The result is empty if the system does not report these times: outside of Linux, and in some sandboxes.
     """
     seconds = {}
     try:
@@ -74,7 +74,7 @@ def libgomp() -> ctypes.CDLL | None:
     if sys.platform != "linux":
         return None
     try:
-        # Names are looked up in torch and its linked libraries, so that this finds torch's own libgomp.
+        # This searches torch and the libraries that it is linked to, and therefore finds torch's own libgomp.
         library = ctypes.CDLL(torch._C.__file__)  # noqa: SLF001  torch has no public name for it
     except OSError:
         return None
@@ -87,7 +87,7 @@ def libgomp() -> ctypes.CDLL | None:
 class Pool:
     """A pool of sleeping threads of libgomp; while it is held, all other threads spin only briefly.
 
-    It has more threads than there are CPUs. libgomp counts the threads of all pools together.
+    It has more threads than there are CPUs, and libgomp counts the threads of all pools together.
 
     Args:
         library: libgomp
@@ -219,8 +219,8 @@ def keep_thread_count(recorded: int | None, requested: int | None, warn: Callabl
     """Set torch's number of threads to that with which the run began: the last bits of results depend on it.
 
     Args:
-        recorded: the number with which the run began; None: the run begins now, or it is not recorded
-        requested: the number of the option --threads, which takes precedence; None: the option is not set
+        recorded: the number with which the run began; None: the run begins now, or did not record it
+        requested: the value of the option --threads, which takes precedence; None: the option is not set
         warn: called with a message if the number differs from `recorded` or from this process's default
     """
     default = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Devices, number formats, and out-of-memory errors."""
+"""Select the device and the number format; recognise out-of-memory errors; use deterministic kernels."""
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ Precision = Literal["auto", "bf16", "fp32"]
 
 
 def device_of(name: str) -> torch.device:
-    """Return the device with a name ("auto", "cpu", "cuda", "cuda:1", ...), and configure torch for it.
+    """Return the device of a name ("auto", "cpu", "cuda", "cuda:1", ...), and configure torch for it.
 
     Raises:
         UserError: this machine has no such device
@@ -69,7 +69,7 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def precision_of(name: Precision, device: torch.device) -> Literal["bf16", "fp32"]:
-    """Return the number format with a name; "auto" is bf16 if the device has units for it, else fp32.
+    """Return the number format of a name; "auto" is bf16 if the device has units for it, else fp32.
 
     Raises:
         UserError: there is no number format of this name

@@ -27,7 +27,7 @@ def check(context: BaseContext) -> None:
     """Start one worker as a trial, to check that it can import the main script.
 
     Raises:
-        UserError: the script is not in a file, fails in the worker, or repeats the work of this process
+        UserError: the script is not in a file, fails in the worker, or repeats the work of this process there
     """
     script = _script()
     if script is not None and not Path(script).exists():
@@ -54,10 +54,10 @@ def check(context: BaseContext) -> None:
     raise UserError(f"{prefix}, which failed there (exit code {code}, its error is above); {_ADVICE}")
 
 
-def refuse() -> None:
-    """Exit if this process is the trial worker of `check`; its parent then raises the error.
+def exit_if_trial_worker() -> None:
+    """Exit if this process is the trial worker of `check`, whose parent then raises the error.
 
-    Call it before waiting for the result or the lock of another process.
+    Call this function before waiting for the result or the lock of another process.
     """
     if multiprocessing.current_process().name == _NAME:
         os._exit(_EXIT_REPEATED)

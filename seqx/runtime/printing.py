@@ -1,6 +1,6 @@
-"""Write errors of standard output and standard error: they must not change the result of a command.
+"""Handle errors of writing to standard output and standard error, so that a command still does its work.
 
-The reader of a pipe may have exited, the disk may be full, or a descriptor may be closed.
+Writing fails if the reader of a pipe has exited, the disk is full, or a descriptor is closed.
 """
 
 import contextlib
@@ -16,15 +16,15 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ReaderGoneError(BrokenPipeError):
-    """The reader of the pipe has exited, which is no error: print no message."""
+    """The reader of the pipe has exited. Commands end without a message."""
 
 
 class WriteErrors:
-    """A handler for the write errors of an output, for its text stream and the binary stream below it.
+    """A handler for write errors of an output stream. Its text and binary streams have the same handler.
 
     Args:
-        name: the name of the output in messages
-        deferred: keep the first error in `first`, and raise none
+        name: the name of the output stream in messages
+        deferred: true: store the first error in `first`, and raise none
     """
 
     def __init__(self, name: str, *, deferred: bool) -> None:
@@ -33,7 +33,7 @@ class WriteErrors:
         self.first: OSError | None = None
 
     def handle(self, error: OSError) -> None:
-        """Keep or raise an error, see `deferred`."""
+        """Store or raise an error, see `deferred`."""
         if self.deferred:
             self.first = self.first or error
         else:
@@ -44,7 +44,7 @@ class WriteErrors:
 
         Raises:
             ReaderGoneError: the reader of the pipe has exited
-            UserError: any other reason
+            UserError: the output cannot be written for another reason
         """
         if error.errno == errno.EPIPE:
             raise ReaderGoneError(*error.args) from None
@@ -97,7 +97,7 @@ class Output:
 def checked_streams() -> Iterator[None]:
     """Ignore write errors of standard error in the block; raise those of standard output with a message.
 
-    Text that could not be written is dropped at the end, so that the interpreter does not try again.
+    Text that cannot be written is dropped at the end of the block. Else the interpreter would try again.
     """
     _open_closed_descriptors()
     before = sys.stdout, sys.stderr

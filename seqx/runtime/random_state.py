@@ -10,13 +10,13 @@ from seqx.runtime.devices import uses_cuda
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """Return the random states that this process uses: those of the CPU and of its GPU."""
+    """Return the random states of the CPU and, if `device` is a GPU, of this GPU."""
     states = {"cpu": torch.get_rng_state()}
     return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
 
 def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Restore the result of `random_state`; if it has no state of a GPU, keep that of this GPU."""
+    """Restore the result of `random_state`. If it has no state of a GPU, the GPU keeps its own."""
     torch.set_rng_state(states["cpu"].cpu())
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"].cpu(), device)

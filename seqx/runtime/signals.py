@@ -1,4 +1,4 @@
-"""Signals that ask a run to save its state and end."""
+"""Handle the signals that ask a run to save its state and stop."""
 
 import signal
 import threading
@@ -11,7 +11,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked this process to stop. Code that catches KeyboardInterrupt catches it, too."""
+    """A signal asked this process to stop."""
 
     def __init__(self, signal_: signal.Signals) -> None:
         super().__init__(signal_.name)
@@ -32,7 +32,7 @@ class StopRequest:
 
     @contextmanager
     def handling_signals(self) -> Iterator[None]:
-        """Handle signals in the block, except those that were ignored before (`nohup`, `&`)."""
+        """Handle signals in the block, except signals that this process ignores (`nohup`, `&`)."""
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may set handlers
             return

@@ -1,4 +1,4 @@
-"""Files and folders that appear complete or not at all.
+"""Write files and folders atomically, so that they are complete or absent.
 
 Until a file or folder is complete, its name begins with a dot and ends with `.part`. A killed process leaves
 such names behind. `remove_leftovers` removes them, and restores folders that were not yet replaced.
@@ -18,10 +18,10 @@ _REPLACED = ".replaced.part"  # holds the old version of a folder while it is re
 
 
 def check_name(folder: Path) -> None:
-    """Refuse a folder in which weights cannot be saved.
+    """Refuse a folder whose name is not UTF-8, because safetensors cannot save weights in it.
 
     Raises:
-        UserError: its name is not UTF-8, which safetensors requires
+        UserError: the name of the folder is not UTF-8
     """
     try:
         str(folder).encode()
@@ -35,8 +35,8 @@ def check_links(folder: Path, *names: str) -> None:
     """Refuse links that lead out of a folder of unknown origin, without opening their targets.
 
     Args:
-        folder: may itself be reached through a link
-        names: the entries to check; without any, all
+        folder: the folder, which may itself be reached through a link
+        names: the entries to check; without names, all entries
 
     Raises:
         DamagedError: a link leads out of the folder, or nowhere
@@ -54,8 +54,8 @@ def _check_link(entry: Path, root: Path, folder: Path) -> None:
     target = Path(os.path.realpath(entry))  # still a link if the links form a circle
     if entry.is_symlink() and (target.is_symlink() or not target.is_relative_to(root) or not target.exists()):
         raise DamagedError(
-            f"{folder / entry.relative_to(root)}: is a link that leads out of the folder or nowhere; "
-            "put a copy of the file in its place, if you trust it"
+            f"{folder / entry.relative_to(root)}: is a link that leads out of the folder or nowhere; if you "
+            "trust its target, replace the link by a copy"
         )
 
 

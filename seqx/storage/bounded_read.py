@@ -1,4 +1,4 @@
-"""Read whole files from untrusted sources, up to a maximum size."""
+"""Read files of unknown origin up to a maximum size."""
 
 import errno
 import json
@@ -48,7 +48,7 @@ def open_bounded(file: Path, max_bytes: int) -> Iterator[BinaryIO]:
 
 
 def _nonblocking(name: str, flags: int) -> int:
-    """Open a file; do not wait if it is a pipe without a writer."""
+    """Open a file without waiting for the writer of a pipe."""
     return os.open(name, flags | os.O_NONBLOCK)
 
 

@@ -1,4 +1,4 @@
-"""The checkpoints of a run."""
+"""Save, restore, select, average and remove the checkpoints of a run."""
 
 import re
 import shutil
@@ -38,7 +38,7 @@ _INFO = TypeAdapter(CheckpointInfo)
 _INFO_FILE = "checkpoint.json"
 _STEP = re.compile(r"\d{8,}", re.ASCII)
 _DAMAGED_SUFFIX = ".damaged"
-_RANDOM = "random"  # the name of the random states among the states of a checkpoint
+_RANDOM = "random"  # the key of the random states in the states of a checkpoint
 
 
 class Checkpoints:
@@ -46,7 +46,7 @@ class Checkpoints:
 
     Args:
         folder: the folder of all checkpoints
-        identity: the identity of the run, to refuse checkpoints of other runs; None: unknown
+        identity: the identity of the run, to refuse checkpoints of other runs; None: accept all checkpoints
     """
 
     def __init__(self, folder: Path, identity: Identity | None = None) -> None:
@@ -77,9 +77,9 @@ class Checkpoints:
         Args:
             progress: the position of the run
             model: the model whose weights are saved
-            states: further states by their names, see `seqx.storage.state_dict`
+            states: the states of all other objects, by name, see `seqx.storage.state_dict`
             score: the score of the validation after this update, by which checkpoints are compared
-            ranked: allow that the checkpoint is averaged or selected; false: it is only for resuming
+            ranked: false: the checkpoint is only for resuming, and is never averaged or selected
 
         Raises:
             UserError: the checkpoint cannot be written, or its hashes are wrong when it is read again
@@ -124,7 +124,7 @@ class Checkpoints:
         return info
 
     def check(self) -> None:
-        """Check that all checkpoints belong to this run and to the step in their name; ignore damaged ones.
+        """Check that each checkpoint that is not damaged belongs to this run, and to the step in its name.
 
         Raises:
             UserError: a checkpoint belongs to another step or another run
@@ -149,10 +149,10 @@ class Checkpoints:
         """Restore the newest intact checkpoint, and rename damaged newer ones.
 
         Args:
-            model: the model that gets the weights
-            device: the device of the other tensors
+            model: the model whose weights are restored
+            device: the device for the tensors of all other states
             warn: called with a message about each damaged checkpoint
-            before: use only checkpoints of earlier steps; None: all
+            before: use only checkpoints before this step; None: all checkpoints
 
         Returns:
             the progress and the states, see `restore`; None if there are no checkpoints
@@ -223,7 +223,7 @@ class Checkpoints:
         steps = self.steps()
         kept = {*steps[-1:], *selected}
         for step in steps:
-            if step not in kept:  # a name that readers ignore, because rmtree is not atomic
+            if step not in kept:  # rmtree is not atomic, so choose a name that readers ignore
                 self.path(step).rename(self.folder / f".{step:08}.old")
         self._remove_hidden()
 
@@ -277,7 +277,7 @@ class Checkpoints:
         return steps
 
     def _select(self, count: int, select: str, damaged: dict[int, DamagedError]) -> list[int]:
-        """Select among the checkpoints that are not in `damaged`; add those that turn out to be damaged."""
+        """Select checkpoints that are not in `damaged`; add to it those that cannot be read."""
         infos: dict[int, CheckpointInfo] = {}
         for step in self.steps():
             if step not in damaged:
@@ -289,7 +289,7 @@ class Checkpoints:
         return sorted(ranked[-count:]) or list(infos)[-1:]
 
     def _examine(self, step: int, read: Callable[[int], object], damaged: dict[int, DamagedError]) -> None:
-        """Read a checkpoint, and add it to `damaged` if that fails, unless a run has pruned it meanwhile."""
+        """Read a checkpoint. If that fails, add it to `damaged`, unless a run has pruned it meanwhile."""
         try:
             read(step)
         except DamagedError as error:

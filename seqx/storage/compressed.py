@@ -1,4 +1,4 @@
-"""Decompress files while they are read."""
+"""Read compressed files, and decompress them part by part."""
 
 import bz2
 import importlib
@@ -20,9 +20,9 @@ _MAX_RATIO = 2000  # output bytes per input byte, checked above `_ALWAYS_ALLOWED
 
 
 def decompressed(stream: BinaryIO, name: str) -> BinaryIO:
-    """Return the text in a stream, decompressed if it is compressed with gzip, bzip2, xz or zstd.
+    """Return a stream of the text in a file, which may be compressed with gzip, bzip2, xz or zstd.
 
-    Reading it raises a UserError if the compressed data is damaged or truncated.
+    Reading from it raises a UserError if the compressed data is damaged or truncated.
 
     Args:
         stream: an open file, at its beginning
@@ -72,7 +72,7 @@ class _Decompressor(Protocol):
 
 
 class _GzipDecompressor:
-    """A decompressor for one member of a gzip file, with the interface of the others."""
+    """A decompressor for one member of a gzip file, with the interface `_Decompressor`."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -112,7 +112,7 @@ _DECOMPRESSORS: Mapping[str, Callable[[], _Decompressor]] = {
 class _DecompressedStream(io.RawIOBase):
     """The decompressed bytes of all members of a compressed file, one after the other.
 
-    Python's own readers end silently after the first member if the bytes that follow are damaged.
+    Python's own readers stop without an error after the first member if the next one is damaged.
     """
 
     def __init__(self, stream: BinaryIO, format_: str, name: str) -> None:
@@ -179,8 +179,8 @@ class _DecompressedStream(io.RawIOBase):
         if self._bytes_returned > max(_ALWAYS_ALLOWED, _MAX_RATIO * self._bytes_read):
             raise UserError(
                 f"{self._name}: {self._bytes_read:,} bytes of {self._format} decompress to more than "
-                f"{self._bytes_returned:,}, which text never does; the file is damaged or malicious; do not "
-                "use it"
+                f"{self._bytes_returned:,} bytes, too many for text; the file is damaged or malicious: do not"
+                " use it"
             )
         return part
 
@@ -198,8 +198,10 @@ class _DecompressedStream(io.RawIOBase):
         if len(rest) < MAGIC_BYTES:  # `rest` may end within the first bytes of a member
             rest += self._read_chunk()
         if compression(rest) != self._format:
-            raise self._damaged("other bytes follow")
+            raise self._damaged(f"bytes that are not {self._format} follow")
         return rest
 
     def _damaged(self, why: str) -> UserError:
-        return UserError(f"{self._name}: is damaged or cut off ({self._format}: {why}); fetch it again")
+        return UserError(
+            f"{self._name}: is damaged or cut off ({self._format}: {why}); download or copy it again"
+        )

@@ -1,4 +1,4 @@
-"""Read and check the JSON files of runs and models, with their format number."""
+"""Read and check the JSON files of runs and models, which have a format number."""
 
 import json
 import math
@@ -40,7 +40,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def _check_depth(value: Any) -> None:
-    """Refuse JSON that is nested so deep that a recursive reader would fail."""
+    """Refuse JSON that is nested so deeply that recursive functions would fail."""
     level = [value]
     for _ in range(_MAX_DEPTH):
         level = [item for group in level if isinstance(group, dict | list) for item in _items(group)]
@@ -75,7 +75,7 @@ def check_format(number: object, file: Path, newest: int = FORMAT) -> None:
 
 
 def check_supported(number: int, file: Path) -> None:
-    """Check that the format number of a checkpoint or a model is not too old for this version.
+    """Check that this version of seqx can read the format of a checkpoint or a model.
 
     Raises:
         UserError: the format is too old
@@ -88,9 +88,9 @@ def check_supported(number: int, file: Path) -> None:
 
 
 def json_text(value: object, *, indent: int | None = None, ensure_ascii: bool = True) -> str:
-    """Return plain values as JSON, with numbers that are not finite as "Infinity", "-Infinity" and "NaN".
+    """Return plain values as JSON; infinities and NaN become the strings "Infinity", "-Infinity" and "NaN".
 
-    JSON has no such numbers; `read_as` and Python's `float` convert these strings back.
+    JSON has no such numbers. `read_as` and Python's `float` convert the strings back.
     """
     return json.dumps(_strict(value), indent=indent, ensure_ascii=ensure_ascii, allow_nan=False)
 
@@ -109,14 +109,24 @@ def _strict(value: Any) -> Any:
             return value
 
 
-def read_as(adapter: TypeAdapter[T], file: Path) -> T:
+def read_as(adapter: TypeAdapter[T], file: Path, advice: str | None = None) -> T:
     """Read a JSON file of a run or a model and check its type.
+
+    Args:
+        adapter: the type of the value
+        file: the file
+        advice: the end of the message about a damaged file, which says what to do; None: the caller adds it
 
     Raises:
         DamagedError: the file is missing, damaged, or of another type
         UserError: a newer version of seqx wrote it
     """
-    return _validated(adapter, read_json(file), file)
+    try:
+        return _validated(adapter, read_json(file), file)
+    except DamagedError as error:
+        if advice is None:
+            raise
+        raise DamagedError(f"{error}; {advice}") from None
 
 
 def read_json_as(adapter: TypeAdapter[T], file: Path, max_bytes: int) -> T:
@@ -140,8 +150,8 @@ def read_json_lines(adapter: TypeAdapter[T], file: Path, advice: str) -> Iterato
 
     Args:
         adapter: the type of the value of each line
-        file: the lines, each ended by a line feed
-        advice: the end of messages: what the user can do
+        file: the file; each line ends with a line feed
+        advice: the end of each message, which says what to do
 
     Raises:
         DamagedError: the file cannot be read, or a line is too long or of another type
@@ -181,7 +191,7 @@ def first_error(error: ValidationError, key: str = "") -> str:
 
     Args:
         error: pydantic's errors
-        key: the key of the checked value in the file; empty if it is the whole file
+        key: the path of the checked value in the file; empty for the whole file
     """
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     path = ".".join(shortened(str(part)) for part in (key, *first["loc"]) if part != "")

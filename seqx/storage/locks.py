@@ -14,7 +14,7 @@ def file_lock(file: Path, *, on_wait: Callable[[], object] | None = None) -> Ite
     The lock ends with the block, or with the process.
 
     Args:
-        file: the lock file; it stays when the lock is released
+        file: the lock file, which is not removed afterwards
         on_wait: called before waiting for another process; None: do not wait
 
     Yields:

@@ -35,17 +35,17 @@ class Manifest:
     files: Mapping[str, Entry]
 
     @classmethod
-    def seal(cls, folder: Path, version: int) -> Self:
-        """Write the manifest of a complete folder; write no other file after it."""
+    def seal(cls, folder: Path, format_: int) -> Self:
+        """Write the manifest of a folder. Call it when all other files are written."""
         files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
         entries = {
             path.relative_to(folder).as_posix(): Entry(size=path.stat().st_size, sha256=sha256(path))
             for path in files
         }
         plain = {name: {"size": entry.size, "sha256": entry.sha256} for name, entry in entries.items()}
-        text = json.dumps({"format": version, "files": plain}, indent=2) + "\n"
+        text = json.dumps({"format": format_, "files": plain}, indent=2) + "\n"
         (folder / MANIFEST).write_text(text, encoding="utf-8")
-        return cls(folder, version, entries)
+        return cls(folder, format_, entries)
 
     @classmethod
     def read(cls, folder: Path, newest: int) -> Self | None:
@@ -53,17 +53,17 @@ class Manifest:
 
         Args:
             folder: the folder
-            newest: the newest format that this version can read
+            newest: the newest format that this version of seqx can read
 
         Raises:
             DamagedError: the manifest is damaged
-            UserError: its format is newer
+            UserError: a newer version of seqx wrote it
         """
         file = folder / MANIFEST
         try:
             content = read_bounded_json(file, _MAX_BYTES)
-            version, files = content["format"], content["files"]
-            check_format(version, file, newest)
+            format_, files = content["format"], content["files"]
+            check_format(format_, file, newest)
             entries = {name: _entry(name, entry) for name, entry in files.items()}
         except FileNotFoundError:
             return None
@@ -72,7 +72,7 @@ class Manifest:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = shortened(str(error), 200)
             raise DamagedError(f"{file}: cannot be read ({type(error).__name__}: {reason})") from None
-        return cls(folder, version, entries)
+        return cls(folder, format_, entries)
 
     def check_sizes(self) -> None:
         """Check that every file exists and has the recorded size.
@@ -117,7 +117,7 @@ class Manifest:
                 raise DamagedError(f"{file}: cannot be read (its bytes are not those that were written)")
 
     def drop_page_cache(self) -> None:
-        """Ask the system to read the files from the disk next time, rather than from its memory."""
+        """Ask the system to read the files from the disk next time, and not from its page cache."""
         if not hasattr(os, "posix_fadvise"):
             return
         for name in self.files:

@@ -32,8 +32,8 @@ def write_model(
     """Write a model folder, which has everything that inference needs.
 
     Args:
-        folder: the final path; an older model there is replaced
-        weights: the tensors by their names
+        folder: the final path; a model that exists there is replaced
+        weights: the tensors by name
         recipe: the resolved recipe as YAML
         vocabulary: the folder with the vocabulary, which is copied to `task/`
         info: the content of `model.json`, to which the format is added
@@ -84,5 +84,5 @@ def check_model(folder: Path) -> None:
             raise missing_manifest(folder)
     except DamagedError as error:
         raise DamagedError(
-            f"{error}; copy the model again (settings are changed with KEY=VALUE, not in its files)"
+            f"{error}; copy the model again; to change settings, pass KEY=VALUE instead of editing its files"
         ) from None

@@ -1,13 +1,13 @@
 """Read and check the header of a safetensors file before any tensor is loaded.
 
-A file is 8 bytes with the length of the header (little-endian), the header in JSON (type, shape and offsets
-of each tensor), and the tensors one after another.
+A file begins with the length of the header (8 bytes, little-endian). The header follows in JSON, with type,
+shape and offsets of each tensor, and then the bytes of all tensors.
 """
 
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -24,7 +24,7 @@ from seqx.storage.bounded_read import BoundError
 from seqx.storage.json_format import first_error
 
 MAX_HEADER_BYTES = 1 << 24
-"""Maximum size of a header; that of a model of a thousand tensors has a hundred thousand bytes."""
+"""Maximum size of a header. The header of a thousand tensors has about a hundred thousand bytes."""
 
 MAX_TENSORS = 100_000
 """Maximum number of tensors in a file; a model of a hundred layers has a few thousand."""
@@ -102,7 +102,7 @@ def _entries(file: Path) -> tuple[dict[str, _Entry], int]:
         if length > MAX_HEADER_BYTES:
             raise ValueError(f"its header has {length:,} bytes; the maximum is {MAX_HEADER_BYTES:,}")
         if length + 8 > size:
-            raise ValueError(f"its header has {length:,} bytes, but the file only {size:,}")
+            raise ValueError(f"its header has {length:,} bytes, but the file has only {size:,}")
         header = json.loads(stream.read(length))
     if not isinstance(header, dict):
         raise ValueError("its header is not a JSON object")  # noqa: TRY004  the caller handles ValueError
@@ -133,7 +133,9 @@ def check_fits(model: nn.Module, tensors: Mapping[str, TensorInfo], file: Path) 
     problems = [
         f"{shortened(name)} is missing" for name, tensor in expected.items() if id(tensor) not in present
     ]
-    problems += [f"{shortened(name)} is not one of its tensors" for name in tensors if name not in expected]
+    problems += [
+        f"{shortened(name)} is not a tensor of the model" for name in tensors if name not in expected
+    ]
     for name, info in tensors.items():
         tensor = expected.get(name)
         if tensor is None:
@@ -145,8 +147,16 @@ def check_fits(model: nn.Module, tensors: Mapping[str, TensorInfo], file: Path) 
         ):
             problems.append(f"{name} is of {info.dtype} and should be of {tensor.dtype}")
     if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise UserError(f"{file}: holds the weights of another model: {problems[0]}{more}")
+        raise other_model(file, problems)
+
+
+def other_model(file: Path, problems: Sequence[str]) -> UserError:
+    """Return the error about a file whose weights do not fit the model of the recipe."""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return UserError(
+        f"{file}: holds the weights of another model: {problems[0]}{more}; restore the file that belongs to "
+        "the recipe"
+    )
 
 
 @contextmanager
@@ -164,9 +174,8 @@ def limit_module_count(tensors: Mapping[str, TensorInfo], file: Path) -> Iterato
         nonlocal remaining
         remaining -= 1
         if remaining < 0:
-            raise UserError(
-                f"{file}: holds the weights of another model: it has {len(tensors)} tensors, far fewer than "
-                "the model that the recipe describes"
+            raise other_model(
+                file, [f"it has {len(tensors)} tensors, far fewer than the model that the recipe describes"]
             )
 
     hooks = [

@@ -29,7 +29,7 @@ def write(folder: Path, states: Mapping[str, Any]) -> None:
     """Write states into a folder, as two files.
 
     Raises:
-        UserError: a state contains an object of another type, or is nested too deep
+        UserError: a state contains an object of another type, or is nested too deeply
     """
     tensors: dict[str, Tensor] = {}
     tree = _encoded(states, (), tensors)
@@ -60,7 +60,7 @@ def read(folder: Path, device: torch.device) -> dict[str, Any]:
 
 def _encoded(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:
     if len(path) > _MAX_DEPTH:
-        raise UserError(f"{path[0]}: its state_dict is nested more than {_MAX_DEPTH} deep")
+        raise UserError(f"{path[0]}: its state_dict is nested more than {_MAX_DEPTH} levels deep; flatten it")
     match value:
         case Tensor():
             name = ".".join(path)
@@ -85,8 +85,8 @@ def _encoded(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> A
             return {"tuple": items} if isinstance(value, tuple) else items
         case _:
             raise UserError(
-                f"{path[0]}: its state_dict holds a {type(value).__name__} ({'.'.join(path)}); it may hold "
-                "tensors, numbers, strings, and dicts, lists and tuples of them"
+                f"{path[0]}: its state_dict contains a {type(value).__name__} ({'.'.join(path)}); use only "
+                "tensors, numbers, strings, dicts, lists and tuples"
             )
 
 
@@ -94,14 +94,14 @@ def _key(key: object, path: tuple[str, ...]) -> str | int:
     if isinstance(key, str | int) and not isinstance(key, bool):
         return key
     raise UserError(
-        f"{path[0]}: its state_dict has a key that is neither a string nor an integer: {key!r} "
-        f"({'.'.join(path)})"
+        f"{path[0]}: its state_dict has the key {key!r} ({'.'.join(path)}); use only strings and integers as "
+        "keys"
     )
 
 
 def _decoded(node: Any, tensors: Mapping[str, Tensor], depth: int) -> Any:
     if depth > _MAX_DEPTH:
-        raise ValueError(f"nested more than {_MAX_DEPTH} deep")
+        raise ValueError(f"it is nested more than {_MAX_DEPTH} levels deep")
     match node:
         case {"tensor": str(name)}:
             return tensors[name]
@@ -114,6 +114,6 @@ def _decoded(node: Any, tensors: Mapping[str, Tensor], depth: int) -> Any:
         case list(items):
             return [_decoded(item, tensors, depth + 1) for item in items]
         case dict():
-            raise ValueError(f"an object with the keys {sorted(node)[:5]}")
+            raise ValueError(f"it has an object with the keys {sorted(node)[:5]}")
         case _:
             return node

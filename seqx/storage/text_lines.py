@@ -1,4 +1,4 @@
-"""Text files, read line by line: UTF-8, plain or compressed with gzip, bzip2, xz or zstd."""
+"""Read text files line by line: UTF-8, plain or compressed with gzip, bzip2, xz or zstd."""
 
 import os
 import re
@@ -11,18 +11,18 @@ from seqx.errors import UserError
 from seqx.storage.compressed import decompressed
 
 MAX_LINE_BYTES = 1 << 24
-"""Maximum bytes of a line with its line feed. A longer line is hardly text, and could fill the memory."""
+"""Maximum bytes of a line with its line feed. A longer line is unlikely to be text, and could fill memory."""
 
 TOO_LONG = f"the line has more than {MAX_LINE_BYTES:,} bytes; end lines with a line feed, and split this one"
 
 
 def expand_path(name: str) -> Path:
-    """Return a path that a user wrote as an absolute path.
+    """Convert a path that a user wrote to an absolute path.
 
     `${NAME}` is replaced by the environment variable, `~` by the home folder.
 
     Raises:
-        UserError: the variable is not set, or the home folder is unknown
+        UserError: the environment variable is not set, or the home folder is unknown
     """
 
     def variable(match: re.Match[str]) -> str:
@@ -51,7 +51,7 @@ def read_lines(
     Args:
         path: the file
         errors: "strict" refuses bytes that are not UTF-8, "replace" reads them as U+FFFD
-        plain: accept only a regular file, because the text will be read more than once
+        plain: refuse files that cannot be read twice, such as pipes
 
     Raises:
         UserError: the file cannot be read or is damaged, or a line is not UTF-8 or too long

@@ -1,7 +1,7 @@
 """Read, average and verify the weights of models.
 
-Folders with weights are written atomically, with a manifest as the last file. Readers check the sizes of all
-files, and the hash of each file that they read.
+Folders with weights are written atomically. Their last file is a manifest. Readers check the sizes of all
+files in it, and the hash of each file that they read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from seqx.errors import DamagedError, UserError, unreadable, unwritable
 from seqx.storage.atomic import atomic_folder
 from seqx.storage.json_format import FORMAT
 from seqx.storage.manifest import MANIFEST, Manifest
-from seqx.storage.safetensors_header import check_fits, read_header
+from seqx.storage.safetensors_header import check_fits, other_model, read_header
 
 WEIGHTS = "model.safetensors"
 
@@ -38,9 +38,8 @@ def read_weights(model: nn.Module, file: Path) -> None:
     except (SafetensorError, OSError) as error:
         raise unreadable(file, error) from None
     except RuntimeError as error:
-        first, *rest = [line.strip() for line in str(error).splitlines()[1:] or [str(error)]]
-        more = f" (and {len(rest)} more)" if rest else ""
-        raise UserError(f"{file}: holds the weights of another model: {first}{more}") from None
+        problems = [line.strip() for line in str(error).splitlines()[1:] or [str(error)]]
+        raise other_model(file, problems) from None
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -129,6 +128,6 @@ def _verify(new: Path, *, path: Path) -> None:
     except (DamagedError, OSError) as error:
         message = str(error).replace(str(new), str(path))
         raise UserError(
-            f"{message}, though it was just written; older checkpoints are kept: check the disk, then run "
-            "the same command again to continue from them"
+            f"{message}, though it was just written; check the disk, and run the same command again (older "
+            "checkpoints are kept)"
         ) from None

@@ -106,7 +106,8 @@ def read_compared(model: Path) -> list[WeightsCandidate]:
     """Read the compared candidates from a model folder; return an empty list if it has none.
 
     Raises:
-        UserError: the file cannot be read
+        DamagedError: the file is damaged
     """
     file = model / COMPARED
-    return [*read_as(_COMPARED, file).candidates] if file.is_file() else []
+    advice = "restore it, or remove it: only the comparison of the weights is lost"
+    return [*read_as(_COMPARED, file, advice).candidates] if file.is_file() else []

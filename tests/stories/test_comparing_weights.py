@@ -150,3 +150,7 @@ def test_malformed_comparison_file_gives_one_message() -> None:
         result = seqx(*command)
         assert result.exit_code == 2
         assert "compared.json: cannot be read (candidates.0: " in result.stderr
+        assert "; restore it, or remove it: only the comparison of the weights is lost\n" in result.stderr
+    (RUN / "model" / "compared.json").unlink()
+    done("run", recipe)
+    done("compare", RUN)

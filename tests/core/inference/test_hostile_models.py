@@ -353,7 +353,7 @@ def test_weight_header_has_a_maximum_length(tmp_path: Path) -> None:
     make_sparse(file)
     with pytest.raises(seqx.UserError, match="the maximum is 16,777,216"):
         read_header(file)
-    with pytest.raises(seqx.UserError, match="but the file only"):
+    with pytest.raises(seqx.UserError, match="but the file has only"):
         read_header(write_weights(tmp_path / "y", entry(), length=5000))
     assert read_header(write_weights(tmp_path / "z", entry()))["weight"].shape == (2, 3)
 

@@ -575,7 +575,7 @@ def test_old_checkpoints_stay_if_the_new_one_fails_verification(
     monkeypatch.setattr(
         Manifest, "drop_page_cache", lambda self: flip_bit(self.folder / WEIGHTS)
     )  # simulates a bad disk
-    with pytest.raises(UserError, match=rf"00000020/{WEIGHTS}: .*though it was just written; older checkp"):
+    with pytest.raises(UserError, match=rf"00000020/{WEIGHTS}: .*though it was just written; check the "):
         checkpoints.save(TrainingProgress(step=20), Tied(20), {})
     monkeypatch.undo()
     restored = checkpoints.resume(Tied(), CPU, lambda _: None)

@@ -111,7 +111,7 @@ def test_checkpoint_of_another_run_is_refused(runs: Path, command: str, step: in
     else:
         assert message == (
             f"{foreign}: belongs to another run, whose recipe differs from that of the run in this folder; "
-            "move it away, and run the same command again\n"
+            "move it to another folder, and run the same command again\n"
         )
     assert not (runs / "out").exists()
     shutil.move(foreign, runs / "away")
@@ -224,6 +224,18 @@ def test_runs_without_identity_of_earlier_versions_resume(runs: Path) -> None:
     # New checkpoints have digests again, so that files of other runs are refused.
     shutil.copytree(runs / "b" / "checkpoints" / "00000006", runs / "a" / "checkpoints" / "00000005")
     assert "holds the checkpoint of update 6" in refused(*resume(runs), run=runs / "a")
+
+
+def test_advice_about_a_damaged_identity_file_works(runs: Path) -> None:
+    identity = runs / "a" / "identity.json"
+    identity.write_text("{}", encoding="utf-8")
+    message = refused(*resume(runs), run=runs / "a")
+    assert message.startswith(
+        f"{identity}: cannot be read (made_from: Field required); restore it, or remove"
+    )
+    identity.unlink()
+    result = call(*resume(runs))
+    assert result.exit_code == 0, result.output
 
 
 def test_changeable_settings_are_not_part_of_the_identity(runs: Path) -> None:

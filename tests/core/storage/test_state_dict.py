@@ -109,7 +109,7 @@ def test_state_dict_keeps_any_nested_value(tmp_path_factory: pytest.TempPathFact
 @pytest.mark.parametrize("value", [{1, 2}, b"bytes", object(), 1j, {(1, 2): 3}, {None: 1}, {True: 1}])
 def test_state_dict_names_values_that_cannot_be_saved(tmp_path: Path, value: object) -> None:
     with pytest.raises(
-        UserError, match=r"^callbacks\.Mine: its state_dict (holds|has) a.*callbacks\.Mine\.seen"
+        UserError, match=r"^callbacks\.Mine: its state_dict (contains a|has the key) .*callbacks\.Mine\.seen"
     ):
         state_dict.write(tmp_path, {"callbacks.Mine": {"seen": value}})
 
@@ -117,7 +117,7 @@ def test_state_dict_names_values_that_cannot_be_saved(tmp_path: Path, value: obj
 def test_state_dict_refuses_deep_nesting(tmp_path: Path) -> None:
     value: list[Any] = []
     value.append(value)
-    with pytest.raises(UserError, match=r"^callbacks\.Mine: its state_dict is nested more than 64 deep"):
+    with pytest.raises(UserError, match=r"^callbacks\.Mine: its state_dict is nested more than 64 levels"):
         state_dict.write(tmp_path, {"callbacks.Mine": value})
 
 
