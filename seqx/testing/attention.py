@@ -52,8 +52,10 @@ def outputs_without_visible_keys_are_finite(subject: Subject) -> None:
     states = memory().states.requires_grad_()
     outputs = attention(queries, positioned, attention.project(states, states, all_padding), Mask())
     outputs.sum().backward()
-    assert outputs.isfinite().all()
-    assert states.grad is None or states.grad.isfinite().all()
+    advice = "mask scores with a large negative number instead of -inf"
+    assert outputs.isfinite().all(), f"outputs of queries without visible keys are not finite; {advice}"
+    is_finite = states.grad is None or states.grad.isfinite().all()
+    assert is_finite, f"gradients of queries without visible keys are not finite; {advice}"
 
 
 @law(Attention)
@@ -97,13 +99,16 @@ def weights_are_probabilities(subject: Subject) -> None:
         weights = attention.weights(queries, positioned, memory, mask)
         if weights is None:
             return
-        assert weights.shape == (B, attention.heads, queries.size(1), key_layout.keep.size(1))
-        assert (weights >= 0).all()
+        shape = (B, attention.heads, queries.size(1), key_layout.keep.size(1))
+        assert weights.shape == shape, f"`weights` has the shape {tuple(weights.shape)}, not {shape}"
+        assert (weights >= 0).all(), "`weights` has negative values; return probabilities, not scores"
         probabilities = weights.transpose(1, 2)[positioned.layout.keep]  # [N, H, S]
         torch.testing.assert_close(probabilities.sum(-1), torch.ones(probabilities.shape[:2]))
         hidden = ~mask.dense(positioned.layout, key_layout).transpose(1, 2)
         hidden = hidden[positioned.layout.keep]  # [N, 1, S]
-        assert not probabilities.masked_select(hidden).count_nonzero()
+        assert not probabilities.masked_select(hidden).count_nonzero(), (
+            "`weights` is not 0 on masked keys; apply the mask as in `forward`"
+        )
 
 
 class _Queries(PositionalEncoding):

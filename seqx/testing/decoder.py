@@ -24,7 +24,7 @@ def incremental_outputs_equal_parallel_outputs(subject: Subject) -> None:
     """One token or four tokens at a time give the same outputs as all tokens at once."""
     decoder = subject.build(D)
     expected, _ = decoder(X, decoder.start(memory(), B, T), None)
-    assert expected.shape == (B, T, D)
+    assert expected.shape == (B, T, D), f"outputs have the shape {tuple(expected.shape)}, not {(B, T, D)}"
     for size in (1, 4):
         state = decoder.start(memory(), B, None)
         for start in range(0, T, size):
@@ -38,8 +38,8 @@ def outputs_do_not_depend_on_later_tokens(subject: Subject) -> None:
     decoder, x = subject.build(D), X.clone().requires_grad_()
     outputs, _ = decoder(x, decoder.start(memory(), B, T), None)
     (gradient,) = torch.autograd.grad((outputs[:, 2] * vectors(B, D, seed=6)).sum(), x)
-    assert not gradient[:, 3:].count_nonzero()
-    assert gradient[:, 2].count_nonzero()
+    assert not gradient[:, 3:].count_nonzero(), "outputs depend on later tokens; use a causal mask"
+    assert gradient[:, 2].count_nonzero(), "outputs do not depend on the input at the same position"
 
 
 @law(Decoder)

@@ -25,7 +25,8 @@ def incremental_outputs_equal_parallel_outputs(subject: Subject) -> None:
     """One token or four tokens at a time give the same logits as all tokens at once."""
     model = subject.build(SIZES)
     expected = model.head(model.advance(INPUTS, model.start(model.encode(SOURCE), T), None)[0])
-    assert expected.shape == (B, T, SIZE)
+    shape = (B, T, SIZE)
+    assert expected.shape == shape, f"logits have the shape {tuple(expected.shape)}, not [B, T, V]: {shape}"
     for size in (1, 4):
         state = model.start(model.encode(SOURCE), None)
         for start in range(0, T, size):
@@ -49,7 +50,7 @@ def padding_does_not_change_outputs(subject: Subject) -> None:
     """A sentence gets the same scores and labels alone as in a padded batch."""
     model = subject.build(SIZES)
     batch_scores, labels = model.score(SOURCE, TARGET), model.labels(model.encode(SOURCE))
-    assert not batch_scores[~TARGET.layout.keep].count_nonzero()
+    assert not batch_scores[~TARGET.layout.keep].count_nonzero(), "`score` is not 0 on padding"
     for i, (s, t) in enumerate(zip(SOURCE_LENGTHS.tolist(), TARGET_LENGTHS.tolist(), strict=True)):
         source = Tokens.of(SOURCE.ids[i : i + 1, :s], torch.tensor([s]))
         target = Tokens.of(TARGET.ids[i : i + 1, :t], torch.tensor([t]))
@@ -123,5 +124,6 @@ def every_model_contributes(subject: Subject) -> None:
     checks.assert_close(reversed_ensemble.score(SOURCE, TARGET), scores)
     labels = _labels(ensemble)
     checks.assert_close(_labels(reversed_ensemble), labels)
-    assert all((labels - _labels(toy)).abs().max() > 1e-3 for toy in toys)
-    assert all((scores - toy.score(SOURCE, TARGET)).abs().max() > 1e-3 for toy in toys)
+    assert all((labels - _labels(toy)).abs().max() > 1e-3 for toy in toys), "labels are those of one model"
+    differences = [(scores - toy.score(SOURCE, TARGET)).abs().max() for toy in toys]
+    assert min(differences) > 1e-3, "scores are those of one model; average the probabilities of all models"

@@ -39,14 +39,14 @@ def encoding_depends_on_positions_only(subject: Subject) -> None:
         encoding.bias(Q[:, :, 3:], KEYS, later, POSITIONS),
     )
     if expected is not None:
-        assert actual is not None
+        assert actual is not None, "`bias` returns None only without the earlier queries"
         checks.assert_close(actual, expected[:, :, 3:])
     expected, actual = (
         encoding.values(WEIGHTS, POSITIONS, POSITIONS),
         encoding.values(WEIGHTS[:, :, 3:], later, POSITIONS),
     )
     if expected is not None:
-        assert actual is not None
+        assert actual is not None, "`values` returns None only without the earlier queries"
         checks.assert_close(actual, expected[:, :, 3:])
 
 

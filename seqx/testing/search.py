@@ -29,10 +29,13 @@ def finds_the_best_hypothesis(subject: Subject) -> None:
     """A search finds the output of a nearly certain model, with its log-probability; lists are sorted."""
     torch.manual_seed(0)
     answers = subject.build()(CERTAIN, SOURCE, LIMITS)
-    assert [list(best[0].ids) for best in answers] == _copies(SOURCE)
+    found, expected = [list(best[0].ids) for best in answers], _copies(SOURCE)
+    assert found == expected, f"the search found {found} instead of the certain outputs {expected}"
     for hypotheses in answers:
-        assert [h.score for h in hypotheses] == sorted((h.score for h in hypotheses), reverse=True)
-        assert abs(hypotheses[0].logprob) < 1e-3
+        scores = [h.score for h in hypotheses]
+        assert scores == sorted(scores, reverse=True), f"hypotheses are not sorted by score: {scores}"
+        logprob = hypotheses[0].logprob
+        assert abs(logprob) < 1e-3, f"the log-probability of a certain output is {logprob}, not 0"
 
 
 @law(Search)
@@ -40,8 +43,13 @@ def respects_length_limits(subject: Subject) -> None:
     """Answers of a model that never predicts EOS have at most as many tokens as the limit, which may be 0."""
     limits = torch.tensor([3, 0, 5, 1])
     answers = _answers(subject.build(), Toy(SIZES, margin=40.0, endless=True), SOURCE, limits)
-    assert all(len(ids) <= limit for ids, limit in zip(answers, limits.tolist(), strict=True)), answers
-    assert not any(EOS in ids for ids in answers)
+    lengths = [len(ids) for ids in answers]
+    assert all(torch.tensor(lengths) <= limits), (
+        f"outputs of {lengths} tokens exceed the limits {limits.tolist()}"
+    )
+    assert not any(EOS in ids for ids in answers), (
+        f"ids of hypotheses contain EOS ({EOS}): {answers}; leave it out"
+    )
 
 
 @law(Search)
@@ -50,9 +58,11 @@ def answers_do_not_depend_on_the_batch(subject: Subject) -> None:
     search, order = subject.build(), torch.tensor([3, 1, 2, 0])
     reordered = Tokens(SOURCE.ids[order], rows(SOURCE.layout, order))
     expected = _answers(search, CERTAIN, SOURCE, LIMITS)
-    assert _answers(search, CERTAIN, reordered, LIMITS) == [expected[i] for i in order.tolist()]
+    found = _answers(search, CERTAIN, reordered, LIMITS)
+    assert found == [expected[i] for i in order.tolist()], "answers depend on the order of the batch"
     single = Tokens(SOURCE.ids[1:2], rows(SOURCE.layout, torch.tensor([1])))
-    assert _answers(search, CERTAIN, single, LIMITS[1:2]) == expected[1:2]
+    found = _answers(search, CERTAIN, single, LIMITS[1:2])
+    assert found == expected[1:2], "an answer depends on the other sentences of the batch"
 
 
 @law(Search)
@@ -60,10 +70,10 @@ def limits_do_not_decrease_with_the_source(subject: Subject) -> None:
     """There is a limit of at least 1 for each sentence; a longer source has no smaller limit."""
     lengths = torch.tensor([1, 2, 10, 100])
     limits = subject.build().max_lengths(lengths)
-    assert limits.shape == lengths.shape
-    assert limits.dtype == torch.int64
-    assert (limits >= 1).all()
-    assert (limits.diff() >= 0).all()
+    assert limits.shape == lengths.shape, f"`max_lengths` has the shape {tuple(limits.shape)}, not [B]"
+    assert limits.dtype == torch.int64, f"`max_lengths` returns {limits.dtype}, not torch.int64"
+    assert (limits >= 1).all(), f"`max_lengths` has a limit below 1: {limits.tolist()}"
+    assert (limits.diff() >= 0).all(), f"a longer source has a smaller limit: {limits.tolist()}"
 
 
 class _Countdown(Grammar):
@@ -99,8 +109,8 @@ def drops_hypotheses_without_allowed_symbols(subject: Subject) -> None:
     """A sentence without any allowed symbol has no answer; all other sentences have answers."""
     torch.manual_seed(0)
     first, *others = subject.build()(Toy(SIZES), SOURCE, LIMITS, _DeadEnd())
-    assert list(first) == []
-    assert all(others), others
+    assert list(first) == [], f"a sentence without any allowed symbol has the hypotheses {list(first)}"
+    assert all(others), f"the other sentences have allowed symbols, but not all have a hypothesis: {others}"
 
 
 @law(Search)
@@ -108,4 +118,5 @@ def obeys_the_grammar(subject: Subject) -> None:
     """A search writes only symbols that the grammar allows, however improbable they are."""
     torch.manual_seed(0)
     answers = subject.build()(Toy(SIZES), SOURCE, LIMITS, _Countdown())
-    assert all(list(h.ids) == [4, 4] for hypotheses in answers for h in hypotheses), answers
+    found = [list(h.ids) for hypotheses in answers for h in hypotheses]
+    assert all(ids == [4, 4] for ids in found), f"the grammar allows only [4, 4]; the search found {found}"

@@ -32,9 +32,9 @@ def learned_files_can_be_loaded(subject: Subject) -> None:
         second: Task = subject.build()
         second.fetch(Path(folder, "a"), lambda _, __: None)
         second.load(Path(folder, "a"))
-        assert dict(second.vocab_sizes) == dict(first.vocab_sizes)
-        assert second.identity() == first.identity()
-        assert _examples(second, "dev") == _examples(first, "dev")
+        assert dict(second.vocab_sizes) == dict(first.vocab_sizes), "`vocab_sizes` changes with `load`"
+        assert second.identity() == first.identity(), "`identity` differs between equal tasks"
+        assert _examples(second, "dev") == _examples(first, "dev"), "examples change with `load`"
 
 
 @law(Task)
@@ -46,10 +46,13 @@ def examples_are_valid(subject: Subject) -> None:
         assert len(_examples(task, "test")) == len(list(task.rows("test")))
         for example in _examples(task, "dev"):
             for column, size in task.vocab_sizes.items():
-                assert all(0 <= i < size for i in example.columns[column])
+                ids = example.columns[column]
+                are_valid = all(0 <= i < size for i in ids)
+                assert are_valid, f"{column} has an id below 0 or above {size - 1}: {ids}"
             target = example.columns["target"]
-            assert target
-            assert task.many_eos or target.index(EOS) == len(target) - 1
+            assert target, "a target has no tokens; it needs at least EOS"
+            has_one_eos = target.count(EOS) == 1 and target[-1] == EOS
+            assert task.many_eos or has_one_eos, f"a target must have one EOS ({EOS}), at its end: {target}"
 
 
 @law(Task)
@@ -58,9 +61,11 @@ def inputs_are_encoded_like_examples(subject: Subject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         task = _learned(subject, Path(folder, "a"))
         examples, inputs = _examples(task, "test"), task.inputs(task.read_split("test"))
-        assert len(inputs) == len(task.references(task.read_split("test"))) == len(examples)
+        counts = len(inputs), len(task.references(task.read_split("test"))), len(examples)
+        assert len(set(counts)) == 1, f"numbers of inputs, references and examples differ: {counts}"
         for text, example in zip(inputs, examples, strict=True):
-            assert list(task.read(text)["source"]) == list(example.columns["source"])
+            read, encoded = list(task.read(text)["source"]), list(example.columns["source"])
+            assert read == encoded, f"{text!r}: `read` returns {read}, but `example` {encoded}"
 
 
 @law(Task)
@@ -71,8 +76,9 @@ def scores_match_score_names(subject: Subject) -> None:
         expected = task.score_names()
         if expected is not None:
             names = list(task.evaluate(FixedPredictor(lambda _: "x", -9.0), task.read_split("test")).scores)
-            assert names[0] == expected[0]
-            assert set(names) <= set(expected)
+            message = f"`evaluate` returns the scores {names}, but `score_names` lists {expected}"
+            assert names[0] == expected[0], f"{message}; the first names must be equal"
+            assert set(names) <= set(expected), message
 
 
 @law(Task)
@@ -96,5 +102,6 @@ def references_score_best(subject: Subject) -> None:
             evaluation = task.evaluate(predictor, task.read_split("test"))
             ranks.append(next(iter(evaluation.scores.values())).rank)
         best, second, worst = ranks
-        assert best >= second > worst
-        assert second >= best - 0.1 * abs(best)
+        message = f"rank of references: {best}, of references decoded from ids: {second}, of 'x': {worst}"
+        assert best >= second > worst, message
+        assert second >= best - 0.1 * abs(best), f"{message}; encoding and decoding lose too much"

@@ -31,10 +31,11 @@ def line_stays_one_line(subject: Subject) -> None:
     normalizer = subject.build()
     for line in [*LINES, "  wide \t spaces ", "“quotes” and … more", ""]:
         normalized = normalizer(line)
-        assert "\n" not in normalized
-        assert bool(normalized.strip()) == bool(line.strip())
-        assert normalizer(line) == normalized
-        assert "\n" not in normalizer.restore(normalized)
+        where = f"{line!r} becomes {normalized!r}"
+        assert "\n" not in normalized, f"{where}, which has a line feed"
+        assert bool(normalized.strip()) == bool(line.strip()), f"{where}; only an empty line may become empty"
+        assert normalizer(line) == normalized, f"{where}, but not in a second call"
+        assert "\n" not in normalizer.restore(normalized), f"{where}; `restore` then adds a line feed"
 
 
 def _learned(subject: Subject, folder: Path) -> Tokenizer:
@@ -50,7 +51,9 @@ def decode_inverts_encode(subject: Subject) -> None:
     """Decoding inverts encoding on the training text."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = _learned(subject, Path(folder, "a"))
-        assert [tokenizer.decode(tokenizer.encode(line)) for line in LINES] == LINES
+        for line in LINES:
+            decoded = tokenizer.decode(tokenizer.encode(line))
+            assert decoded == line, f"{line!r} is decoded as {decoded!r}"
 
 
 @law(Tokenizer)
@@ -60,8 +63,9 @@ def ids_are_in_the_vocabulary(subject: Subject) -> None:
         tokenizer = _learned(subject, Path(folder, "a"))
         for line in [*LINES, "<pad> <s> </s> <unk>", "日本語"]:
             ids = tokenizer.encode(line)
-            assert all(UNK <= i < tokenizer.size for i in ids), (line, ids)
-        assert tokenizer.encode("") == []
+            are_valid = all(UNK <= i < tokenizer.size for i in ids)
+            assert are_valid, f"{line!r} has an id below {UNK} or above {tokenizer.size - 1}: {ids}"
+        assert tokenizer.encode("") == [], "the empty text has ids"
 
 
 @law(Tokenizer)
@@ -70,7 +74,8 @@ def decode_ignores_special_ids(subject: Subject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = _learned(subject, Path(folder, "a"))
         ids = tokenizer.encode(LINES[0])
-        assert tokenizer.decode([1, *ids, 2, 0, 0]) == tokenizer.decode(ids)
+        decoded, expected = tokenizer.decode([1, *ids, 2, 0, 0]), tokenizer.decode(ids)
+        assert decoded == expected, f"ids of BOS, EOS and PAD change the text {expected!r} to {decoded!r}"
 
 
 @law(Tokenizer)
@@ -78,8 +83,9 @@ def learning_is_deterministic(subject: Subject) -> None:
     """The same lines give the same vocabulary size and the same ids."""
     with tempfile.TemporaryDirectory() as folder:
         first, second = (_learned(subject, Path(folder, name)) for name in "ab")
-        assert first.size == second.size
-        assert [first.encode(line) for line in LINES] == [second.encode(line) for line in LINES]
+        assert first.size == second.size, f"two vocabularies have the sizes {first.size} and {second.size}"
+        for line in LINES:
+            assert first.encode(line) == second.encode(line), f"{line!r} has other ids after learning again"
 
 
 @law(Tokenizer)
@@ -90,8 +96,9 @@ def learned_files_can_be_loaded(subject: Subject) -> None:
         moved = Path(folder, "a").rename(Path(folder, "moved"))
         second: Tokenizer = subject.build()
         second.load(moved)
-        assert second.size == first.size
-        assert [second.encode(line) for line in LINES] == [first.encode(line) for line in LINES]
+        assert second.size == first.size, f"`load` changes the size from {first.size} to {second.size}"
+        for line in LINES:
+            assert second.encode(line) == first.encode(line), f"{line!r} has other ids after `load`"
 
 
 @law(Corpus)
@@ -102,13 +109,14 @@ def rows_are_deterministic(subject: Subject) -> None:
         for corpus in corpora:
             corpus.fetch(Path(folder), lambda _, __: None)
         first, second = corpora
-        assert first.identity() == second.identity()
+        assert first.identity() == second.identity(), "`identity` differs between equal corpora"
         for split in SPLITS:
             rows = list(first.rows(split))
             assert rows, f"{split} is empty"
-            assert {len(row) for row in rows} == {len(rows[0])}
-            assert list(first.rows(split)) == rows
-            assert list(second.rows(split)) == rows
+            widths = {len(row) for row in rows}
+            assert len(widths) == 1, f"rows of {split} have different numbers of columns: {widths}"
+            assert list(first.rows(split)) == rows, f"a second iteration over {split} yields other rows"
+            assert list(second.rows(split)) == rows, f"another corpus object yields other rows of {split}"
 
 
 @law(Corpus)
@@ -120,9 +128,11 @@ def one_split_can_be_fetched(subject: Subject) -> None:
         for split in SPLITS:
             corpus: Corpus = subject.build()
             corpus.fetch(Path(folder, split), lambda _, __: None, splits=(split,))
-            assert sorted(corpus.rows(split)) == sorted(complete_corpus.rows(split))
+            rows, expected = sorted(corpus.rows(split)), sorted(complete_corpus.rows(split))
+            assert rows == expected, f"{split} has other rows if only this split is fetched"
             corpus.fetch(Path(folder, split), lambda _, __: None)
-            assert corpus.identity() == complete_corpus.identity()
+            same = corpus.identity() == complete_corpus.identity()
+            assert same, f"`identity` differs if {split} is fetched before the other splits"
 
 
 @law(Metric)
@@ -131,8 +141,11 @@ def references_score_best(subject: Subject) -> None:
     metric = subject.build()
     perfect = metric(TREES, TREES)
     other = metric([line[: len(line) // 2] for line in TREES], TREES)
-    assert perfect
-    assert list(perfect) == list(other)
+    assert perfect, "the metric returns no score"
+    assert list(perfect) == list(other), f"names of scores differ: {list(perfect)} and {list(other)}"
     for name, score in perfect.items():
-        assert score.signature
-        assert score.value > other[name].value
+        truncated = other[name].value
+        assert score.signature, f"{name}: the signature is empty; describe how the score is computed"
+        assert score.value > truncated, (
+            f"{name}: references score {score.value}, and truncated references {truncated}"
+        )

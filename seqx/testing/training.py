@@ -36,7 +36,8 @@ def padding_does_not_change_sums(subject: Subject) -> None:
     """Sums and counts depend neither on the amount of padding nor on its ids."""
     objective, model = subject.build(), Toy(SIZES)
     plain, padded = _batch(SOURCE, TARGET), _batch(SOURCE, _padded(TARGET, 7))
-    assert dict(objective.counts(plain)) == dict(objective.counts(padded))
+    counts = dict(objective.counts(plain)), dict(objective.counts(padded))
+    assert counts[0] == counts[1], f"padding changes the counts from {counts[0]} to {counts[1]}"
     expected, actual = objective(model, plain), objective(model, padded)
     for name in expected:
         checks.assert_close(actual[name], expected[name])
@@ -48,9 +49,12 @@ def returns_sums_not_means(subject: Subject) -> None:
     objective, model = subject.build(), Toy(SIZES)
     once, twice = _batch(SOURCE, TARGET), _batch(_twice(SOURCE), _twice(TARGET))
     expected, actual = objective(model, once), objective(model, twice)
-    assert next(iter(expected)) == "loss"
+    assert next(iter(expected)) == "loss", f"the first sum must be called loss: {list(expected)}"
     for name, count in objective.counts(once).items():
-        assert objective.counts(twice)[name] == 2 * count
+        twice_count = objective.counts(twice)[name]
+        assert twice_count == 2 * count, (
+            f"{name}: the count of twice the batch is {twice_count}, not twice {count}"
+        )
     for name in expected:
         checks.assert_close(actual[name], 2 * expected[name])
 
@@ -60,7 +64,10 @@ def better_model_has_smaller_loss(subject: Subject) -> None:
     """A model that predicts the target has a smaller loss than a random model; no loss is negative."""
     objective, batch = subject.build(), _batch(TARGET, TARGET)
     better, worse = (objective(Toy(SIZES, margin=m), batch)["loss"].detach() for m in (3.0, 0.0))
-    assert 0 <= float(better) < float(worse)
+    losses = f"the loss is {float(better)} for a good model, and {float(worse)} for a random one"
+    assert 0 <= float(better) < float(worse), (
+        f"{losses}; it must be at least 0, and smaller for the good model"
+    )
 
 
 @law(Objective)
@@ -71,9 +78,12 @@ def gradient_step_reduces_the_loss(subject: Subject) -> None:
     before.backward()
     with torch.no_grad():
         for p in model.parameters():
-            assert p.grad is not None
+            assert p.grad is not None, "the loss has no gradient for a parameter of the model"
             p.sub_(p.grad, alpha=1e-2 / float(TARGET_LENGTHS.sum()))
-    assert float(objective(model, batch)["loss"].detach()) < float(before.detach())
+    after = float(objective(model, batch)["loss"].detach())
+    assert after < float(before.detach()), (
+        f"the step changes the loss from {float(before.detach())} to {after}"
+    )
 
 
 class _Regression(nn.Module):
@@ -111,7 +121,8 @@ def reduces_the_loss_of_a_regression(subject: Subject) -> None:
     """50 updates reduce the loss of a small regression and change every parameter."""
     model, first = _Regression(), _Regression()
     _train(subject.build().build(model), model, 50)
-    assert float(model().detach()) < float(first().detach())
+    losses = float(first().detach()), float(model().detach())
+    assert losses[1] < losses[0], f"50 updates change the loss from {losses[0]} to {losses[1]}"
     pairs = zip(model.named_parameters(), first.parameters(), strict=True)
     unchanged = [name for (name, p), old in pairs if p.equal(old)]
     assert not unchanged, f"parameters that the optimizer did not change: {', '.join(unchanged)}"
@@ -155,4 +166,5 @@ def rate_depends_on_the_step_only(subject: Subject) -> None:
     """A schedule keeps no state between calls, so a resumed run has the same learning rates."""
     schedule, fresh = subject.build(), subject.build()
     forwards = [schedule(step, 50) for step in range(1, 50)]
-    assert [fresh(step, 50) for step in range(49, 0, -1)] == forwards[::-1]
+    backwards = [fresh(step, 50) for step in range(49, 0, -1)]
+    assert backwards == forwards[::-1], "learning rates depend on earlier calls; use only `step` and `steps`"
