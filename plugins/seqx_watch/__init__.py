@@ -10,5 +10,5 @@ __all__ = ["ConsoleProgress", "Metrics", "TensorBoard"]
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Register the callbacks."""
+    """Register the callbacks of this plugin."""
     registry.add(seqx.Callback, progress=ConsoleProgress, metrics=Metrics, tensorboard=TensorBoard)

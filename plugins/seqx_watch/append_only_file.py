@@ -1,4 +1,4 @@
-"""A text file that grows line by line."""
+"""A text file to which lines are appended."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import seqx
 
 
 class AppendOnlyFile:
-    """Appends lines, opening the file for each, so that readers always see whole lines.
+    """A text file that is opened for each appended line, so that readers always see whole lines.
 
     Raises:
         UserError: the file cannot be written

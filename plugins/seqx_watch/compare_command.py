@@ -14,9 +14,9 @@ from seqx_watch.comparison import compare_runs, format_comparison
 def compare(runs: tuple[Path, ...], *, as_json: bool) -> None:
     """Compare runs: scores, speed, and differences between their recipes.
 
-    A RUN is the folder of a run, finished or not. Published figures from the recipe are in parentheses. The
-    recipe and the environment of each run are compared with those of the first RUN, whose values are in
-    parentheses.
+    A RUN is the folder of a run, finished or not. In the table, published scores from the recipe are in
+    parentheses. Below the table, the recipe and the environment of each run are compared with those of the
+    first RUN, whose values are in parentheses.
     """
     rows = compare_runs(runs)
     if as_json:

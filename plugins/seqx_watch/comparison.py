@@ -1,4 +1,4 @@
-"""Compare runs: collect their data, and format the comparison as text."""
+"""The comparison of runs: collecting their data, and formatting it as text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -16,6 +16,7 @@ from seqx_watch.table import markdown
 
 SPLITS = ("dev", "test")
 Row = Mapping[str, Any]
+"""The data of one run, as `seqx compare --json` prints it."""
 
 
 class _Published(TypedDict):
@@ -25,16 +26,16 @@ class _Published(TypedDict):
     test: NotRequired[Mapping[str, float] | None]
 
 
-class _Figures(TypedDict):
-    """The numbers of a run that the comparison uses."""
+class _CheckedData(TypedDict):
+    """The data of a run's files that are checked here, because its recipe may be of another version."""
 
     updates: Count
-    of: Count
+    steps: Count
     parameters: Count | None
     published: _Published | None
 
 
-_FIGURES = TypeAdapter(_Figures)
+_CHECKED_DATA = TypeAdapter(_CheckedData)
 
 
 def compare_runs(folders: Sequence[Path]) -> list[Row]:
@@ -44,11 +45,11 @@ def compare_runs(folders: Sequence[Path]) -> list[Row]:
         UserError: a folder does not contain a run, or a run that this version cannot read
     """
     records = [seqx.Record.read(folder) for folder in folders]
-    measured = [RecordedMetrics.read(folder / "metrics.jsonl") for folder in folders]
-    first = records[0], measured[0]
+    all_metrics = [RecordedMetrics.read(folder / "metrics.jsonl") for folder in folders]
+    first = records[0], all_metrics[0]
     return [
-        {"run": name, **_run_data(record, file), **_differences(first, (record, file))}
-        for name, record, file in zip(_names(folders), records, measured, strict=True)
+        {"run": name, **_run_data(record, metrics), **_differences(first, (record, metrics))}
+        for name, record, metrics in zip(_names(folders), records, all_metrics, strict=True)
     ]
 
 
@@ -72,21 +73,21 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
-def _run_data(record: seqx.Record, measured: RecordedMetrics) -> Row:
+def _run_data(record: seqx.Record, metrics: RecordedMetrics) -> Row:
     """Return the data of one run."""
-    figures, evaluations = _figures(record), measured.evaluations
+    checked, evaluations = _checked_data(record), metrics.evaluations
     scores = record.scores or {split: each.scores for split, each in evaluations.items() if split == "dev"}
     return {
         "folder": str(record.folder),
         "finished": record.scores is not None,
-        "updates": max(figures["updates"], measured.step),
-        "of": figures["of"],
-        "failed": None if record.scores is not None else measured.failed,
-        "parameters": figures["parameters"] or measured.start.get("parameters"),
+        "updates": max(checked["updates"], metrics.step),
+        "of": checked["steps"],
+        "failed": None if record.scores is not None else metrics.failed,
+        "parameters": checked["parameters"] or metrics.start.get("parameters"),
         "best": record.progress.best,
         "best_step": record.progress.best_step,
         "metrics": _metrics_interval(record.recipe),
-        "recorded": bool(measured.start),
+        "recorded": bool(metrics.start),
         "scored_at": None
         if record.scores is not None or "dev" not in evaluations
         else evaluations["dev"].step,
@@ -94,21 +95,26 @@ def _run_data(record: seqx.Record, measured: RecordedMetrics) -> Row:
             split: {name: score.to_json() for name, score in named.items()} for split, named in scores.items()
         },
         "perplexity": {split: evaluations[split].perplexity for split in scores if split in evaluations},
-        "tokens_per_second": measured.tokens_per_second,
+        "tokens_per_second": metrics.tokens_per_second,
         "seconds": record.progress.seconds or None,
-        "published": figures["published"],
+        "published": checked["published"],
         "compared": [asdict(candidate) for candidate in record.compared],
         "model": ", compared with the ".join(map(str, record.compared)) or None,
         "vocabulary": record.vocabulary,
     }
 
 
-def _figures(record: seqx.Record) -> _Figures:
+def _checked_data(record: seqx.Record) -> _CheckedData:
+    """Check the data of a run's files.
+
+    Raises:
+        UserError: a value has another type
+    """
     try:
-        return _FIGURES.validate_python(
+        return _CHECKED_DATA.validate_python(
             {
                 "updates": record.progress.step,
-                "of": record.recipe["training"]["steps"],
+                "steps": record.recipe["training"]["steps"],
                 "parameters": record.parameters,
                 "published": record.recipe.get("published"),
             }
@@ -126,27 +132,28 @@ def _differences(
     """Return the differences of a run from the first one."""
     recipes = [{**record.recipe, "published": None} for record, _ in (first, other)]
     environments = [
-        {**record.environment, **{name: file.start.get(name) for name in ("device", "precision")}}
-        for record, file in (first, other)
+        {**record.environment, **{name: metrics.start.get(name) for name in ("device", "precision")}}
+        for record, metrics in (first, other)
     ]
     return {"recipe": seqx.differences(*recipes), "environment": seqx.differences(*environments)}
 
 
-def _metrics(rows: Sequence[Row], split: str) -> list[str]:
-    """Return the names of all scores of a split: metrics in their order, perplexity last."""
-    found: dict[str, None] = {}
+def _score_names(rows: Sequence[Row], split: str) -> list[str]:
+    """Return the names of all scores of a split in the order of the recipes, perplexity last."""
+    names: dict[str, None] = {}
     for row in rows:
-        found |= dict.fromkeys([*row["scores"].get(split, ()), *_published(row, split)])
-    known = any(row["perplexity"].get(split) is not None for row in rows) or "perplexity" in found
-    return [name for name in found if name != "perplexity"] + ["perplexity"] * known
+        names |= dict.fromkeys([*row["scores"].get(split, ()), *_published(row, split)])
+    has_perplexity = any(row["perplexity"].get(split) is not None for row in rows) or "perplexity" in names
+    return [name for name in names if name != "perplexity"] + ["perplexity"] * has_perplexity
 
 
 def _published(row: Row, split: str) -> Mapping[str, float]:
+    """Return the published scores of a split by name."""
     return (row["published"] or {}).get(split) or {}
 
 
 def _header(rows: Sequence[Row]) -> list[str]:
-    scores = [f"{split} {name}" for split in SPLITS for name in _metrics(rows, split)]
+    scores = [f"{split} {name}" for split in SPLITS for name in _score_names(rows, split)]
     return ["run", "parameters", "updates", *scores, "tokens/s", "time"]
 
 
@@ -157,7 +164,7 @@ def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
         f"{row['updates']:,}" if row["finished"] else f"{row['updates']:,} of {row['of']:,}",
     ]
     for split in SPLITS:
-        for name in _metrics(rows, split):
+        for name in _score_names(rows, split):
             published = _published(row, split).get(name)
             if name == "perplexity":
                 value = row["perplexity"].get(split)
@@ -169,23 +176,24 @@ def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
     return [*cells, _cell(speed, None, "{:,.0f}"), "-" if seconds is None else duration(seconds)]
 
 
-def _cell(value: float | None, published: float | None, form: str) -> str:
-    text = "-" if value is None else form.format(value)
-    return text if published is None else f"{text} ({form.format(published)})"
+def _cell(value: float | None, published: float | None, template: str) -> str:
+    """Format a value, and a published value in parentheses; "-" if the value is unknown."""
+    text = "-" if value is None else template.format(value)
+    return text if published is None else f"{text} ({template.format(published)})"
 
 
 def _sources(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the sources of the published figures."""
+    """Yield the sources of the published scores."""
     sources: dict[str, list[str]] = {}
     for row in rows:
         if row["published"]:
             sources.setdefault(row["published"]["source"], []).append(row["run"])
     for source, runs in sources.items():
-        yield f"in parentheses: {source}" + (f" ({', '.join(runs)})" if len(sources) > 1 else "")
+        yield f"published, in parentheses: {source}" + (f" ({', '.join(runs)})" if len(sources) > 1 else "")
 
 
 def _signatures(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the signatures of each score, with their runs if there are several signatures."""
+    """Yield the signatures of each score; if a score has several, list their runs."""
     found: dict[str, dict[str, list[str]]] = {}
     for row in rows:
         for split, named in row["scores"].items():
@@ -201,14 +209,14 @@ def _signatures(rows: Sequence[Row]) -> Iterator[str]:
 def _models(rows: Sequence[Row]) -> Iterator[str]:
     """Yield a line for each run that compared several sets of weights to choose its model."""
     for row in rows:
-        if row.get("model"):  # records of earlier versions do not have it
+        if row.get("model"):  # missing in the data of earlier versions
             yield f"{row['run']}: the model is the {row['model']}"
 
 
 def _score_source(row: Row) -> str:
     """Return a text about the source of an unfinished run's scores."""
     if row["scored_at"] is not None:
-        return f"its scores are those of validation at update {row['scored_at']:,}"
+        return f"its scores are those of the validation at update {row['scored_at']:,}"
     if row["best"] is not None:
         return f"its best score in validation is {row['best']:.2f}, at update {row['best_step']:,}"
     return "not scored yet"
@@ -220,7 +228,7 @@ def _unknown_speed_reason(row: Row) -> str:
         return "its recipe has no callback `metrics`"
     if not row["recorded"]:
         return "its `metrics.jsonl` is missing or empty"
-    return f"its callback `metrics` has recorded no update yet (one in {row['metrics']:,})"
+    return f"its callback `metrics` has recorded no update yet (it records every {row['metrics']:,} updates)"
 
 
 def _metrics_interval(recipe: Mapping[str, Any]) -> int | None:
@@ -244,4 +252,4 @@ def _warnings(rows: Sequence[Row]) -> Iterator[str]:
     if len({row["vocabulary"] for row in rows}) > 1 and any(
         value is not None for row in rows for value in row["perplexity"].values()
     ):
-        yield "perplexity: the runs have different vocabularies, so these cannot be compared"
+        yield "perplexity: the runs have different vocabularies, so their perplexities cannot be compared"

@@ -1,4 +1,4 @@
-"""Format the state of a run as lines of plain text."""
+"""Functions that format the state of a run as lines of plain text."""
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
@@ -16,17 +16,21 @@ def plain(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format as hours, minutes and seconds: 1:02:03."""
+    """Format a number of seconds as hours, minutes and seconds: 1:02:03."""
     return str(dt.timedelta(seconds=max(0, round(seconds))))
 
 
 def number(value: float) -> str:
-    """Format with five digits, with an exponent only for large numbers."""
+    """Format a number with five significant digits, and with an exponent only if it is large."""
     return f"{value:.5g}" if value < 10_000 else f"{value:.0f}" if value < 1e7 else f"{value:.3e}"
 
 
 def opening(run: seqx.Run) -> Iterator[str]:
-    """Yield the lines at the start of a run: the sizes of model and data, and dropped and shared rows."""
+    """Yield the lines at the start of a run.
+
+    They contain the sizes of model and data, the numbers of dropped rows, and the numbers of training rows
+    that also occur in the development or test set.
+    """
     config, store = run.training, run.store
     yield f"{run.name}: {run.parameters:,} parameters, on {run.device} in {run.precision}, in {run.folder}"
     yield (
@@ -38,23 +42,20 @@ def opening(run: seqx.Run) -> Iterator[str]:
         yield f"dropped {sum(store.dropped.values()):,} of {store.rows:,} rows: {reasons}"
     for split, shared in store.leaks.items():
         if shared["rows"] or any(shared["sides"]):
-            sides = ", ".join(f"{count:,}" for count in shared["sides"])
-            yield (
-                f"training shares {shared['rows']:,} rows with {split}; "
-                f"one side alone, column by column: {sides}"
-            )
+            sides = ", ".join(f"{count:,} (column {i})" for i, count in enumerate(shared["sides"]))
+            yield f"{shared['rows']:,} training rows also occur in {split}; by one column alone: {sides}"
     if run.done:
         yield f"resumed from update {run.done:,}"
 
 
 def progress(means: WindowMeans, steps: int, left: float) -> str:
     """Format the step, the training metrics and the remaining time in columns."""
-    return f"step {means.step:>{len(str(steps))}}/{steps}  {numbers(means)}  left {duration(left):>8}" + (
+    return f"step {means.step:>{len(str(steps))}}/{steps}  {metrics(means)}  left {duration(left):>8}" + (
         f"  skipped {means.skipped}: gradient not finite" if means.skipped else ""
     )
 
 
-def numbers(means: WindowMeans) -> str:
+def metrics(means: WindowMeans) -> str:
     """Format the training metrics in columns."""
     return "  ".join(
         (
@@ -68,7 +69,7 @@ def numbers(means: WindowMeans) -> str:
 
 
 def scores(evaluation: seqx.Evaluation, best: str = "") -> str:
-    """Format the scores of an evaluation; `best` follows the first one."""
+    """Format the scores of an evaluation; `best` is appended to the first score."""
     parts = [f"{name} {score.value:.2f}" for name, score in evaluation.scores.items()]
     if parts and best:
         parts[0] += f" ({best})"
@@ -77,11 +78,11 @@ def scores(evaluation: seqx.Evaluation, best: str = "") -> str:
     return "  ".join(parts)
 
 
-def examples(evaluation: seqx.Evaluation, count: int, turn: int) -> Iterator[str]:
-    """Yield some answers with their references; each `turn` selects others from the whole split."""
+def examples(evaluation: seqx.Evaluation, count: int, validation: int) -> Iterator[str]:
+    """Yield `count` answers of the split with inputs and references; each `validation` selects other ones."""
     answers = evaluation.answers
     for i in range(min(count, len(answers))):
-        answer = answers[(turn + i * max(1, len(answers) // count)) % len(answers)]
+        answer = answers[(validation + i * max(1, len(answers) // count)) % len(answers)]
         yield f"  input      {_shortened(answer.input)}"
         yield f"  output     {_shortened(answer.output)}"
         yield f"  reference  {_shortened(answer.reference)}"

@@ -1,4 +1,4 @@
-"""Average metrics over several updates, and record all metrics of a run as JSON lines."""
+"""Means of metrics over several updates, and the callback `metrics`, which records them as JSON lines."""
 
 import math
 import os
@@ -19,15 +19,15 @@ _LINE = TypeAdapter(MetricsLine)
 
 
 class Metrics(seqx.Callback):
-    """Writes the run's `metrics.jsonl`: one JSON object per line, beginning with its "kind".
+    """Record of a run in its `metrics.jsonl`: one JSON object per line, with its type in the field "kind".
 
-    The kinds are start, update, noticed, evaluation, saved, finished and failed. A line "update" has means
+    The types are start, update, noticed, evaluation, saved, finished and failed. A line "update" has means
     over the updates since the previous such line; learning rate and gradient norm are those of the last
-    update. Numbers that are not finite are the strings "Infinity", "-Infinity" and "NaN". When a run resumes
-    from a checkpoint, later lines are removed, so each step occurs once.
+    update. Numbers that are not finite are written as the strings "Infinity", "-Infinity" and "NaN". When a
+    run resumes from a checkpoint, the lines of later steps are removed, so each step occurs once.
 
     Args:
-        every: number of updates per line
+        every: number of updates per line "update"
     """
 
     def __init__(self, *, every: Annotated[int, Gt(0)] = 100) -> None:
@@ -36,7 +36,7 @@ class Metrics(seqx.Callback):
         self._window = Window()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sums over updates that are not yet written."""
+        """Return the sums over the updates since the last line "update"."""
         return self._window.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -45,12 +45,12 @@ class Metrics(seqx.Callback):
 
     @seqx.hookimpl
     def started(self, run: seqx.Run) -> None:
-        """Remove lines after the checkpoint, and record the start."""
+        """Remove the lines of steps after the checkpoint, and record the start."""
         path = run.folder / "metrics.jsonl"
-        complete = truncate(path, run.done, pending=run.pending)
+        is_recorded = truncate(path, run.done, pending=run.pending)
         self._file = AppendOnlyFile(path)
-        if run.resumed is not None and not complete:
-            # The run was killed after saving the checkpoint, before recording it.
+        if run.resumed is not None and not is_recorded:
+            # The run was killed after it had saved the checkpoint and before it recorded it.
             self.saved(run, run.done, run.resumed)
         self._write(
             "start",
@@ -117,20 +117,20 @@ class Metrics(seqx.Callback):
 
 
 def truncate(path: Path, done: int, *, pending: bool = False) -> bool:
-    """Remove the lines after the last record of the checkpoint of step `done`, and incomplete lines.
+    """Remove the lines after the line "saved" of the checkpoint of step `done`, and incomplete lines.
 
     Args:
         path: the file
-        done: number of updates up to the checkpoint
-        pending: the validation and the checkpoint of step `done` will be repeated
+        done: number of updates before the checkpoint
+        pending: the run will repeat the validation and the checkpoint of step `done`
 
     Returns:
-        true if the file has the record of the checkpoint, or the record will be written again
+        true if the file contains that line, or the run will write it
     """
     if not path.exists():
         return True
     kept: list[str] = []
-    end = 0  # number of lines up to the record of the checkpoint; 0 if there is none
+    end = 0  # number of lines up to the line "saved" of the checkpoint; 0 if there is none
     new = path.with_name(f".{path.name}")
     try:
         for line, record in seqx.read_json_lines(_LINE, path, "correct this line, or remove the file"):
@@ -162,7 +162,7 @@ class WindowMeans:
     """The metrics of several updates."""
 
     step: int  # the last update
-    updates: int
+    updates: int  # number of updates
     loss: float  # nats per target token
     nll: float | None  # the same without label smoothing and additional terms, if the objective reports it
     others: Mapping[str, float]  # means of the objective's other terms, by name
@@ -170,14 +170,13 @@ class WindowMeans:
     norm: float  # gradient norm of the last update, before clipping
     tokens: int  # target tokens
     padding: float  # mean fraction of padding in the computed tokens
-    seconds: float
+    seconds: float  # duration of the updates
     skipped: int  # updates with a loss or gradient that was not finite
 
     @property
     def perplexity(self) -> float:
-        """The perplexity per token, from the negative log-likelihood, or from the loss if there is none."""
-        nats = self.loss if self.nll is None else self.nll
-        return seqx.perplexity(nats)
+        """The perplexity per token, computed from `nll`, or from the loss if `nll` is None."""
+        return seqx.perplexity(self.loss if self.nll is None else self.nll)
 
     @property
     def tokens_per_second(self) -> float:
@@ -186,7 +185,10 @@ class WindowMeans:
 
 
 class Window:
-    """Accumulates updates until they are read. Sums stay on the device, so adding does not wait for it."""
+    """Sums over the updates since the last call of `read`.
+
+    They stay on the device, so `add` does not wait for it.
+    """
 
     def __init__(self) -> None:
         self._clear()
@@ -202,7 +204,7 @@ class Window:
         self._last: seqx.Update | None = None
 
     def add(self, update: seqx.Update) -> None:
-        """Add an update. The losses of skipped updates, which are usually not finite, do not count."""
+        """Add an update. Losses of skipped updates are left out, because they are usually not finite."""
         self.updates += 1
         self._tokens += update.tokens
         self._padding += update.padding
@@ -226,14 +228,17 @@ class Window:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the sums."""
+        """Restore the sums that `state_dict` returned."""
         self.updates = state["updates"]
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
         self._tokens, self._padding = state["tokens"], state["padding"]
         self._seconds, self._skipped = state["seconds"], state["skipped"]
 
     def read(self) -> WindowMeans:
-        """Return the means since the last call; this waits for the device. Needs at least one update."""
+        """Return the means since the last call, and start again; this waits for the device.
+
+        There must have been an update since the last call.
+        """
         last = self._last
         assert last is not None, "no update was added"
         means = WindowMeans(

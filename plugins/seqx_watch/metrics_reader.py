@@ -1,4 +1,4 @@
-"""Read a run's `metrics.jsonl`."""
+"""Reader of a run's `metrics.jsonl`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -51,14 +51,14 @@ class _Failed(TypedDict):
 
 
 class MetricsLine(TypedDict):
-    """The fields of every line."""
+    """A line, with the fields that all types of lines may have."""
 
     kind: str
     step: NotRequired[Count | None]
 
 
 def _kind(line: object) -> str:
-    """Return the type that a line is validated as."""
+    """Return the tag of the TypedDict that validates a line."""
     kind = line.get("kind") if isinstance(line, dict) else None
     return kind if kind in ("start", "update", "evaluation", "failed") else "other"
 
@@ -86,13 +86,13 @@ class RecordedEvaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedMetrics:
-    """The data recorded by the callback `metrics`; empty if the recipe does not have it."""
+    """The data recorded by the callback `metrics`; empty if the recipe lacks this callback."""
 
-    start: Mapping[str, Any] = field(default_factory=dict)  # the last line "start"
+    start: Mapping[str, Any] = field(default_factory=dict)  # the last line of kind "start"
     step: int = 0  # the last recorded update
     tokens_per_second: float | None = None  # target tokens, per second of training alone
     evaluations: Mapping[str, RecordedEvaluation] = field(default_factory=dict)  # the last one of each split
-    failed: str | None = None  # the reason why the run stopped; None if it was resumed since
+    failed: str | None = None  # how the run ended; None if it was resumed afterwards, or did not fail
 
     @classmethod
     def read(cls, file: Path) -> "RecordedMetrics":
@@ -122,9 +122,9 @@ class RecordedMetrics:
 
 
 def _failure_text(line: _Failed) -> str:
-    """Describe the error or signal that ended a run."""
+    """Return a text about the error or signal that ended a run."""
     if line["error"] == "Stopped":
         return f"was stopped by {line['message']}"
     if line["error"] == "KeyboardInterrupt":
         return "was interrupted"
-    return f"broke off ({line['error']}: {line['message']})"
+    return f"failed ({line['error']}: {line['message']})"

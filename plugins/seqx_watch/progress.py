@@ -1,4 +1,4 @@
-"""Show the progress of a run: a live view on a terminal; otherwise, and in the run's log, plain lines."""
+"""The callback `progress`: a live view on a terminal, or plain lines, and the log of the run."""
 
 import math
 import re
@@ -19,15 +19,15 @@ _REFRESH = 1.0  # minimum seconds between updates of the terminal, each of which
 
 
 class ConsoleProgress(seqx.Callback):
-    """Shows progress on standard error, and writes it to the run's `log.txt`.
+    """Progress of a run on standard error and in its `log.txt`.
 
-    On a terminal a bar and the latest metrics are redrawn in place; scores, examples and messages scroll
-    above. If standard error is not a terminal, metrics are printed as lines, too. Standard output is only
-    used for the results of a command. A resumed run appends to the same log.
+    On a terminal a bar and the latest metrics are redrawn in place, and scores, examples and messages scroll
+    above them. If standard error is not a terminal, metrics are printed as lines as well. Standard output has
+    only the results of a command. A resumed run appends to the same log.
 
     Args:
         every: number of updates between two lines of metrics; null: use `seconds`
-        seconds: seconds between two lines of metrics, and between two lines about preparation
+        seconds: minimum seconds between two lines of metrics, and between two lines about preparation
         examples: number of outputs shown after each validation, with their inputs and references
     """
 
@@ -44,7 +44,7 @@ class ConsoleProgress(seqx.Callback):
         self._terminal: Terminal | None = None
         self._log: AppendOnlyFile | None = None
         self._lines_before_log: list[str] = []  # lines from before the log was opened
-        self._topic = self._last_news = ""
+        self._topic = self._last_preparation = ""
         self._last_line_time = -math.inf
         self._last_drawn_time = -math.inf
         self._start_time = 0.0
@@ -56,17 +56,21 @@ class ConsoleProgress(seqx.Callback):
 
     @seqx.hookimpl
     def preparing(self, what: str, share: float | None) -> None:
-        """Show the current preparation, when it changes and at intervals."""
+        """Show the current step of preparation when it changes, and at intervals."""
         terminal, what, now = self._open_terminal(), lines.plain(what), monotonic()
         topic = re.sub(r"\d[\d,]*", "", what)  # the text without its changing counts
         is_new = topic != self._topic
         if terminal and (is_new or now - self._last_drawn_time >= _REFRESH or share == 1):
-            terminal.show(what, share)
+            terminal.draw(what, share)
             self._last_drawn_time = now
         line = what if share is None else f"{what} ({share:.0%})"
-        if is_new or now - self._last_line_time >= self.seconds or (share == 1 and line != self._last_news):
+        if (
+            is_new
+            or now - self._last_line_time >= self.seconds
+            or (share == 1 and line != self._last_preparation)
+        ):
             self._write_line(line, terminal=False)
-            self._topic, self._last_line_time, self._last_news = topic, now, line
+            self._topic, self._last_line_time, self._last_preparation = topic, now, line
 
     @seqx.hookimpl
     def started(self, run: seqx.Run) -> None:
@@ -95,7 +99,7 @@ class ConsoleProgress(seqx.Callback):
             self._terminal_window.add(update)
             if now - self._last_drawn_time >= _REFRESH or step == steps:
                 what = f"step {step}/{steps}, {lines.duration(left)} left"
-                terminal.show(what, step / steps, lines.numbers(self._terminal_window.read()))
+                terminal.draw(what, step / steps, lines.metrics(self._terminal_window.read()))
                 self._last_drawn_time = now
         due = step % self.every == 0 if self.every else now - self._last_line_time >= self.seconds
         if due or step == steps:
@@ -104,12 +108,12 @@ class ConsoleProgress(seqx.Callback):
 
     @seqx.hookimpl
     def noticed(self, what: str) -> None:
-        """Log a problem; it was printed on standard error before."""
+        """Log a problem, which was printed on standard error already."""
         self._write_line(lines.plain(what), terminal=False, stderr=False)
 
     @seqx.hookimpl
     def evaluated(self, run: seqx.Run, step: int, split: str, evaluation: seqx.Evaluation) -> None:
-        """Show the scores and the best score so far; after a validation also some outputs."""
+        """Show the scores; after a validation, show also the best score so far and some outputs."""
         if self._is_final:
             if self._last_step < run.training.steps and split == "dev":
                 self._write_line(
@@ -155,18 +159,18 @@ class ConsoleProgress(seqx.Callback):
         return self._terminal
 
     def _write_line(self, line: str, *, terminal: bool = True, stderr: bool = True) -> None:
-        """Write a line to the log, and to the screen.
+        """Write a line to the log and to standard error.
 
         Args:
             line: the line
-            terminal: on a terminal, print it above the bar
-            stderr: without a terminal, print it on standard error
+            terminal: print the line above the bar if standard error is a terminal
+            stderr: print the line if standard error is not a terminal
         """
         view = self._open_terminal()
         if view is None and stderr and sys.stderr is not None:
             print(line, file=sys.stderr, flush=True)  # noqa: T201
         elif view and terminal:
-            view.say(line)
+            view.print_line(line)
         if self._log:
             self._log.write(line)
         else:

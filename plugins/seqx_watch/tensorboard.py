@@ -1,4 +1,4 @@
-"""Record the curves of a run for TensorBoard."""
+"""The callback `tensorboard`."""
 
 import importlib.util
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class TensorBoard(seqx.Callback):
-    """Writes events to the run's folder `tensorboard/`; view them with `tensorboard --logdir FOLDER`.
+    """Curves of a run for TensorBoard, in the run's folder `tensorboard/`.
 
-    Needs the extra `tensorboard`. Each point is the mean over the updates since the previous point. The
-    scores of the final model are under "model/". When a run resumes from a checkpoint, later points are
-    hidden.
+    `tensorboard --logdir FOLDER` shows them. The callback needs the package `tensorboard`. Each point is the
+    mean over the updates since the previous point. The scores of the final model are under "model/". When a
+    run resumes from a checkpoint, the points of later steps are hidden.
 
     Args:
         every: number of updates per point
@@ -38,7 +38,7 @@ class TensorBoard(seqx.Callback):
         self._is_final = False  # the next evaluation is that of the final model
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sums over updates that are not yet recorded."""
+        """Return the sums over the updates since the last point."""
         return self._window.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -47,7 +47,7 @@ class TensorBoard(seqx.Callback):
 
     @seqx.hookimpl
     def started(self, run: seqx.Run) -> None:
-        """Open the folder; points of later steps are hidden."""
+        """Open the folder, and hide the points of steps after the checkpoint."""
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
 
         purge = run.done + 1 if run.done else None
@@ -85,7 +85,7 @@ class TensorBoard(seqx.Callback):
 
     @seqx.hookimpl
     def saved(self) -> None:
-        """Flush the events, and record that no update was made since the last checkpoint."""
+        """Flush the points, and record that no update was made since the last checkpoint."""
         self._is_final = True
         if self._writer:
             self._writer.flush()

@@ -1,4 +1,4 @@
-"""A live view on a terminal: a progress bar with metrics, below lines that scroll."""
+"""A live view on a terminal: a progress bar with metrics, and above it lines that scroll."""
 
 import weakref
 
@@ -10,29 +10,34 @@ from rich.text import Text
 
 
 class Terminal:
-    """Draws on standard error.
+    """The live view on standard error.
 
-    It only draws when a method is called, without a thread, because a thread would interfere with forked
-    processes.
+    It is drawn only when a method is called. A thread that redraws it would interfere with forked processes.
     """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
-        # Restore the cursor however the run ends.
+        # The finalizer restores the cursor also if the run fails.
         self._close = weakref.finalize(self, self._live.stop)
         self._live.start()
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Print a line above the bar."""
         self._console.print(Text(line), soft_wrap=True)
 
-    def show(self, what: str, share: float | None, numbers: str = "") -> None:
-        """Redraw the bar; `share` is its filled fraction, or None if it is unknown."""
+    def draw(self, what: str, share: float | None, metrics: str = "") -> None:
+        """Redraw the bar.
+
+        Args:
+            what: text before the bar
+            share: filled fraction of the bar; None if it is unknown
+            metrics: text below the bar
+        """
         row = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=1.0, completed=share, width=24) if share is not None else Text("...")
         row.add_row(Text(what), bar, Text("" if share is None else f"{share:.1%}"))
-        self._live.update(Group(row, Text(numbers)) if numbers else row, refresh=True)
+        self._live.update(Group(row, Text(metrics)) if metrics else row, refresh=True)
 
     def close(self) -> None:
         """Remove the bar."""

@@ -1,4 +1,4 @@
-"""`seqx compare` on finished, unfinished, foreign and damaged runs."""
+"""`seqx compare` with finished, unfinished and damaged runs, and with other folders."""
 
 import json
 import re
@@ -17,7 +17,7 @@ PUBLISHED = "published: {source: 'Smith 2020, table 1', parameters: 40e3, dev: {
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create two finished runs: `deep` has one more decoder layer than `base`, and lower-cases."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
@@ -30,8 +30,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def runs(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+def runs(finished_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(finished_runs, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -51,7 +51,7 @@ def rows_of(*arguments: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_compare_shows_scores_beside_published_figures() -> None:
+def test_compare_shows_scores_beside_published_scores() -> None:
     scores = json.loads(Path("base/model/scores.json").read_text())
     about = json.loads(Path("base/model/model.json").read_text())
     printed = done("compare", "base", "deep")
@@ -62,7 +62,7 @@ def test_compare_shows_scores_beside_published_figures() -> None:
     assert base["test chrf"] == f"{scores['test']['chrf']['value']:.2f}"
     assert base["dev perplexity"].endswith(" (4.9)")
     assert all("(" not in cell for cell in deep.values())
-    assert "in parentheses: Smith 2020, table 1\n" in printed
+    assert "published, in parentheses: Smith 2020, table 1\n" in printed
     row = rows_of("base")[0]
     assert row["finished"]
     assert row["scores"] == scores
@@ -132,8 +132,8 @@ def test_record_keeps_old_names_of_a_component_that_is_not_installed() -> None:
     assert "keep_checkpoints" in read["training"]
 
 
-def unfinished(folder: str, *, last: str) -> None:
-    """Turn a run into an interrupted one: more updates requested, no model, metrics up to `last`."""
+def interrupt_run(folder: str, *, last: str) -> None:
+    """Copy a run, and remove from the copy its model and the metrics from the first line `last` on."""
     shutil.copytree("base", folder)
     shutil.rmtree(f"{folder}/model")
     recipe = Path(folder, "recipe.yaml")
@@ -144,28 +144,31 @@ def unfinished(folder: str, *, last: str) -> None:
 
 
 def test_compare_shows_the_progress_of_an_unfinished_run() -> None:
-    unfinished("half", last="finished")
+    interrupt_run("half", last="finished")
     row = table(done("compare", "half"))[0]
     assert row["updates"] == "6 of 12"
     assert row["parameters"] != "-"
     assert not any(name.startswith("test") for name in row)
-    assert "half: not finished, its scores are those of validation at update 6\n" in done("compare", "half")
+    assert "half: not finished, its scores are those of the validation at update 6\n" in done(
+        "compare", "half"
+    )
     with Path("half/metrics.jsonl").open("a") as file:
         file.write('\n{"kind": "failed", "error": "UserError", "message": "no room"}\n')
-    assert "; it broke off (UserError: no room)\n" in done("compare", "half", "base")
+    assert "; it failed (UserError: no room)\n" in done("compare", "half", "base")
 
 
-def test_compare_notes_on_an_unfinished_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs that stopped before or after the first line of metrics, or without the callback or its file."""
-    unfinished("early", last="update")
+def test_compare_notes_why_the_speed_of_a_run_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run was stopped before the first line of metrics, or lacks the callback or its file."""
+    interrupt_run("early", last="update")
     recipe = Path("early/recipe.yaml")
     recipe.write_text(recipe.read_text().replace("every: 1\n", "every: 100\n"))
     with Path("early/metrics.jsonl").open("a") as file:
         file.write('\n{"kind": "failed", "error": "Stopped", "message": "SIGTERM"}\n')
     output = done("compare", "early")
+    interval = "has recorded no update yet (it records every 100 updates), so its speed is unknown"
     best = r"its best score in validation is \d+\.\d\d, at update [36]; it was stopped by SIGTERM\n"
     assert re.search(f"early: not finished, {best}", output)
-    assert "early: its callback `metrics` has recorded no update yet (one in 100), so its speed is" in output
+    assert f"early: its callback `metrics` {interval}" in output
     assert "has no callback" not in output
     Path("early/metrics.jsonl").unlink()
     assert "early: its `metrics.jsonl` is missing or empty, so its speed" in done("compare", "early")
@@ -176,7 +179,7 @@ def test_compare_notes_on_an_unfinished_run(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_compare_shows_a_run_before_its_first_validation() -> None:
-    unfinished("early", last="evaluation")
+    interrupt_run("early", last="evaluation")
     shutil.rmtree("early/checkpoints")
     row = table(done("compare", "early"))[0]
     assert row["updates"] == "3 of 12"
@@ -204,7 +207,7 @@ def test_compare_names_runs_with_equal_names_by_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         ("rm -r base", "base: is not the folder of a run; name one, such as runs/NAME"),
         ("mv base/model base.model && rm -r base && mv base.model base", "base: is the folder of a model"),
@@ -223,7 +226,7 @@ def test_compare_names_runs_with_equal_names_by_path() -> None:
                 '{"kind": "failed", "error": 3}',
             )
         ),
-        ("sed -i 's/ steps: 6/ steps: x/' base/recipe.yaml; rm -r base/mod*", "base: cannot be read (of: "),
+        ("sed -i 's/ steps: 6/ steps: x/' base/recipe.yaml; rm -r base/mod*", "base: cannot be read (steps:"),
         ("sed -i 's/bleu: 30/bleu: x/' base/recipe.yaml", "base: cannot be read (published.dev.bleu: "),
         ("sed -i 's/\"parameters\": /&-/' base/model/model.json", "base/model/model.json: cannot be read (p"),
         ("head -c 2M /dev/zero >> base/metrics.jsonl", "base/metrics.jsonl:16: cannot be read (it has more"),
@@ -232,15 +235,15 @@ def test_compare_names_runs_with_equal_names_by_path() -> None:
         ("echo '{\"format\": 99}' > base/environment.json", "base/environment.json: written by a newer seqx"),
     ],
 )  # fmt: skip
-def test_compare_rejects_other_folders_and_versions(spoil: str, message: str) -> None:
-    subprocess.run(["bash", "-ec", spoil], check=True)
+def test_compare_rejects_other_folders_and_damaged_runs(damage: str, message: str) -> None:
+    subprocess.run(["bash", "-ec", damage], check=True)
     output = refused("compare", "base", "deep")
     assert output.startswith(message)
     assert output.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "why"),
+    ("name", "text", "reason"),
     [
         ("model/model.json", '{"steps": [], "parameters": 1}', "steps: "),
         ("model/model.json", '{"steps": [[]], "parameters": 1}', "steps.0: "),
@@ -255,10 +258,10 @@ def test_compare_rejects_other_folders_and_versions(spoil: str, message: str) ->
     ],
     ids=str,
 )
-def test_compare_checks_each_file_of_a_run(name: str, text: str, why: str) -> None:
+def test_compare_checks_each_file_of_a_run(name: str, text: str, reason: str) -> None:
     Path("base", name).write_bytes(text.encode(errors="surrogateescape"))
     output = refused("compare", "base", "deep")
-    assert output.startswith(f"base/{name}: cannot be read ({why}")
+    assert output.startswith(f"base/{name}: cannot be read ({reason}")
     assert output.count("\n") == 1
 
 
@@ -269,7 +272,7 @@ def test_compare_ignores_an_incomplete_last_line() -> None:
     assert done("compare", "base") == before
 
 
-def test_differences_are_grouped_if_one_step_of_the_path_differs() -> None:
+def test_difference_lines_group_paths_that_differ_in_one_component() -> None:
     differences = {"a.x.k": (1, 2), "a.y.k": (1, 2), "b.y.k": (1, 2), "a.z.k": (1, 3), "a.w.k": (1, True)}
     assert list(difference_lines({**differences, "c": (0, None), "d": (False, None)})) == [
         "a.{x,y}.k: 2 (1)",

@@ -1,4 +1,4 @@
-"""The callback `metrics`: its lines, and that each step occurs once."""
+"""The callback `metrics`: its lines, each step once."""
 
 import json
 import math
@@ -11,12 +11,12 @@ import pytest
 import seqx
 from seqx_watch import Metrics
 from seqx_watch.metrics_reader import RecordedMetrics
-from tests.plugins.watch.story import Story, evaluation, run, update
+from tests.plugins.watch.simulation import Simulation, evaluation, run, update
 
 
-def strict(text: str) -> Any:
+def parse_strictly(text: str) -> Any:
     def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     return json.loads(text, parse_constant=refuse)
 
@@ -24,17 +24,17 @@ def strict(text: str) -> Any:
 def read(folder: Path) -> list[dict[str, Any]]:
     text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
     assert text.endswith("\n")
-    return [strict(line) for line in text.splitlines()]
+    return [parse_strictly(line) for line in text.splitlines()]
 
 
-def test_metrics_of_a_whole_run(tmp_path: Path) -> None:
-    story = Story(run(tmp_path, steps=25), Metrics(every=10))
-    story.start()
-    story.update(1, 20)
-    story.evaluate(20, 20.0)
-    story.save(20)
-    story.update(21, 25)
-    story.finish()
+def test_metrics_of_a_run_from_start_to_end(tmp_path: Path) -> None:
+    simulation = Simulation(run(tmp_path, steps=25), Metrics(every=10))
+    simulation.start()
+    simulation.update(1, 20)
+    simulation.evaluate(20, 20.0)
+    simulation.save(20)
+    simulation.update(21, 25)
+    simulation.finish()
     start, first, second, scored, saved, last, finished = read(tmp_path)
     assert list(start) == [
         *("kind", "step", "run", "steps", "parameters", "device", "precision", "examples", "dropped", "leaks")
@@ -72,37 +72,37 @@ def test_metrics_of_a_whole_run(tmp_path: Path) -> None:
 
 
 def test_metrics_can_be_read_during_the_run(tmp_path: Path) -> None:
-    story = Story(run(tmp_path), Metrics(every=1))
-    story.start()
+    simulation = Simulation(run(tmp_path), Metrics(every=1))
+    simulation.start()
     for step in (1, 2):
-        story.update(step, step)
+        simulation.update(step, step)
         assert read(tmp_path)[-1]["step"] == step
 
 
 def test_metrics_write_non_finite_numbers_as_strings(tmp_path: Path) -> None:
-    story = Story(run(tmp_path), Metrics(every=1))
-    story.start()
-    broken = update(1, loss=math.nan, nll=math.nan, norm=math.inf, skipped=True)
-    story.tell.updated(run=story.run, update=broken)
+    simulation = Simulation(run(tmp_path), Metrics(every=1))
+    simulation.start()
+    skipped = update(1, loss=math.nan, nll=math.nan, norm=math.inf, skipped=True)
+    simulation.events.updated(run=simulation.run, update=skipped)
     line = read(tmp_path)[-1]
     assert (line["loss"], line["norm"], line["skipped"]) == ("NaN", "Infinity", 1)
     assert math.isnan(float(line["perplexity"]))
     diverged = replace(evaluation(20.0), perplexity=math.inf)
-    story.tell.evaluated(run=story.run, step=1, split="dev", evaluation=diverged)
+    simulation.events.evaluated(run=simulation.run, step=1, split="dev", evaluation=diverged)
     assert read(tmp_path)[-1]["perplexity"] == "Infinity"
     recorded = RecordedMetrics.read(tmp_path / "metrics.jsonl").evaluations["dev"]
     assert (recorded.perplexity, recorded.scores["bleu"].value) == (math.inf, 20.0)
 
 
-def crashed(folder: Path, end: bytes) -> list[dict[str, Any]]:
-    """Create a run that saved at step 20 and was killed after step 35; return the lines up to the save."""
-    story = Story(run(folder), Metrics(every=10))
-    story.start()
-    story.update(1, 20)
-    story.evaluate(20, 20.0)
-    story.save(20)
+def simulate_killed_run(folder: Path, end: bytes) -> list[dict[str, Any]]:
+    """Simulate a run that saved at step 20 and was killed after step 35; return the lines up to step 20."""
+    simulation = Simulation(run(folder), Metrics(every=10))
+    simulation.start()
+    simulation.update(1, 20)
+    simulation.evaluate(20, 20.0)
+    simulation.save(20)
     kept = read(folder)
-    story.update(21, 35)
+    simulation.update(21, 35)
     with (folder / "metrics.jsonl").open("ab") as file:
         file.write(end)
     return kept
@@ -110,28 +110,28 @@ def crashed(folder: Path, end: bytes) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("end", [b"", b'{"kind": "update", "st', b'{"kind": "upd\xe2\x82', b"\0\0\0"])
 def test_metrics_of_a_resumed_run_have_each_step_once(tmp_path: Path, end: bytes) -> None:
-    kept = crashed(tmp_path, end)
-    story = Story(run(tmp_path, done=20), Metrics(every=10))
-    story.start()
+    kept = simulate_killed_run(tmp_path, end)
+    simulation = Simulation(run(tmp_path, done=20), Metrics(every=10))
+    simulation.start()
     lines = read(tmp_path)
     assert lines[:-1] == kept
     assert (lines[-1]["kind"], lines[-1]["step"]) == ("start", 20)
-    story.update(21, 40)
+    simulation.update(21, 40)
     steps = [line["step"] for line in read(tmp_path) if line["kind"] == "update"]
     assert steps == [10, 20, 30, 40]
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-def test_metrics_after_the_last_checkpoint_are_removed(tmp_path: Path) -> None:
-    """A run that is killed during the test of its final model scores it again."""
-    story = Story(run(tmp_path, steps=10), Metrics(every=10))
-    story.start()
-    story.update(1, 10)
-    story.evaluate(10, 20.0)
-    story.save(10)
-    story.evaluate(10, 21.0)
-    story.fail(KeyboardInterrupt())
-    again = Story(run(tmp_path, steps=10, done=10), Metrics(every=10))
+def test_metrics_after_the_last_checkpoint_are_removed_when_the_run_resumes(tmp_path: Path) -> None:
+    """The run is interrupted while its final model is scored, which is repeated."""
+    simulation = Simulation(run(tmp_path, steps=10), Metrics(every=10))
+    simulation.start()
+    simulation.update(1, 10)
+    simulation.evaluate(10, 20.0)
+    simulation.save(10)
+    simulation.evaluate(10, 21.0)
+    simulation.fail(KeyboardInterrupt())
+    again = Simulation(run(tmp_path, steps=10, done=10), Metrics(every=10))
     again.start()
     again.evaluate(10, 21.0)
     assert [line["kind"] for line in read(tmp_path)] == [
@@ -139,11 +139,11 @@ def test_metrics_after_the_last_checkpoint_are_removed(tmp_path: Path) -> None:
     ]
 
 
-def test_metrics_restart_without_a_checkpoint(tmp_path: Path) -> None:
-    story = Story(run(tmp_path), Metrics(every=10))
-    story.start()
-    story.update(1, 15)
-    Story(run(tmp_path), Metrics(every=10)).start()
+def test_metrics_without_a_checkpoint_start_again(tmp_path: Path) -> None:
+    simulation = Simulation(run(tmp_path), Metrics(every=10))
+    simulation.start()
+    simulation.update(1, 15)
+    Simulation(run(tmp_path), Metrics(every=10)).start()
     assert {line["kind"] for line in read(tmp_path)} == {"start"}
 
 
@@ -165,88 +165,88 @@ def test_metrics_restart_without_a_checkpoint(tmp_path: Path) -> None:
     ids=lambda line: line[:30],
 )
 def test_malformed_metrics_line_is_one_message(tmp_path: Path, line: str) -> None:
-    """A resumed run and `seqx compare` give the same message."""
-    crashed(tmp_path, b"")
+    """A resumed run and `seqx compare` report it in the same way."""
+    simulate_killed_run(tmp_path, b"")
     file = tmp_path / "metrics.jsonl"
     text = file.read_text(encoding="utf-8")
     file.write_text(f"{text.partition(chr(10))[0]}\n{line}\n{text}", encoding="utf-8")
-    for read_it in (
-        Story(run(tmp_path, done=20), Metrics(every=10)).start,
+    for read_metrics in (
+        Simulation(run(tmp_path, done=20), Metrics(every=10)).start,
         lambda: RecordedMetrics.read(file),
     ):
         with pytest.raises(seqx.UserError, match=r"metrics\.jsonl:2: cannot be read \(.*\); \w+") as caught:
-            read_it()
+            read_metrics()
         assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("line", [b"[" * 200_000, b"\xff\xfe", b"9" * 5000, b'{"kind": "upd', b""])
 def test_metrics_skip_a_line_that_is_not_json(tmp_path: Path, line: bytes) -> None:
-    kept = crashed(tmp_path, b"")
+    kept = simulate_killed_run(tmp_path, b"")
     file = tmp_path / "metrics.jsonl"
     file.write_bytes(line + b"\n" + file.read_bytes())
-    Story(run(tmp_path, done=20), Metrics(every=10)).start()
+    Simulation(run(tmp_path, done=20), Metrics(every=10)).start()
     assert read(tmp_path)[:-1] == kept
 
 
 def test_metrics_record_a_failure(tmp_path: Path) -> None:
-    story = Story(run(tmp_path), Metrics())
-    story.fail(ValueError("before it began"))
-    story.start()
-    story.fail(seqx.UserError("no\nroom"))
+    simulation = Simulation(run(tmp_path), Metrics())
+    simulation.fail(ValueError("before the start"))
+    simulation.start()
+    simulation.fail(seqx.UserError("no\nroom"))
     assert read(tmp_path)[-1] == {"kind": "failed", "error": "UserError", "message": "no\nroom"}
 
 
 def test_metrics_name_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").mkdir()
     with pytest.raises(seqx.UserError, match=r"metrics\.jsonl: cannot be"):
-        Story(run(tmp_path), Metrics()).start()
+        Simulation(run(tmp_path), Metrics()).start()
 
 
 def test_missing_record_of_a_checkpoint_is_written_when_the_run_resumes(tmp_path: Path) -> None:
-    """The run was killed between the checkpoint and its line."""
-    kept = crashed(tmp_path, b"")
+    """The run was killed after it had saved the checkpoint and before it recorded it."""
+    kept = simulate_killed_run(tmp_path, b"")
     assert kept.pop()["kind"] == "saved"
     text = "".join(f"{json.dumps(line)}\n" for line in kept)
     (tmp_path / "metrics.jsonl").write_text(text, encoding="utf-8")
     resumed = replace(run(tmp_path, done=20), resumed=tmp_path / "checkpoints" / "00000020")
-    Story(resumed, Metrics(every=10)).start()
+    Simulation(resumed, Metrics(every=10)).start()
     lines = read(tmp_path)
     assert lines[:-2] == kept
     assert lines[-2] == {"kind": "saved", "step": 20, "path": "checkpoints/00000020"}
     assert lines[-1]["kind"] == "start"
 
 
-@pytest.mark.parametrize("further", [False, True])
-def test_metrics_of_a_run_stopped_during_validation(tmp_path: Path, further: bool) -> None:
-    """A repeated validation occurs once, also if the run is killed between it and the checkpoint."""
-    story = Story(run(tmp_path), Metrics(every=10))
-    story.start()
-    story.update(1, 20)
+@pytest.mark.parametrize("validated", [False, True])
+def test_metrics_of_a_run_stopped_during_validation(tmp_path: Path, validated: bool) -> None:
+    """The validation is recorded once, also if the run is stopped between it and the checkpoint."""
+    simulation = Simulation(run(tmp_path), Metrics(every=10))
+    simulation.start()
+    simulation.update(1, 20)
     kept = read(tmp_path)
-    if further:
-        story.evaluate(20, 20.0)
-    story.fail(KeyboardInterrupt())
-    Story(replace(run(tmp_path, done=20), pending=True), Metrics(every=10)).start()
+    if validated:
+        simulation.evaluate(20, 20.0)
+    simulation.fail(KeyboardInterrupt())
+    Simulation(replace(run(tmp_path, done=20), pending=True), Metrics(every=10)).start()
     lines = read(tmp_path)
     assert lines[:-1] == kept
     assert lines[-1]["kind"] == "start"
 
 
 def test_metrics_lines_are_the_same_after_an_interruption(tmp_path: Path) -> None:
-    """A line covers the same updates whenever the run was saved."""
-    for name in ("straight", "resumed"):
+    """A line has the means over the same updates with and without an interruption."""
+    for name in ("uninterrupted", "resumed"):
         (tmp_path / name).mkdir()
     callback = Metrics(every=10)
-    story = Story(run(tmp_path / "straight"), callback)
-    story.start()
-    story.update(1, 14)
+    simulation = Simulation(run(tmp_path / "uninterrupted"), callback)
+    simulation.start()
+    simulation.update(1, 14)
     state = callback.state_dict()
-    story.update(15, 20)
-    straight = read(tmp_path / "straight")[-1]
+    simulation.update(15, 20)
+    expected = read(tmp_path / "uninterrupted")[-1]
     other = Metrics(every=10)
     other.load_state_dict(state)
-    story = Story(run(tmp_path / "resumed", done=14), other)
-    story.start()
-    story.update(15, 20)
-    assert read(tmp_path / "resumed")[-1] == straight
-    assert straight["updates"] == 10
+    simulation = Simulation(run(tmp_path / "resumed", done=14), other)
+    simulation.start()
+    simulation.update(15, 20)
+    assert read(tmp_path / "resumed")[-1] == expected
+    assert expected["updates"] == 10

@@ -14,7 +14,7 @@ import pytest
 import seqx
 from seqx_watch import ConsoleProgress, lines, progress
 from seqx_watch.metrics import Window, WindowMeans
-from tests.plugins.watch.story import Clock, Story, run, update
+from tests.plugins.watch.simulation import Clock, Simulation, run, update
 
 
 @pytest.fixture
@@ -24,14 +24,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-WHOLE = """\
+LINES = """\
 learning the vocabulary
 preparing train: 2,000 rows
 preparing train: 8,000 rows
 wmt: 61,362,176 parameters, on cpu in fp32, in FOLDER
 1,500 training examples, 60,000 target tokens; 25 updates per epoch, 120 in total
 dropped 13 of 1,513 rows: 12 duplicate, 1 empty
-training shares 2 rows with dev; one side alone, column by column: 3, 5
+2 training rows also occur in dev; by one column alone: 3 (column 0), 5 (column 1)
 step  50/120  loss  4.7450  perplexity    42.309  rate 5.00e-04      2,000 target tokens/s  padding  5.0%  \
 left  0:01:10
 step 100/120  loss  4.2450  perplexity    25.662  rate 1.00e-03      2,000 target tokens/s  padding  5.0%  \
@@ -63,31 +63,31 @@ test  chrf   41.00  nrefs:1
 """
 
 
-def tell(story: Story) -> None:
-    """Call the events of a run of 120 updates that prepares for some time."""
-    story.tell.preparing(what="learning the vocabulary", share=None)
+def simulate_run(simulation: Simulation) -> None:
+    """Call the events of preparation and of a run of 120 updates."""
+    simulation.events.preparing(what="learning the vocabulary", share=None)
     for rows in range(2000, 10_000, 1000):
-        story.tell.preparing(what=f"preparing train: {rows:,} rows", share=None)
-        story.clock.now += 5
-    story.start()
-    story.update(1, 100)
-    story.evaluate(100, 20.0)
-    story.save(100)
-    story.update(101, 120)
-    story.evaluate(120, 19.0)
-    story.save(120)
-    story.evaluate(120, 21.0)
-    story.evaluate(120, 20.5, "test")
-    story.finish()
+        simulation.events.preparing(what=f"preparing train: {rows:,} rows", share=None)
+        simulation.clock.now += 5
+    simulation.start()
+    simulation.update(1, 100)
+    simulation.evaluate(100, 20.0)
+    simulation.save(100)
+    simulation.update(101, 120)
+    simulation.evaluate(120, 19.0)
+    simulation.save(120)
+    simulation.evaluate(120, 21.0)
+    simulation.evaluate(120, 20.5, "test")
+    simulation.finish()
 
 
 def test_console_progress_prints_plain_lines(
     tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tell(Story(run(tmp_path, steps=120), ConsoleProgress(every=50), clock=clock))
+    simulate_run(Simulation(run(tmp_path, steps=120), ConsoleProgress(every=50), clock=clock))
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.replace(str(tmp_path), "FOLDER") == WHOLE
+    assert err.replace(str(tmp_path), "FOLDER") == LINES
     assert (tmp_path / "log.txt").read_text(encoding="utf-8") == err + CLOSING
     assert all(char.isprintable() or char == "\n" for char in err)
 
@@ -101,14 +101,14 @@ def test_examples_of_a_validation_are_shortened() -> None:
 def test_console_progress_ends_preparation_with_a_line(
     tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The last line is printed however fast preparation is; equal lines are not repeated."""
-    tell = Story(run(tmp_path), ConsoleProgress(), clock=clock).tell
+    """The last line is printed also if preparation is fast; equal lines are not repeated."""
+    events = Simulation(run(tmp_path), ConsoleProgress(), clock=clock).events
     for share in (0.1, 0.5, 0.9, 1.0, 1.0):
-        tell.preparing(what="checking europarl.tgz", share=share)
+        events.preparing(what="checking europarl.tgz", share=share)
     for rows in range(1000, 20_000, 1000):
-        tell.preparing(what=f"preparing train: {rows:,} rows", share=None)
+        events.preparing(what=f"preparing train: {rows:,} rows", share=None)
         clock.now += 4
-    tell.preparing(what="prepared train: 19,000 rows", share=None)
+    events.preparing(what="prepared train: 19,000 rows", share=None)
     assert capsys.readouterr().err.splitlines() == [
         "checking europarl.tgz (10%)",
         "checking europarl.tgz (100%)",
@@ -122,9 +122,9 @@ def test_console_progress_ends_preparation_with_a_line(
 def test_console_progress_prints_lines_by_time(
     tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    story = Story(run(tmp_path), ConsoleProgress(seconds=30), clock=clock)
-    story.start()
-    story.update(1, 100)
+    simulation = Simulation(run(tmp_path), ConsoleProgress(seconds=30), clock=clock)
+    simulation.start()
+    simulation.update(1, 100)
     steps = [line.split()[1] for line in capsys.readouterr().err.splitlines() if line.startswith("step")]
     assert steps == ["30/300", "60/300", "90/300"]
 
@@ -132,18 +132,20 @@ def test_console_progress_prints_lines_by_time(
 def test_console_progress_appends_to_the_log_of_a_resumed_run(
     tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    story = Story(run(tmp_path), ConsoleProgress(every=10), clock=clock)
-    story.start()
-    story.update(1, 10)
-    story.fail(KeyboardInterrupt())
+    simulation = Simulation(run(tmp_path), ConsoleProgress(every=10), clock=clock)
+    simulation.start()
+    simulation.update(1, 10)
+    simulation.fail(KeyboardInterrupt())
     capsys.readouterr()
-    story = Story(run(tmp_path, done=10, best=(30.0, 8)), ConsoleProgress(every=10, examples=0), clock=clock)
-    story.start()
-    story.update(11, 20)
-    story.evaluate(20, 20.0)
+    simulation = Simulation(
+        run(tmp_path, done=10, best=(30.0, 8)), ConsoleProgress(every=10, examples=0), clock=clock
+    )
+    simulation.start()
+    simulation.update(11, 20)
+    simulation.evaluate(20, 20.0)
     err = capsys.readouterr().err
     assert "resumed from update 10\n" in err
-    assert "left  0:04:40\n" in err  # 280 updates, a second each
+    assert "left  0:04:40\n" in err  # 280 updates of one second each
     assert err.endswith("dev: bleu 20.00 (best 30.00 at step 8)  chrf 40.00  perplexity 7.25\n")
     log = (tmp_path / "log.txt").read_text()
     assert "interrupted; run the same command again to continue from the last checkpoint\n" in log
@@ -153,21 +155,23 @@ def test_console_progress_appends_to_the_log_of_a_resumed_run(
 def test_console_progress_reports_skipped_updates(
     tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    story = Story(run(tmp_path), ConsoleProgress(every=2), clock=clock)
-    story.start()
+    simulation = Simulation(run(tmp_path), ConsoleProgress(every=2), clock=clock)
+    simulation.start()
     for step in (1, 2):
-        story.tell.updated(run=story.run, update=update(step, loss=float("nan"), skipped=True))
+        simulation.events.updated(run=simulation.run, update=update(step, loss=float("nan"), skipped=True))
     line = capsys.readouterr().err.splitlines()[-1]
     assert "loss     nan" in line
     assert line.endswith("skipped 2: gradient not finite")
 
 
-def test_console_progress_logs_errors_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command itself prints errors on the terminal."""
-    story = Story(run(tmp_path), ConsoleProgress())
-    story.start()
+def test_console_progress_logs_an_error_without_printing_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command prints it."""
+    simulation = Simulation(run(tmp_path), ConsoleProgress())
+    simulation.start()
     capsys.readouterr()
-    story.fail(seqx.UserError("no room"))
+    simulation.fail(seqx.UserError("no room"))
     assert capsys.readouterr().err == ""
     assert (tmp_path / "log.txt").read_text().endswith("failed: UserError: no room\n")
 
@@ -175,8 +179,8 @@ def test_console_progress_logs_errors_only(tmp_path: Path, capsys: pytest.Captur
 def test_console_progress_waits_for_the_device_only_to_print(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    story = Story(run(tmp_path), ConsoleProgress(every=40), clock=clock)
-    story.start()
+    simulation = Simulation(run(tmp_path), ConsoleProgress(every=40), clock=clock)
+    simulation.start()
     reads: list[int] = []
     read = Window.read
 
@@ -185,22 +189,22 @@ def test_console_progress_waits_for_the_device_only_to_print(
         return read(window)
 
     monkeypatch.setattr(Window, "read", counted)
-    story.update(1, 100)
+    simulation.update(1, 100)
     assert reads == [40, 40]
 
 
 @contextmanager
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Make standard error a terminal of 120 columns; the list receives the output."""
+    """Make standard error a terminal of 120 columns; at the end, append its output to the yielded list."""
     for name, value in {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"}.items():
         monkeypatch.setenv(name, value)
     master, slave = pty.openpty()
-    pieces: list[bytes] = []
+    chunks: list[bytes] = []
     written: list[str] = []
 
     def listen() -> None:
-        while not pieces or not pieces[-1].endswith(b"\0"):
-            pieces.append(os.read(master, 65536))
+        while not chunks or not chunks[-1].endswith(b"\0"):
+            chunks.append(os.read(master, 65536))
 
     listener = threading.Thread(target=listen)
     listener.start()
@@ -215,15 +219,15 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
                 listener.join()
     finally:
         os.close(master)
-    written.append(b"".join(pieces).decode())
+    written.append(b"".join(chunks).decode())
 
 
 def test_console_progress_draws_a_bar_on_a_terminal(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with terminal(monkeypatch) as pieces:
-        tell(Story(run(tmp_path, steps=120), ConsoleProgress(every=50), clock=clock))
-    written = pieces[0]
+    with terminal(monkeypatch) as outputs:
+        simulate_run(Simulation(run(tmp_path, steps=120), ConsoleProgress(every=50), clock=clock))
+    written = outputs[0]
     assert capsys.readouterr() == ("", "")
     assert "preparing train: 2,000 rows" in written
     assert "step 37/120, 0:01:23 left" in written
@@ -231,18 +235,20 @@ def test_console_progress_draws_a_bar_on_a_terminal(
     assert "dev: bleu 20.00 (best 20.00 at step 100)" in written
     assert "model of wmt  test: bleu 20.50  chrf 41.00" in written
     assert "\x1b[2J" not in written  # outputs of a model cannot control the terminal
-    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor goes, and comes back
-    assert (tmp_path / "log.txt").read_text().replace(str(tmp_path), "FOLDER") == WHOLE + CLOSING
+    assert (
+        written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1
+    )  # the cursor is hidden and shown again once
+    assert (tmp_path / "log.txt").read_text().replace(str(tmp_path), "FOLDER") == LINES + CLOSING
 
 
 def test_terminal_restores_the_cursor_if_preparation_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with terminal(monkeypatch) as pieces:
+    with terminal(monkeypatch) as outputs:
         callback = ConsoleProgress()
         callback.preparing(what="fetching", share=0.5)
         del callback
         gc.collect()
-    assert "fetching" in pieces[0]
-    assert "50.0%" in pieces[0]
-    assert pieces[0].count("\x1b[?25l") == pieces[0].count("\x1b[?25h") == 1
+    assert "fetching" in outputs[0]
+    assert "50.0%" in outputs[0]
+    assert outputs[0].count("\x1b[?25l") == outputs[0].count("\x1b[?25h") == 1

@@ -1,4 +1,4 @@
-"""Event files, read by TensorBoard's reader."""
+"""The callback `tensorboard`, whose files are read with TensorBoard."""
 
 import importlib.util
 import warnings
@@ -8,7 +8,7 @@ import pytest
 
 import seqx
 from seqx_watch import TensorBoard
-from tests.plugins.watch.story import Story, run
+from tests.plugins.watch.simulation import Simulation, run
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -25,21 +25,21 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def test_tensorboard_curves_of_a_resumed_run(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    story = Story(run(tmp_path, steps=40), TensorBoard(every=10))
-    story.start()
-    story.update(1, 20)
-    story.evaluate(20, 20.0)
-    story.save(20)
-    story.update(21, 30)
-    story.fail(KeyboardInterrupt())
-    story = Story(run(tmp_path, steps=40, done=20), TensorBoard(every=10))
-    story.start()
-    story.update(21, 40)
-    story.evaluate(40, 22.0)
-    story.save(40)
-    story.evaluate(40, 23.0)
-    story.evaluate(40, 21.0, "test")
-    story.finish()
+    simulation = Simulation(run(tmp_path, steps=40), TensorBoard(every=10))
+    simulation.start()
+    simulation.update(1, 20)
+    simulation.evaluate(20, 20.0)
+    simulation.save(20)
+    simulation.update(21, 30)
+    simulation.fail(KeyboardInterrupt())
+    simulation = Simulation(run(tmp_path, steps=40, done=20), TensorBoard(every=10))
+    simulation.start()
+    simulation.update(21, 40)
+    simulation.evaluate(40, 22.0)
+    simulation.save(40)
+    simulation.evaluate(40, 23.0)
+    simulation.evaluate(40, 21.0, "test")
+    simulation.finish()
     found = curves(tmp_path)
     assert found["train/loss"] == [(10, 4.945), (20, 4.845), (30, 4.745), (40, 4.645)]
     assert found["train/nll"][0] == (10, 3.945)

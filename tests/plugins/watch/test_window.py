@@ -1,4 +1,4 @@
-"""Means over several updates."""
+"""The sums and means over several updates."""
 
 import dataclasses
 import math
@@ -8,7 +8,7 @@ import torch
 
 import seqx
 from seqx_watch.metrics import Window
-from tests.plugins.watch.story import update
+from tests.plugins.watch.simulation import update
 
 
 def test_window_means_are_per_token() -> None:

@@ -1,4 +1,4 @@
-"""An imitated run that calls callbacks event by event."""
+"""A simulated run that calls the events of callbacks one by one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from seqx.plugin.hooks import events
 from seqx.training.config import Training
 
 
-class Nothing(seqx.Objective, seqx.Optimizer, seqx.Schedule):
+class Placeholder(seqx.Objective, seqx.Optimizer, seqx.Schedule):
     """A placeholder for an objective, an optimizer or a schedule."""
 
     def forward(self, model: seqx.Model, batch: seqx.Batch) -> Mapping[str, Tensor]:
@@ -39,7 +39,7 @@ class Clock:
 
 
 def run(folder: Path, *, steps: int = 300, done: int = 0, best: tuple[float, int] | None = None) -> seqx.Run:
-    nothing = Nothing()
+    placeholder = Placeholder()
     column = Ragged.of(np.arange(60_000, dtype=np.uint16), np.full(1500, 40))
     store = Store(
         folder=folder,
@@ -54,7 +54,7 @@ def run(folder: Path, *, steps: int = 300, done: int = 0, best: tuple[float, int
     return seqx.Run(
         name="wmt",
         folder=folder,
-        training=Training(steps=steps, objective=nothing, optimizer=nothing, schedule=nothing),
+        training=Training(steps=steps, objective=placeholder, optimizer=placeholder, schedule=placeholder),
         done=done,
         parameters=61_362_176,
         device="cpu",
@@ -98,32 +98,32 @@ def evaluation(bleu: float) -> seqx.Evaluation:
     return seqx.Evaluation(scores=scores, answers=answers, perplexity=7.25)
 
 
-class Story:
-    """Calls the events of a run on a callback."""
+class Simulation:
+    """A simulated run with callbacks."""
 
     def __init__(self, run: seqx.Run, *callbacks: seqx.Callback, clock: Clock | None = None) -> None:
         self.run = run
-        self.tell: pluggy.HookRelay = events(callbacks)
+        self.events: pluggy.HookRelay = events(callbacks)
         self.clock = clock or Clock()
 
     def start(self) -> None:
-        self.tell.started(run=self.run)
+        self.events.started(run=self.run)
 
     def update(self, first: int, last: int) -> None:
-        """Call the updates `first` to `last`, one per second; losses fall from 5 by 0.01 per update."""
+        """Call the event of the updates `first` to `last`, one per second; the loss falls by 0.01."""
         for step in range(first, last + 1):
             self.clock.now += 1
-            self.tell.updated(run=self.run, update=update(step, loss=5 - step / 100, nll=4 - step / 100))
+            self.events.updated(run=self.run, update=update(step, loss=5 - step / 100, nll=4 - step / 100))
 
     def evaluate(self, step: int, bleu: float, split: str = "dev") -> None:
-        self.tell.evaluated(run=self.run, step=step, split=split, evaluation=evaluation(bleu))
+        self.events.evaluated(run=self.run, step=step, split=split, evaluation=evaluation(bleu))
 
     def save(self, step: int) -> None:
-        self.tell.saved(run=self.run, step=step, path=self.run.folder / "checkpoints" / f"{step:08}")
+        self.events.saved(run=self.run, step=step, path=self.run.folder / "checkpoints" / f"{step:08}")
 
     def finish(self) -> None:
         scores = {"dev": evaluation(21.0).scores, "test": evaluation(20.5).scores}
-        self.tell.finished(run=self.run, scores=scores)
+        self.events.finished(run=self.run, scores=scores)
 
     def fail(self, error: BaseException) -> None:
-        self.tell.failed(run=self.run, error=error)
+        self.events.failed(run=self.run, error=error)
