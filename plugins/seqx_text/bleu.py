@@ -12,8 +12,8 @@ import seqx
 from seqx_text import spacing
 from seqx_text.moses import Language, MosesTokens, replace_unicode, version
 
-_ADVICE = "name the metric bleu, with a tokenize that fits"
-_ALL = ("Chinese", "Japanese", *spacing.OTHERS)
+_ADVICE = "use the metric bleu with a setting of tokenize that suits the language"
+_ALL = ("Chinese", "Japanese", *spacing.OTHER_SCRIPTS)
 _SPLITTABLE = {"char": _ALL, "flores200": _ALL, "zh": ("Chinese",), "ja-mecab": ("Japanese", "Chinese")}
 """The languages without spaces between words that each tokenizer can split."""
 
@@ -24,7 +24,7 @@ class Bleu(seqx.Metric):
 
     Args:
         lowercase: ignore case
-        tokenize: sacreBLEU's tokenizer; 13a is the one of WMT
+        tokenize: name of sacreBLEU's tokenizer; 13a is the tokenizer of WMT
     """
 
     lowercase: bool = False
@@ -39,22 +39,26 @@ class Bleu(seqx.Metric):
         except (ImportError, RuntimeError, OSError) as error:
             # The tokenizer needs a package that is missing, or a model that cannot be downloaded.
             reason = " ".join(str(error).split())
-            raise seqx.UserError(f"bleu: the tokenizer {self.tokenize} cannot be used: {reason}") from None
+            raise seqx.UserError(
+                f"bleu: tokenize={self.tokenize} cannot be used ({reason}); install what is missing, or set "
+                "another tokenizer"
+            ) from None
         value = bleu.corpus_score(list(outputs), [list(references)]).score
         return {"bleu": seqx.Score(value=value, signature=str(bleu.get_signature()))}
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn if the tokenizer does not split the references into words."""
         how = f"bleu: tokenize={self.tokenize}"
-        return spacing.warn_if_unspaced(references, how, fits=_SPLITTABLE.get(self.tokenize, ()))
+        return spacing.warn_if_unspaced(references, how, splittable=_SPLITTABLE.get(self.tokenize, ()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizedBleu(seqx.Metric):
-    """BLEU of outputs and references that are tokenized by the given normalizers, without smoothing.
+    """BLEU of outputs and references that are tokenized by `normalizers`, without smoothing.
 
     Args:
-        normalizers: applied to both sides in this order; the result must have spaces between tokens
+        normalizers: normalizers of outputs and references, applied in this order, which put spaces between
+            tokens
     """
 
     normalizers: list[seqx.Normalizer] = field(default_factory=list)
@@ -79,12 +83,12 @@ class TokenizedBleu(seqx.Metric):
 class PaperBleu(seqx.Metric):
     """BLEU as reported by Vaswani et al. 2017: Moses tokens, split hyphens, case-sensitive, no smoothing.
 
-    It does the steps of the authors' script (tensor2tensor's get_ende_bleu.sh): Unicode punctuation to ASCII,
-    Moses' tokenizer, "a-b" to "a ##AT##-##AT## b", multi-bleu. The score is about 0.7 to 1.0 higher than
-    sacreBLEU's.
+    The steps are those of the authors' script, get_ende_bleu.sh in tensor2tensor: replace Unicode punctuation
+    by ASCII, tokenize with Moses, replace "a-b" by "a ##AT##-##AT## b", compute multi-bleu. The score is
+    about 0.7 to 1.0 higher than that of sacreBLEU.
 
     Args:
-        lang: code of the target language
+        lang: language code of the target language
     """
 
     def __init__(self, *, lang: Language = "de") -> None:
@@ -107,6 +111,7 @@ class PaperBleu(seqx.Metric):
 
 
 def _tokenized_bleu(outputs: Iterable[str], references: Iterable[str], how: str) -> seqx.Score:
+    """Return the BLEU of tokenized text; the signature begins with `how` the text was tokenized."""
     from sacrebleu.metrics.bleu import BLEU  # noqa: PLC0415
 
     bleu = BLEU(tokenize="none", smooth_method="none", force=True)

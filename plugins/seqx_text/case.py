@@ -1,10 +1,10 @@
-"""Normalize letter case."""
+"""A normalizer of letter case."""
 
 import seqx
 
 
 class Lowercase(seqx.Normalizer):
-    """Converts text to lower case. Outputs are not restored: they stay in lower case."""
+    """Conversion of text to lower case, which is not undone: outputs are in lower case."""
 
     def __call__(self, text: str) -> str:
         """Return the text in lower case."""

@@ -15,7 +15,8 @@ class Chrf(seqx.Metric):
     """ChrF as sacreBLEU computes it: F2 of character n-grams, from 0 to 100 (Popovic 2015; chrF++: 2017).
 
     Args:
-        words: maximum length of word n-grams, which count in addition: 0 is chrF, 2 is chrF++
+        words: maximum length of word n-grams, which are counted besides the character n-grams: 0 is chrF, 2
+            is chrF++
         lowercase: ignore case
     """
 
@@ -31,7 +32,7 @@ class Chrf(seqx.Metric):
         return {"chrf": seqx.Score(value=value, signature=str(chrf.get_signature()))}
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
-        """Warn if word n-grams do not suit the language of the references."""
+        """Warn if word n-grams are counted in references without spaces between words."""
         if not self.words:
             return ()
         return spacing.warn_if_unspaced(references, f"chrf: words={self.words}", advice="set words=0")

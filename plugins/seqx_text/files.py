@@ -1,4 +1,4 @@
-"""A corpus of parallel text files: line i of one file belongs to line i of the others."""
+"""A corpus of parallel text files: line i of one file corresponds to line i of the other files."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +17,8 @@ class Files(seqx.Corpus):
     """Parallel text files: UTF-8, one sentence per line, plain or compressed with gzip, bzip2, xz or zstd.
 
     A split is a list of paths, one per column: `[train.en, train.de]`. It may also be a list of such lists,
-    which are read in order. `${NAME}` in a path is replaced by the environment variable; relative paths start
-    at the current folder.
+    which are read one after the other. `${NAME}` in a path is replaced by the environment variable; relative
+    paths start at the current folder.
 
     Args:
         train: training files
@@ -39,9 +39,12 @@ class Files(seqx.Corpus):
             for number, files in enumerate(_groups(getattr(self, split)))
         }
         if len(set(widths.values())) > 1 or not all(widths.values()):
-            raise ValueError(f"files: every split needs as many paths as there are columns, found {widths}")
-        self._contents: dict[str, list[list[str]]] = {}
-        # size and modification time of each file when it was checked, and the hash of its text
+            raise ValueError(
+                f"files: every list needs one path per column, and all lists the same number, found {widths}"
+            )
+        # SHA-256 of the text of each file, by split
+        self._hashes: dict[str, list[list[str]]] = {}
+        # for each file, its size and modification time when it was read, and the SHA-256 of its text
         self._checked: dict[Path, tuple[tuple[int, int], str]] = {}
 
     @property
@@ -51,37 +54,37 @@ class Files(seqx.Corpus):
 
     @property
     def width(self) -> int | None:
-        """The number of columns: one per file in a list."""
+        """The number of columns, which is the number of paths in a list."""
         return len(_groups(getattr(self, self.available[0]))[0]) if self.available else None
 
     def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report files that are missing, empty or not text."""
         for split in self.available:
-            flat = getattr(self, split)[0]
+            first = getattr(self, split)[0]
             for number, files in enumerate(_groups(getattr(self, split))):
                 for column, name in enumerate(files):
                     try:
                         _first_line(seqx.expand_path(name))
                     except seqx.UserError as error:
-                        index = column if isinstance(flat, str) else f"{number}.{column}"
+                        index = column if isinstance(first, str) else f"{number}.{column}"
                         yield f"{split}.{index}", str(error)
 
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
     ) -> None:
-        """Read the files of `splits` once, to find errors before anything else is done.
+        """Read the files of `splits` once, so that errors are found before training.
 
         Raises:
-            UserError: a file cannot be read, or lengths differ; the message has file and line
+            UserError: a file cannot be read, or the files of a list have different numbers of lines
         """
         for split in splits:
-            if split in self._contents:
+            if split in self._hashes:
                 continue
-            contents = []
+            hashes = []
             for files in self._paths(split):
                 progress(f"reading {split}: {', '.join(map(str, files))}", None)
-                stamps = [_stamp(file) for file in files]
-                checked = [_check(file) for file in files]
+                stamps = [_size_and_time(file) for file in files]
+                checked = [_count_and_hash(file) for file in files]
                 for file, stamp, (_, digest) in zip(files, stamps, checked, strict=True):
                     self._checked[file] = stamp, digest
                 counts = [count for count, _ in checked]
@@ -90,13 +93,13 @@ class Files(seqx.Corpus):
                         f"{file} has {count:,}" for file, count in zip(files, counts, strict=True)
                     )
                     raise seqx.UserError(f"the files of a split must have the same number of lines: {shown}")
-                contents.append([digest for _, digest in checked])
-            self._contents[split] = contents
+                hashes.append([digest for _, digest in checked])
+            self._hashes[split] = hashes
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """Yield the rows of a split, in the order of the files."""
         if not getattr(self, split):
-            raise seqx.UserError(f"the corpus of files has no text for {split}; set its {split!r}")
+            raise seqx.UserError(f"files: there is no text for {split}; set {split} to a list of paths")
         return islice(self._all_rows(split), self.limit if split == "train" else None)
 
     def place(self, split: str, row: int) -> str:
@@ -109,53 +112,59 @@ class Files(seqx.Corpus):
         return next(islice(locations, row, None), super().place(split, row))
 
     def identity(self) -> Mapping[str, object]:
-        """Return the SHA-256 of each file's text; it does not depend on path and compression."""
-        assert self._contents.keys() >= {*self.available}, "fetch comes first"
-        return {**{split: self._contents[split] for split in self.available}, "limit": self.limit}
+        """Return `limit` and the SHA-256 of each file's text, whatever the path and the compression."""
+        assert self._hashes.keys() >= {*self.available}, "fetch comes first"
+        return {**{split: self._hashes[split] for split in self.available}, "limit": self.limit}
 
     def _all_rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        """Yield the rows of a split without `limit`."""
         for files in self._paths(split):
             self._check_unchanged(files)
             yield from zip(*map(seqx.read_lines, files), strict=False)
-            self._check_unchanged(files)  # again, because they may have changed while they were read
+            self._check_unchanged(files)  # again, because a file may have changed while it was read
 
     def _check_unchanged(self, files: Sequence[Path]) -> None:
-        """Check that the files are the same as when they were fetched.
+        """Check that the text of the files is the same as when they were fetched.
 
         Raises:
             UserError: a file has changed
         """
         for file in files:
             stamp, digest = self._checked.get(file, (None, ""))
-            if stamp is not None and _stamp(file) != stamp and _check(file)[1] != digest:
+            if stamp is not None and _size_and_time(file) != stamp and _count_and_hash(file)[1] != digest:
                 raise seqx.UserError(
                     f"{file}: changed since it was first read; restore it and run the same command again"
                 )
 
     def _paths(self, split: str) -> list[list[Path]]:
+        """Return the paths of each list of a split."""
         return [[seqx.expand_path(name) for name in files] for files in _groups(getattr(self, split))]
 
 
 def _groups(files: list[str] | list[list[str]]) -> list[list[str]]:
-    """Return lists with one path per column; a flat list is one such list."""
+    """Return the lists of paths of a split, each with one path per column."""
     if files and all(isinstance(file, str) for file in files):
         return [files]  # type: ignore[list-item]
     return files  # type: ignore[return-value]
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """Return size and time of modification, which change when the file is written."""
+def _size_and_time(path: Path) -> tuple[int, int]:
+    """Return the size of a file and the time of its last modification.
+
+    Raises:
+        UserError: there is no such file
+    """
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError as error:
         raise seqx.UserError(
-            f"{path}: cannot be read ({error.strerror}); the corpus of the recipe (task.corpus) names it"
+            f"{path}: cannot be read ({error.strerror}); correct the path in task.corpus"
         ) from None
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
-def _check(path: Path) -> tuple[int, str]:
-    """Return the number of lines of a file, and the hash of its text."""
+def _count_and_hash(path: Path) -> tuple[int, str]:
+    """Return the number of lines of a file, and the SHA-256 of its text."""
     count, digest = 0, hashlib.sha256()
     _first_line(path)
     for line in seqx.read_lines(path, plain=True):
@@ -170,7 +179,7 @@ def _first_line(path: Path) -> str:
     Raises:
         UserError: the file is missing, empty or not text
     """
-    _stamp(path)
+    _size_and_time(path)
     for line in seqx.read_lines(path, plain=True):
         return line
     raise seqx.UserError(f"{path}: is empty; a file of parallel text needs one line per sentence")

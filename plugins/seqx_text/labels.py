@@ -9,7 +9,7 @@ import seqx
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy(seqx.Metric):
-    """Percentage of outputs equal to the reference; leading and trailing white space is ignored."""
+    """Percentage of outputs that equal the reference; leading and trailing white space is ignored."""
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
         """Return the score of the split, as `accuracy`."""
@@ -45,6 +45,6 @@ class F1(seqx.Metric):
         scores = {"macro_f1": seqx.Score(value=mean, signature=f"labels:{len(values)}|of:references")}
         if self.each:
             for label, value in values.items():
-                how = f"right:{correct[label]}|said:{predicted[label]}|wanted:{gold[label]}"
-                scores[f"f1({label})"] = seqx.Score(value=value, signature=how)
+                signature = f"right:{correct[label]}|said:{predicted[label]}|wanted:{gold[label]}"
+                scores[f"f1({label})"] = seqx.Score(value=value, signature=signature)
         return scores

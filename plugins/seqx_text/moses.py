@@ -1,4 +1,4 @@
-"""Text processing of the Moses toolkit (Koehn et al. 2007), by the package sacremoses.
+"""Normalizers that process text as the Moses toolkit does (Koehn et al. 2007), with the package sacremoses.
 
 Creating a component checks that the package is installed; using it imports the package.
 """
@@ -18,12 +18,12 @@ Language = Literal[
     "sv", "ta", "te", "tdt", "yue", "zh",
 ]
 # fmt: on
-"""The languages that Moses has rules for; it silently treats any other language as English."""
+"""The languages that Moses has rules for; sacremoses silently treats any other language as English."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MosesPunctuation(seqx.Normalizer):
-    """Moses' normalize-punctuation.perl: plain quotes and dashes, and the language's spacing.
+    """Moses' normalize-punctuation.perl: plain quotes and dashes, and the spacing rules of the language.
 
     Args:
         lang: language code, such as `en`; use en for languages that Moses has no rules for
@@ -44,7 +44,7 @@ class MosesPunctuation(seqx.Normalizer):
 
 @dataclass(frozen=True, kw_only=True)
 class MosesTokens(seqx.Normalizer):
-    """Moses' tokenizer.perl: tokens separated by spaces; special characters are escaped, hyphens kept.
+    """Moses' tokenizer.perl: tokens are separated by spaces, special characters escaped, hyphens not split.
 
     Args:
         lang: language code, such as `en`, for the rules on abbreviations and apostrophes; use en for
@@ -63,7 +63,7 @@ class MosesTokens(seqx.Normalizer):
         )
 
     def restore(self, text: str) -> str:
-        """Detokenize with Moses' detokenizer.perl."""
+        """Return the text detokenized by Moses' detokenizer.perl."""
         return _detokenizer(self.lang).detokenize(text.split())
 
     def __repr__(self) -> str:

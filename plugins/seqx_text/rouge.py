@@ -11,17 +11,18 @@ import seqx
 from seqx_text import spacing
 
 Kind = Literal["rouge1", "rouge2", "rougeL"]
+"""The name of a variant of ROUGE."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rouge(seqx.Metric):
     """ROUGE of summaries: mean F1 of n-grams or longest common subsequences, from 0 to 100 (Lin 2004).
 
-    Tokens are sequences of the letters a to z and digits, in lower case, so it only suits English.
+    Tokens are sequences of the letters a to z and digits, in lower case. So ROUGE only suits English.
 
     Args:
-        kinds: the scores; the first decides which checkpoint is best. rouge1 and rouge2 compare unigrams and
-            bigrams, rougeL the longest common subsequence of words
+        kinds: the scores to compute; by default the first one selects checkpoints. rouge1 and rouge2 compare
+            unigrams and bigrams, rougeL the longest common subsequence of words
         stem: compare words by their Porter stems
     """
 
@@ -37,23 +38,23 @@ class Rouge(seqx.Metric):
             )
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
-        """Return the mean score of each kind."""
+        """Return the mean score of each variant in `kinds`."""
         scorer = _scorer(self.kinds, self.stem)
         sums = dict.fromkeys(self.kinds, 0.0)
         for output, reference in zip(outputs, references, strict=True):
-            measured = scorer.score(reference, output)
+            values = scorer.score(reference, output)
             for kind in self.kinds:
-                sums[kind] += measured[kind].fmeasure
+                sums[kind] += values[kind].fmeasure
         version = importlib.metadata.version("rouge-score")
-        how = f"f:1|stem:{'porter' if self.stem else 'no'}|rouge-score:{version}"
+        signature = f"f:1|stem:{'porter' if self.stem else 'no'}|rouge-score:{version}"
         count = max(len(references), 1)
-        return {kind: seqx.Score(value=100 * sums[kind] / count, signature=how) for kind in self.kinds}
+        return {kind: seqx.Score(value=100 * sums[kind] / count, signature=signature) for kind in self.kinds}
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
-        """Warn if the tokenizer does not suit the language of the references."""
+        """Warn if the tokenizer does not split the references into words."""
         advice = "use chrf, or bleu with tokenize=char"
         return spacing.warn_if_unspaced(
-            references, "rouge: the tokenizer, which knows only a to z and digits,", advice=advice
+            references, "rouge: the tokenizer, which knows a to z and digits only,", advice=advice
         )
 
 

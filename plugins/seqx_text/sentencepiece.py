@@ -1,7 +1,7 @@
 """The SentencePiece tokenizer (Kudo and Richardson 2018): byte pair encoding or a unigram language model.
 
-Tokenization is lossless: text is not normalized, spaces are kept, and characters without a piece are encoded
-as bytes.
+Tokenization is lossless: text is not normalized, spaces are preserved, and characters that are not in the
+vocabulary are encoded as bytes.
 """
 
 import io
@@ -19,27 +19,30 @@ import seqx
 from seqx_text.segmentation import Merges, Segmentation, Unigram
 
 _SPACE = "\u2581"  # SentencePiece's symbol for a space; the same character in a text is encoded as bytes
-# No piece crosses a word boundary, except for `symbols`.
+# No subword contains parts of two words; only `symbols` can.
 _WORD = re.compile(f"{_SPACE}[^{_SPACE}]*|[^{_SPACE}]+")
 _NO_MATCH = "(?!)"  # a regular expression that matches nothing
 _FILE = "sentencepiece.model"
 _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
-_MAX_BYTES = 1 << 26  # of a model file; a model of 32,000 pieces has less than a million
+_MAX_BYTES = 1 << 26  # maximum bytes of a model file; with 32,000 subwords it has less than a million bytes
 
 
 class SentencePiece(seqx.Tokenizer):
     """Subwords by SentencePiece: byte pairs (Sennrich et al. 2016) or a unigram model (Kudo 2018).
 
     Args:
-        size: vocabulary size, including the four special pieces and 256 bytes
-        model: bpe merges frequent pairs; unigram prunes a language model of pieces
-        coverage: fraction of the training text's characters that get pieces; the rest is encoded as bytes
-        byte_fallback: encode characters without a piece as bytes; if false, they become UNK
-        symbols: strings that are always a single piece
-        sample: maximum number of training lines; a larger text is sampled, with a fixed seed
-        alpha: strength of subword regularisation: probability of dropping a merge (bpe: BPE-dropout,
-            Provilkov et al. 2020), or smoothing of the distribution, 0 is uniform (unigram: Kudo 2018)
-        nbest: sample from this number of best segmentations (unigram); -1: from all
+        size: vocabulary size, including four special symbols and 256 bytes
+        model: method of training: bpe merges frequent pairs; unigram prunes a unigram language model
+        coverage: fraction of the characters of the training text that are in the vocabulary; other characters
+            are encoded as bytes
+        byte_fallback: encode characters that are not in the vocabulary as bytes; if false, they become UNK
+        symbols: strings that are always a single symbol
+        sample: maximum number of training lines; of a larger text, lines are sampled with a fixed seed
+        alpha: strength of subword regularisation. With bpe it is the probability of dropping a merge
+            (BPE-dropout, Provilkov et al. 2020). With unigram it smooths the distribution, from 0 (uniform)
+            to 1 (not smoothed; Kudo 2018)
+        nbest: with unigram, number of best segmentations from which one is sampled; -1: all; 0 or 1: the best
+            segmentation, without sampling
     """
 
     adjustable = frozenset({"alpha", "nbest"})
@@ -57,21 +60,21 @@ class SentencePiece(seqx.Tokenizer):
         nbest: Annotated[int, Ge(-1)] = -1,
     ) -> None:
         if any(not symbol or _SPACE in symbol or " " in symbol for symbol in symbols):
-            raise ValueError(f"symbols: none may be empty or contain a space or {_SPACE!r}")
+            raise ValueError(f"symbols: a symbol is empty or contains a space or {_SPACE!r}; remove it")
         special = [symbol for symbol in symbols if _is_special(symbol, byte_fallback=byte_fallback)]
         if special:
             raise ValueError(
                 f"symbols: {', '.join(map(repr, special))} has a special meaning in SentencePiece "
                 "(padding, a boundary, unknown, a byte) or is not valid text; choose another string"
             )
-        least = len(_SPECIAL) + byte_fallback * 256 + len(symbols)
-        if size <= least:
+        reserved = len(_SPECIAL) + byte_fallback * 256 + len(symbols)
+        if size <= reserved:
             raise ValueError(
-                f"size: {size} pieces, of which {least} are special ones, bytes and symbols; raise it by at "
-                "least the number of different characters"
+                f"size: {size} is too small, because {reserved} are reserved for special symbols, bytes and "
+                "`symbols`; set size to more than that plus the number of different characters of the text"
             )
         if len(set(symbols)) < len(symbols):
-            raise ValueError("symbols: contains duplicates")
+            raise ValueError("symbols: contains duplicates; list each symbol once")
         self._size = size
         self._model: Literal["bpe", "unigram"] = model
         self._coverage = coverage
@@ -80,14 +83,14 @@ class SentencePiece(seqx.Tokenizer):
         self._sample = sample
         self._alpha = alpha
         self._nbest = nbest
-        self._pieces: Any = None
+        self._processor: Any = None
         self._space: list[int] = []
         self._sampler: _Sampler | None = None
 
     @property
     def size(self) -> int:
         """The number of ids."""
-        return self._size if self._pieces is None else self._pieces.get_piece_size()
+        return self._size if self._processor is None else self._processor.get_piece_size()
 
     def learn(self, lines: Iterable[str], folder: Path) -> None:
         """Train on lines of text, which are read once, and save the model in `folder`."""
@@ -115,7 +118,7 @@ class SentencePiece(seqx.Tokenizer):
                 bos_id=seqx.BOS,
                 eos_id=seqx.EOS,
                 unk_id=seqx.UNK,
-                num_threads=16,  # fixed: the number of threads changes rounding, and with it the pieces
+                num_threads=16,  # fixed, because it changes rounding, and with it the subwords
                 minloglevel=2,
             )
         except RuntimeError as error:
@@ -130,38 +133,38 @@ class SentencePiece(seqx.Tokenizer):
 
         file = folder / _FILE
         try:
-            # SentencePiece would accept empty bytes as a model without pieces.
+            # SentencePiece would accept an empty file as a model without subwords.
             content = seqx.read_bounded(file, _MAX_BYTES) or b"\0"
-            self._pieces = _check_model(sentencepiece.SentencePieceProcessor(model_proto=content))
+            self._processor = _check_model(sentencepiece.SentencePieceProcessor(model_proto=content))
         except (OSError, RuntimeError, ValueError) as error:
             raise seqx.UserError(f"{file}: cannot be read as a SentencePiece model ({error})") from error
         self._space = self._encode_unknown(_SPACE)
         self._sampler = None
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
-        """Return ids without BOS and EOS; with `rng`, sample a segmentation that depends on `rng` alone."""
+        """Return ids without BOS and EOS; with `rng`, sample the segmentation, depending on `rng` alone."""
         if not text:
             return []
         # Prepend a space, so that the first word is encoded like any other.
-        first, *others = (" " + text).split(_SPACE)
+        first, *following = (" " + text).split(_SPACE)
         ids = self._ids(first, rng)
-        for other in others:
+        for part in following:
             ids += self._space
-            ids += self._ids(other, rng)
+            ids += self._ids(part, rng)
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids; PAD, BOS and EOS are skipped."""
-        text: str = self._pieces.decode([id for id in ids if id > seqx.EOS])  # noqa: A001
+        text: str = self._processor.decode([id for id in ids if id > seqx.EOS])  # noqa: A001
         return text.removeprefix(" ")
 
     def symbols(self, ids: Sequence[int]) -> list[str]:
-        """Return the pieces, with U+2581 for a space."""
-        return [self._pieces.id_to_piece(token) for token in ids]
+        """Return the subwords, with U+2581 for a space."""
+        return [self._processor.id_to_piece(token) for token in ids]
 
     def surfaces(self) -> Sequence[bytes | None]:
-        """Return the UTF-8 bytes of each id; a text begins with a space that `decode` removes."""
-        model = self._pieces
+        """Return the UTF-8 bytes of each id; those of a text begin with a space, which `decode` removes."""
+        model = self._processor
         return [
             None
             if model.is_control(i) or model.is_unknown(i)
@@ -172,49 +175,53 @@ class SentencePiece(seqx.Tokenizer):
         ]
 
     def _ids(self, text: str, rng: random.Random | None) -> list[int]:
+        """Return the ids of text that does not contain U+2581."""
         if rng is None or not text or (self._model == "unigram" and self._nbest in (0, 1)):
-            return self._pieces.encode(text)
+            return self._processor.encode(text)
         if self._model == "unigram" and self._nbest > 0:
-            best = self._pieces.nbest_encode(text, nbest_size=self._nbest)
-            logs = [self._alpha * sum(map(self._pieces.get_score, ids)) for ids in best]
+            best = self._processor.nbest_encode(text, nbest_size=self._nbest)
+            logs = [self._alpha * sum(map(self._processor.get_score, ids)) for ids in best]
             return rng.choices(best, [math.exp(log - max(logs)) for log in logs])[0]
         if self._sampler is None:
             self._sampler = self._build_sampler()
         ids: list[int] = []
-        for piece in self._sampler.draw(text.replace(" ", _SPACE), rng):
-            piece_id = self._sampler.ids.get(piece)
-            if piece_id is not None:
-                ids.append(piece_id)
-            elif self._byte_fallback or ids[-1:] != [seqx.UNK]:  # one UNK for consecutive ones
-                ids += self._encode_unknown(piece)
+        for subword in self._sampler.draw(text.replace(" ", _SPACE), rng):
+            subword_id = self._sampler.ids.get(subword)
+            if subword_id is not None:
+                ids.append(subword_id)
+            elif self._byte_fallback or ids[-1:] != [
+                seqx.UNK
+            ]:  # consecutive unknown characters become one UNK
+                ids += self._encode_unknown(subword)
         return ids
 
     def _build_sampler(self) -> "_Sampler":
-        model = self._pieces
-        numbers = (
-            number
-            for number in range(model.get_piece_size())
-            if not (model.is_control(number) or model.is_unknown(number) or model.is_byte(number))
-        )
-        ids = {model.id_to_piece(number): number for number in numbers}
-        scores = {piece: model.get_score(ids[piece]) for piece in ids if piece not in self._symbols}
-        kind = Unigram if self._model == "unigram" else Merges
-        return _Sampler(kind(scores, self._alpha), ids, self._symbols)
+        model = self._processor
+        ids = {
+            model.id_to_piece(i): i
+            for i in range(model.get_piece_size())
+            if not (model.is_control(i) or model.is_unknown(i) or model.is_byte(i))
+        }
+        scores = {subword: model.get_score(ids[subword]) for subword in ids if subword not in self._symbols}
+        sampler = Unigram if self._model == "unigram" else Merges
+        return _Sampler(sampler(scores, self._alpha), ids, self._symbols)
 
     def _encode_unknown(self, character: str) -> list[int]:
+        """Return the ids of a character that is not in the vocabulary: its bytes, or UNK."""
         if not self._byte_fallback:
             return [seqx.UNK]
-        return [self._pieces.piece_to_id(f"<0x{byte:02X}>") for byte in character.encode()]
+        return [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in character.encode()]
 
     def _training_error(self, error: str) -> str:
+        """Return a message about an error of SentencePiece's training."""
         if largest := re.search(r"value <= (\d+)", error):
             return (
-                f"sentencepiece: the training text has too few different pieces for size {self._size}; "
-                f"the largest possible size is {largest[1]}"
+                f"sentencepiece: the training text has too few different subwords for size {self._size}; "
+                f"set size to at most {largest[1]}"
             )
         if least := re.search(r"required_chars\. \d+ vs (\d+)", error):
             return (
-                f"sentencepiece: size {self._size} does not hold the characters of the training text; "
+                f"sentencepiece: size {self._size} is too small for the characters of the training text; "
                 f"set size to more than {least[1]}, or coverage to less than {self._coverage}"
             )
         return f"sentencepiece: {error}"
@@ -226,22 +233,22 @@ def _is_special(symbol: str, *, byte_fallback: bool) -> bool:
     return symbol in _SPECIAL or is_byte or re.search("[\0\ud800-\udfff]", symbol) is not None
 
 
-def _check_model(pieces: Any) -> Any:
-    """Return the model if its special ids are those of seqx and all pieces are valid text.
+def _check_model(model: Any) -> Any:
+    """Check that the special ids of a model are those of seqx, and that all its symbols are valid text.
 
     Raises:
-        ValueError: the special ids differ, or a piece is not UTF-8
+        ValueError: the special ids differ, or a symbol is not UTF-8
     """
-    special = [pieces.pad_id(), pieces.bos_id(), pieces.eos_id(), pieces.unk_id()]
+    special = [model.pad_id(), model.bos_id(), model.eos_id(), model.unk_id()]
     if special != [seqx.PAD, seqx.BOS, seqx.EOS, seqx.UNK]:
         raise ValueError(f"the ids of padding, begin, end and unknown are {special} instead of 0 to 3")
-    for token in range(pieces.get_piece_size()):
-        pieces.id_to_piece(token)
-    return pieces
+    for i in range(model.get_piece_size()):
+        model.id_to_piece(i)
+    return model
 
 
 class _Sampler:
-    """Samples segmentations of lines, word by word; symbols are kept whole."""
+    """A sampler of segmentations of lines, word by word; strings in `symbols` are not split."""
 
     def __init__(self, segmentation: Segmentation, ids: Mapping[str, int], symbols: Sequence[str]) -> None:
         self.ids = ids
@@ -250,7 +257,7 @@ class _Sampler:
         self._symbol = re.compile(f"({'|'.join(map(re.escape, longest_first)) or _NO_MATCH})")
 
     def draw(self, line: str, rng: random.Random) -> Iterator[str]:
-        """Yield the pieces of `line`, and characters without a piece."""
+        """Yield the subwords of `line`, and characters that are not in the vocabulary."""
         for index, part in enumerate(self._symbol.split(line)):
             if index % 2:  # a symbol
                 yield part
@@ -259,11 +266,11 @@ class _Sampler:
                     yield from self._segmentation.draw(word, rng)
 
 
-def _reservoir_sample(lines: Iterator[str], most: int) -> list[str]:
-    """Return all lines, or a uniform sample of `most` of them (Vitter 1985, algorithm R)."""
-    sample = list(islice(lines, most))
+def _reservoir_sample(lines: Iterator[str], max_lines: int) -> list[str]:
+    """Return all lines, or a uniform sample of `max_lines` lines (Vitter 1985, algorithm R)."""
+    sample = list(islice(lines, max_lines))
     rng = random.Random(0)  # noqa: S311
-    for seen, line in enumerate(lines, most + 1):
-        if (index := rng.randrange(seen)) < most:
+    for seen, line in enumerate(lines, max_lines + 1):
+        if (index := rng.randrange(seen)) < max_lines:
             sample[index] = line
     return sample

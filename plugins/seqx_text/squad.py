@@ -12,18 +12,21 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalized(answer: str) -> list[str]:
-    """Return the tokens that are compared: lower case, without ASCII punctuation and articles."""
+    """Return the words of an answer in lower case, without ASCII punctuation and articles."""
     text = answer.lower().translate(_PUNCTUATION)
     return re.sub(r"\b(a|an|the)\b", " ", text).split()
 
 
 def exact(output: str, reference: str) -> float:
-    """Return 1 if both have the same tokens in the same order, else 0."""
+    """Return 1 if output and reference have the same words in the same order, else 0."""
     return float(normalized(output) == normalized(reference))
 
 
 def overlap(output: str, reference: str) -> float:
-    """Return the F1 of the tokens; if one side is empty, 1 if both are (Rajpurkar et al. 2018)."""
+    """Return the F1 of the words; without words in one of the two, 1 if both have none, else 0.
+
+    See Rajpurkar et al. 2018 for questions without an answer.
+    """
     answer, gold = normalized(output), normalized(reference)
     if not answer or not gold:
         return float(answer == gold)
@@ -32,10 +35,11 @@ def overlap(output: str, reference: str) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class _BestAnswerMetric(seqx.Metric):
-    """Mean score over questions, each compared with its best matching reference answer.
+    """Mean score over questions; each output is compared with the reference answer that fits best.
 
     Args:
-        between: the separator of several correct answers in a reference, such as "|"; null: only one answer
+        between: the separator of several correct answers in a reference, such as "|"; null: a reference is
+            a single answer
     """
 
     between: str | None = None
@@ -47,6 +51,7 @@ class _BestAnswerMetric(seqx.Metric):
     def _score(
         self, measure: Callable[[str, str], float], outputs: Sequence[str], references: Sequence[str]
     ) -> seqx.Score:
+        """Return the mean over outputs of the largest measure with a reference answer, from 0 to 100."""
         values = [
             max(measure(output, answer) for answer in self._answers(reference))
             for output, reference in zip(outputs, references, strict=True)

@@ -10,14 +10,14 @@ from seqx_text_tasks.text_to_text import TextToText
 
 @dataclass(kw_only=True, eq=False)
 class Classification(TextToText):
-    """Assigns a label to a text, such as its sentiment, topic or language.
+    """Classification of texts, for example by sentiment, topic or language.
 
-    The labels of the training rows are saved with the model. A label is a target of one token.
+    The labels of the training rows are saved with the model. A target is one token, the label.
 
     Args:
         tokenizer: the tokenizer of the text
-        target_tokenizer: the vocabulary of labels. By default each label is one token; another tokenizer
-            spells labels like any text (Raffel et al. 2020)
+        target_tokenizer: the tokenizer of the labels. With `labels`, the default, each label is one token.
+            Other tokenizers encode labels like any text (Raffel et al. 2020)
         target: the column of the labels, counted from 0
     """
 
@@ -27,17 +27,17 @@ class Classification(TextToText):
         """Return the ids of the text and of its label, each with EOS.
 
         Raises:
-            UserError: the label is not in the vocabulary, which is that of training.init_from
+            UserError: the label is not in the vocabulary, which comes from training.init_from
         """
         example = super().example(row, training=training)
-        known = isinstance(example, seqx.Rejected) or seqx.UNK not in example.columns["target"]
-        if training and not known and isinstance(self.target_tokenizer, Labels):
+        is_known = isinstance(example, seqx.Rejected) or seqx.UNK not in example.columns["target"]
+        if training and not is_known and isinstance(self.target_tokenizer, Labels):
             raise seqx.UserError(
-                f"the training text has the label {row[1][:40]!r}, which the model of training.init_from "
-                "lacks; remove such rows, or train without training.init_from"
+                f"the training text has the label {row[1][:40]!r}, but the model of training.init_from does "
+                "not; remove such rows, or train without training.init_from"
             )
         return example
 
     def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> seqx.Grammar | None:
-        """Return the grammar of a single label; None if labels are spelled."""
+        """Return the grammar of a single label; None if a label can have several tokens."""
         return OneLabel(self.target_tokenizer.size) if isinstance(self.target_tokenizer, Labels) else None

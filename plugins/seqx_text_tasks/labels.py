@@ -1,4 +1,4 @@
-"""A vocabulary of labels, and the grammar of one label."""
+"""The tokenizer `labels`, and the grammar of a single label."""
 
 import json
 import random
@@ -14,14 +14,14 @@ from torch import Tensor
 import seqx
 
 _FILE = "labels.json"
-_MAX_BYTES = 1 << 24  # of the file
+_MAX_BYTES = 1 << 24  # maximum bytes of the file
 _LABELS = TypeAdapter(Annotated[list[str], MinLen(1), FailFast()])
 
 
 class Labels(seqx.Tokenizer):
-    """A vocabulary in which each training label is one symbol, in alphabetical order; others are unknown.
+    """A tokenizer that turns each training label into one symbol; other labels are encoded as UNK.
 
-    White space around a label is ignored.
+    Labels are in alphabetical order. White space around a label is ignored.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Labels(seqx.Tokenizer):
         return seqx.UNK + 1 + len(self.labels)
 
     def learn(self, lines: Iterable[str], folder: Path) -> None:
-        """Collect the different labels."""
+        """Collect the different labels, and save them in `folder`."""
         labels = sorted({line.strip() for line in lines} - {""})
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _FILE).write_text(json.dumps(labels, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -46,12 +46,12 @@ class Labels(seqx.Tokenizer):
         self._set_labels(labels)
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
-        """Return the id of the label; no id for an empty text."""
+        """Return the id of the label; return no id if the text is empty."""
         label = text.strip()
         return [self._ids.get(label, seqx.UNK)] if label else []
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the labels of ids."""
+        """Return the labels of ids, separated by spaces; special symbols are skipped."""
         first = seqx.UNK + 1
         return " ".join(self.labels[i - first] for i in ids if i >= first)
 

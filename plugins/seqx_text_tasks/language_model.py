@@ -15,7 +15,7 @@ import seqx
 
 @dataclass(kw_only=True, eq=False)
 class LanguageModel(seqx.CorpusTask):
-    """Predicts each token from the preceding ones (Bengio et al. 2003).
+    """Language modelling: each token is predicted from the preceding ones (Bengio et al. 2003).
 
     The lines of the corpus are documents, paragraphs or sentences; each ends with EOS. Empty lines are
     skipped. A line of more than `max_length` tokens is split between words, and continues in the next
@@ -25,7 +25,8 @@ class LanguageModel(seqx.CorpusTask):
         corpus: the corpus of the text
         tokenizer: the tokenizer of the text
         normalizers: applied to text in this order before tokenization; undone on outputs in reverse order
-        examples: training examples: `lines`, or `blocks` of as many lines as fit into `max_length` tokens
+        examples: content of an example: one line (`lines`), or as many lines as fit into `max_length` tokens
+            (`blocks`)
         max_length: maximum number of tokens of an example, including EOS
         column: the corpus column of the text, counted from 0
         sample_segmentation: sample the segmentation of the training text anew in each epoch (subword
@@ -52,7 +53,7 @@ class LanguageModel(seqx.CorpusTask):
         return {"source": self.tokenizer.size, "target": self.tokenizer.size}
 
     def columns(self) -> Mapping[str, int]:
-        """Return the setting of the corpus column."""
+        """Return the corpus column of the text."""
         return {"column": self.column}
 
     def fetch(
@@ -62,7 +63,7 @@ class LanguageModel(seqx.CorpusTask):
         self.corpus.fetch(folder, progress, splits)
         for split in splits:
             if next(self._lines(split), None) is None:
-                raise seqx.UserError(f"the corpus has no text for {split}")
+                raise seqx.UserError(f"the corpus has no text for {split}; add lines that are not empty")
 
     def learn(self, folder: Path, progress: seqx.ProgressReporter) -> None:
         """Train the tokenizer on the training text."""
@@ -77,7 +78,7 @@ class LanguageModel(seqx.CorpusTask):
         """Yield the normalized text of each example, with a line feed at the end of each line."""
         block, length = "", 0
         for line in self._lines(split):
-            for part in self._parts(line):
+            for part in self._split_line(line):
                 count = len(self._ids(part)) if self.examples == "blocks" else self.max_length
                 if block and length + count > self.max_length:
                     yield (block,)
@@ -94,7 +95,7 @@ class LanguageModel(seqx.CorpusTask):
         return seqx.Example(columns={"source": [seqx.BOS], "target": target}, text={"target": row[0]})
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
-        """Encode with a sampled segmentation, or without sampling if the sample is too long."""
+        """Encode with a sampled segmentation, or without sampling if the sampled one is too long."""
         sampled = self._ids(text["target"], rng)
         target = sampled if len(sampled) <= self.max_length else self._ids(text["target"])
         return {"source": [seqx.BOS], "target": target}
@@ -109,12 +110,12 @@ class LanguageModel(seqx.CorpusTask):
         return seqx.denormalize(self.normalizers, self.tokenizer.decode([*self._prompt(text), *ids]))
 
     def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[seqx.AnswerWarning]:
-        """Count the prompt if it was truncated."""
+        """Return a warning that counts the prompt if it was truncated."""
         message = f"prompts have {self.max_length} tokens or more; only their ends were read"
         return [seqx.AnswerWarning(message, int(len(self._prompt(text)) >= self.max_length), 1)]
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
-        """Return the tokenizer's pieces."""
+        """Return the symbols of ids."""
         return self.tokenizer.symbols(ids)
 
     def inputs(self, split: seqx.Split) -> list[str]:
@@ -153,16 +154,18 @@ class LanguageModel(seqx.CorpusTask):
         characters, tokens = sum(map(len, texts)), sum(map(len, targets))
         words = sum(len(text.split()) + text.count("\n") for text in texts)
         unknown = sum(target.count(seqx.UNK) for target in targets)
-        how = f"examples:{self.examples}|longest:{self.max_length}|line ends:count|unknown:{unknown}"
-        how += f"|left out:{skipped}" if skipped else ""
+        signature = f"examples:{self.examples}|longest:{self.max_length}|line ends:count|unknown:{unknown}"
+        signature += f"|left out:{skipped}" if skipped else ""
         perplexity = seqx.perplexity(nats / tokens)
         return seqx.Evaluation(
             scores={
                 "bits_per_character": _lower_is_better(
-                    nats / math.log(2) / characters, f"characters:{characters}|{how}"
+                    nats / math.log(2) / characters, f"characters:{characters}|{signature}"
                 ),
-                "word_perplexity": _lower_is_better(seqx.perplexity(nats / words), f"words:{words}|{how}"),
-                "token_perplexity": _lower_is_better(perplexity, f"tokens:{tokens}|{how}"),
+                "word_perplexity": _lower_is_better(
+                    seqx.perplexity(nats / words), f"words:{words}|{signature}"
+                ),
+                "token_perplexity": _lower_is_better(perplexity, f"tokens:{tokens}|{signature}"),
             },
             perplexity=perplexity,
             warnings=[
@@ -175,6 +178,7 @@ class LanguageModel(seqx.CorpusTask):
         )
 
     def _prompt(self, text: str) -> list[int]:
+        """Return the ids of a prompt."""
         return self.tokenizer.encode(seqx.normalize(self.normalizers, text))
 
     def _lines(self, split: str) -> Iterator[str]:
@@ -185,8 +189,8 @@ class LanguageModel(seqx.CorpusTask):
             if text.strip():
                 yield text
 
-    def _parts(self, line: str) -> Iterator[str]:
-        """Yield a line with a line feed; a line that is too long is split between words."""
+    def _split_line(self, line: str) -> Iterator[str]:
+        """Yield a line with a line feed, in several parts if it is too long; it is split between words."""
         if len(line.encode()) + 2 <= self.max_length or len(self._ids(line)) + 1 <= self.max_length:
             yield f"{line}\n"
             return
@@ -201,8 +205,8 @@ class LanguageModel(seqx.CorpusTask):
 
     def _ids(self, text: str, rng: random.Random | None = None) -> list[int]:
         """Return the ids of text, with EOS for each line feed."""
-        *whole, rest = text.split("\n")
-        ids = [i for line in whole for i in (*self.tokenizer.encode(line, rng), seqx.EOS)]
+        *lines, rest = text.split("\n")
+        ids = [i for line in lines for i in (*self.tokenizer.encode(line, rng), seqx.EOS)]
         return ids + self.tokenizer.encode(rest, rng)
 
 

@@ -11,17 +11,17 @@ _PLACEHOLDER = re.compile(r"\{(\d+)\}")
 
 @dataclass(frozen=True)
 class Template:
-    """Text with placeholders of columns: `question: {0} context: {1}`. Other braces are plain text."""
+    """A text with placeholders of columns: `question: {0} context: {1}`. Other braces are plain text."""
 
     text: str
 
     @cached_property
     def columns(self) -> tuple[int, ...]:
-        """The columns with a placeholder, counted from 0, each once, in ascending order."""
+        """The numbers of the columns with a placeholder, counted from 0, each once, in ascending order."""
         return tuple(sorted({int(number) for number in _PLACEHOLDER.findall(self.text)}))
 
-    def typed(self, row: tuple[str, ...]) -> str:
-        """Return the columns of a row in the form of an input: one line, separated by tabs."""
+    def to_input(self, row: tuple[str, ...]) -> str:
+        """Return the columns of a row as an input: one line, separated by tabs."""
         return "\t".join(row[column].replace("\t", " ") for column in self.columns)
 
     def fill(self, line: str) -> str:

@@ -13,15 +13,15 @@ from seqx_text_tasks.template import Template
 
 @dataclass(kw_only=True, eq=False)
 class TextToText(seqx.Seq2SeqTask):
-    """Predicts one column of a corpus from other columns (Raffel et al. 2020, section 2.4).
+    """Prediction of one column of a corpus from other columns (Raffel et al. 2020, section 2.4).
 
     An input is a line with the columns of the template in ascending order, separated by tabs.
 
     Args:
         template: the source: text with placeholders of columns, such as `question: {0} context: {1}`
         target: the column of the target, counted from 0
-        truncate: truncate inputs of more than `max_length` tokens, in training too; if false, they are read
-            completely, and dropped in training
+        truncate: truncate inputs of more than `max_length` tokens, also in training; if false, they are read
+            completely, but training rows with such inputs are dropped
     """
 
     template: str = "{0}"
@@ -48,21 +48,21 @@ class TextToText(seqx.Seq2SeqTask):
         }
         for row in self.corpus.rows(split):
             target, _ = seqx.select_columns(row, columns)
-            yield self._template.typed(row), target
+            yield self._template.to_input(row), target
 
     def source_text(self, text: str) -> str:
         """Return the normalized text of the filled template."""
         return super().source_text(self._template.fill(text))
 
     def source_ids(self, text: str, rng: random.Random | None = None) -> list[int]:
-        """Return the ids of a source with EOS, truncated if `truncate` is true."""
+        """Return the ids of a source with EOS; truncate them if `truncate` is true."""
         ids = super().source_ids(text, rng)
         return (
             [*ids[: self.max_length - 1], seqx.EOS] if self.truncate and len(ids) > self.max_length else ids
         )
 
     def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[seqx.AnswerWarning]:
-        """Count the input if it was truncated."""
+        """Return a warning that counts the input if it was truncated."""
         truncated = self.truncate and len(super().source_ids(self.source_text(text))) > self.max_length
         message = f"inputs have more than {self.max_length} tokens; their ends were not read"
         return [seqx.AnswerWarning(message, int(truncated), 1)]

@@ -39,29 +39,30 @@ class Archive:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[0-9a-fA-F]{64}", self.sha256):
-            raise ValueError(f"sha256 is {self.sha256[:80]!r}; it needs 64 hexadecimal digits")
+            raise ValueError(f"sha256 is {self.sha256[:80]!r}, but it needs 64 hexadecimal digits")
         if self.name in ("", ".."):
-            raise ValueError(f"url is {self.url[:80]!r}, which does not name a file")
+            raise ValueError(f"url is {self.url[:80]!r}, which does not name a file; set that of an archive")
         if not self.url.isprintable():
             raise ValueError(f"url is {self.url[:80]!r}; remove the control characters")
 
     @property
     def name(self) -> str:
-        """The name of the file."""
+        """The file name of the archive."""
         return PurePosixPath(self.url).name
 
 
 def extract(archive: Archive, path: Path, files: Mapping[str, Path], progress: seqx.ProgressReporter) -> None:
-    """Write the text of each language from the archive at `path` to `files`, all of them or none.
+    """Write the text of each language from the archive at `path` to `files`.
 
-    No other member is extracted, and names of members are never used as paths.
+    If an error occurs, no file is written. Other members are not extracted, and names of members are never
+    used as paths.
 
     Raises:
         UserError: a member is missing, damaged, not a regular file, or has another number of lines
     """
     parts = {language: file.with_name(f"{file.name}.{os.getpid()}.part") for language, file in files.items()}
     try:
-        counts = _read(archive, path, parts, progress)
+        counts = _extract_members(archive, path, parts, progress)
         if missing := [archive.members[language] for language in parts if language not in counts]:
             raise seqx.UserError(f"{path}: has no member {' and no member '.join(missing)}")
         expected_counts = {archive.lines} if archive.lines is not None else set()
@@ -69,8 +70,8 @@ def extract(archive: Archive, path: Path, files: Mapping[str, Path], progress: s
             found = ", ".join(
                 f"{archive.members[language]} has {count:,}" for language, count in counts.items()
             )
-            expected = "".join(f", expected are {count:,}" for count in expected_counts)
-            raise seqx.UserError(f"{path}: the languages must have equally many lines: {found}{expected}")
+            expected = "".join(f"; expected are {count:,}" for count in expected_counts)
+            raise seqx.UserError(f"{path}: the members must have the same number of lines: {found}{expected}")
         for language, part in parts.items():
             part.replace(files[language])
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError) as error:
@@ -82,7 +83,7 @@ def extract(archive: Archive, path: Path, files: Mapping[str, Path], progress: s
             part.unlink(missing_ok=True)
 
 
-def _read(
+def _extract_members(
     archive: Archive, path: Path, parts: Mapping[str, Path], progress: seqx.ProgressReporter
 ) -> dict[str, int]:
     """Write each language's member to its file; return the number of lines of the members that exist."""
@@ -99,11 +100,14 @@ def _read(
                 raise seqx.UserError(f"{path}: member {member.name} is not a regular file")
             try:
                 compressed = member.name.endswith(".gz")
-                counts[language] = _write(
+                counts[language] = _copy_text(
                     stream, parts[language], compressed=compressed, max_bytes=limit(path)
                 )
-            except _TooLargeError as error:
-                raise seqx.UserError(f"{path}: member {member.name} {error}") from None
+            except _TooLargeError:
+                raise seqx.UserError(
+                    f"{path}: member {member.name} decompresses to more than {limit(path):,} bytes, too many "
+                    "for text"
+                ) from None
             if len(counts) == len(wanted):
                 break
     return counts
@@ -113,7 +117,7 @@ class _TooLargeError(Exception):
     """A member decompresses to more bytes than allowed."""
 
 
-def _write(stream: IO[bytes], file: Path, *, compressed: bool, max_bytes: int) -> int:
+def _copy_text(stream: IO[bytes], file: Path, *, compressed: bool, max_bytes: int) -> int:
     r"""Copy text to `file`; return the number of its lines, which end at "\n" only."""
     file.parent.mkdir(parents=True, exist_ok=True)
     count, last = 0, b"\n"
@@ -121,7 +125,7 @@ def _write(stream: IO[bytes], file: Path, *, compressed: bool, max_bytes: int) -
         while chunk := source.read(_CHUNK):
             max_bytes -= len(chunk)
             if max_bytes < 0:
-                raise _TooLargeError("decompresses to more than any text of an archive of this size")
+                raise _TooLargeError
             count += chunk.count(b"\n")
             last = chunk[-1:]
             target.write(chunk)

@@ -21,7 +21,7 @@ from seqx_translation.task import Translation
     "--prefix-all",
     default="",
     metavar="TEXT",
-    help="Prefix of translations without a prefix of their own.",
+    help="Prefix of all translations without a prefix in FILE or in the JSON input.",
 )
 @click.option(
     "--require",
@@ -57,11 +57,11 @@ def translate(
     answered with one object: input, output, score, logprob and, in nbest, all answers.
 
     Constraints: a prefix may end within a word, which the translation completes; an empty prefix is no
-    constraint. A phrase must match whole words: cat is not in cats. With --json-input, each line has its own
-    constraints: {"text": ..., "prefix": ..., "require": [...], "forbid": [...]}. All constraints are always
-    met. If that is impossible within the search's length limit, the answer is empty, and standard error names
-    the line. If a line is translated in parts, the prefix and the required phrases are those of the first
-    part.
+    constraint. A phrase matches whole words only: cat does not match cats. With --json-input, each line has
+    its own constraints: {"text": ..., "prefix": ..., "require": [...], "forbid": [...]}. All constraints are
+    always met. If that is impossible within the search's length limit, the answer is empty, and standard
+    error names the line. If a line is translated in parts, the prefix and the required phrases apply to the
+    first part.
 
     On a terminal each line is answered at once; otherwise 2,048 lines (or --window) are read and translated
     at a time.

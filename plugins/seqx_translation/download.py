@@ -1,4 +1,4 @@
-"""Download large files: resume interrupted transfers, and verify the checksum."""
+"""Downloads of large files: interrupted transfers are resumed, and checksums are verified."""
 
 import hashlib
 import http.client
@@ -15,9 +15,9 @@ import seqx
 T = TypeVar("T")
 
 _CHUNK = 1 << 20
-_TIMEOUT = 60.0  # seconds without a byte
-_MAX_FAILURES = 4  # attempts in a row without new bytes
-_MAX_ATTEMPTS = 30  # attempts in total; the next run resumes
+_TIMEOUT = 60.0  # maximum seconds without a byte
+_MAX_FAILURES = 4  # maximum attempts in a row without new bytes
+_MAX_ATTEMPTS = 30  # attempts in total; the next run resumes the download
 _RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}  # HTTP status codes worth another attempt
 _WEB = ("http://", "https://")
 _SHOWN = 200  # maximum characters of a server's message that are shown
@@ -43,7 +43,7 @@ def download(
         size: the number of bytes
         sha256: the checksum, in hexadecimal digits
         progress: receives the fraction that is downloaded
-        wait: waits for a number of seconds between attempts
+        wait: function that waits for a number of seconds between attempts
 
     Raises:
         UnreachableError: there is no server, or it does not have the file
@@ -71,11 +71,11 @@ def verify(file: Path, size: int, sha256: str, progress: seqx.ProgressReporter, 
     """Check a file's size and checksum; a wrong `.part` file is removed.
 
     Raises:
-        UserError: one is wrong; the message has the expected and the actual value, and `advice`
+        UserError: size or checksum is wrong; the message has the expected and the actual value, and `advice`
     """
     digest, done = hashlib.sha256(), 0
-    found = file.stat().st_size
-    if found == size:
+    actual_size = file.stat().st_size
+    if actual_size == size:
         with file.open("rb") as stream:
             for chunk in iter(partial(stream.read, _CHUNK), b""):
                 digest.update(chunk)
@@ -85,18 +85,22 @@ def verify(file: Path, size: int, sha256: str, progress: seqx.ProgressReporter, 
             return
     if file.suffix == ".part":
         file.unlink()
-    sums = (
+    reason = (
         f"its SHA-256 is {digest.hexdigest()}, not {sha256}"
-        if found == size
-        else f"it has {found:,} bytes, not {size:,}"
+        if actual_size == size
+        else f"it has {actual_size:,} bytes, not {size:,}"
     )
-    raise seqx.UserError(f"{file.name.removesuffix('.part')} is damaged or another file: {sums}. {advice}")
+    raise seqx.UserError(f"{file.name.removesuffix('.part')} is damaged or another file: {reason}. {advice}")
 
 
 def _download_part(
     url: str, part: Path, size: int, progress: seqx.ProgressReporter, wait: Callable[[float], None]
 ) -> None:
-    """Repeat attempts until `part` has `size` bytes, or too many have failed."""
+    """Repeat attempts until `part` has `size` bytes.
+
+    Raises:
+        UnreachableError: too many attempts failed
+    """
     failures, reason = 0, ""
     for _ in range(_MAX_ATTEMPTS):
         before = _size(part)
@@ -159,7 +163,7 @@ def _append_response(url: str, part: Path, size: int) -> Iterator[int]:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http and https addresses only."""
+    """Handler that follows redirects to http and https addresses only."""
 
     def redirect_request(
         self,
@@ -179,7 +183,7 @@ def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
     """Send the request and return the response, after redirects.
 
     Raises:
-        UnreachableError: an address is invalid
+        UnreachableError: the address, or that of a redirect, is invalid
     """
     try:
         request = urllib.request.Request(url, headers=headers)  # noqa: S310  the scheme was checked

@@ -1,4 +1,4 @@
-"""Lock a folder that several processes share."""
+"""The lock of a folder that several processes share."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ import seqx
 
 @contextlib.contextmanager
 def lock_folder(folder: Path, progress: seqx.ProgressReporter) -> Iterator[None]:
-    """Lock a folder, which is created if needed, and wait while another process holds the lock.
+    """Lock a folder, which is created if needed; wait while another process holds the lock.
 
-    On file systems without locks the block runs without one; checksums detect what concurrent processes may
-    damage.
+    On file systems without locks the block runs without a lock. Checksums then detect damage by concurrent
+    processes.
 
     Raises:
         UserError: the folder cannot be created

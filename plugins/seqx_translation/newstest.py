@@ -13,7 +13,7 @@ def newstest(split: str, source: str, target: str) -> list[Path]:
     """Return the source and the reference file of a split, in sacreBLEU's folder.
 
     Raises:
-        UserError: they cannot be downloaded, or are damaged
+        UserError: the files cannot be downloaded, or are damaged
     """
     from sacrebleu import DATASETS, SACREBLEU_DIR  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Combine the lines of standard input with constraints on their translations."""
+"""Requests of `seqx translate`: lines of standard input with constraints on their translations."""
 
 import json
 import re
@@ -14,10 +14,10 @@ _KEYS = ("text", "prefix", "require", "forbid")
 
 @dataclass
 class Requests:
-    """Turns the lines of standard input into requests, in order.
+    """Conversion of the lines of standard input to requests, in order.
 
     Args:
-        prefix: prefix of all translations without a prefix of their own
+        prefix: prefix of all translations without a prefix in `prefixes` or in their JSON object
         prefixes: a file; line i is the prefix of the translation of line i
         require: phrases required in all translations
         forbid: phrases forbidden in all translations
@@ -34,17 +34,17 @@ class Requests:
     def __post_init__(self) -> None:
         for option, phrases in (("--require", self.require), ("--forbid", self.forbid)):
             if not all(phrase.strip() for phrase in phrases):
-                raise seqx.UserError(f"{option}: a phrase is empty; give at least one character")
+                raise seqx.UserError(f"{option}: a phrase is empty; write at least one character")
         self._lines: Iterator[str] | None = None if self.prefixes is None else seqx.read_lines(self.prefixes)
 
     @property
     def read(self) -> Callable[[str], str | seqx.Request]:
-        """The function from a line to its request; it returns the line itself if there are no constraints."""
-        plain = not (self.prefix or self.prefixes or self.require or self.forbid or self.as_json)
-        return str if plain else self._request
+        """The function that converts a line to a request; without constraints it returns the line."""
+        is_unconstrained = not (self.prefix or self.prefixes or self.require or self.forbid or self.as_json)
+        return str if is_unconstrained else self._request
 
     def finish(self) -> None:
-        """Check that no prefixes are left after the last line.
+        """Check that the file of prefixes does not have more lines than standard input.
 
         Raises:
             UserError: there are more prefixes than lines
@@ -57,12 +57,12 @@ class Requests:
 
     def _request(self, line: str) -> seqx.Request:
         self.count += 1
-        own = self._from_json(line) if self.as_json else seqx.Request(text=line)
+        request = self._from_json(line) if self.as_json else seqx.Request(text=line)
         return seqx.Request(
-            text=own.text,
-            prefix=own.prefix or self._next_prefix() or self.prefix,
-            require=(*self.require, *own.require),
-            forbid=(*self.forbid, *own.forbid),
+            text=request.text,
+            prefix=request.prefix or self._next_prefix() or self.prefix,
+            require=(*self.require, *request.require),
+            forbid=(*self.forbid, *request.forbid),
         )
 
     def _next_prefix(self) -> str:

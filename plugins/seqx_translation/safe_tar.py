@@ -1,4 +1,4 @@
-"""Read untrusted tar archives with bounds on memory and disk use."""
+"""Reading of untrusted tar archives with bounds on memory and disk use."""
 
 import gzip
 import io
@@ -12,14 +12,14 @@ import seqx
 
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
-_READ = 1 << 24  # maximum bytes of one read, which bounds the headers
+_READ = 1 << 24  # maximum bytes of one read, and so of a header
 _MEMBERS = 100_000  # maximum entries of an archive
 
-LEAST = 1 << 28
-"""Maximum decompressed bytes of small archives."""
+MIN_LIMIT = 1 << 28
+"""Decompressed bytes that are allowed for an archive of any size."""
 
-RATIO = 100
-"""Maximum decompressed bytes per byte of larger archives. Text has at most about 10, zeros about 1,000."""
+MAX_RATIO = 100
+"""Maximum decompressed bytes per byte of a larger archive. Text has at most about 10, zeros about 1,000."""
 
 
 @contextmanager
@@ -27,7 +27,8 @@ def members(path: Path) -> Iterator[Iterator[tuple[tarfile.TarInfo, tarfile.TarF
     """Yield the entries of an archive (plain or gzip), each with the open archive.
 
     Raises:
-        UserError: it has too many entries, too large headers, or decompresses to too many bytes
+        UserError: the archive has too many entries, or decompresses to too many bytes
+        tarfile.ReadError: a header is too large, or members are not in order
     """
     max_bytes = limit(path)
     with path.open("rb") as raw:
@@ -40,8 +41,8 @@ def members(path: Path) -> Iterator[Iterator[tuple[tarfile.TarInfo, tarfile.TarF
 
 
 def limit(path: Path) -> int:
-    """Return the number of bytes that a file may decompress to."""
-    return max(LEAST, RATIO * path.stat().st_size)
+    """Return the maximum number of bytes that a file may decompress to."""
+    return max(MIN_LIMIT, MAX_RATIO * path.stat().st_size)
 
 
 def _entries(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
@@ -49,13 +50,13 @@ def _entries(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[tarfile.TarInfo
         member = tar.next()
         if member is None:
             return
-        tar.members = []  # type: ignore[attr-defined]  # else tarfile keeps all entries in memory
+        tar.members = []  # type: ignore[attr-defined]  # otherwise tarfile keeps all entries in memory
         yield member, tar
     raise seqx.UserError(f"{path}: has more than {_MEMBERS:,} members, too many for an archive of text")
 
 
 class _ForwardReader(io.RawIOBase):
-    """A stream that can only be read forwards, in reads of bounded size, up to a maximum of bytes."""
+    """A stream that is read forwards only, in reads of bounded size, up to `max_bytes` bytes."""
 
     def __init__(self, stream: BinaryIO | gzip.GzipFile, path: Path, max_bytes: int) -> None:
         self._stream, self._path, self._max_bytes = stream, path, max_bytes
@@ -77,7 +78,7 @@ class _ForwardReader(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence != io.SEEK_SET or offset < self._position:
-            raise tarfile.ReadError("its members do not follow one another")
+            raise tarfile.ReadError("its members are not in order")
         while self._position < offset and self.read(min(_CHUNK, offset - self._position)):
             pass
         return self._position

@@ -13,17 +13,18 @@ from seqx_translation.sentence_splitter import split_text
 
 @dataclass(kw_only=True, eq=False)
 class Translation(seqx.Seq2SeqTask):
-    """Translates one column of a corpus into another.
+    """Translation of one column of a corpus into another one.
 
     Args:
         corpus: the corpus of sentence pairs
         tokenizer: the tokenizer; it is shared by both languages unless `target_tokenizer` is set
         target_tokenizer: a separate tokenizer of the target language
-        ratio: maximum ratio of the lengths in tokens; other training pairs are dropped as misaligned
+        ratio: maximum ratio of the lengths of a training pair, the longer one divided by the shorter one, in
+            tokens; pairs with a larger ratio are dropped as misaligned
         source: the corpus column of the source, counted from 0
         target: the corpus column of the target
-        tags: tags at the beginning of sources, such as <2de>. Examples are scored per tag, and the mean over
-            tags comes first. If a text is split, each part keeps the tag
+        tags: tags at the beginning of sources, such as <2de>. Each tag has scores of its own, and the mean
+            over tags is the first score. If a text is translated in parts, each part gets the tag
     """
 
     ratio: Annotated[float, Ge(1)] = 4.0
@@ -33,13 +34,15 @@ class Translation(seqx.Seq2SeqTask):
 
     def __post_init__(self) -> None:
         if self.source == self.target:
-            raise ValueError(f"source and target are the same corpus column, {self.source}")
+            raise ValueError(
+                f"source and target are the same corpus column, {self.source}; change one of them"
+            )
         if len({tag.strip("<>") for tag in self.tags}) < len(self.tags) or not all(self.tags):
-            raise ValueError("tags: contains duplicates or an empty tag")
+            raise ValueError("tags: contains duplicates or an empty tag; list each tag once")
         super().__post_init__()
 
     def columns(self) -> Mapping[str, int]:
-        """Return the column of each side."""
+        """Return the corpus column of source and target."""
         return {"source": self.source, "target": self.target}
 
     def fetch(
@@ -53,24 +56,24 @@ class Translation(seqx.Seq2SeqTask):
                     self._require_tag(text)
 
     def training_warnings(self) -> Sequence[str]:
-        """Warn about tags that the vocabulary splits into several pieces."""
+        """Warn about tags that the vocabulary splits into several symbols."""
         split_tags = [tag for tag in self.tags if tag not in self.symbols("source", self.read(tag)["source"])]
         if not split_tags:
             return ()
         message = (
-            f"task.tags: the vocabulary splits {', '.join(split_tags)} into several pieces; add it to "
+            f"task.tags: the vocabulary splits {', '.join(split_tags)} into several symbols; add it to "
             "task.tokenizer.symbols before the tokenizer is trained, and check that task.source_normalizers "
             "do not change it"
         )
         return (message,)
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """Yield the source and target of each pair."""
+        """Yield the source and target of each row."""
         for row in self.corpus.rows(split):
             yield seqx.select_columns(row, {"task.source": self.source, "task.target": self.target})
 
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
-        """Return the ids of both sides with EOS; reject misaligned training pairs."""
+        """Return the ids of source and target, each with EOS; reject misaligned training pairs."""
         example = super().example(row, training=training)
         if training and isinstance(example, seqx.Example):
             shorter, longer = sorted(map(len, example.columns.values()))
@@ -80,7 +83,7 @@ class Translation(seqx.Seq2SeqTask):
 
     def split_long_input(self, text: str, max_length: int) -> list[str]:
         """Split a text of more than `max_length` tokens into sentences, and longer sentences into parts."""
-        tag, rest = self._tag(text)
+        tag, rest = self._split_tag(text)
         prefix = f"{tag} " if tag else ""
         parts = split_text(rest, lambda part: len(self.read(prefix + part)["source"]) <= max_length)
         return [prefix + part for part in parts]
@@ -96,12 +99,12 @@ class Translation(seqx.Seq2SeqTask):
         """Score all outputs; with `tags`, score each tag separately, and put the means first."""
         if not self.tags:
             return self.scores(outputs, references)
-        parts: dict[str, tuple[list[str], list[str]]] = {tag: ([], []) for tag in self.tags}
-        for text, *pair in zip(inputs, outputs, references, strict=True):
-            tag = self._require_tag(text)
-            for side, sentence in zip(parts[tag], pair, strict=True):
-                side.append(sentence)
-        by_tag = {tag: self.scores(*sides) for tag, sides in parts.items() if sides[0]}
+        texts: dict[str, tuple[list[str], list[str]]] = {tag: ([], []) for tag in self.tags}
+        for text, output, reference in zip(inputs, outputs, references, strict=True):
+            tag_outputs, tag_references = texts[self._require_tag(text)]
+            tag_outputs.append(output)
+            tag_references.append(reference)
+        by_tag = {tag: self.scores(*pair) for tag, pair in texts.items() if pair[0]}
         each = {
             f"{name}.{tag.strip('<>')}": score
             for tag, scores in by_tag.items()
@@ -120,7 +123,7 @@ class Translation(seqx.Seq2SeqTask):
         Raises:
             UserError: the source does not begin with a tag
         """
-        tag, _ = self._tag(text)
+        tag, _ = self._split_tag(text)
         if not tag:
             raise seqx.UserError(
                 f"task.tags: the source {text[:40]!r} does not begin with one of {', '.join(self.tags)}; "
@@ -128,7 +131,7 @@ class Translation(seqx.Seq2SeqTask):
             )
         return tag
 
-    def _tag(self, text: str) -> tuple[str, str]:
-        """Return the tag of a source ("" if it has none), and the rest."""
+    def _split_tag(self, text: str) -> tuple[str, str]:
+        """Return the tag of a source ("" if it has none), and the text after it."""
         first, _, rest = text.lstrip().partition(" ")
         return (first, rest) if first in self.tags else ("", text)

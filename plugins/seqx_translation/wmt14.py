@@ -30,13 +30,14 @@ _GIGA = "3ff8319f6919393520559bfbc7ad6a747ec81b3abc7be9993b338d4b017b4d9a"
 
 
 def _archive(path: str, size: int, sha256: str, stem: str, other: str, lines: int | None) -> Archive:
-    """Return an archive of WMT; the suffix of the language replaces `*` in `stem`, or is added at the end."""
+    """Return an archive of WMT; in names of members, the language replaces `*` or follows `stem`."""
     stem, _, extension = stem.partition("*")
     members = {language: f"{stem}.{language}{extension}" for language in ("en", other)}
     return Archive(url=f"{_HOST}/{path}", size=size, sha256=sha256, members=members, lines=lines)
 
 
-def _shared(other: str, europarl: int, commoncrawl: int, commentary: int) -> list[Archive]:
+def _common_archives(other: str, europarl: int, commoncrawl: int, commentary: int) -> list[Archive]:
+    """Return the archives that have text in English and any `other` language, with these numbers of lines."""
     pair = f"{other}-en"
     return [
         _archive("wmt13/training-parallel-europarl-v7.tgz", 657_632_379, _EUROPARL,
@@ -49,9 +50,9 @@ def _shared(other: str, europarl: int, commoncrawl: int, commentary: int) -> lis
 
 
 ARCHIVES: Mapping[str, list[Archive]] = {
-    "de": _shared("de", 1_920_209, 2_399_123, 201_288),
+    "de": _common_archives("de", 1_920_209, 2_399_123, 201_288),
     "fr": [
-        *_shared("fr", 2_007_723, 3_244_152, 183_251),
+        *_common_archives("fr", 2_007_723, 3_244_152, 183_251),
         _archive(
             "wmt13/training-parallel-un.tgz", 2_365_634_246, _NATIONS, "un/undoc.2000.fr-en", "fr", 12_886_831
         ),
@@ -60,7 +61,7 @@ ARCHIVES: Mapping[str, list[Archive]] = {
         ),
     ],
 }
-"""The archives for each language other than English."""
+"""The archives of the pairs of English with each other language."""
 
 
 @dataclass(kw_only=True)
@@ -73,9 +74,9 @@ class Wmt14(seqx.Corpus):
     Args:
         source: the source language, in the first column
         target: the target language, in the second column; one of the two is English
-        archives: archives of training text, instead of those of WMT
-        local: a folder with archives that were downloaded before, with their original names; may contain
-            ${NAME}
+        archives: archives of training text that replace those of WMT
+        local: a folder with archives that were downloaded before, under their original names; ${NAME} is
+            replaced by the environment variable
         heldout: another corpus whose dev and test rows replace newstest2013 and newstest2014
         limit: maximum number of training rows, from the first on
     """
@@ -90,13 +91,16 @@ class Wmt14(seqx.Corpus):
     def __post_init__(self) -> None:
         if (self.source == "en") == (self.target == "en"):
             raise ValueError(
-                f"wmt14: one of source ({self.source}) and target ({self.target}) is en, the other de or fr"
+                "wmt14: one of source and target must be en, and the other one de or fr, "
+                f"but they are {self.source} and {self.target}"
             )
         other = self.source if self.target == "en" else self.target
         self._archives = ARCHIVES[other] if self.archives is None else self.archives
         for archive in self._archives:
             if not archive.members.keys() >= {self.source, self.target}:
-                raise ValueError(f"wmt14: members of {archive.name} lack {self.source} or {self.target}")
+                raise ValueError(
+                    f"wmt14: archives: {archive.name} needs a member for both {self.source} and {self.target}"
+                )
         self._folder: Path | None = None
 
     @property
@@ -112,16 +116,16 @@ class Wmt14(seqx.Corpus):
         return 2
 
     def setting_errors(self) -> Iterator[tuple[str, str]]:
-        """Report a missing folder of local archives."""
+        """Report a folder `local` that does not exist."""
         try:
-            self._local()
+            self._local_folder()
         except seqx.UserError as error:
             yield "local", str(error).removeprefix("task.corpus.local: ")
 
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
     ) -> None:
-        """Download the test sets in `splits`, and if it has "train", download and extract the archives.
+        """Download the test sets of `splits`; if "train" is one of them, download and extract the archives.
 
         Raises:
             UserError: an archive is missing or damaged; the message says what to do
@@ -172,7 +176,7 @@ class Wmt14(seqx.Corpus):
 
     def _verified(self, archive: Archive, folder: Path, progress: seqx.ProgressReporter) -> Path:
         """Return the path of a verified archive: a local one, or one downloaded to `folder`."""
-        local = self._local()
+        local = self._local_folder()
         if local is not None and (file := local / archive.name).exists():
             advice = f"{file} was not changed; replace or remove it"
             verify(file, archive.size, archive.sha256, progress, advice)
@@ -187,13 +191,13 @@ class Wmt14(seqx.Corpus):
             ) from error
         return file
 
-    def _local(self) -> Path | None:
+    def _local_folder(self) -> Path | None:
         """Return the folder of local archives."""
         if self.local is None:
             return None
         local = seqx.expand_path(os.path.expandvars(self.local))
         if not local.is_dir():
-            raise seqx.UserError(f"task.corpus.local: there is no folder {local}")
+            raise seqx.UserError(f"task.corpus.local: there is no folder {local}; correct the path")
         return local
 
     def _files(self, archive: Archive) -> dict[str, Path]:

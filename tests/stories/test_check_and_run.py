@@ -66,7 +66,7 @@ MISTAKES = [
         "task.tokenizer: ",
         "'<s>' has a special meaning in SentencePiece",
     ),
-    (FILES, ["task.tokenizer.size=200"], "task.tokenizer: ", "200 pieces, of which 260 are special"),
+    (FILES, ["task.tokenizer.size=200"], "task.tokenizer: ", "200 is too small, because 260 are reserved"),
     (FILES, ["training.init_from=nowhere"], "training.init_from: ", "there is no such folder"),
     (
         FILES,

@@ -75,7 +75,7 @@ def test_evaluate_scores_a_test_set_of_the_user(run: Path, tmp_path: Path) -> No
     )
     missing = call("evaluate", run, "task.corpus={type: files, train: [a, b]}")
     assert missing.exit_code == 2
-    assert missing.stderr.endswith("\nthe corpus of files has no text for test; set its 'test'\n")
+    assert missing.stderr.endswith("\nfiles: there is no text for test; set test to a list of paths\n")
 
 
 def test_evaluate_prints_the_precision_in_use(run: Path) -> None:

@@ -156,7 +156,7 @@ def test_init_from_warns_about_other_settings(folder: Path) -> None:
         "model.encoder.dropout: 0.1 in the model, 0.25 in this recipe; task.source_normalizers: [] in the "
         "model, ['lowercase'] in this recipe); make them equal, unless the change is intended\n"
     ) in result.stderr
-    assert "task.tags: the vocabulary splits The into several pieces; add it to task.tok" in result.stderr
+    assert "task.tags: the vocabulary splits The into several symbols; add it to task.tok" in result.stderr
     for place in ("third", "third/model"):
         stored = yaml.safe_load(Path(place, "recipe.yaml").read_text("utf-8"))
         first = yaml.safe_load(Path("first/recipe.yaml").read_text("utf-8"))
@@ -246,7 +246,7 @@ def test_init_from_refuses_new_labels(tmp_path: Path) -> None:
     first.learn(tmp_path, lambda _what, _share: None)
     other = Classification(corpus=Rows(train=[("so so .", "neutral")]), **settings)
     other.load(tmp_path)
-    with pytest.raises(seqx.UserError, match="has the label 'neutral', which the model of training"):
+    with pytest.raises(seqx.UserError, match="has the label 'neutral', but the model of training"):
         other.example(("so so .", "neutral"), training=True)
     assert isinstance(other.example(("so so .", "neutral"), training=False), seqx.Example)
     assert isinstance(other.example(("good .", "positive"), training=True), seqx.Example)

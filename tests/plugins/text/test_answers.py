@@ -1,4 +1,4 @@
-"""Metrics of answers, labels and summaries, checked by hand."""
+"""Metrics of answers, labels and summaries compared with values computed by hand."""
 
 import importlib.util
 from importlib.metadata import version
@@ -12,7 +12,7 @@ from seqx_text import F1, Accuracy, ExactMatch, Rouge, SquadF1
     ("output", "reference", "exact", "f1"),
     [
         ("The cat.", "cat", 1, 1),
-        ("a theatre", "theatre", 1, 1),  # "the" goes as a word only
+        ("a theatre", "theatre", 1, 1),  # "the" is only removed as a word
         ("the red cat", "the red dog", 0, 1 / 2),
         ("cat cat", "cat", 0, 2 / 3),  # only one of two is correct
         ("", "", 1, 1),
@@ -23,7 +23,9 @@ from seqx_text import F1, Accuracy, ExactMatch, Rouge, SquadF1
         ("dog", "cat", 0, 0),
     ],
 )
-def test_squad_metrics_by_hand(output: str, reference: str, exact: int, f1: float) -> None:
+def test_squad_metrics_equal_the_values_computed_by_hand(
+    output: str, reference: str, exact: int, f1: float
+) -> None:
     assert ExactMatch()([output], [reference])["exact_match"].value == 100 * exact
     assert SquadF1()([output], [reference])["squad_f1"].value == pytest.approx(100 * f1)
 
@@ -41,7 +43,7 @@ def test_squad_metrics_use_the_best_reference() -> None:
         SquadF1(between="")
 
 
-def test_label_metrics_by_hand() -> None:
+def test_label_metrics_equal_the_values_computed_by_hand() -> None:
     references = ["good", "good", "bad", "bad", "so"]
     outputs = ["good", "bad", "bad ", "bad", "strange"]
     assert Accuracy()(outputs, references)["accuracy"].value == pytest.approx(60)
@@ -54,7 +56,7 @@ def test_label_metrics_by_hand() -> None:
     assert list(F1(each=False)(outputs, references)) == ["macro_f1"]
 
 
-def test_rouge_by_hand() -> None:
+def test_rouge_equals_the_values_computed_by_hand() -> None:
     """ "a b c d" and "a c b d e" share 4 words, no bigram, and the subsequence "a b d"."""
     scores = Rouge()(["A b c d."], ["a c b d e"])
     values = {name: score.value for name, score in scores.items()}

@@ -1,4 +1,4 @@
-"""Parallel text files: real ones, and damaged ones."""
+"""Parallel text files, also real and damaged ones."""
 
 import gzip
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import seqx
 from seqx_text import Files
 
 
-def quiet(what: str, share: float | None) -> None:
+def ignore_progress(what: str, share: float | None) -> None:
     pass
 
 
@@ -25,7 +25,7 @@ def write(folder: Path, **files: bytes) -> Files:
 
 def test_files_rows_are_parallel_lines(tmp_path: Path) -> None:
     corpus = write(tmp_path, a=b"one\r\ntwo\rthree\x0b\n\n", b="eins\nzwei\u2028drei\u0085\n ende".encode())
-    corpus.fetch(tmp_path, quiet)
+    corpus.fetch(tmp_path, ignore_progress)
     assert list(corpus.rows("train")) == [
         ("one", "eins"),
         ("two\rthree\x0b", "zwei\u2028drei\u0085"),
@@ -33,38 +33,38 @@ def test_files_rows_are_parallel_lines(tmp_path: Path) -> None:
     ]
 
 
-def test_files_read_real_news_with_odd_line_ends(data: Callable[[str], Path], tmp_path: Path) -> None:
+def test_files_read_real_news_with_unusual_line_ends(data: Callable[[str], Path], tmp_path: Path) -> None:
     folder = data("wmt_news") / "en-de"
 
     def pair(name: str) -> list[str]:
         return [str(folder / f"{name}.{lang}.gz") for lang in ("en", "de")]
 
     corpus = Files(train=pair("train"), dev=pair("newstest2013"), test=pair("newstest2014"))
-    corpus.fetch(tmp_path, quiet)
+    corpus.fetch(tmp_path, ignore_progress)
     rows = list(corpus.rows("train"))
     assert len(rows) == 24_743
     assert sum(de.count("\u0085") for _, de in rows) == 10
     assert [len(list(corpus.rows(split))) for split in ("dev", "test")] == [3000, 3003]
 
 
-def test_files_with_several_files_columns_and_a_limit(
+def test_files_reads_several_lists_of_paths_up_to_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, text in {"1.x": "1\n2\n", "2.x": "3\n", "1.y": "a\nb\n", "2.y": "c\n"}.items():
         (tmp_path / name).write_text(text)
     monkeypatch.setenv("TEXT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    both = [["1.x", "1.y"], ["${TEXT}/2.x", "${TEXT}/2.y"]]
-    corpus = Files(train=both, dev=["1.x", "1.y"], test=both, limit=2)
-    corpus.fetch(tmp_path, quiet)
+    paths = [["1.x", "1.y"], ["${TEXT}/2.x", "${TEXT}/2.y"]]
+    corpus = Files(train=paths, dev=["1.x", "1.y"], test=paths, limit=2)
+    corpus.fetch(tmp_path, ignore_progress)
     assert list(corpus.rows("test")) == [("1", "a"), ("2", "b"), ("3", "c")]
     assert list(corpus.rows("train")) == [("1", "a"), ("2", "b")]
 
 
 def test_files_fetch_reads_only_the_requested_splits(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("one\n")
-    missing, there = [str(tmp_path / "nothing")], [str(tmp_path / "a")]
-    corpus = Files(train=missing, dev=there, test=there)
+    missing, existing = [str(tmp_path / "nothing")], [str(tmp_path / "a")]
+    corpus = Files(train=missing, dev=existing, test=existing)
     steps: list[str] = []
     for _ in range(2):
         corpus.fetch(tmp_path, lambda what, _: steps.append(what), splits=("test",))
@@ -73,7 +73,7 @@ def test_files_fetch_reads_only_the_requested_splits(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="fetch comes first"):
         corpus.identity()
     with pytest.raises(seqx.UserError, match="nothing: cannot be read"):
-        corpus.fetch(tmp_path, quiet)
+        corpus.fetch(tmp_path, ignore_progress)
 
 
 def test_files_identity_depends_on_text_not_path(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_files_identity_depends_on_text_not_path(tmp_path: Path) -> None:
         path = tmp_path / name / ("a.gz" if packed else "a")
         path.write_bytes(gzip.compress(text) if packed else text)
         corpus = Files(train=[str(path)], dev=[str(path)], test=[str(path)])
-        corpus.fetch(tmp_path, quiet)
+        corpus.fetch(tmp_path, ignore_progress)
         identities.append(corpus.identity())
     assert identities[0] == identities[1] != identities[2]
 
@@ -104,7 +104,7 @@ def test_files_report_a_problem_in_one_message(
     pair = [str(tmp_path / name), str(tmp_path / "b")]
     corpus = Files(train=pair, dev=pair, test=pair)
     with pytest.raises(seqx.UserError, match=message):
-        corpus.fetch(tmp_path, quiet)
+        corpus.fetch(tmp_path, ignore_progress)
 
 
 def test_files_name_missing_files_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,11 +117,11 @@ def test_files_name_missing_files_and_variables(tmp_path: Path, monkeypatch: pyt
         ("${NOWHERE}/x", "^\\$\\{NOWHERE\\}/x: the environment variable NOWHERE is not set"),
     ):
         with pytest.raises(seqx.UserError, match=message):
-            Files(train=[path], dev=[path], test=[path]).fetch(tmp_path, quiet)
+            Files(train=[path], dev=[path], test=[path]).fetch(tmp_path, ignore_progress)
 
 
 def test_files_reject_splits_of_different_widths() -> None:
     with pytest.raises(ValueError, match=r"train\[0\]': 2.*test\[0\]': 1"):
         Files(train=["a", "b"], dev=["a", "b"], test=["a"])
-    with pytest.raises(ValueError, match="as many paths"):
+    with pytest.raises(ValueError, match="needs one path per column"):
         Files(train=[list[str]()])

@@ -1,4 +1,4 @@
-"""BLEU and chrF, checked by hand, with exact signatures."""
+"""BLEU and chrF compared with values computed by hand, and their signatures."""
 
 import gzip
 import math
@@ -22,15 +22,12 @@ def multi_bleu(outputs: list[str], references: list[str]) -> float:
     """Return the BLEU of tokens, from the definition in Papineni et al. 2002, section 2.3."""
     logs = 0.0
     for n in range(1, 5):
-        hit = total = 0
+        matches = total = 0
         for pair in zip(outputs, references, strict=True):
-            found, wanted = (
-                Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
-                for words in map(str.split, pair)
-            )
-            hit += (found & wanted).total()
+            found, wanted = (ngrams(text.split(), n) for text in pair)
+            matches += (found & wanted).total()
             total += found.total()
-        logs += math.log(hit / total) / 4
+        logs += math.log(matches / total) / 4
     ratio = len(" ".join(references).split()) / len(" ".join(outputs).split())
     return 100 * min(1, math.exp(1 - ratio)) * math.exp(logs)
 
@@ -39,7 +36,7 @@ OUTPUTS = ["Der „rich-text“ Editor ist gut, sagt A-B-C.", "Ein Mann geht in 
 REFERENCES = ['Der "rich-text"-Editor ist gut, sagt A-B-C!', "Ein Mann geht in die Stadt und singt."]
 
 
-def test_bleu_of_the_paper_by_hand() -> None:
+def test_paper_bleu_equals_the_value_computed_by_hand() -> None:
     # The authors' s{(\S)-(\S)}{...}g continues after each replacement, so it splits one hyphen of "A-B-C".
     outputs = [
         "Der „ rich ##AT##-##AT## text &quot; Editor ist gut , sagt A ##AT##-##AT## B-C .",
@@ -58,7 +55,7 @@ def test_bleu_of_the_paper_by_hand() -> None:
     )
 
 
-def test_bleu_of_normalized_text_by_hand() -> None:
+def test_tokenized_bleu_equals_the_value_computed_by_hand() -> None:
     metric = TokenizedBleu(normalizers=[Lowercase(), MosesTokens(lang="de")])
     outputs, references = ["EIN Mann geht laut."], ["ein mann geht laut!"]
     score = metric(outputs, references)["tokenized_bleu"]
@@ -67,11 +64,11 @@ def test_bleu_of_normalized_text_by_hand() -> None:
     assert score.signature.startswith("text:lowercase+moses_tokens(de)|nrefs:1|case:mixed|eff:no|tok:none|")
 
 
-def test_bleu_without_matches_is_zero() -> None:
+def test_tokenized_bleu_without_matches_is_zero() -> None:
     assert TokenizedBleu()(["a b c d"], ["e f g h"])["tokenized_bleu"].value == 0
 
 
-def test_signatures_are_those_of_sacrebleu() -> None:
+def test_bleu_and_chrf_signatures_are_those_of_sacrebleu() -> None:
     bleu = Bleu()(OUTPUTS, REFERENCES)["bleu"]
     assert bleu.signature == f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{SACREBLEU}"
     small = Bleu(lowercase=True, tokenize="char")(OUTPUTS, REFERENCES)["bleu"]
@@ -80,7 +77,7 @@ def test_signatures_are_those_of_sacrebleu() -> None:
     assert chrf.signature == f"nrefs:1|case:mixed|eff:yes|nc:6|nw:2|space:no|version:{SACREBLEU}"
 
 
-def test_real_captions_score_as_the_command_of_sacrebleu_says(data: Callable[[str], Path]) -> None:
+def test_scores_of_real_captions_equal_those_of_sacrebleu(data: Callable[[str], Path]) -> None:
     import sacrebleu
 
     with gzip.open(data("multi30k") / "val.de.gz") as file:

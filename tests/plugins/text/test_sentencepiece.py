@@ -1,4 +1,4 @@
-"""The SentencePiece tokenizer: lossless, with the special ids of seqx."""
+"""The SentencePiece tokenizer is lossless and has the special ids of seqx."""
 
 import pickle
 import random
@@ -22,7 +22,7 @@ LINES = [
 ]
 
 
-def learnt(folder: Path, model: Literal["bpe", "unigram"], **sizes: int) -> SentencePiece:
+def train(folder: Path, model: Literal["bpe", "unigram"], **sizes: int) -> SentencePiece:
     tokenizer = SentencePiece(size=sizes.get("size", 315), model=model, coverage=1.0)
     tokenizer.learn(iter(LINES), folder)
     return tokenizer
@@ -30,7 +30,7 @@ def learnt(folder: Path, model: Literal["bpe", "unigram"], **sizes: int) -> Sent
 
 @pytest.fixture(scope="module", params=["bpe", "unigram"])
 def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SentencePiece:
-    return learnt(tmp_path_factory.mktemp("pieces"), request.param)
+    return train(tmp_path_factory.mktemp("model"), request.param)
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -55,12 +55,12 @@ def test_sentencepiece_restores_any_text(tokenizer: SentencePiece, text: str) ->
     assert tokenizer.decode(sampled) == text
 
 
-def test_sentencepiece_uses_few_pieces_for_frequent_words(tokenizer: SentencePiece) -> None:
+def test_sentencepiece_encodes_frequent_words_with_few_symbols(tokenizer: SentencePiece) -> None:
     ids = tokenizer.encode("Two girls")
     assert len(ids) < len("Two girls")
     assert tokenizer.encode("") == []
-    framed = [seqx.BOS, *ids, seqx.EOS, seqx.PAD]
-    assert tokenizer.decode(framed) == "Two girls"
+    with_special = [seqx.BOS, *ids, seqx.EOS, seqx.PAD]
+    assert tokenizer.decode(with_special) == "Two girls"
     assert ids == tokenizer.encode("near Two girls")[-len(ids) :]
 
 
@@ -78,7 +78,7 @@ def test_sampled_segmentation_depends_on_its_generator_only(tokenizer: SentenceP
 @pytest.mark.parametrize("model", ["bpe", "unigram"])
 def test_sentencepiece_training_is_deterministic(tmp_path: Path, model: Literal["bpe", "unigram"]) -> None:
     for name in "ab":
-        learnt(tmp_path / name, model)
+        train(tmp_path / name, model)
     (first,), (second,) = ((tmp_path / name).iterdir() for name in "ab")
     assert first.read_bytes() == second.read_bytes()
 
@@ -88,7 +88,7 @@ def test_sentencepiece_size_is_saved_with_the_model(tmp_path: Path, tokenizer: S
     assert tokenizer.size == 315
     copy = pickle.loads(pickle.dumps(tokenizer))
     assert copy.encode("A man sees") == tokenizer.encode("A man sees")
-    learnt(tmp_path, "bpe", size=310)
+    train(tmp_path, "bpe", size=310)
     other = SentencePiece()
     other.load(tmp_path)
     assert other.size == 310
@@ -99,18 +99,16 @@ def test_sentencepiece_size_is_saved_with_the_model(tmp_path: Path, tokenizer: S
 def test_too_large_vocabulary_size_names_the_largest_possible(
     tmp_path: Path, model: Literal["bpe", "unigram"]
 ) -> None:
-    with pytest.raises(seqx.UserError, match=r"size 50000; the largest possible size is \d+$") as caught:
-        learnt(tmp_path / "a", model, size=50_000)
+    with pytest.raises(seqx.UserError, match=r"size 50000; set size to at most \d+$") as caught:
+        train(tmp_path / "a", model, size=50_000)
     largest = int(str(caught.value).rsplit(maxsplit=1)[-1])
-    assert learnt(tmp_path / "b", model, size=largest).size == largest
+    assert train(tmp_path / "b", model, size=largest).size == largest
 
 
 def test_too_small_vocabulary_size_and_empty_text_are_reported(tmp_path: Path) -> None:
-    with pytest.raises(seqx.UserError, match=r"size 265 does not hold the characters .* more than \d+"):
-        learnt(tmp_path, "bpe", size=265)
-    with pytest.raises(
-        ValueError, match="size: 261 pieces, of which 261 are special ones, bytes and symbols"
-    ):
+    with pytest.raises(seqx.UserError, match=r"size 265 is too small for the characters .* more than \d+"):
+        train(tmp_path, "bpe", size=265)
+    with pytest.raises(ValueError, match="size: 261 is too small, because 261 are reserved"):
         SentencePiece(size=261, symbols=("<2de>",))
     with pytest.raises(seqx.UserError, match="there is no training text"):
         SentencePiece().learn(["", "  "], tmp_path)
@@ -157,12 +155,12 @@ def test_sentencepiece_keeps_symbols_whole(tmp_path: Path) -> None:
 def test_sentencepiece_samples_training_lines_deterministically(tmp_path: Path) -> None:
     lines = LINES
 
-    def bytes_learnt(name: str, sample: int) -> bytes:
+    def trained_bytes(name: str, sample: int) -> bytes:
         SentencePiece(size=310, sample=sample, coverage=1.0).learn(iter(lines), tmp_path / name)
         return next((tmp_path / name).iterdir()).read_bytes()
 
-    assert bytes_learnt("a", 40) == bytes_learnt("b", 40)
-    assert bytes_learnt("c", 625) == bytes_learnt("d", 10_000) != bytes_learnt("a", 40)
+    assert trained_bytes("a", 40) == trained_bytes("b", 40)
+    assert trained_bytes("c", 625) == trained_bytes("d", 10_000) != trained_bytes("a", 40)
 
 
 def test_sentencepiece_restores_real_text(data: Callable[[str], Path], tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
-"""Detection of text without spaces, unlike single names and segmented text."""
+"""Detection of text without spaces between words; single names and segmented text do not count."""
 
 from collections.abc import Sequence
 
 import pytest
 
 from seqx_text import Bleu, Chrf, PaperBleu, Rouge, TokenizedBleu
-from seqx_text.spacing import unspaced
+from seqx_text.spacing import language_without_spaces
 
 GERMAN = ["Der Hund sieht die Katze.", "Sie wohnt in Köln.", "Das Buch ist alt."] * 5
 
@@ -25,8 +25,8 @@ GERMAN = ["Der Hund sieht die Katze.", "Sie wohnt in Köln.", "Das Buch ist alt.
         ([*GERMAN, "我喜欢猫。", "他在家里。", "今天天气很好。"], "Chinese"),
     ],
 )
-def test_unspaced_detects_languages_without_spaces(texts: Sequence[str], language: str) -> None:
-    assert unspaced(texts) == language
+def test_languages_without_spaces_are_detected(texts: Sequence[str], language: str) -> None:
+    assert language_without_spaces(texts) == language
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_unspaced_detects_languages_without_spaces(texts: Sequence[str], languag
         ["1 2 3", "...", "😀😀😀😀"],
     ],
 )
-def test_spaces_between_words(texts: Sequence[str]) -> None:
-    assert unspaced(texts) is None
+def test_text_with_spaces_between_words_is_not_detected(texts: Sequence[str]) -> None:
+    assert language_without_spaces(texts) is None
 
 
 CHINESE, JAPANESE, THAI = ["我喜欢猫。", "他在家里。"], ["私は猫が好きです。"], ["ฉันชอบแมวมาก"]
@@ -55,14 +55,19 @@ CHINESE, JAPANESE, THAI = ["我喜欢猫。", "他在家里。"], ["私は猫が
 def test_spacing_warning_names_suitable_tokenizers() -> None:
     (warning,) = Bleu().warnings(CHINESE)
     assert warning == (
-        "bleu: tokenize=13a does not split the references, because Chinese has no spaces between words, so "
-        "the score means little; set one of tokenize=zh, tokenize=flores200, tokenize=char"
+        "bleu: tokenize=13a does not split the references into words, because Chinese has no spaces between "
+        "words; such a score means little; set one of tokenize=zh, tokenize=flores200, tokenize=char"
     )
     assert "tokenize=ja-mecab" in Bleu(tokenize="intl").warnings(JAPANESE)[0]
-    assert "tokenize=zh" not in Bleu(tokenize="zh").warnings(THAI)[0].partition("; ")[2]
+    assert "tokenize=zh" not in Bleu(tokenize="zh").warnings(THAI)[0].rpartition("; ")[2]
     assert Bleu(tokenize="zh").warnings(JAPANESE)
-    for fits, texts in (("zh", CHINESE), ("char", THAI), ("flores200", JAPANESE), ("ja-mecab", JAPANESE)):
-        assert Bleu(tokenize=fits).warnings(texts) == []  # type: ignore[arg-type]
+    for tokenizer, texts in (
+        ("zh", CHINESE),
+        ("char", THAI),
+        ("flores200", JAPANESE),
+        ("ja-mecab", JAPANESE),
+    ):
+        assert Bleu(tokenize=tokenizer).warnings(texts) == []  # type: ignore[arg-type]
     assert Bleu().warnings(GERMAN) == []
 
 

@@ -1,4 +1,4 @@
-"""Models for several directions: each tag has its own scores, and parts of a text keep their tag."""
+"""Translation in several directions: each tag has its own scores, and each part of a text gets the tag."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Translation:
 
 
 def test_translation_scores_each_tag_separately(task: Translation) -> None:
-    """One direction is perfect and one is wrong: the mean is 50, whatever their sizes."""
+    """One direction is perfect and the other one wrong: the mean is 50, although their sizes differ."""
     right = dict(
         zip(task.inputs(task.read_split("test")), task.references(task.read_split("test")), strict=True)
     )
@@ -60,7 +60,7 @@ def test_each_part_of_a_split_text_keeps_its_tag(task: Translation) -> None:
     assert task.split_long_input("<2fr> " + " ".join(sentences), 24)[1:] == sentences[1:]
 
 
-def test_translation_tag_is_one_piece_of_the_source(task: Translation) -> None:
+def test_translation_tag_is_one_symbol_of_the_source(task: Translation) -> None:
     plain, tagged = (task.read(text)["source"] for text in ("The dog sleeps.", "<2de> The dog sleeps."))
     assert tagged[2:] == plain
     assert task.tokenizer.decode(tagged[:2]) == "<2de>"
@@ -79,7 +79,7 @@ def test_source_without_a_tag_is_reported(task: Translation, tmp_path: Path) -> 
             Translation(corpus=Sample(), tokenizer=task.tokenizer, metrics=[Bleu()], tags=tags)
 
 
-def test_tag_that_is_split_into_pieces_causes_a_warning(tmp_path: Path) -> None:
+def test_tag_that_is_split_into_several_symbols_causes_a_warning(tmp_path: Path) -> None:
     corpus = TaggedCorpus(corpus=Sample(train=100, dev=4, test=4), tag="<2de>")
     for symbols, message in (((), True), (("<2de>",), False)):
         tokenizer = SentencePiece(size=400, symbols=symbols)
@@ -87,7 +87,7 @@ def test_tag_that_is_split_into_pieces_causes_a_warning(tmp_path: Path) -> None:
         task.fetch(tmp_path, lambda _what, _share: None)
         task.learn(tmp_path / str(message), lambda _what, _share: None)
         found = task.training_warnings()
-        assert ["the vocabulary splits <2de> into several pieces" in line for line in found] == [
+        assert ["the vocabulary splits <2de> into several symbols" in line for line in found] == [
             True
         ] * message
 
