@@ -1,4 +1,7 @@
-"""ConvS2S: a convolutional encoder and decoder with attention in every layer (Gehring et al. 2017)."""
+"""ConvS2S: a convolutional encoder, and a convolutional decoder with attention in every layer.
+
+Gehring et al. 2017.
+"""
 
 import seqx
 from seqx_convolution.decoder import ConvolutionDecoder

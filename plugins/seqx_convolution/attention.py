@@ -14,19 +14,19 @@ from seqx_convolution.weight_norm import WeightNormed
 
 
 class ProjectedSource(NamedTuple):
-    """The source as the decoder's layers attend to it."""
+    """The source, projected for the attention of each layer."""
 
-    projected: tuple[seqx.KeyValue, ...]  # the keys and values of each layer's attention
-    root: Tensor  # [B] square root of the number of source tokens
+    projected: tuple[seqx.KeyValue, ...]  # the keys and values for the attention of each layer
+    sqrt_lengths: Tensor  # [B] square roots of the numbers of source tokens
 
 
 class AttentionStep(nn.Module):
     """One step of multi-step attention.
 
     The query is a projection of the layer's output plus the embedding of the previous target token (equation
-    1). The context of m source tokens is multiplied by sqrt(m). The paper uses m sqrt(1/m), which is the
-    same: it restores the variance if all attention weights are equal (section 3.4). The linear maps of the
-    attention are initialised like those without a gated linear unit behind them (section 3.5).
+    1). The context of m source tokens is multiplied by sqrt(m), which restores the variance if all attention
+    weights are equal (section 3.4, where the factor is written as m sqrt(1/m)). The linear maps of the
+    attention are initialised like linear maps that no gated linear unit follows (section 3.5).
     """
 
     def __init__(self, attention: seqx.Attention, width: int) -> None:
@@ -41,22 +41,24 @@ class AttentionStep(nn.Module):
         self.output = WeightNormed(attention.d_model, width)
 
     def forward(
-        self, x: Tensor, embedded: Tensor, layout: seqx.Layout, source: seqx.KeyValue, root: Tensor
+        self, x: Tensor, embedded: Tensor, layout: seqx.Layout, source: seqx.KeyValue, sqrt_lengths: Tensor
     ) -> Tensor:
-        """Add the context to a layer's outputs.
+        """Add the context to a layer's outputs, as `scaled_sum` does.
 
         Args:
             x: outputs of the layer [B, T, C]
             embedded: embeddings of the target tokens with positions [B, T, D]
             layout: layout of the target tokens
             source: keys and values of the source
-            root: [B] square root of the number of source tokens
+            sqrt_lengths: [B] square roots of the numbers of source tokens
         """
         queries = scaled_sum(self.query(x), embedded)
         context = self.attention(queries, seqx.Positioned.unordered(layout), source, seqx.Mask())
-        return scaled_sum(x, self.output(context * root.to(context.dtype)[:, None, None]))
+        return scaled_sum(x, self.output(context * sqrt_lengths.to(context.dtype)[:, None, None]))
 
 
 def scale_gradient(x: Tensor, factor: float) -> Tensor:
     """Return x unchanged, with a gradient that is multiplied by `factor`."""
-    return torch.lerp(x.detach(), x, factor)  # exact, because both ends are the same number
+    return torch.lerp(
+        x.detach(), x, factor
+    )  # exact, because both ends of the interpolation are the same number

@@ -1,4 +1,4 @@
-"""The parts of encoder and decoder layers: gated convolutions, and sums that keep the variance.
+"""The parts of encoder and decoder layers: gated convolutions, and sums that preserve the variance.
 
 Letters in shapes: B sentences, T positions, C channels, k kernel size.
 """
@@ -25,7 +25,7 @@ class GatedConvolution(nn.Module):
         inputs: number of input channels
         outputs: number of output channels
         kernel: kernel size k
-        dropout: dropout probability of the inputs, for the initialisation
+        dropout: dropout probability of the inputs, which the initialisation depends on
     """
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int, dropout: float) -> None:
@@ -42,7 +42,7 @@ class GatedConvolution(nn.Module):
 
 
 def scaled_sum(x: Tensor, y: Tensor) -> Tensor:
-    """Return (x + y) sqrt(0.5), which has the variance of x if x and y have the same (section 3.4)."""
+    """Return (x + y) sqrt(0.5); if x and y have the same variance, the sum has it, too (section 3.4)."""
     return (x + y) * math.sqrt(0.5)
 
 

@@ -22,7 +22,7 @@ class ConvolutionState(NamedTuple):
     """The state of the decoder between tokens."""
 
     lengths: Tensor  # [B] number of target tokens so far
-    past: tuple[Tensor, ...] | None  # last k - 1 inputs of each layer [B, k - 1, C]; None at first
+    past: tuple[Tensor, ...] | None  # last k - 1 inputs of each layer [B, k - 1, C]; None before any token
     source: ProjectedSource | None  # None without a source
 
 
@@ -45,7 +45,7 @@ class ConvolutionDecoderLayer(nn.Module):
         layout: seqx.Layout,
         past: Tensor | None,
         source: seqx.KeyValue | None,
-        root: Tensor | None,
+        sqrt_lengths: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Map [B, T, C] to [B, T, C]; also return the last k - 1 inputs that are not padding, as `past`.
 
@@ -55,32 +55,33 @@ class ConvolutionDecoderLayer(nn.Module):
             layout: layout of the target tokens
             past: the k - 1 inputs before these tokens [B, k - 1, C]; None before the first token
             source: keys and values of the source
-            root: [B] square root of the number of source tokens
+            sqrt_lengths: [B] square roots of the numbers of source tokens
         """
-        before, dropped = self.convolution.kernel - 1, self.dropout(x)
-        window = F.pad(dropped, (0, 0, before, 0)) if past is None else torch.cat([past, dropped], 1)
-        y = self.convolution(window)
-        if self.look is not None and source is not None and root is not None:
-            y = self.look(y, embedded, layout, source, root)
-        last = layout.keep.sum(1)[:, None] + torch.arange(before, device=x.device)  # [B, k - 1]
-        past = window.gather(1, last[..., None].expand(-1, -1, window.size(2)))
+        num_past, dropped = self.convolution.kernel - 1, self.dropout(x)
+        inputs = F.pad(dropped, (0, 0, num_past, 0)) if past is None else torch.cat([past, dropped], 1)
+        y = self.convolution(inputs)
+        if self.look is not None and source is not None and sqrt_lengths is not None:
+            y = self.look(y, embedded, layout, source, sqrt_lengths)
+        last = layout.keep.sum(1)[:, None] + torch.arange(num_past, device=x.device)  # [B, k - 1]
+        past = inputs.gather(1, last[..., None].expand(-1, -1, inputs.size(2)))
         return scaled_sum(y, self.shortcut(x)), past
 
 
 class ConvolutionDecoder(seqx.Decoder):
     """Gated causal convolutions, each with attention to the source (Gehring et al. 2017, section 3).
 
-    The keys of attention are the encoder's states, the values are states plus source embeddings. The paper
-    does not give the order of the sums in a layer. It is that of the authors' code: the gated output, plus
-    the context, plus the layer's input; each sum of two is multiplied by sqrt(0.5).
+    The keys of attention are the encoder's states; the values are states plus source embeddings. The paper
+    does not tell the order of the sums in a layer. It is that of the authors' code: the context is added to
+    the gated output, then the layer's input to this sum. Each of the two sums is multiplied by sqrt(0.5).
 
     Args:
-        layers: number of layers; 20 as for English to Romanian (section 5.1)
+        layers: number of layers; 20, the default, is that for English to Romanian (section 5.1)
         width: number of channels of each layer; a list has one for each layer
         kernel: kernel size of each layer; a list has one for each layer
-        attention: attention of each layer to the source; a list names one for each layer; null: no source, as
+        attention: attention of each layer to the source; a list has one for each layer; null: no source, as
             in a language model
-        positions: positional encoding of the target; null: none, only the kernels see the order
+        positions: positional encoding of the target; null: none, so only the convolutions depend on the order
+            of tokens
         source_positions: positional encoding of the source embeddings in the values; null: none
         dropout: dropout probability of embeddings, each layer's input and the outputs (section 4.2)
 
@@ -110,7 +111,7 @@ class ConvolutionDecoder(seqx.Decoder):
                 built_attention.check(None)
         self.uses_source = attention is not None
         if attention is None and source_positions is not None:
-            raise ValueError("source_positions needs attention to a source; set attention, or both to null")
+            raise ValueError("source_positions needs attention to a source; set attention, or remove both")
         self.embedded = EmbeddingInput(positions, d_model, dropout=dropout)
         self.source = (
             None if attention is None else EmbeddingInput(source_positions, d_model, dropout=dropout)
@@ -138,7 +139,7 @@ class ConvolutionDecoder(seqx.Decoder):
             return ConvolutionState(lengths, None, None)
         assert memory is not None, "check() guarantees a source"
         steps = [layer.look for layer in self.layers if layer.look is not None]
-        # The encoder gets gradients from the keys and values of all layers. Section 3.4 scales them down.
+        # Keys and values of all layers contribute to the encoder's gradient, so section 3.4 scales it down.
         states = scale_gradient(memory.states, 0.5 / len(steps))
         values = scaled_sum(states, self.source(memory.inputs, memory.layout))
         positioned = seqx.Positioned.unordered(memory.layout)
@@ -156,10 +157,10 @@ class ConvolutionDecoder(seqx.Decoder):
         x = self.enter(embedded)
         past = []
         for i, layer in enumerate(self.layers):
-            before = None if state.past is None else state.past[i]
+            layer_past = None if state.past is None else state.past[i]
             source = None if state.source is None else state.source.projected[i]
-            root = None if state.source is None else state.source.root
-            x, last = layer(x, embedded, layout, before, source, root)
-            past.append(last)
-        after = ConvolutionState(state.lengths + keep.sum(1), tuple(past), state.source)
-        return self.dropout(self.leave(x)), after
+            sqrt_lengths = None if state.source is None else state.source.sqrt_lengths
+            x, layer_past = layer(x, embedded, layout, layer_past, source, sqrt_lengths)
+            past.append(layer_past)
+        new_state = ConvolutionState(state.lengths + keep.sum(1), tuple(past), state.source)
+        return self.dropout(self.leave(x)), new_state

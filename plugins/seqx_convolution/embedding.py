@@ -20,7 +20,7 @@ class EmbeddingInput(nn.Module):
         dropout: dropout probability
 
     Raises:
-        ValueError: the encoding acts in attention, so that convolutions would ignore it
+        ValueError: the encoding acts in attention, so a convolutional stack would ignore it
     """
 
     def __init__(
@@ -30,8 +30,9 @@ class EmbeddingInput(nn.Module):
         self.positions = None if make is None else make(d_model, 1)
         if self.positions is not None and self.positions.acts_in_attention:
             raise ValueError(
-                f"{type(self.positions).__name__} positions act in attention, at least in part, which "
-                "convolutions do not have; set other positions, or null for none"
+                f"{type(self.positions).__name__} positions act in attention, at least in part, but "
+                "convolutional layers only use positions that are added to embeddings; set such positions, "
+                "or null for none"
             )
         self.dropout = nn.Dropout(dropout)
 
@@ -43,7 +44,7 @@ class EmbeddingInput(nn.Module):
     def forward(self, x: Tensor, layout: seqx.Layout) -> Tensor:
         """Return the input [B, T, D] of the first layer for embeddings [B, T, D].
 
-        Under autocast it has autocast's dtype, and so have all sums with it.
+        Under autocast it has the dtype of autocast, and so have the residual sums of all layers.
         """
         if self.positions is not None:
             x = self.positions.embed(x, layout.positions)

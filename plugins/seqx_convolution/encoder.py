@@ -17,7 +17,7 @@ from seqx_convolution.weight_norm import WeightNormed
 
 
 class ConvolutionEncoderLayer(nn.Module):
-    """A gated convolution centred on each position, and a residual connection."""
+    """A gated convolution whose windows are centred on each position, and a residual connection."""
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int, dropout: float) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class ConvolutionEncoderLayer(nn.Module):
         self.shortcut = shortcut(inputs, outputs)
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
-        """Map [B, S, C] to [B, S, C]; padding, where `keep` [B, S] is False, counts as zeros."""
+        """Map [B, S, C] to [B, S, C]; padding, where `keep` [B, S] is false, is replaced by zeros."""
         dropped = self.dropout(x).masked_fill(~keep[..., None], 0.0)
         padded = F.pad(dropped, (0, 0, *self.padding))
         return scaled_sum(self.convolution(padded), self.shortcut(x))
@@ -36,13 +36,14 @@ class ConvolutionEncoderLayer(nn.Module):
 class ConvolutionEncoder(seqx.Encoder):
     """A stack of gated convolutions (Gehring et al. 2017, arXiv:1705.03122, section 3.2).
 
-    Linear maps lead from embeddings to channels and back. All maps have weight normalisation.
+    A linear map before the first layer maps embeddings to channels, and another one after the last layer maps
+    channels to states. All linear maps and convolutions have weight normalisation.
 
     Args:
-        layers: number of layers; 20 as for English to Romanian (section 5.1)
+        layers: number of layers; 20, the default, is that for English to Romanian (section 5.1)
         width: number of channels of each layer; a list has one for each layer
         kernel: kernel size of each layer; a list has one for each layer
-        positions: positional encoding; null: none, only the kernels see the order
+        positions: positional encoding; null: none, so only the convolutions depend on the order of tokens
         dropout: dropout probability of the embeddings and of each layer's input (section 4.2)
 
     Raises:

@@ -23,8 +23,8 @@ class WeightNormed(nn.Module):
     Args:
         inputs: number of input features, I
         outputs: number of output features, O
-        dropout: dropout probability of the inputs, for the initialisation
-        gated: a gated linear unit follows
+        dropout: dropout probability of the inputs, which the initialisation depends on
+        gated: true if a gated linear unit follows
     """
 
     def __init__(self, inputs: int, outputs: int, *, dropout: float = 0.0, gated: bool = False) -> None:
@@ -41,7 +41,7 @@ class WeightNormed(nn.Module):
         return self.direction * (self.length / self.direction.norm(dim=1))[:, None]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [..., I] to [..., O]."""
+        """Return W x + b: map [..., I] to [..., O]."""
         return F.linear(x, self._current_weight(), self.bias)
 
     def train(self, mode: bool = True) -> Self:

@@ -1,4 +1,4 @@
-"""Recurrent networks: encoders and decoders made of LSTMs or GRUs, with any attention to the source."""
+"""Recurrent networks: encoders of LSTMs or GRUs, and decoders with any attention to the source."""
 
 import seqx
 from seqx_recurrent.decoder import GRUDecoder, LSTMDecoder

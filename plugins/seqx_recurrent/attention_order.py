@@ -25,16 +25,16 @@ class RecurrentState(NamedTuple):
 
 
 class AttentionOrder(nn.Module, ABC):
-    """Base class: runs a stack over the target tokens and attends to the source."""
+    """Base class of modules that run a stack over the target tokens and attend to the source."""
 
     uses_source: bool = True
     """True if the order attends to a source."""
 
     feeds_output: bool = False
-    """True if the previous output is part of the input of the first layer, and so of the state."""
+    """True if the first layer's input contains the previous output, which is then part of the state."""
 
     has_wide_input: bool = False
-    """True if the first layer's input is an embedding and another vector: 2 D features instead of D."""
+    """True if the first layer's input is an embedding and another vector, with 2 D features instead of D."""
 
     @abstractmethod
     def forward(
@@ -48,7 +48,7 @@ class AttentionOrder(nn.Module, ABC):
 
 
 class NoAttention(AttentionOrder):
-    """The stack alone: a language model, or a decoder that sees the source in its first state only."""
+    """The stack alone: a language model, or a decoder whose initial state alone depends on the source."""
 
     uses_source = False
 
@@ -80,8 +80,8 @@ class WithAttention(AttentionOrder):
 class Luong(WithAttention):
     """Global attention after the recurrent step (Luong et al. 2015, section 3.1), for all tokens at once.
 
-    The stack reads token t and gives s_t; s_t attends to the source and gives the context c_t; the output is
-    tanh(W [c_t; s_t]) (equation 5).
+    The stack reads token t and returns s_t. The attention of s_t to the source returns the context c_t. The
+    output is tanh(W [c_t; s_t]) (equation 5).
     """
 
     def __init__(self, d_model: int, attention: seqx.Attention) -> None:
@@ -104,7 +104,7 @@ class Luong(WithAttention):
 class InputFeeding(Luong):
     """Luong's order with input feeding: the output for token t - 1 is an input at token t (section 3.3).
 
-    Each token has to wait for the one before it, so training takes a loop over the tokens.
+    The input at a token depends on the output at the token before it, so training takes a loop over tokens.
     """
 
     feeds_output = has_wide_input = True
@@ -115,7 +115,7 @@ class InputFeeding(Luong):
         """Map embeddings [B, T, D] to outputs [B, T, D]; also return the state after them."""
         weights, hidden, output = stack.weights(), state.hidden, state.output
         assert output is not None, "start() sets the output"
-        outputs, hiddens, before = [], [], output
+        outputs, hiddens, previous_output = [], [], output
         for token, token_layout in _tokens(x, layout):
             y, hidden = stack.step(torch.cat([token, output], -1), hidden, weights)
             output = self.attentional(y[:, None], state, token_layout)[:, 0]
@@ -123,7 +123,8 @@ class InputFeeding(Luong):
             hiddens.append(hidden)
         all_outputs = torch.stack(outputs, 1)
         hidden = _hidden_at_last_token(hiddens, keep, state.hidden)
-        return all_outputs, state._replace(hidden=hidden, output=at_last_token(all_outputs, keep, before))
+        output = at_last_token(all_outputs, keep, previous_output)
+        return all_outputs, state._replace(hidden=hidden, output=output)
 
 
 class Bahdanau(WithAttention):
@@ -131,8 +132,8 @@ class Bahdanau(WithAttention):
 
     The previous state of the highest layer attends to the source; the context and the token's embedding are
     the input of the lowest layer. The output is the maximum of two linear maps (maxout) of state, embedding
-    and context. The state is the one after the token; the paper uses the one before it, which with several
-    layers would not depend on the token's context.
+    and context. Here the output uses the state after the token. The paper uses the state before it, which in
+    a stack of several layers would not depend on the token's context.
     """
 
     has_wide_input = True
@@ -171,8 +172,8 @@ def _hidden_at_last_token(hiddens: list[Hiddens], keep: Tensor | None, before: H
 
     Args:
         hiddens: the hidden states after each of the T tokens
-        keep: [B, T] bool, False on padding
-        before: the hidden state of sentences that have no token
+        keep: [B, T] bool, false on padding
+        before: the hidden state before the T tokens, for sentences without a token
     """
     if keep is None:
         return hiddens[-1]

@@ -35,11 +35,11 @@ class RecurrentDecoder(seqx.Decoder):
     Args:
         layers: number of layers
         attention: attention to the source; null: none
-        order: luong: attend after the recurrent step (Luong et al. 2015); bahdanau: attend before it
-            (Bahdanau et al. 2015)
+        order: order of attention and recurrent step; luong: attend after the step (Luong et al. 2015);
+            bahdanau: attend before the step (Bahdanau et al. 2015)
         input_feeding: with order luong, feed each output into the next step (section 3.3)
-        initial: summary of the source from which a tanh layer makes the first state: the mean of the
-            encoder's states, the first or the last one; null: the first state is 0
+        initial: summary of the source from which a tanh layer computes the initial state: the mean of the
+            encoder's states, the first or the last state; null: the initial state is 0
         residual: add the input of each layer but the first to its output (Wu et al. 2016, section 3.1)
         dropout: dropout probability of each layer's input and of the outputs (Zaremba et al. 2014)
         recurrent_dropout: dropout probability of the recurrent weights, one mask for each batch (Wan et al.
@@ -69,11 +69,12 @@ class RecurrentDecoder(seqx.Decoder):
         super().__init__(d_model)
         if order == "bahdanau" and input_feeding:
             raise ValueError(
-                "input_feeding is for order: luong only; order: bahdanau feeds the context instead"
+                "input_feeding needs order: luong, because order: bahdanau feeds the context instead; set "
+                "input_feeding: false"
             )
         if attention is None and (input_feeding or order == "bahdanau"):
             setting = "input_feeding" if input_feeding else f"order: {order}"
-            raise ValueError(f"{setting} needs attention; set attention")
+            raise ValueError(f"{setting} needs attention, but attention is null; set an attention")
         orders: dict[tuple[Order, bool], type[WithAttention]] = {
             ("luong", False): Luong,
             ("luong", True): InputFeeding,
@@ -95,13 +96,14 @@ class RecurrentDecoder(seqx.Decoder):
         self.stack = Stack([layer(number) for number in range(layers)], residual=residual, dropout=dropout)
         tensors = layers * self.recurrence.hidden_tensors
         self.first = None if initial is None else InitialState(d_model, tensors, initial)
-        uses = {"attention": self.writing.uses_source, "initial": self.first is not None}
-        self.uses_source = any(uses.values())
-        self.source_setting = " and ".join(name for name in uses if uses[name]) or "attention or initial"
+        uses_source = {"attention": self.writing.uses_source, "initial": self.first is not None}
+        self.uses_source = any(uses_source.values())
+        settings = [name for name, is_used in uses_source.items() if is_used]
+        self.source_setting = " and ".join(settings) or "attention or initial"
         self.dropout = nn.Dropout(dropout)
 
     def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> RecurrentState:
-        """Return the state before the first token; it does not grow, so `capacity` is not used."""
+        """Return the state before the first token. The state does not grow, so `capacity` is not used."""
         zeros = next(self.parameters()).new_zeros(batch, self.d_model)
         hidden = self.stack.start(zeros)
         if self.first is not None and memory is not None:
@@ -120,8 +122,8 @@ class RecurrentDecoder(seqx.Decoder):
         """Advance by embeddings [B, T, D]; return outputs [B, T, D] and the state after them."""
         kept = inputs.new_ones(inputs.shape[:2], dtype=torch.bool) if keep is None else keep
         layout = seqx.Layout.of(kept, state.lengths)
-        outputs, after = self.writing(inputs, self.stack, state, layout, keep)
-        return self.dropout(outputs), after._replace(lengths=state.lengths + kept.sum(1))
+        outputs, new_state = self.writing(inputs, self.stack, state, layout, keep)
+        return self.dropout(outputs), new_state._replace(lengths=state.lengths + kept.sum(1))
 
 
 class LSTMDecoder(RecurrentDecoder):

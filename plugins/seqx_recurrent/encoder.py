@@ -21,7 +21,10 @@ class OneWay(nn.Module):
         self.forwards = recurrence
 
     def forward(self, x: Tensor, reverse: Tensor) -> Tensor:
-        """Map [B, S, I] to [B, S, D]; padding is on the right and does not change the states before it."""
+        """Map [B, S, I] to [B, S, D]; `reverse` is not used.
+
+        Padding is on the right, so it does not change the states of tokens.
+        """
         return self.forwards(x, self.forwards.start(x), None)[0]
 
 
@@ -46,7 +49,7 @@ class RecurrentEncoder(seqx.Encoder):
     Args:
         layers: number of layers
         bidirectional: layers that are bidirectional: all (Bahdanau et al. 2015), the first (Wu et al. 2016)
-            or none; each of their directions has d_model / 2 features
+            or none; each direction of a bidirectional layer has d_model / 2 features
         residual: add the input of each layer but the first to its output (Wu et al. 2016, section 3.1)
         dropout: dropout probability of each layer's input and of the last output (Zaremba et al. 2014)
         recurrent_dropout: dropout probability of the recurrent weights, one mask for each batch (Wan et al.
@@ -74,7 +77,7 @@ class RecurrentEncoder(seqx.Encoder):
         bidirectional_layers = {"all": layers, "first": 1, "none": 0}[bidirectional]
         if bidirectional_layers and d_model % 2:
             raise ValueError(
-                f"d_model ({d_model}) must be even for two directions; or set bidirectional: none"
+                f"d_model ({d_model}) must be even for bidirectional layers; or set bidirectional: none"
             )
 
         def recurrence(width: int) -> Recurrence:
@@ -85,7 +88,7 @@ class RecurrentEncoder(seqx.Encoder):
                 return BothWays(recurrence(d_model // 2), recurrence(d_model // 2))
             return OneWay(recurrence(d_model))
 
-        # Not seqx.Layers, because these are compiled, which would unroll the kernels' loops over tokens.
+        # Not seqx.Layers, because training compiles those, which would unroll the kernels' loops over tokens.
         self.layers = nn.ModuleList(map(layer, range(layers)))
         self.residual = residual
         self.dropout = nn.Dropout(dropout)

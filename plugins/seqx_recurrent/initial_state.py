@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import seqx
 
 Summary = Literal["mean", "first", "last"]
-"""The encoder state that summarises the source: the mean of all, the first or the last one."""
+"""The summary of the source: the mean of the encoder states, the first or the last state."""
 
 
 def _mean(keep: Tensor) -> Tensor:
@@ -28,14 +28,19 @@ def _last(keep: Tensor) -> Tensor:
 
 
 _WEIGHTS: dict[Summary, Callable[[Tensor], Tensor]] = {"mean": _mean, "first": _first, "last": _last}
-"""Functions from `keep` [B, S], True on tokens, to the weight [B, S] of each encoder state in the summary."""
+"""Functions from `keep` [B, S], true on tokens, to the weights [B, S] of the states in the summary."""
 
 
 class InitialState(nn.Module):
-    """tanh(W summary + b): the hidden state before the first token (Bahdanau et al. 2015, appendix A.2.2).
+    """The hidden state before the first token: tanh(W summary + b) (Bahdanau et al. 2015, appendix A.2.2).
 
-    The paper's summary is the backward state of the first token, which is one half of `first`. The mean is
-    Nematus' choice (Sennrich et al. 2017). The summary of an empty source is 0.
+    The paper's summary is the backward state of the first token, which is one half of `first`. Nematus uses
+    the mean (Sennrich et al. 2017). The summary of an empty source is 0.
+
+    Args:
+        d_model: width of states, D
+        tensors: number of tensors of the hidden state of a stack, N
+        summary: name of the summary
     """
 
     def __init__(self, d_model: int, tensors: int, summary: Summary) -> None:
@@ -47,7 +52,7 @@ class InitialState(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, memory: seqx.Memory) -> tuple[Tensor, ...]:
-        """Return N tensors [B, D]."""
+        """Return the N tensors [B, D] of the hidden state."""
         weights = self.weights(memory.layout.keep).to(memory.states.dtype)
         states = memory.states.masked_fill(~memory.layout.keep[..., None], 0)
         summary = (weights[:, None] @ states)[:, 0]  # [B, D]

@@ -1,7 +1,7 @@
 """Recurrent layers: LSTM and GRU.
 
-Letters in shapes: B sentences, T tokens, I input features, D hidden features, G gates of a cell, its
-candidate included.
+Letters in shapes: B sentences, T tokens, I input features, D hidden features, G gates of a cell, including
+its candidate.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ import seqx
 R = TypeVar("R")
 
 Hidden = tuple[Tensor, ...]
-"""The hidden state of a layer, [B, D] each: the last output first, then, for an LSTM, the cell."""
+"""The hidden state of a layer: the last output [B, D] and, for an LSTM, the cell [B, D]."""
 
 SATURATE = 1e4
 """A value that, added to the input of a sigmoid, makes it exactly 1 (or, subtracted, 0) in any precision."""
@@ -26,7 +26,7 @@ SATURATE = 1e4
 class Recurrence(nn.Module, ABC):
     """A recurrent layer.
 
-    Weights have the names and the layout of PyTorch's cells. Each gate is initialised by itself: input
+    Weights have the names and the layout of PyTorch's cells. Each gate is initialised separately: input
     weights are uniform (Glorot and Bengio 2010), recurrent weights orthogonal (Saxe et al. 2014), biases 0.
 
     Args:
@@ -35,10 +35,10 @@ class Recurrence(nn.Module, ABC):
     """
 
     gates: int
-    """Number of gates, the candidate included: G."""
+    """Number of gates, including the candidate: G."""
 
     hidden_tensors: int
-    """Number of tensors of a `Hidden`."""
+    """Number of tensors of the hidden state."""
 
     forget_gate: int
     """Index of the gate that keeps the hidden state."""
@@ -73,7 +73,7 @@ class Recurrence(nn.Module, ABC):
     def forward(self, x: Tensor, hidden: Hidden, keep: Tensor | None) -> tuple[Tensor, Hidden]:
         """Map T tokens [B, T, I] to [B, T, D] by one kernel; also return the hidden state after them.
 
-        `keep` [B, T] bool is False on padding, which is on the right and does not change the hidden state;
+        `keep` [B, T] bool is false on padding, which is on the right and does not change the hidden state;
         None: no padding.
         """
         return self._run(self._sequence, x, hidden, keep, self.weights())
@@ -113,11 +113,11 @@ class LSTM(Recurrence):
         h, c = hidden
         input_weights, *others = weights
         if keep is not None:
-            # The kernel returns the cell after the last position only, so padding must not change it: an
-            # additional input, 1 on padding, closes the input gate and opens the forget gate.
+            # The kernel returns only the cell after the last position, so padding must not change the cell.
+            # An additional input, which is 1 on padding, closes the input gate and opens the forget gate.
             padding = ~keep[..., None]
             x = torch.cat([x.masked_fill(padding, 0), padding.to(x.dtype)], -1)
-            freeze = input_weights.new_zeros(len(input_weights))  # on the device: needs no copy
+            freeze = input_weights.new_zeros(len(input_weights))  # created on the device, without a copy
             freeze[: self.width] = -SATURATE
             freeze[self.width : 2 * self.width] = SATURATE
             input_weights = torch.cat([input_weights, freeze[:, None]], 1)
@@ -162,8 +162,8 @@ def at_last_token(values: Tensor, keep: Tensor | None, before: Tensor) -> Tensor
 
     Args:
         values: [B, T, D]
-        keep: [B, T] bool, False on padding, which is on the right; None: no padding
-        before: [B, D] for sentences without a token
+        keep: [B, T] bool, false on padding, which is on the right; None: no padding
+        before: [B, D] the result for sentences without a token
     """
     if keep is None:
         return values[:, -1]
@@ -175,14 +175,14 @@ def at_last_token(values: Tensor, keep: Tensor | None, before: Tensor) -> Tensor
 def kernel_dtype(device: torch.device) -> torch.dtype | None:
     """Return the dtype in which to call a recurrent kernel with autocast disabled; None: leave autocast on.
 
-    For recurrent kernels autocast chooses float16 instead of bfloat16 on GPUs, and a kernel that does not
-    exist on CPUs without bfloat16. On CPUs with bfloat16 autocast works, and casts the weights only once for
-    all tokens of a search.
+    On GPUs autocast chooses float16 instead of bfloat16 for recurrent kernels. On CPUs without bfloat16 it
+    chooses a kernel that does not exist. On CPUs with bfloat16 autocast works, and casts the weights only
+    once for all tokens of a search.
     """
     if not torch.is_autocast_enabled(device.type):
         return None
     dtype, cpu = torch.get_autocast_dtype(device.type), device.type == "cpu"
-    if torch.compiler.is_compiling():  # has_bf16 cannot run inside of a compiled graph
+    if torch.compiler.is_compiling():  # has_bf16 cannot run in a compiled graph
         return torch.float32 if cpu else dtype
     if not seqx.has_bf16(device):
         return torch.float32

@@ -23,7 +23,7 @@ class Stack(nn.Module):
 
     def __init__(self, layers: Sequence[Recurrence], *, residual: bool, dropout: float) -> None:
         super().__init__()
-        # Not seqx.Layers, because these are compiled, which would unroll the kernels' loops over tokens.
+        # Not seqx.Layers, because training compiles those, which would unroll the kernels' loops over tokens.
         self.layers = nn.ModuleList(layers)
         self.residual = residual
         self.dropout = nn.Dropout(dropout)
@@ -39,7 +39,7 @@ class Stack(nn.Module):
     def forward(self, x: Tensor, hidden: Hiddens, keep: Tensor | None) -> tuple[Tensor, Hiddens]:
         """Map T tokens [B, T, I] to [B, T, D]; also return the hidden states after them.
 
-        `keep` [B, T] is False on padding, which is on the right; None: no padding.
+        `keep` [B, T] is false on padding, which is on the right; None: no padding.
         """
         after = []
         for i, layer in enumerate(self._recurrences):
@@ -49,7 +49,7 @@ class Stack(nn.Module):
         return x, tuple(after)
 
     def weights(self) -> list[list[Tensor]]:
-        """Return the weights for all steps over a batch; all its tokens share one dropout mask of weights."""
+        """Return each layer's weights for all steps over a batch; all tokens share one dropout mask."""
         return [layer.weights() for layer in self._recurrences]
 
     def step(self, x: Tensor, hidden: Hiddens, weights: list[list[Tensor]]) -> tuple[Tensor, Hiddens]:

@@ -27,7 +27,7 @@ def memory() -> seqx.Memory:
         ({"attention": None, "order": "bahdanau"}, "order: bahdanau needs attention"),
         (
             {"attention": ATTENTION, "order": "bahdanau", "input_feeding": True},
-            "input_feeding is for order: luong only",
+            "input_feeding needs order: luong",
         ),
     ],
 )
