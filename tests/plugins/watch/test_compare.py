@@ -133,7 +133,7 @@ def test_record_keeps_old_names_of_a_component_that_is_not_installed() -> None:
 
 
 def interrupt_run(folder: str, *, last: str) -> None:
-    """Copy a run, and remove from the copy its model and the metrics from the first line `last` on."""
+    """Copy a run with twice as many updates, without model, and with metrics before the first `last`."""
     shutil.copytree("base", folder)
     shutil.rmtree(f"{folder}/model")
     recipe = Path(folder, "recipe.yaml")
