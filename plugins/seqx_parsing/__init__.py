@@ -1,4 +1,4 @@
-"""Constituency parsing as linearised trees."""
+"""Constituency parsing with sequence models: a parser writes a linearised tree."""
 
 import seqx
 from seqx_parsing.assembly import Assembly

@@ -1,4 +1,4 @@
-"""Agreement between parsers: sentences with identical trees, and the F1 between differing ones."""
+"""Agreement between parsers: the number of sentences with identical trees, and the F1 between parsers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ _UNTAGGED = TopDown()  # a linearisation without part-of-speech tags
 class ParserAgreement:
     """Counts over sentences that several parsers have parsed independently.
 
-    Parsers agree on a sentence when all of them predict the same labelled brackets (Vinyals et al. 2015,
-    section 3.1). Part-of-speech tags may differ; the tags of the first parser are kept.
+    Parsers agree on a sentence if all of them predict the same labelled brackets (Vinyals et al. 2015,
+    section 3.1). Part-of-speech tags may differ; the returned tree has the tags of the first parser.
     """
 
     sentences: int = 0
@@ -59,8 +59,8 @@ class ParserAgreement:
     def f1(self) -> float:
         """The F1 in percent between the parsers' brackets, over all pairs of parsers.
 
-        Brackets are counted as by EVALB with COLLINS.prm. A sentence that a parser has no tree for counts as
-        a mismatch.
+        EVALB's rules with COLLINS.prm apply. If a parser has no tree for a sentence, none of the brackets of
+        the other parsers match.
         """
         return 100 * self.matched / self.brackets if self.brackets else 0.0
 
@@ -69,15 +69,15 @@ class ParserAgreement:
         if not self.sentences:
             return "there were no sentences"
         share, length = 100 * self.agreed / self.sentences, self.words / self.sentences
-        mean_length = f" of {self.agreed_words / self.agreed:.1f} words" if self.agreed else ""
+        agreed_length = f", {self.agreed_words / self.agreed:.1f} words on average" if self.agreed else ""
         return (
-            f"sentences: {self.sentences:,} of {length:.1f} words; "
-            f"the models agree on {self.agreed:,} ({share:.1f}%){mean_length}; F1 between them {self.f1:.2f}"
+            f"sentences: {self.sentences:,}, {length:.1f} words on average; the models agree on "
+            f"{self.agreed:,} ({share:.1f}%){agreed_length}; F1 between the models: {self.f1:.2f}"
         )
 
 
 def _retagged(tree: Tree, leaves: Sequence[Leaf]) -> Tree:
-    """Replace the leaves of a tree, and normalize its TOP as the linearisations do."""
+    """Return the tree over other leaves, with TOP as linearisations decode it."""
     return _UNTAGGED.decode(_UNTAGGED.encode(tree), leaves).tree
 
 
@@ -87,6 +87,6 @@ def _check_words(sentences: Sequence[Sequence[Leaf]]) -> None:
         if others != words[0]:
             one, other = next((a, b) for a, b in zip_longest(words[0], others) if a != b)
             raise seqx.UserError(
-                f"the models read different words, {one!r} and {other!r}; set task.tags to given "
-                "for all models or for none"
+                f"task.tags: the models read different words of one sentence, {one!r} and {other!r}; "
+                "set task.tags to given for all models or for none of them"
             )

@@ -12,14 +12,14 @@ class Assembly:
 
     Invalid steps are repaired:
 
-    - A word when no leaf is left is ignored.
-    - A close whose label is not open is ignored. If the label is open further out, all constituents inside it
-      are closed first.
-    - An open that would adopt more children than are finished adopts all that are finished.
+    - `word` is ignored if no leaf is left.
+    - `close` is ignored if no constituent with its label is open. If other constituents are open inside the
+      one with this label, they are closed first.
+    - `open` adopts fewer siblings if fewer are finished.
     - An empty constituent is removed.
     - A label or tag that cannot be written in brackets is changed by `escape_name`.
-    - At the end, open constituents are closed. Remaining leaves are appended to the outermost constituent
-      that was open. Several roots, or a single word, are put below TOP.
+    - At the end, open constituents are closed. Remaining leaves are appended to the outermost open
+      constituent. Several roots, or a single word, are put below TOP.
     """
 
     def __init__(self, leaves: Iterable[Leaf]) -> None:
@@ -37,11 +37,11 @@ class Assembly:
         self._open[-1][1].append(leaf if tag is None else leaf._replace(tag=self._escaped(tag)))
         self._just_opened = False
 
-    def open(self, label: str, first: int = 0) -> None:
-        """Open a constituent, and adopt the last `first` finished siblings as its first children."""
+    def open(self, label: str, adopted: int = 0) -> None:
+        """Open a constituent; its first children are the last `adopted` finished siblings."""
         parts = self._open[-1][1]
-        start = len(parts) if self._just_opened else max(0, len(parts) - first)
-        self.repaired |= start + first > len(parts)
+        start = len(parts) if self._just_opened else max(0, len(parts) - adopted)
+        self.repaired |= start + adopted > len(parts)
         self._open.append((self._escaped(label), parts[start:]))
         del parts[start:]
         self._just_opened = True
@@ -57,11 +57,11 @@ class Assembly:
         self._close_down_to(height)
 
     def skip(self) -> None:
-        """Ignore a symbol without a meaning, and record a repair."""
+        """Ignore a symbol that has no meaning, and record a repair."""
         self.repaired = True
 
     def finish(self) -> Decoded:
-        """Close what is open and return the tree."""
+        """Close all open constituents and return the tree."""
         if len(self._open) > 1 or self._remaining:
             self.repaired = True
             self._close_down_to(2)

@@ -23,11 +23,11 @@ from seqx_parsing.vocabulary import UNKNOWN, Vocabulary
 class Kind(IntEnum):
     """The kinds of symbols."""
 
-    NOTHING = 0
-    END = 1
+    NOTHING = 0  # no meaning, such as <unk>
+    END = 1  # EOS
     WORD = 2
-    OPEN = 3
-    CLOSE = 4
+    OPEN = 3  # an opening bracket with a label
+    CLOSE = 4  # a closing bracket with a label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +35,9 @@ class Bracketing(Linearisation):
     """Linearisation with typed brackets and one symbol per word.
 
     Args:
-        tags: write the part of speech of each word; if false, write XX for every word, which parses better
-            (by about 1 F1: Vinyals et al. 2015, section 3)
-        depth: maximum number of open constituents that the grammar allows; TOP counts where it is written
+        tags: write the part of speech of each word; if false, every word is written as XX, which gives an F1
+            that is about 1 point higher (Vinyals et al. 2015, section 3)
+        depth: maximum number of constituents that the grammar lets be open at once; TOP counts if written
     """
 
     first: ClassVar[int]
@@ -78,7 +78,7 @@ class Bracketing(Linearisation):
         return assembly.finish()
 
     def needs(self, tree: Tree) -> Mapping[str, int]:
-        """Return, for each limit of the grammar, the smallest value that allows this tree."""
+        """Return the smallest value of each limit of the grammar that allows this tree."""
         counts = MaxCounts.of(map(self.kind, self.encode(tree)))
         return {name: getattr(counts, name) for name in sorted(self.adjustable)}
 
@@ -94,7 +94,7 @@ class Bracketing(Linearisation):
 
 
 class MaxCounts(NamedTuple):
-    """The largest counts in one tree for each limit of the grammar; `BracketState` has the same counts."""
+    """The largest value in one tree of each count that a grammar limits; `BracketState` has these counts."""
 
     depth: int  # open constituents
     opens: int  # constituents opened between two words
@@ -102,7 +102,7 @@ class MaxCounts(NamedTuple):
 
     @classmethod
     def of(cls, symbols: Iterable[Kind]) -> Self:
-        """Count over the symbols of one tree."""
+        """Return the counts of one tree, from the kinds of its symbols."""
         height = opens = unaries = 0
         largest, previous = cls(0, 0, 0), Kind.NOTHING
         for kind in symbols:
@@ -119,13 +119,13 @@ class MaxCounts(NamedTuple):
 
 
 class BracketState(NamedTuple):
-    """The grammar's state: what each hypothesis has written so far."""
+    """The grammar's state: counts of the symbols that each hypothesis has written, each [N]."""
 
     used: Tensor  # words written
     left: Tensor  # words still to be written
     budget: Tensor  # symbols that may still be written
-    stack: Tensor  # int32 labels of the open constituents, outermost first; undefined above `height`
-    height: Tensor  # number of open constituents
+    stack: Tensor  # [N, depth + 1] int32 labels of the open constituents, outermost first; see `height`
+    height: Tensor  # number of open constituents; entries of `stack` from here on are undefined
     new: Tensor  # bool: the last symbol was an opening bracket
     opens: Tensor  # constituents opened since the last word
     unaries: Tensor  # constituents closed in a row, each directly after its opening bracket
@@ -174,7 +174,7 @@ class BracketGrammar(seqx.Grammar):
                 kinds[i] = Kind.WORD
         if not (paired and Kind.WORD in kinds):
             raise ValueError(
-                "the vocabulary needs a symbol for words, and the brackets of at least one label"
+                "the vocabulary needs a symbol for words, and the opening and the closing bracket of a label"
             )
         self.kinds = torch.tensor(kinds)  # [V]
         self.labels = torch.tensor(labels, dtype=torch.int32)  # [V] index of each opening bracket's label

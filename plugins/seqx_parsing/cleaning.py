@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from seqx_parsing.tree import Leaf, Tree
 
 TRACE = "-NONE-"
-"""The tag of empty elements: traces and other nodes without words."""
+"""The tag of traces and of other leaves that are not words."""
 
 SEPARATORS = ("-", "=", "##")
 """Separators of function tags and indices (NP-SBJ-1, NP=2), and of SPMRL features (NP##num=s##)."""
@@ -38,16 +38,16 @@ def clean(
     separators: Iterable[str] = SEPARATORS,
     tag_separators: Iterable[str] = TAG_SEPARATORS,
 ) -> Tree | None:
-    """Return the tree without traces and with labels and tags cut; None if no words are left.
+    """Return the tree without traces, function tags, indices and features; None if it has no words.
 
-    Labels are cut as by EVALB, and at the beginning of features. In training trees, only the first of several
-    alternative labels is kept (PRT of PRT|ADVP). References keep all of them, because EVALB does.
+    Labels are cut at the same separators as in EVALB, and before features. Training trees keep only the first
+    of several alternative labels (PRT of PRT|ADVP). References keep all of them, because EVALB does.
 
     Args:
         tree: the tree of the treebank
         training: true for training trees
-        separators: where labels are cut
-        tag_separators: where part-of-speech tags are cut
+        separators: strings at which labels are cut
+        tag_separators: strings at which part-of-speech tags are cut
     """
     separators, tag_separators = tuple(separators), tuple(tag_separators)
 
@@ -75,9 +75,9 @@ def cut(name: str, separators: Iterable[str]) -> str:
 
 
 def unescape(word: str) -> str:
-    r"""Return a word of a tree in its form in running text, for the model: "(" for -LRB-, "/" for \/.
+    r"""Return a word of a tree as it is in running text, for the tokenizer: "(" for -LRB-, "/" for \/.
 
-    Trees keep the escaped words: treebanks differ in what they escape, so `unescape` cannot be undone.
+    Trees keep their escaped words: treebanks escape different characters, so `unescape` cannot be undone.
     """
     return _ESCAPE.sub(lambda match: _UNESCAPED[match[0]], word)
 

@@ -27,17 +27,17 @@ class GuidedEncoderDecoder(seqx.Model):
 
     A parser writes one symbol per input word, in order, so the next word is always known. The encoder state
     of that word is added to the decoder's input (Ma et al. 2017, Deterministic Attention for
-    Sequence-to-Sequence Constituent Parsing). The usual attention over all words remains. Without this input
-    a parser must learn to count words, which a small treebank is not enough for.
+    Sequence-to-Sequence Constituent Parsing). The decoder still attends to all words. Without this input, a
+    parser must learn to count words, for which a small treebank is not enough.
 
-    The source's layout marks the tokens that begin a word; without such marks, each token is a word. The
-    target ids below the size of `column` stand for words.
+    The layout of the source marks the tokens that begin a word. Without marks, each token is a word. Target
+    ids that are less than the vocabulary size of `column` stand for words.
 
     Args:
         d_model: width of embeddings and states
         encoder: the encoder of the source
         decoder: the decoder of the target
-        column: the column whose size separates word symbols from other target symbols
+        column: the column whose vocabulary size is the first target id that does not stand for a word
     """
 
     def __init__(
@@ -52,10 +52,11 @@ class GuidedEncoderDecoder(seqx.Model):
         super().__init__(vocab_sizes)
         if column not in vocab_sizes:
             raise ValueError(
-                f"the task does not define which target symbols stand for words: it has no column {column!r}"
+                f"column: the task has no column {column!r}, whose size tells which target symbols stand for "
+                f"words; its columns are {', '.join(vocab_sizes)}"
             )
         self.d_model = d_model
-        self.first_other = vocab_sizes[column]
+        self.first_nonword = vocab_sizes[column]
         self.source = seqx.ScaledEmbedding(vocab_sizes["source"], d_model)
         self.target = seqx.ScaledEmbedding(vocab_sizes["target"], d_model)
         self.projection = nn.Linear(d_model, vocab_sizes["target"], bias=False)
@@ -90,7 +91,7 @@ class GuidedEncoderDecoder(seqx.Model):
 
     def advance(self, ids: Tensor, state: GuidedState, keep: Tensor | None) -> tuple[Tensor, GuidedState]:
         """Decode target ids [B, T]; return outputs [B, T, D] for `head`, and the new state."""
-        word = (ids > seqx.UNK) & (ids < self.first_other)
+        word = (ids > seqx.UNK) & (ids < self.first_nonword)
         if keep is not None:
             word = word & keep
         written = state.written[:, None] + word.cumsum(1)  # [B, T]

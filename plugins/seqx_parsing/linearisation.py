@@ -14,7 +14,7 @@ TOP = "TOP"
 
 
 class Decoded(NamedTuple):
-    """A decoded tree; `repaired` is true if the symbols did not form a tree over the sentence's words."""
+    """A decoded tree; `repaired` is true if the symbols were not a tree over the words of the sentence."""
 
     tree: Tree
     repaired: bool
@@ -23,9 +23,9 @@ class Decoded(NamedTuple):
 class Linearisation(seqx.Codec, ABC):
     """Converts trees to symbol sequences, and any symbol sequence back to a tree.
 
-    Trees are cleaned: no empty constituents, and the root is TOP. A tree with another root is decoded below a
-    TOP. A TOP with a single constituent as its child is not written (see `strip_top`). A sentence without
-    words has no symbols.
+    Trees are cleaned: they have no empty constituents, and their root is TOP. A tree with another root gets a
+    TOP when it is decoded. A TOP with a single constituent as its child is not written (see `strip_top`). A
+    sentence without words has no symbols.
     """
 
     @property
@@ -41,7 +41,7 @@ class Linearisation(seqx.Codec, ABC):
     def encode(self, tree: Tree) -> list[str]:
         """Return the symbols of a tree. `decode` restores the same tree from them, at any depth.
 
-        Each symbol is a word of at most 100 characters without brackets, except that it may begin with one.
+        A symbol is a label of 1 to 100 characters without spaces and brackets, or a bracket and such a label.
         """
 
     @abstractmethod
@@ -49,9 +49,9 @@ class Linearisation(seqx.Codec, ABC):
         """Return a tree over exactly these leaves. Malformed symbols are repaired deterministically."""
 
     def needs(self, tree: Tree) -> Mapping[str, int]:
-        """Return, for each setting that limits the grammar, the smallest value that allows this tree.
+        """Return the smallest value of each setting that limits the grammar with which it allows this tree.
 
-        seqx compares it with the settings to count the trees of a treebank that the grammar rules out.
+        seqx compares these values with the settings, to count the trees that the grammar rules out.
         """
         return {}
 
@@ -59,8 +59,8 @@ class Linearisation(seqx.Codec, ABC):
     def grammar(self, vocabulary: Vocabulary, words: Tensor) -> seqx.Grammar:
         """Return the grammar of outputs that `decode` need not repair, for sentences of `words` [B] words.
 
-        The grammar looks ahead, so that every output ends in time: if the length limit leaves room for a
-        tree, the output is a complete tree. The vocabulary contains the symbols of all training trees.
+        The grammar ends every output in time: if a complete tree fits into the length limit, the output is a
+        complete tree. The vocabulary contains the symbols of all training trees.
         """
 
 

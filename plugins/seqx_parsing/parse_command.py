@@ -1,4 +1,4 @@
-"""`seqx parse`."""
+"""The command `seqx parse`."""
 
 import click
 

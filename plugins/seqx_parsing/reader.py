@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import seqx
-from seqx_parsing.tree import DEEPEST, Leaf, Tree
+from seqx_parsing.tree import MAX_DEPTH, Leaf, Tree
 
 SPACE = r"[ \t\n\v\f\r]"
 TEXT = r"[^() \t\n\v\f\r]*"
@@ -21,9 +21,9 @@ _IGNORED = ("*x*", "%%")  # lines between trees: headers of Treebank-2, comments
 
 
 def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
-    """Yield the trees of a text one by one; line breaks have no meaning.
+    """Yield the trees of a text one by one; a line break counts as a space.
 
-    The outermost bracket may lack a label, as in the Penn Treebank; its label is then TOP. Between trees,
+    If the outermost bracket lacks a label, as in the Penn Treebank, its label becomes TOP. Between trees,
     markup (`<S ID=1>`, `<DATE> 1996 </DATE>`) and lines that begin with `*x*` or `%%` are ignored.
 
     Args:
@@ -37,7 +37,7 @@ def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
 
 
 def read_with_lines(lines: Iterable[str], source: str | Path) -> Iterator[tuple[int, Tree]]:
-    """Yield the trees as `read` does, each with the line number of its beginning."""
+    """Yield the trees as `read` does, each with the number of the line on which it begins."""
     stack: list[_Bracket] = []
     number = 0
     try:
@@ -61,13 +61,14 @@ def read_with_lines(lines: Iterable[str], source: str | Path) -> Iterator[tuple[
     if stack:
         first_line = stack[0].line
         raise seqx.UserError(
-            f"{source}:{number}: the text ends inside the tree that begins on line {first_line}"
+            f"{source}:{number}: the text ends inside the tree that begins on line {first_line}; "
+            "add its closing brackets"
         )
 
 
 @dataclass(slots=True)
 class _Bracket:
-    """An open bracket and its content so far."""
+    """An open bracket and the content that was read so far."""
 
     line: int
     label: str = ""
@@ -94,8 +95,8 @@ def _without_markup(line: str) -> str:
 
 
 def _open(stack: list[_Bracket], number: int) -> None:
-    if len(stack) == DEEPEST:
-        raise _TreeError(f"more than {DEEPEST} brackets are open at once; is a closing bracket missing?")
+    if len(stack) == MAX_DEPTH:
+        raise _TreeError(f"more than {MAX_DEPTH} brackets are open at once; is a closing bracket missing?")
     if stack and stack[-1].word:
         top = stack[-1]
         raise _TreeError(
@@ -107,7 +108,7 @@ def _open(stack: list[_Bracket], number: int) -> None:
 def _add_token(stack: list[_Bracket], token: str) -> None:
     """Add a label or a word to the innermost open bracket."""
     if not stack:
-        raise _TreeError(f"{token!r} is outside of all brackets")
+        raise _TreeError(f"{token!r} is outside of all brackets; remove it, or put it into a tree")
     top = stack[-1]
     if top.children:
         raise _TreeError(f"the word {token!r} is next to a bracket; give it a tag, as in (NN {token})")
@@ -122,14 +123,16 @@ def _add_token(stack: list[_Bracket], token: str) -> None:
 
 
 def _close(stack: list[_Bracket]) -> Tree | None:
-    """Close the innermost bracket; return the tree if it was the outermost."""
+    """Close the innermost bracket; return the tree if this was the outermost bracket, else None."""
     if not stack:
-        raise _TreeError("a closing bracket has no opening bracket")
+        raise _TreeError("a closing bracket has no opening bracket; remove it")
     top = stack.pop()
     if not (top.word or top.children):
-        raise _TreeError(f"the bracket ({top.label}) is empty")
+        raise _TreeError(f"the bracket ({top.label}) is empty; write a word into it, or remove it")
     if not (top.label or not stack):
-        raise _TreeError("a bracket has no label; only the outermost bracket may lack one")
+        raise _TreeError(
+            "a bracket has no label; write one after it (only the outermost bracket may lack a label)"
+        )
     closed = Leaf(top.label, top.word) if top.word else Tree(top.label or "TOP", tuple(top.children))
     if stack:
         stack[-1].children.append(closed)

@@ -1,11 +1,11 @@
-"""Detect dummy roots: outermost labels such as ROOT, S1 or VROOT that are not constituents."""
+"""Detect dummy roots: outermost labels, such as ROOT, S1 or VROOT, that do not stand for a constituent."""
 
 from collections.abc import Iterable, Iterator
 
 from seqx_parsing.linearisation import TOP, strip_top
 from seqx_parsing.tree import Leaf, Tree
 
-_COMMON_NAMES = {"root", "s1", "vroot", "top", "dummy"}
+_USUAL_NAMES = {"root", "s1", "vroot", "top", "dummy"}
 
 
 class RootLabels:
@@ -20,10 +20,9 @@ class RootLabels:
         """Add the labels of one tree.
 
         Args:
-            outermost: the label of the outermost bracket; None if it is TOP or if there is no bracket around
-                all words
+            outermost: the label of the outermost bracket; None if it is TOP or if no bracket has all words
             inside: the labels of all other constituents
-            child: the label of the only child, if that is a constituent
+            child: the label of the outermost bracket's only child; None if it has several children or a word
         """
         self._outermost.add(outermost)
         self._inside.update(inside)
@@ -40,30 +39,32 @@ class RootLabels:
                 self.add(outermost, _labels(top.children), None)
 
     @property
-    def dummy(self) -> str | None:
+    def common_dummy(self) -> str | None:
         """The outermost label of all trees if it is a dummy root, else None.
 
-        A dummy root is never the label of an inner constituent. In addition, either its name is a common one
-        for dummy roots, or it always has a single child and these children have different labels. Otherwise
-        the label may be a real one, such as S in a treebank of sentences.
+        A dummy root is never the label of an inner constituent. In addition, it has one of the usual names of
+        dummy roots, or it always has a single child and these children have different labels. Any other label
+        may be a real constituent, such as S in a treebank of sentences.
         """
         if len(self._outermost) != 1 or self._outermost & self._inside:
             return None
         (label,) = self._outermost
-        wraps = len(self._only_children) > 1 and None not in self._only_children
-        return label if label is not None and (label.lower() in _COMMON_NAMES or wraps) else None
+        has_various_children = len(self._only_children) > 1 and None not in self._only_children
+        if label is not None and (label.lower() in _USUAL_NAMES or has_various_children):
+            return label
+        return None
 
     @property
-    def dummies(self) -> list[str]:
-        """The dummy root of all trees; else the outermost labels that have a common name of dummy roots."""
-        if self.dummy is not None:
-            return [self.dummy]
+    def probable_dummies(self) -> list[str]:
+        """The dummy root of all trees; without one, the outermost labels with a usual name of dummy roots."""
+        if self.common_dummy is not None:
+            return [self.common_dummy]
         labels = {label for label in self._outermost - self._inside if label is not None}
-        return sorted(label for label in labels if label.lower() in _COMMON_NAMES)
+        return sorted(label for label in labels if label.lower() in _USUAL_NAMES)
 
 
 def without_root(tree: Tree, root: str | None) -> Tree:
-    """Return the tree with TOP in place of the dummy root."""
+    """Return the tree with its dummy root `root` replaced by TOP."""
     top = strip_top(tree)
     return Tree(TOP, top.children) if root is not None and top.label == root else tree
 

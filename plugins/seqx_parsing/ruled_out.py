@@ -1,4 +1,4 @@
-"""Count trees that a limit of the linearisation's grammar rules out."""
+"""Count the trees that the grammar of a linearisation rules out, and name the limits to raise."""
 
 from seqx_parsing.linearisation import Linearisation
 from seqx_parsing.tree import Tree
@@ -27,7 +27,7 @@ class RuledOut:
             self._needed[name] = max(least, self._needed.get(name, 0))
 
     def __str__(self) -> str:
-        """Return the number of trees that are ruled out, and the settings to raise."""
+        """Return the number of trees that are ruled out, and the settings to raise, in one line."""
         settings = ", ".join(
             f"{name} from {self._limit(name)} to {least}" for name, least in sorted(self._needed.items())
         )

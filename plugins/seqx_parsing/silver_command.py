@@ -21,7 +21,7 @@ class Parser(NamedTuple):
     """The functions of a parser that the command uses."""
 
     parse: Callable[[Sequence[str]], Iterable[seqx.NBest]]  # returns the trees of each sentence
-    fits: Callable[[str], bool]  # returns true if the sentence need not be split
+    fits: Callable[[str], bool]  # returns true if the model can parse the sentence in one part
 
 
 @click.command()
@@ -92,8 +92,8 @@ def silver(
     finally:  # also after an error or an interruption
         click.echo(agreement, err=True)
         if skipped:
-            subject = "sentences were" if skipped > 1 else "sentence was"
-            click.echo(f"{skipped:,} {subject} skipped, too short or too long", err=True)
+            subject, owner = ("sentences were", "their") if skipped > 1 else ("sentence was", "its")
+            click.echo(f"{skipped:,} {subject} skipped because of {owner} length", err=True)
         for model, summed in zip(models, warnings, strict=True):
             for warning in summed:
                 if warning.count:
@@ -104,7 +104,9 @@ def _parser(model: str, load: Callable[[str], Any]) -> Parser:
     predictor = load(model)
     task = predictor.task
     if not isinstance(task, Parsing):
-        raise seqx.UserError(f"{model}: not a model for parsing; its task is {type(task).__name__}")
+        raise seqx.UserError(
+            f"{model}: the task of this model is {type(task).__name__}, not parsing; name models that parse"
+        )
 
     def fits(line: str) -> bool:
         return len(task.read(line)["source"]) <= int(predictor.max_length)

@@ -33,14 +33,16 @@ class TaggingModel(seqx.Model):
         super().__init__(vocab_sizes)
         if column not in vocab_sizes:
             raise ValueError(
-                f"the task has no label column {column!r}; its columns are {', '.join(vocab_sizes)}"
+                f"column: the task has no label column {column!r}; its columns are {', '.join(vocab_sizes)}"
             )
         self.inner = inner(vocab_sizes)
         self.limit = self.inner.limit
         self.column = column
         self.dropout = dropout
         if self.inner.d_model is None:
-            raise ValueError("inner: this model does not define d_model, the width of its encoder states")
+            raise ValueError(
+                "inner: this model does not define d_model, the width of its encoder states; use another"
+            )
         self.tag = nn.Linear(self.inner.d_model, vocab_sizes[column])
 
     def encode(self, source: seqx.Tokens) -> seqx.State:

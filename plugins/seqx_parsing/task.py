@@ -31,7 +31,7 @@ from seqx_parsing.words import (
 )
 
 VALID = "valid"
-"""The name of the score for the percentage of outputs that were valid trees without a repair."""
+"""The name of a score: the percentage of outputs that are valid trees without a repair."""
 
 _SHOWN = 40  # characters of a malformed row in a message
 _EXAMPLE = ["(TOP (S (NP (NN Time)) (VP (VBZ flies))))"]  # to get the names of the scores
@@ -58,27 +58,29 @@ _VOCABULARY_FILE = TypeAdapter(_VocabularyFile)
 
 @dataclass(kw_only=True, eq=False)
 class Parsing(seqx.CorpusTask):
-    """Parses by writing a linearised tree (Vinyals et al. 2015; Vaswani et al. 2017, section 6.3).
+    """Parsing as writing a linearised tree (Vinyals et al. 2015; Vaswani et al. 2017, section 6.3).
 
-    The input is a sentence, its words separated by spaces as in the treebank. The source is its subwords, the
-    target the linearised tree without the words. Traces and function tags are removed from trees.
+    The input is a sentence with spaces between its words, split as in the treebank. The source consists of
+    its subwords, and the target is the linearised tree without the words. Trees have no traces and function
+    tags.
 
     Args:
         corpus: the treebank, one tree per row
         tokenizer: splits the words into subwords
         linearisation: converts trees to sequences
-        metrics: metrics of parsing; the first decides which checkpoint is best
-        tags: part-of-speech tags of the output: `predicted` by a model of type tagging, or by a linearisation
-            with tags; `given` with the input, as in `barks_VBZ`; `none`: XX, and for evaluation the gold tags
+        metrics: metrics of parsing; the main score of the first one selects checkpoints
+        tags: the part-of-speech tags of the output. `predicted`: from a model of type tagging, or from a
+            linearisation with tags. `given`: from the input, as in `barks_VBZ`. `none`: XX; evaluation uses
+            the tags of the references
         constrained: restrict the search to valid trees over the input's words
         repair: repair invalid outputs; if false, their answer is empty
-        max_length: maximum subwords, with EOS, of a training sentence; longer ones are dropped
+        max_length: maximum number of subwords of a training sentence, EOS included; longer ones are dropped
         column: the corpus column that contains the trees, counted from 0
-        sample_segmentation: sample the segmentation of words anew in each epoch (subword regularisation,
-            Kudo 2018); the tokenizer's settings control its strength
-        separators: labels are cut at these characters, which begin function tags, indices and features;
-            a separator at the beginning of a label does not cut it
-        tag_separators: part-of-speech tags are cut at these characters
+        sample_segmentation: sample another segmentation of the words in each epoch (subword regularisation,
+            Kudo 2018); its strength is a setting of the tokenizer
+        separators: labels are cut at these strings, which begin function tags, indices and features; a
+            separator at the beginning of a label does not cut it
+        tag_separators: part-of-speech tags are cut at these strings
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"longest": "max_length"}
@@ -100,7 +102,8 @@ class Parsing(seqx.CorpusTask):
             raise ValueError("metrics is empty; name at least one, as in metrics: [evalb]")
         if self.linearisation.tags and self.tags != "predicted":
             raise ValueError(
-                f"the linearisation writes part-of-speech tags, so tags must be predicted, not {self.tags}"
+                "tags: the linearisation writes part-of-speech tags, so set tags to predicted, "
+                f"not {self.tags}"
             )
         self.resegments = self.sample_segmentation
         self._symbols = Vocabulary(())
@@ -119,7 +122,7 @@ class Parsing(seqx.CorpusTask):
         }
 
     def columns(self) -> Mapping[str, int]:
-        """Return the setting of the corpus column."""
+        """Return the column of the corpus that the task reads."""
         return {"column": self.column}
 
     def learn(self, folder: Path, progress: seqx.ProgressReporter) -> None:
@@ -132,7 +135,7 @@ class Parsing(seqx.CorpusTask):
         roots, self._root = RootLabels(), None
         for _, tree in self._numbered_trees("train", training=True):
             roots.add_tree(tree)
-        self._root = roots.dummy
+        self._root = roots.common_dummy
         lines = (
             " ".join(map(unescape, _words(tree))) for _, tree in self._numbered_trees("train", training=True)
         )
@@ -189,17 +192,17 @@ class Parsing(seqx.CorpusTask):
         return seqx.Example(columns=columns, text=text)
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
-        """Encode with a sampled segmentation, or without sampling if the sample is too long."""
+        """Encode with a sampled segmentation, or with the usual one if the sampled one is too long."""
         sampled = self._columns(text, rng)
         return sampled if len(sampled["source"]) <= self.max_length else self._columns(text)
 
     def read(self, text: str) -> Mapping[str, list[int]]:
-        """Return the subwords of a sentence with EOS, and 1 for each that begins a word, else 0."""
+        """Return the subwords of a sentence with EOS, and for each of them 1 if it begins a word, else 0."""
         ids, starts = self._subwords([leaf.word for leaf in self._leaves(text)])
         return {"source": [*ids, seqx.EOS], seqx.WORDS: [*starts, 0]}
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
-        """Return the tree in brackets, on one line."""
+        """Return the tree in brackets, on one line; empty if it needs a repair and `repair` is false."""
         leaves = self._leaves(text)
         if self.tags == "predicted" and not self.linearisation.tags:
             leaves = self._tagged(leaves, text, labels)
@@ -218,7 +221,7 @@ class Parsing(seqx.CorpusTask):
         return f"outputs were not valid trees over the words; {action}"
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
-        """Return subwords, or symbols of linearised trees, for display."""
+        """Return the subwords of the source, or the symbols of linearised trees, for display."""
         return self.tokenizer.symbols(ids) if column == "source" else self._symbols.read(ids)
 
     def split_long_input(self, text: str, max_length: int) -> list[str]:
@@ -239,21 +242,21 @@ class Parsing(seqx.CorpusTask):
         return str(Tree(TOP, tuple(children)))
 
     def training_warnings(self) -> Sequence[str]:
-        """Warn about dummy roots, and about training trees that the grammar rules out."""
+        """Return warnings about dummy roots, and about training trees that the grammar rules out."""
         messages = []
         if self._root is not None:
             messages.append(
-                f"{self._root} is the outermost label of every training tree of the vocabulary; it is "
-                f"treated as {TOP}, so it is neither predicted nor scored"
+                f"{self._root} is the outermost label of every tree from which the vocabulary was learned; "
+                f"it is treated as {TOP}, so it is neither predicted nor scored"
             )
         ruled_out, roots = RuledOut(self.linearisation), RootLabels()
         for tree in self._trees("train", training=True):
             ruled_out.add(tree)
             roots.add_tree(tree)
         messages += [
-            f"{root} is the outermost label of {'all' if root == roots.dummy else 'some'} training trees, "
-            f"and is predicted and scored as a constituent; if it is a dummy root, replace it by {TOP}"
-            for root in roots.dummies
+            f"{root} is the outermost label of {'all' if root == roots.common_dummy else 'some'} training "
+            f"trees, and is predicted and scored as a constituent; if it is a dummy root, replace it by {TOP}"
+            for root in roots.probable_dummies
         ]
         if self.constrained and ruled_out.trees:
             messages.append(f"task.linearisation: {ruled_out}")
@@ -281,7 +284,7 @@ class Parsing(seqx.CorpusTask):
         """Return the grammar of the prefixes, required phrases and forbidden phrases of requests.
 
         A request contains symbols of the linearisation separated by spaces, for example the prefix `(S (NP`.
-        Required symbols may no longer fit when a tree is almost complete, so a narrow beam can fail.
+        If a tree is almost complete, required symbols may not fit any more. A small beam can therefore fail.
         """
         return seqx.LexicalGrammar(self._symbols.surfaces, list(map(_lexical_request, requests)))
 
@@ -290,7 +293,7 @@ class Parsing(seqx.CorpusTask):
         return [*(name for metric in self.metrics for name in metric(_EXAMPLE, _EXAMPLE)), VALID]
 
     def evaluate(self, model: seqx.TextModel, split: seqx.Split) -> seqx.Evaluation:
-        """Parse a split and score it; "valid" is the percentage of outputs that needed no repair."""
+        """Parse a split and score it; the score "valid" is the percentage of outputs without a repair."""
         inputs, references = self.inputs(split), self.references(split)
         nbests = [*model.hypotheses(inputs)]
         outputs = [nbest.text for nbest in nbests]

@@ -25,6 +25,7 @@ from seqx_parsing.vocabulary import UNKNOWN, Vocabulary, symbol
 
 
 def _chain(length: int, *, last: bool) -> Tree:
+    """Return a tree with a unary chain, over the last word or over the first one."""
     tree: Tree | Leaf = Leaf("NN", "rain")
     for _ in range(length):
         tree = Tree("NP", (tree,))
@@ -32,6 +33,7 @@ def _chain(length: int, *, last: bool) -> Tree:
 
 
 def _branching(height: int) -> Tree:
+    """Return a right-branching tree of binary constituents."""
     tree = Tree("NP", (Leaf("NN", "rain"), Leaf("NN", "rain")))
     for _ in range(height):
         tree = Tree("S", (Leaf("DT", "the"), tree))
@@ -64,7 +66,7 @@ ODD_TREES = [
     *(_chain(length, last=last) for length in (1, 3, 4, 5, 9, 10, 11, 60, 61) for last in (False, True)),
     *(_branching(height) for height in (9, 10, 11, 30, 59, 60, 61)),
 ]
-"""Trees that a grammar may rule out: every constituent has one or two children."""
+"""Deep trees, which a grammar may rule out. Every constituent has one or two children."""
 
 
 def walk(grammar: seqx.Grammar, limits: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -87,7 +89,7 @@ def walk(grammar: seqx.Grammar, limits: Tensor, seed: int) -> Iterator[tuple[Ten
 
 
 def outputs(grammar: seqx.Grammar, limits: Tensor, seed: int) -> list[list[int]]:
-    """Return the ids of each row before EOS, for random symbols as in `walk`."""
+    """Return the ids of each row before EOS, for symbols that are drawn as in `walk`."""
     rows = torch.stack([token for _, token in walk(grammar, limits, seed)], 1).tolist()
     return [row[: row.index(seqx.EOS)] for row in rows]
 
@@ -101,8 +103,8 @@ def _sentence(words: int) -> list[Leaf]:
 
 
 @law(Linearisation)
-def trees_come_back(subject: Subject) -> None:
-    """Decoding restores every encoded tree, with its tags, without a repair."""
+def decoding_restores_encoded_trees(subject: Subject) -> None:
+    """`decode` restores every encoded tree with its tags, without a repair."""
     linearisation: Linearisation = subject.build()
     for tree in [*TREES, Tree(TOP, ())]:
         leaves = list(tree.leaves())
@@ -111,7 +113,7 @@ def trees_come_back(subject: Subject) -> None:
 
 
 @law(Linearisation)
-def symbols_are_words(subject: Subject) -> None:
+def symbols_fit_into_a_vocabulary_file(subject: Subject) -> None:
     """Symbols can be stored in a vocabulary file and separated by spaces; none of them is `<unk>`."""
     vocabulary = _vocabulary(subject.build())
     assert all(symbol(written) for written in vocabulary.symbols)
@@ -119,7 +121,7 @@ def symbols_are_words(subject: Subject) -> None:
 
 
 @law(Linearisation)
-def anything_becomes_a_tree_over_the_words(subject: Subject) -> None:
+def any_symbols_are_decoded_to_a_tree_over_the_words(subject: Subject) -> None:
     """Any sequence of symbols is decoded to a tree over the words; encoding and decoding restores it."""
     linearisation: Linearisation = subject.build()
     rng = random.Random(0)  # noqa: S311  # no secret
@@ -133,7 +135,7 @@ def anything_becomes_a_tree_over_the_words(subject: Subject) -> None:
 
 
 @law(Linearisation)
-def the_grammar_allows_gold_trees(subject: Subject) -> None:
+def grammar_allows_gold_trees(subject: Subject) -> None:
     """The grammar allows each symbol of gold trees if the length limit is generous."""
     linearisation: Linearisation = subject.build()
     vocabulary = _vocabulary(linearisation)
@@ -142,8 +144,8 @@ def the_grammar_allows_gold_trees(subject: Subject) -> None:
 
 
 @law(Linearisation)
-def what_the_grammar_rules_out_is_what_needs_more(subject: Subject) -> None:
-    """The values of `needs` are the smallest with which the grammar allows a tree."""
+def needs_returns_the_smallest_sufficient_limits(subject: Subject) -> None:
+    """The grammar allows a tree if and only if each limit is at least the value that `needs` returns."""
     linearisation: Linearisation = subject.build()
     vocabulary = Vocabulary.of(map(linearisation.encode, [*TREES, *ODD_TREES]))
     for tree in ODD_TREES:
@@ -165,7 +167,7 @@ def _allowed(linearisation: Linearisation, vocabulary: Vocabulary, tree: Tree, e
 
 
 @law(Linearisation)
-def what_the_grammar_allows_needs_no_repair(subject: Subject) -> None:
+def outputs_of_the_grammar_need_no_repair(subject: Subject) -> None:
     """Random outputs end before their limit and are trees."""
     linearisation: Linearisation = subject.build()
     vocabulary = _vocabulary(linearisation)
@@ -178,7 +180,7 @@ def what_the_grammar_allows_needs_no_repair(subject: Subject) -> None:
 
 
 @law(Linearisation)
-def something_is_allowed_whatever_was_written(subject: Subject) -> None:
+def grammar_always_allows_a_symbol(subject: Subject) -> None:
     """Some symbol is always allowed, even after forbidden ones (in hypotheses of probability 0)."""
     linearisation: Linearisation = subject.build()
     vocabulary, generator = _vocabulary(linearisation), torch.Generator().manual_seed(0)
@@ -193,7 +195,7 @@ def something_is_allowed_whatever_was_written(subject: Subject) -> None:
 
 
 @law(Linearisation)
-def rows_of_a_grammar_can_be_reordered(subject: Subject) -> None:
+def rows_of_the_grammar_state_can_be_reordered(subject: Subject) -> None:
     """Rows of the state can be reordered and forked: hypotheses do not depend on other rows."""
     linearisation: Linearisation = subject.build()
     vocabulary, generator = _vocabulary(linearisation), torch.Generator().manual_seed(0)

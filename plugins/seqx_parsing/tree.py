@@ -4,18 +4,18 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-DEEPEST = 250
-"""Maximum depth of a tree, so that recursive code is safe. Real trees are less than 40 deep."""
+MAX_DEPTH = 250
+"""Maximum depth of a tree that is read or written. Code that is recursive is safe for such trees."""
 
 UNTAGGED = "XX"
-"""Placeholder for an unknown word or part of speech."""
+"""Placeholder: the symbol of a word in a linearisation, and the part of speech of an untagged word."""
 
 _ESCAPED = {"(": "-LRB-", ")": "-RRB-"}
 _UNREADABLE = re.compile(r"[() \t\n\v\f\r]")
 
 
 def escape_name(name: str) -> str:
-    """Return a name that can be written in brackets: -LRB- for "(", _ for a space, XX for ""."""
+    """Return a label, tag or word that can be written in a tree: -LRB- for "(", _ for a space, XX for ""."""
     return _UNREADABLE.sub(lambda match: _ESCAPED.get(match[0], "_"), name) or UNTAGGED
 
 
@@ -39,7 +39,7 @@ class Tree(NamedTuple):
     def __str__(self) -> str:
         """Return the tree in brackets on one line, which can be read again; "" for a tree without words.
 
-        `escape_name` changes names that cannot be written; `readable` changes trees that cannot be read.
+        Labels, tags and words are written as by `escape_name`, and the tree as by `readable`.
         """
         tree = self.readable()
         texts: list[str] = []
@@ -54,9 +54,9 @@ class Tree(NamedTuple):
         return "".join(texts)[1:]
 
     def readable(self) -> "Tree":
-        """Return the tree in a form that can be read back.
+        """Return the tree without empty constituents and without constituents deeper than `MAX_DEPTH`.
 
-        Empty constituents are removed. Constituents below the depth limit are replaced by their words.
+        Constituents that are too deep are replaced by their words. The reader rejects all of these.
         """
         labels: list[str] = []
         parts: list[list[Tree | Leaf]] = [[]]
@@ -71,7 +71,7 @@ class Tree(NamedTuple):
                 changed |= not children
             elif isinstance(part, Leaf):
                 parts[-1].append(part)
-            elif len(labels) < DEEPEST - 1:
+            elif len(labels) < MAX_DEPTH - 1:
                 labels.append(part.label)
                 parts.append([])
                 pending += (None, *reversed(part.children))
@@ -92,7 +92,7 @@ class Tree(NamedTuple):
                 pending.extend(reversed(part.children))
 
     def over(self, leaves: Iterable[Leaf]) -> "Tree":
-        """Replace the leaves by the same number of other leaves."""
+        """Return the tree with its leaves replaced by the same number of other leaves."""
         replacements = iter(leaves)
         stack: list[tuple[str, Iterator[Tree | Leaf], list[Tree | Leaf]]] = []
         stack.append((self.label, iter(self.children), []))

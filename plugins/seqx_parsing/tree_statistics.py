@@ -16,7 +16,7 @@ class LinearisedLengths:
         self._linearisation = linearisation
         self.symbols = 0
         self.distinct: set[str] = set()
-        self.excess = 0  # maximum over sentences: symbols minus 4 per word
+        self.excess = 0  # maximum over sentences of the number of symbols minus 4 times the number of words
         self.ruled_out = RuledOut(linearisation)
 
     def add(self, tree: Tree, words: int) -> None:
@@ -29,7 +29,7 @@ class LinearisedLengths:
 
 
 class TreeStatistics:
-    """Counts over cleaned trees. The root TOP does not count as a constituent.
+    """Counts of words, labels, tags, depths and symbols of cleaned trees. TOP is no constituent here.
 
     Args:
         linearisations: the linearisations to count symbols of, by name
@@ -92,8 +92,8 @@ class TreeStatistics:
         yield f"depth        {depth:.1f} on average, {max(self.depths)} at most"
         chains = (f"{count:,} of {chain}" for chain, count in sorted(self.chains.items()) if count)
         yield f"unary chains {', '.join(chains) or 'none'}"
-        if self.roots.dummy is not None:
-            yield f"root         {self.roots.dummy}, of every tree; training treats it as {TOP}"
+        if self.roots.common_dummy is not None:
+            yield f"root         {self.roots.common_dummy}, of every tree; training treats it as {TOP}"
         yield f"labels       {_counted(self.labels)}"
         yield f"tags         {_counted(self.tags)}"
         for name, lengths in self.linearised.items():

@@ -1,4 +1,4 @@
-"""The command `seqx trees`."""
+"""The command `seqx trees`: statistics, conversion and drawing of trees."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ from seqx_parsing.words import split_words, untagged_leaves
 
 LINEARISATIONS = ("top_down", "in_order")
 Clean = Callable[[Tree], Tree | None]
-DIFFERENT = 1  # exit code of `roundtrip` if a tree changed
+TREE_CHANGED = 1  # exit code of `roundtrip`
 
 files = click.argument("files", metavar="[FILE...]", nargs=-1)
 linearisations = click.option(
@@ -90,17 +90,21 @@ def stats(clean: Clean, /, files: Sequence[str], names: Sequence[str]) -> None:
 @files
 @linearisations
 @click.option(
-    "--show", type=click.IntRange(0), default=3, show_default=True, help="Number of differing trees to print."
+    "--show",
+    type=click.IntRange(0),
+    default=3,
+    show_default=True,
+    help="Maximum number of changed trees to print.",
 )
 @cleaning_options
 @click.pass_context
 def roundtrip(
     ctx: click.Context, clean: Clean, /, files: Sequence[str], names: Sequence[str], show: int
 ) -> None:
-    """Check that linearising and decoding cleaned trees loses nothing.
+    """Check that cleaned trees are unchanged after linearising and decoding.
 
-    Prints how many trees come back unchanged, and the first that do not. The exit code is 1 if a tree
-    changed. Also counts the trees that the grammar rules out, which a constrained search can never write.
+    Prints the number of unchanged trees, and the first trees that changed. The exit code is 1 if a tree
+    changed. Also counts the trees that the grammar rules out: a constrained search can never write them.
     """
     chosen = {name: _linearisation("--linearisation", name) for name in names}
     ruled_out = {name: RuledOut(linearisation) for name, linearisation in chosen.items()}
@@ -116,13 +120,13 @@ def roundtrip(
             if repaired or decoded != expected:
                 changed[name].append((expected, symbols, decoded))
     for name, differences in changed.items():
-        click.echo(f"{name}: {total - len(differences):,} of {total:,} trees come back as they were")
+        click.echo(f"{name}: {total - len(differences):,} of {total:,} trees are unchanged")
         if ruled_out[name].trees:
             click.echo(f"{name}: {ruled_out[name]}")
         for expected, symbols, decoded in differences[:show]:
             click.echo(f"  tree     {expected}\n  symbols  {' '.join(symbols)}\n  decoded  {decoded}")
     if any(changed.values()):
-        ctx.exit(DIFFERENT)
+        ctx.exit(TREE_CHANGED)
 
 
 @trees.command()
@@ -137,9 +141,9 @@ def convert(clean: Clean, /, files: Sequence[str], name: str, back: str | None, 
     """Linearise cleaned trees, or convert symbols back to trees.
 
     Each tree becomes one line of symbols. With --back, line i of SYMBOLS becomes a tree over the words of the
-    i-th tree of FILE; parts of speech are taken from there unless the symbols contain them. With --words,
-    FILE contains words separated by spaces, one sentence per line, and the part of speech is XX. Malformed
-    lines are repaired and counted on standard error.
+    i-th tree of FILE. Unless the symbols contain parts of speech, those of this tree are used. With --words,
+    FILE contains words separated by spaces, one sentence per line, and every part of speech is XX. Malformed
+    lines are repaired, and standard error reports their number.
     """
     linearisation = _linearisation("--to", name)
     if back is None:
@@ -203,5 +207,7 @@ def _texts(files: Sequence[str]) -> Iterator[tuple[str, Iterable[str]]]:
 
 
 def _raise_line_mismatch(number: int, back: str, *, missing_symbols: bool) -> NoReturn:
-    what = "there is no line for this sentence" if missing_symbols else "there is no sentence for this line"
-    raise seqx.UserError(f"{back}:{number}: {what}; line i belongs to sentence i")
+    mismatch = f"the line of sentence {number} is missing"
+    if not missing_symbols:
+        mismatch = "there is no sentence for this line"
+    raise seqx.UserError(f"{back}:{number}: {mismatch}; the file must have one line per sentence")

@@ -15,7 +15,7 @@ _SHOWN = 20  # characters of an invalid label in a message
 
 
 def label(text: str) -> str:
-    """Return a label or tag unchanged if it is valid.
+    """Return a label or tag unchanged if it is valid; otherwise raise an error.
 
     Raises:
         ValueError: it is empty, too long, not printable, or contains a space or bracket
@@ -28,7 +28,7 @@ def label(text: str) -> str:
 
 
 def symbol(text: str) -> str:
-    """Return a symbol of a linearisation, a label with or without a leading bracket, if it is valid.
+    """Return a symbol unchanged if it is valid: a label, optionally after a bracket.
 
     Raises:
         ValueError: the label is not valid

@@ -10,21 +10,21 @@ from seqx_parsing.reader import SPACE
 from seqx_parsing.tree import UNTAGGED, Leaf
 
 MAX_SUBWORDS = 64
-"""Maximum number of subwords of one word for the model. The tree always has the full word."""
+"""Maximum number of subwords of one word that the model reads. The tree always has the whole word."""
 
 _SPACE = re.compile(f"{SPACE}+")
-_CUTS = ({".", "!", "?"}, {";", ":", "--"}, {","})  # words after which to split, best first
+_CUTS = ({".", "!", "?"}, {";", ":", "--"}, {","})  # sentences are split after these words, if possible
 
-# The tokenizer replaces straight double quotes, because it knows if they open or close.
+# NLTK's tokenizer replaces straight double quotes, because it finds out if they open or close.
 _REPLACED = str.maketrans({"“": "``", "”": "''", "‘": "` ", "’": "'", "—": "--", "…": "..."})  # noqa: RUF001
 """Typographic characters and their replacements in the Penn Treebank."""
 
 
 class Subwords(NamedTuple):
-    """The subwords of a sentence, and which of them begin a word."""
+    """The subwords of a sentence."""
 
     ids: list[int]
-    starts: list[int]  # 1 or 0
+    starts: list[int]  # 1 for each subword that begins a word, else 0
 
 
 def split_words(line: str) -> list[str]:
@@ -33,7 +33,7 @@ def split_words(line: str) -> list[str]:
 
 
 def tokenize(line: str) -> str:
-    """Split running text into words, joined by spaces, with quotes as in the Penn Treebank."""
+    """Return the words of running text, separated by spaces, with quotes as in the Penn Treebank."""
     from nltk.tokenize import TreebankWordTokenizer  # noqa: PLC0415  NLTK is slow to import
 
     return " ".join(TreebankWordTokenizer().tokenize(line.translate(_REPLACED)))

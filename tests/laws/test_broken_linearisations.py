@@ -29,13 +29,13 @@ class FaultyGrammar(seqx.Grammar):
     def allowed(self, state: Any) -> Tensor:
         allowed = self.grammar.allowed(state)
         match self.fault:
-            case "the_grammar_allows_gold_trees":
+            case "grammar_allows_gold_trees":
                 allowed[:, self.rare] = False
-            case "what_the_grammar_allows_needs_no_repair":
+            case "outputs_of_the_grammar_need_no_repair":
                 allowed[:, seqx.EOS] |= state.left == 1
-            case "something_is_allowed_whatever_was_written":
+            case "grammar_always_allows_a_symbol":
                 allowed &= ~(state.new & (state.left == 0))[:, None]
-            case "rows_of_a_grammar_can_be_reordered" if len(allowed) == 6:
+            case "rows_of_the_grammar_state_can_be_reordered" if len(allowed) == 6:
                 allowed[1::2, self.rare] = False
         return allowed
 
@@ -51,19 +51,23 @@ class Correct(TopDown):
 
     def encode(self, tree: Tree) -> list[str]:
         symbols = super().encode(tree)
-        return [s.replace("WH", "W H") for s in symbols] if self.fault == "symbols_are_words" else symbols
+        return (
+            [s.replace("WH", "W H") for s in symbols]
+            if self.fault == "symbols_fit_into_a_vocabulary_file"
+            else symbols
+        )
 
     def decode(self, symbols: Sequence[str], leaves: Sequence[Leaf]) -> Decoded:
         tree, repaired = super().decode([symbol.replace("W H", "WH") for symbol in symbols], leaves)
         match self.fault:
-            case "trees_come_back":
+            case "decoding_restores_encoded_trees":
                 return Decoded(Tree("TOP", (tree,)) if tree.children[1:] else tree, repaired)
-            case "anything_becomes_a_tree_over_the_words" if repaired and len(leaves) > 1:
+            case "any_symbols_are_decoded_to_a_tree_over_the_words" if repaired and len(leaves) > 1:
                 return Decoded(Tree("TOP", tuple(leaves[1:])), repaired)
         return Decoded(tree, repaired)
 
     def needs(self, tree: Tree) -> Mapping[str, int]:
-        return {} if self.fault == "what_the_grammar_rules_out_is_what_needs_more" else super().needs(tree)
+        return {} if self.fault == "needs_returns_the_smallest_sufficient_limits" else super().needs(tree)
 
     def grammar(self, vocabulary: Vocabulary, words: Tensor) -> seqx.Grammar:
         return FaultyGrammar(super().grammar(vocabulary, words), vocabulary, self.fault)

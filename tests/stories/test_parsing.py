@@ -140,10 +140,12 @@ FAULTS: dict[str, Callable[[str], str]] = {
     r"7: a bracket opens after the word of \(\S+ \S+; close that bracket first": lambda t: t.replace(
         ")", "", 1
     ),
-    "7: a closing bracket has no opening bracket": lambda t: f"{t})",
-    "20: the text ends inside the tree that begins on line 7": lambda t: t[:-1],
-    "7: 'rain' is outside of all brackets": lambda t: "rain",
-    r"7: the bracket \(NP\) is empty": lambda t: t.replace("(S ", "(S (NP) "),
+    "7: a closing bracket has no opening bracket; remove it": lambda t: f"{t})",
+    "20: the text ends inside the tree that begins on line 7; add its closing brackets": lambda t: t[:-1],
+    "7: 'rain' is outside of all brackets; remove it, or put it into a tree": lambda t: "rain",
+    r"7: the bracket \(NP\) is empty; write a word into it, or remove it": lambda t: t.replace(
+        "(S ", "(S (NP) "
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""EVALB: read, count, sum up and report brackets."""
+"""EVALB: read brackets, count matching ones, add up the counts, and report them."""
 
 from seqx_parsing.evalb.metric import Evalb
 

@@ -1,4 +1,4 @@
-"""Read a line of brackets as EVALB does: words, and labelled spans over them."""
+"""Read a line of brackets as EVALB does: its words, and labelled spans of words."""
 
 import re
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ _PART = re.compile(
     rf"(\(({TEXT}){SPACE}+({TEXT})\))"  # a word with its tag; both may be empty: (ADVP ) is an empty word
     rf"|(\()({TEXT})|(\))|({WORD})"
 )
-"""The tokens of a line, as EVALB's C code reads them character by character.
+"""Regular expression of the tokens of a line, equal to what EVALB's C code reads character by character.
 
 A label directly follows its bracket, and a word directly precedes its closing bracket.
 """
@@ -20,28 +20,28 @@ A label directly follows its bracket, and a word directly precedes its closing b
 Span = tuple[int, int]  # first word, and the word after the last
 
 _MOST_QUOTES = 1_000_000  # maximum product of the numbers of gold and of test quotation marks
-_MARKS = frozenset(("'", '"', "/"))  # words that may be quotation marks
+_MARKS = frozenset(("'", '"', "/"))  # words that are quotation marks if QUOTE_LABEL names their tag
 
 
 class QuoteMark(NamedTuple):
-    """A word that may be a quotation mark, deleted or not, and its position for `insert`."""
+    """A word that may be a quotation mark, and its position for `insert`; it may have been deleted."""
 
     leaf: Leaf
-    word: int  # number of kept words before it
+    word: int  # number of words before it that were not deleted
     bracket: int  # number of brackets opened before it
-    around: tuple[int, ...]  # indices of the brackets open at its position
+    around: tuple[int, ...]  # indices of the brackets that are open at its position
 
 
 @dataclass(slots=True)
 class BracketedLine:
-    """The kept words, and the brackets in the order in which they open."""
+    """The words of a line that are not deleted, and its brackets in the order in which they open."""
 
     words: list[Leaf] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     quotes: list[QuoteMark] = field(default_factory=list)
-    length: int = 0  # words for the length cut-off, including punctuation
+    length: int = 0  # number of words, including punctuation; compared with CUTOFF_LEN
 
     def insert(self, quote: QuoteMark) -> None:
         """Insert a word that was deleted."""
@@ -65,10 +65,10 @@ class BracketedLine:
         return counted
 
     def outermost(self, parameters: Parameters) -> tuple[str | None, list[str], str | None]:
-        """Return the label of the outermost bracket, the other labels, and the label of its only child.
+        """Return the outermost bracket's label, all other labels, and the label of its only child.
 
-        The outermost bracket spans all words. Brackets that do not count or have no label are ignored. The
-        first and the last result may be None.
+        The outermost bracket spans all words. Brackets that do not count or have no label are ignored. If
+        there is no outermost bracket or no only child, its label is None.
         """
         whole = (0, len(self.words))
         brackets = [(span, name) for span, name in self.scored(parameters) if name]
@@ -83,7 +83,7 @@ class MalformedError(ValueError):
 
     Args:
         reason: the message
-        wordless: true if EVALB skips the line because no word was read before its end
+        wordless: true if the line has no words, so that EVALB skips it
     """
 
     def __init__(self, reason: str, *, wordless: bool = False) -> None:
@@ -137,9 +137,9 @@ def _add_word(line: BracketedLine, leaf: Leaf, stack: list[int], parameters: Par
 def restore_quotes(gold: BracketedLine, test: BracketedLine, parameters: Parameters) -> None:
     """Restore quotation marks that were deleted on one side only, because of their tags.
 
-    Tags of quotation marks are ambiguous: ' may be a quote or a possessive. Deleting it on one side would
-    leave the two sides with different words (amendment of David Ellis, 2006). Beyond `_MOST_QUOTES`
-    nothing is restored, because the time is quadratic.
+    Tags of quotation marks are ambiguous: ' may be a quotation mark or a possessive. If it were deleted on
+    one side only, the two sides would have different words (amendment of David Ellis, 2006). With more marks
+    than `_MOST_QUOTES` allows, none is restored, because the time is quadratic.
     """
     deleted = parameters.deleted_tags
     if len(gold.quotes) * len(test.quotes) > _MOST_QUOTES:

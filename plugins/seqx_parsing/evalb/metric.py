@@ -14,19 +14,19 @@ from seqx_parsing.roots import RootLabels
 
 @dataclass(frozen=True, kw_only=True)
 class Evalb(seqx.Metric):
-    """Labelled bracketing scores of EVALB: the figures to the last digit, the table byte for byte.
+    """Labelled bracketing scores, equal to EVALB's to the last digit; `report` prints the same table.
 
-    EVALB leaves out sentences whose words differ from the reference (errors) and sentences without words
-    (skipped). A parser could therefore gain by breaking its bad trees. With `strict`, such a sentence matches
-    nothing, but its reference's brackets count for recall. The output's brackets count for precision if they
-    can be read. The scores are then called `strict_f1` and so on. Unlike EVALB, there is no maximum number of
-    errors and no maximum size of a tree.
+    EVALB does not count sentences whose words differ from the reference (errors) and sentences without words
+    (skipped). A parser could therefore raise its scores by writing no tree where it is uncertain. With
+    `strict`, such a sentence counts: the brackets of its reference count for recall, and those of the output
+    count for precision if they can be read, but none of them match. The scores are then called `strict_f1`
+    and so on. Unlike EVALB, there is no maximum number of errors and no maximum size of a tree.
 
     Args:
         parameters: parameter file (.prm); COLLINS.prm is the default
-        strict: count the sentences that EVALB leaves out
-        labels: also report the figures of each label
-        errors: also report the reason for each error and each skipped sentence
+        strict: count the sentences that EVALB does not count
+        labels: also report the scores of each label
+        errors: also report the reason for each error and for each skipped sentence
     """
 
     parameters: str | None = None
@@ -35,7 +35,7 @@ class Evalb(seqx.Metric):
     errors: bool = False
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
-        """Return the scores in percent: F1 first, and last the F1 of short sentences."""
+        """Return the scores in percent: F1 first, the F1 of short sentences last."""
         parameters, sentences = self._compare(outputs, references)
         every_length = Totals.of(sentences)
         short = Totals.of(one for one in sentences if one.length <= parameters.cutoff)
@@ -65,11 +65,11 @@ class Evalb(seqx.Metric):
             yield "parameters", str(error)
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
-        """Warn about an outermost label that is scored although it is probably a dummy root."""
+        """Return warnings about outermost labels that are scored although they are probably dummy roots."""
         return _root_warnings(outputs, references, self._read())
 
     def report(self, outputs: Sequence[str], references: Sequence[str]) -> str:
-        """Return EVALB's table, followed by the parts that the settings ask for."""
+        """Return EVALB's table, then the tables of `labels` and `errors` if these settings are true."""
         parameters, sentences = self._compare(outputs, references)
         parts = [table(sentences, parameters)]
         if self.labels:
@@ -93,7 +93,7 @@ class Evalb(seqx.Metric):
         ]
 
     def _read(self) -> Parameters:
-        """Read the parameters only when needed: a model also loads if its parameter file is missing."""
+        """Return the parameters; they are read here so that a model loads without its parameter file."""
         return read_parameters(seqx.expand_path(self.parameters)) if self.parameters else COLLINS
 
     def _signature(self, totals: Totals, lengths: str, parameters: Parameters) -> str:
@@ -115,8 +115,8 @@ def _root_warnings(outputs: Sequence[str], references: Sequence[str], parameters
                 continue
             if line.words:
                 roots.add(*line.outermost(parameters))
-        for root in roots.dummies:
-            found.setdefault(root, []).append(f"{'all' if root == roots.dummy else 'some'} {side}")
+        for root in roots.probable_dummies:
+            found.setdefault(root, []).append(f"{'all' if root == roots.common_dummy else 'some'} {side}")
     return [
         f"{root} is the outermost bracket of {' and of '.join(sides)} and is scored like any other bracket; "
         f"if it is a dummy root, add DELETE_LABEL {root} to the parameters, or replace it by TOP"

@@ -17,8 +17,8 @@ Pair = tuple[str, str]
 class Parameters:
     """Rules for comparing brackets; the defaults are those of COLLINS.prm, the standard for WSJ."""
 
-    debug: int = 0  # accepted but unused; our report differs from EVALB's debug output
-    max_error: int = 10  # EVALB stops after this many errors; we only report it
+    debug: int = 0  # not used; EVALB prints debugging output if it is greater than 0
+    max_error: int = 10  # EVALB stops after this many errors; seqx only reports that there were more
     cutoff: int = 40  # the second summary covers sentences of at most this many words
     labeled: bool = True
     delete: tuple[str, ...] = ("TOP", "-NONE-", ",", ":", "``", "''", ".")
@@ -30,12 +30,12 @@ class Parameters:
 
     @cached_property
     def deleted_tags(self) -> frozenset[str]:
-        """Words with these tags are deleted."""
+        """The tags of the words that are deleted before trees are compared."""
         return frozenset(self.delete)
 
     @cached_property
     def deleted_labels(self) -> frozenset[str]:
-        """Constituents with these labels do not count: `deleted_tags` and labels equal to those."""
+        """The labels of constituents that do not count: `deleted_tags`, and labels that equal one of them."""
         return self.deleted_tags | {a for a, b in self.label_pairs if b in self.deleted_tags}
 
     @cached_property
@@ -65,7 +65,7 @@ class Parameters:
 
     @property
     def _effect(self) -> tuple[object, ...]:
-        """A value that is equal for equivalent parameters, whatever their order in a file."""
+        """A value that is equal for equivalent parameters; their order in a file does not matter."""
         tags = (self.delete, self.delete_for_length, self.quotes)
         pairs = (self.label_pairs, self.word_pairs)
         return self.cutoff, self.labeled, *(sorted(set(each)) for each in tags), *map(sorted, pairs)
@@ -79,7 +79,7 @@ COLLINS = Parameters()
 
 
 def read_parameters(path: Path) -> Parameters:
-    """Read a parameter file. Lists that the file does not mention are empty: nothing deleted, nothing equal.
+    """Read a parameter file. A list that the file does not mention is empty.
 
     Raises:
         UserError: a parameter is unknown or has an invalid value; the message has file and line
@@ -93,12 +93,12 @@ def read_parameters(path: Path) -> Parameters:
             near = difflib.get_close_matches(name.upper(), _PARAMETERS, 1)
             hint = f"did you mean {near[0]}?" if near else f"known parameters: {', '.join(_PARAMETERS)}"
             raise seqx.UserError(f"{path}:{number}: EVALB has no parameter {name}; {hint}")
-        key, wanted, read = _PARAMETERS[name]
+        key, expected, read = _PARAMETERS[name]
         try:
             value = read(*arguments)
         except (TypeError, ValueError):
             found = " ".join(arguments) or "nothing"
-            raise seqx.UserError(f"{path}:{number}: {name} needs {wanted}, found {found}") from None
+            raise seqx.UserError(f"{path}:{number}: {name} needs {expected}, found {found}") from None
         values[key] = (*values[key], value) if key in values and read in (_label, _pair) else value
     return replace(COLLINS, name=path.name, **values)
 

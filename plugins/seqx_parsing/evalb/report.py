@@ -27,10 +27,10 @@ def table(sentences: Sequence[SentenceCounts], parameters: Parameters) -> str:
             "=== Summary ===",
             "",
             "-- All --",
-            *_figures(totals),
+            *_summary(totals),
             "",
             f"-- len<={parameters.cutoff} --",
-            *_figures(short),
+            *_summary(short),
             "",
         ]
     )
@@ -56,7 +56,7 @@ def _sums(totals: Totals) -> str:
     return brackets * bool(gold and test) + words
 
 
-def _figures(totals: Totals) -> Iterable[str]:
+def _summary(totals: Totals) -> Iterable[str]:
     valid = totals.valid
     f1 = harmonic(totals.recall, totals.precision)
     for name, number in {
@@ -66,24 +66,24 @@ def _figures(totals: Totals) -> Iterable[str]:
         "Number of Valid sentence  ": valid,
     }.items():
         yield f"{name}= {number:6}"
-    for name, figure in {
+    for name, value in {
         "Bracketing Recall         ": totals.recall,
         "Bracketing Precision      ": totals.precision,
         "Bracketing FMeasure       ": math.nan if f1 is None else f1,
         "Complete match            ": totals.complete_match,
         "Average crossing          ": totals.crossing / valid if valid else 0.0,
         "No crossing               ": percentage(totals.without_crossing, valid),
-        "2 or less crossing        ": percentage(totals.two_or_less, valid),
+        "2 or less crossing        ": percentage(totals.at_most_two_crossings, valid),
         "Tagging accuracy          ": totals.tag_accuracy,
     }.items():
-        yield f"{name}= {figure:6.2f}"
+        yield f"{name}= {value:6.2f}"
 
 
 def label_table(totals: Totals) -> str:
-    """Return the figures of each label, the most frequent label first.
+    """Return a table with the scores of each label, the most frequent label first.
 
     "found" counts matched brackets of the reference, "correct" matched brackets of the output. They differ
-    for labels that count as equal to others.
+    for labels that EQ_LABEL declares equal to other labels.
     """
     labels = sorted(totals.gold | totals.test, key=lambda label: (-totals.gold[label], label))
     width = max([8, *map(len, labels)])
@@ -95,11 +95,11 @@ def label_table(totals: Totals) -> str:
     for label in labels:
         recall = percentage(totals.found[label], totals.gold[label])
         precision = percentage(totals.correct[label], totals.test[label])
-        figures = (recall, precision, harmonic(recall, precision) or 0.0)
+        scores = (recall, precision, harmonic(recall, precision) or 0.0)
         counts = (totals.gold[label], totals.found[label], totals.test[label], totals.correct[label])
         lines.append(
             f"{label or '(none)':{width}}"
-            + "".join(f"  {figure:6.2f}" for figure in figures)
+            + "".join(f"  {score:6.2f}" for score in scores)
             + "".join(f" {count:8}" for count in counts).replace(" ", "  ", 1)
         )
     return "\n".join([*lines, ""])

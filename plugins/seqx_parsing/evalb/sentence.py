@@ -21,28 +21,28 @@ class SentenceCounts:
     """The counts of one sentence."""
 
     status: Status
-    length: int  # words of the reference for the length cut-off
+    length: int  # words of the reference, including punctuation; compared with CUTOFF_LEN
     counted: bool  # true if the counts below are part of the totals
     gold: Sequence[str] = ()  # labels of the reference's brackets
-    test: Sequence[str] = ()
+    test: Sequence[str] = ()  # labels of the output's brackets
     pairs: Sequence[tuple[str, str]] = ()  # matched brackets: the reference's label and the output's
     crossing: int = 0  # brackets of the output that cross a bracket of the reference
-    words: int = 0
+    words: int = 0  # words of the reference that are not deleted
     tags: int = 0  # words with the correct tag
     reason: str = ""  # the reason of an error or a skipped sentence
 
     @property
     def complete(self) -> bool:
-        """True if all brackets match and none is missing."""
+        """True if every bracket of the reference and of the output matches."""
         return self.status is Status.VALID and len(self.gold) == len(self.test) == len(self.pairs)
 
 
 def compare(gold: BracketedLine, output: str, parameters: Parameters, *, strict: bool) -> SentenceCounts:
     """Compare an output with the reference.
 
-    If `strict`, a sentence that EVALB leaves out is counted, with no matched brackets and no correct tags.
-    All brackets of the reference count, and those of the output if it can be read. A sentence is left out
-    only if neither side has words to score.
+    If `strict`, a sentence that EVALB does not count is counted, without matched brackets and correct tags.
+    All brackets of the reference count, and those of the output if it can be read. Only a sentence of which
+    neither the reference nor the output has words to score is not counted.
     """
     try:
         test, reason, status = read_line(output, parameters), "", Status.SKIP
@@ -70,15 +70,17 @@ def compare(gold: BracketedLine, output: str, parameters: Parameters, *, strict:
 
 
 def _word_difference(gold: BracketedLine, test: BracketedLine, parameters: Parameters) -> str:
-    """Return the difference between the words, or ""; misread quotation marks are restored first."""
+    """Return a description of the difference between the words, or "" if they are equal.
+
+    Quotation marks that were deleted on one side only are restored first.
+    """
     if len(gold.words) != len(test.words):
         restore_quotes(gold, test, parameters)
     if len(gold.words) != len(test.words):
         empty = any(not leaf.word for leaf in (*gold.words, *test.words))
         return (
             f"{len(test.words)} words to score, the reference has {len(gold.words)}"
-            + "; EVALB reads an empty word where a bracket holds nothing but white space, as in (ADVP )"
-            * empty
+            + "; EVALB reads an empty word where a bracket contains only white space, as in (ADVP )" * empty
         )
     for one, other in zip(gold.words, test.words, strict=True):
         if not parameters.same_word(one.word, other.word):
@@ -107,7 +109,7 @@ def _counts(gold: BracketedLine, test: BracketedLine, parameters: Parameters) ->
 def _matched(
     expected: list[tuple[Span, str]], written: list[tuple[Span, str]], parameters: Parameters
 ) -> list[tuple[str, str]]:
-    """Match each bracket of the reference with the first remaining equal bracket, in the order of opening."""
+    """Match each bracket of the reference with the first equal bracket of the output not matched before."""
     unmatched: dict[Span, list[str]] = {}
     for span, label in written:
         unmatched.setdefault(span, []).append(label)

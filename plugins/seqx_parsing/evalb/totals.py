@@ -1,4 +1,4 @@
-"""Sums over sentences, and the scores computed from them."""
+"""Sums of counts over sentences, and the scores that are computed from them."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,22 +14,22 @@ class Totals:
     sentences: int = 0
     errors: int = 0
     skipped: int = 0
-    counted: int = 0
-    matched: int = 0
-    crossing: int = 0
-    complete: int = 0
-    without_crossing: int = 0
-    two_or_less: int = 0
+    counted: int = 0  # sentences that the counts below contain
+    matched: int = 0  # brackets
+    crossing: int = 0  # brackets of outputs that cross one of the reference
+    complete: int = 0  # sentences whose brackets all match
+    without_crossing: int = 0  # valid sentences without crossing brackets
+    at_most_two_crossings: int = 0  # valid sentences
     words: int = 0
-    tags: int = 0
-    gold: Counter[str] = field(default_factory=Counter)  # by label
-    test: Counter[str] = field(default_factory=Counter)
+    tags: int = 0  # words with the correct tag
+    gold: Counter[str] = field(default_factory=Counter)  # brackets of references by label
+    test: Counter[str] = field(default_factory=Counter)  # brackets of outputs by label
     found: Counter[str] = field(default_factory=Counter)  # matched brackets by the reference's label
     correct: Counter[str] = field(default_factory=Counter)  # matched brackets by the output's label
 
     @classmethod
     def of(cls, sentences: Iterable[SentenceCounts]) -> "Totals":
-        """Sum up sentences."""
+        """Add up the counts of sentences."""
         totals = cls()
         for sentence in sentences:
             totals._add(sentence)
@@ -53,11 +53,11 @@ class Totals:
         if sentence.status is Status.VALID:
             self.crossing += sentence.crossing
             self.without_crossing += sentence.crossing == 0
-            self.two_or_less += sentence.crossing <= 2
+            self.at_most_two_crossings += sentence.crossing <= 2
 
     @property
     def valid(self) -> int:
-        """The number of sentences whose words are those of the reference."""
+        """The number of sentences with the same words as their reference."""
         return self.sentences - self.errors - self.skipped
 
     @property

@@ -1,4 +1,4 @@
-"""A treebank from the user's own files."""
+"""A treebank in files that the recipe names."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class TreebankFiles(Treebank):
         train: training files, read in this order
         dev: validation files
         test: test files
-        limit: maximum number of training trees, from the first on
+        limit: maximum number of training trees; the first ones are used
     """
 
     train: list[str] = field(default_factory=list)

@@ -22,10 +22,10 @@ _TREE_COUNTS = {(1, 159): 3_396, (160, 179): 273, (180, 199): 245}  # number of 
 
 @dataclass(kw_only=True)
 class NltkTreebank(Treebank):
-    """NLTK's 3,914 WSJ trees from sections 00 and 01 of the Penn Treebank, split by file number.
+    """NLTK's sample of the Penn Treebank: 3,914 WSJ trees from sections 00 and 01, split by file number.
 
-    The sample is about 5 % of the Penn Treebank, for non-commercial use. This is not the standard split, so
-    scores are not comparable with published ones.
+    The sample is about 5 % of the Penn Treebank, for non-commercial use. Its splits are not the standard
+    ones, so scores are not comparable with published scores.
 
     Args:
         train: first and last training file; wsj_0001 is 1

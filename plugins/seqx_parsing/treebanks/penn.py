@@ -25,13 +25,14 @@ _LICENSED = (
 
 @dataclass(kw_only=True)
 class PennTreebank(Treebank):
-    """WSJ trees of the Penn Treebank (LDC99T42; Marcus et al. 1993), split by section as usual.
+    """WSJ trees of the Penn Treebank (LDC99T42; Marcus et al. 1993) in the standard splits.
 
     The treebank is licensed; it is neither part of seqx nor downloaded. The standard splits must have 39,832,
     1,700 and 2,416 trees.
 
     Args:
-        folder: the root of the release, or parsed, parsed/mrg or parsed/mrg/wsj in it; upper or lower case
+        folder: the root of the release, or its folder parsed, parsed/mrg or parsed/mrg/wsj, in upper or lower
+            case
         train: training sections
         dev: validation sections
         test: test sections
@@ -68,8 +69,8 @@ class PennTreebank(Treebank):
             (found for path in _LOCATIONS if (found := _subfolder(root, path)) and _sections(found)), None
         )
         if wsj is None:
-            fault = "contains no sections of the Wall Street Journal" if root.is_dir() else "is not a folder"
-            raise seqx.UserError(f"{root}: {fault}. {_LICENSED}")
+            reason = "contains no sections of the Wall Street Journal" if root.is_dir() else "is not a folder"
+            raise seqx.UserError(f"{root}: {reason}. {_LICENSED}")
         folders = _sections(wsj)
         files = {section: _trees(folders[section], section) for section in sections if section in folders}
         missing = [f"{section:02}" for section in sections if not files.get(section)]
@@ -79,7 +80,7 @@ class PennTreebank(Treebank):
 
 
 def _subfolder(root: Path, path: str) -> Path | None:
-    """Return a folder below `root`, or None; upper and lower case do not differ."""
+    """Return the folder `path` below `root`, in upper or lower case; None if it does not exist."""
     for part in filter(None, path.split("/")):
         found = [each for each in _sorted_content(root) if each.name.lower() == part and each.is_dir()]
         if not found:

@@ -12,7 +12,7 @@ from seqx_parsing.reader import read, read_with_lines
 
 
 class Treebank(seqx.Corpus):
-    """Trees as in their files, with traces and function tags; the task cleans them."""
+    """Base class of treebanks. Rows are the trees as in the files, with traces and function tags."""
 
     _hashes: Mapping[str, str] = MappingProxyType({})
 
@@ -35,7 +35,7 @@ class Treebank(seqx.Corpus):
         return 1
 
     def setting_errors(self) -> Iterator[tuple[str, str]]:
-        """Report files that are missing, empty or not text; `fetch` checks the trees."""
+        """Report files that are missing, empty or not text; `fetch` reports malformed trees."""
         for split in self.available:
             number = 0
             try:
@@ -52,7 +52,7 @@ class Treebank(seqx.Corpus):
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
     ) -> None:
-        """Read the trees of `splits` once, to find errors before anything else is done.
+        """Read and check all trees of `splits`, before anything else is done with them.
 
         Raises:
             UserError: a file is missing or malformed; the message has file and line
@@ -65,7 +65,9 @@ class Treebank(seqx.Corpus):
         trees = (tree for name, lines in self.texts(split) for tree in read(lines, name))
         first = next(trees, None)
         if first is None:
-            raise seqx.UserError(f"the treebank has no trees for {split}; set its {split!r}")
+            raise seqx.UserError(
+                f"the treebank has no trees for the split {split}; name them in its setting {split!r}"
+            )
         yield (str(first),)
         for tree in trees:
             yield (str(tree),)
@@ -93,10 +95,11 @@ class Treebank(seqx.Corpus):
             if not trees:
                 raise seqx.UserError(f"{name}: contains no trees")
             files, count = files + 1, count + trees
-        wanted = self.expected(split)
-        if wanted is not None and count != wanted:
+        expected = self.expected(split)
+        if expected is not None and count != expected:
             raise seqx.UserError(
                 f"{split}: {files:,} files (the last is {name}) contain {count:,} trees "
-                f"instead of {wanted:,}; a file is missing, truncated or from another release"
+                f"instead of {expected:,}; a file is missing, truncated or from another release: "
+                "copy the files again"
             )
         return digest.hexdigest()

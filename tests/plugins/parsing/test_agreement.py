@@ -38,7 +38,9 @@ def test_parsers_agree_if_brackets_and_labels_are_the_same(other: str, f1: float
 def test_agreement_without_trees() -> None:
     agreement = ParserAgreement()
     assert agreement.add(("", "")) is None
-    assert str(agreement) == "sentences: 1 of 0.0 words; the models agree on 0 (0.0%); F1 between them 0.00"
+    assert str(agreement) == (
+        "sentences: 1, 0.0 words on average; the models agree on 0 (0.0%); F1 between the models: 0.00"
+    )
 
 
 def without(tree: Tree, label: str) -> Tree:
@@ -72,7 +74,9 @@ def test_agreement_f1_is_that_of_evalb_over_all_pairs(data: Callable[[str], Path
 
 
 def test_trees_over_other_words_are_refused() -> None:
-    with pytest.raises(seqx.UserError, match=r"read different words, 'cat' and 'cat_NN'; set task.tags"):
+    with pytest.raises(
+        seqx.UserError, match=r"read different words of one sentence, 'cat' and 'cat_NN'; set"
+    ):
         ParserAgreement().add(("(S (NN cat))", "(S (XX cat_NN))"))
     with pytest.raises(seqx.UserError, match="None and 'sat'"):
         ParserAgreement().add(("(S (NN cat))", "(S (NN cat) (NN sat))"))

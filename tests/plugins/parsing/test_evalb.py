@@ -231,7 +231,7 @@ def test_evalb_skips_an_open_bracket_without_words(test: str) -> None:
 def test_evalb_reads_white_space_in_a_bracket_as_an_empty_word(empty: str) -> None:
     """EVALB reads an empty word, too, and prints "Length unmatch"."""
     test = GOLD.replace("(VBZ sleeps)", f"(VBZ sleeps) {empty}")
-    note = "; EVALB reads an empty word where a bracket holds nothing but white space, as in (ADVP )"
+    note = "; EVALB reads an empty word where a bracket contains only white space, as in (ADVP )"
     for gold, answer, words in ((GOLD, test, (5, 4)), (test, GOLD, (4, 5))):
         one = counted(gold, answer)
         assert one.status is Status.ERROR

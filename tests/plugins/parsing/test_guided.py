@@ -1,4 +1,4 @@
-"""The model whose decoder receives the next word."""
+"""Test the model whose decoder receives the next word."""
 
 from functools import partial
 from typing import Any
@@ -87,7 +87,7 @@ def test_guided_decoder_receives_the_next_word(*, with_word_starts: bool) -> Non
             torch.testing.assert_close(shown[row, step], model.next(word))
         assert state.written[row] == coming
     kept = TARGETS != 0
-    kept[0, 2] = False  # a word that is left out is not written
+    kept[0, 2] = False  # a word that is masked is not counted as written
     _, state = model.advance(TARGETS, model.start(memory, None), kept)
     assert state.written.tolist() == [3, 2, 6]
 
@@ -136,9 +136,7 @@ def test_without_word_starts_every_token_is_a_word() -> None:
 
 
 def test_guided_needs_a_task_that_defines_word_symbols() -> None:
-    with pytest.raises(
-        ValueError, match="does not define which target symbols stand for words: it has no column 'words'"
-    ):
+    with pytest.raises(ValueError, match="the task has no column 'words', whose size tells which target"):
         GuidedEncoderDecoder(
             {"source": 9, "target": 9}, encoder=partial(TransformerEncoder, **STACK), decoder=DEFAULT
         )

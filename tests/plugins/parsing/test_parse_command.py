@@ -15,7 +15,7 @@ from seqx_parsing import InOrder, Parsing, Tree
 from seqx_parsing.linearisation import Decoded
 from seqx_parsing.parse_command import parse
 from seqx_parsing.reader import read
-from seqx_parsing.tree import DEEPEST
+from seqx_parsing.tree import MAX_DEPTH
 from tests.models import PARSING, write_model
 
 Models = Callable[[str], Path]
@@ -234,7 +234,7 @@ def test_parse_flattens_too_deep_trees(model: Path, monkeypatch: pytest.MonkeyPa
     assert result.stdout.count("TOP") == 2
     assert "outputs were not valid trees over the words; they were repaired\n" in result.stderr
     (answer,) = answered(call("a b\n", model))
-    assert answer.count("(S") == DEEPEST - 2  # TOP, and the words' own brackets
+    assert answer.count("(S") == MAX_DEPTH - 2  # TOP, and the words' own brackets
     assert words(answer) == ["a", "b"]
 
 
@@ -268,8 +268,8 @@ def constituents(tree: Tree) -> list[Tree]:
 def test_parse_rejects_predicted_tags_without_a_tagging_model(tmp_path: Path, model: Path) -> None:
     untagged = yaml.safe_load(PARSING)
     untagged["model"] = untagged["model"]["inner"]
-    learnt = model.parent / f"{model.name}-vocabulary"
-    plain = write_model(tmp_path / "plain", text=yaml.safe_dump(untagged), vocabulary=learnt)
+    vocabulary = model.parent / f"{model.name}-vocabulary"
+    plain = write_model(tmp_path / "plain", text=yaml.safe_dump(untagged), vocabulary=vocabulary)
     for command in ([plain], [model, plain], [plain, "--json"]):
         error = call("a b\n", *command).exception
         assert isinstance(error, seqx.UserError)
@@ -280,8 +280,8 @@ def test_parse_rejects_predicted_tags_without_a_tagging_model(tmp_path: Path, mo
 
 
 def test_several_models_form_an_ensemble(tmp_path: Path, model: Path, answers: list[str]) -> None:
-    learnt = model.parent / f"{model.name}-vocabulary"
-    other = write_model(tmp_path / "other", text=PARSING, seed=1, vocabulary=learnt)
+    vocabulary = model.parent / f"{model.name}-vocabulary"
+    other = write_model(tmp_path / "other", text=PARSING, seed=1, vocabulary=vocabulary)
     assert answered(call("\n".join(LINES), model, model)) == answers
     both = answered(call("\n".join(LINES), model, other))
     assert both == answered(call("\n".join(LINES), other, model))

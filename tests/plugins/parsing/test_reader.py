@@ -10,7 +10,7 @@ from nltk.tree import Tree as NltkTree
 
 import seqx
 from seqx_parsing.reader import read
-from seqx_parsing.tree import DEEPEST, Leaf, Tree, escape_name
+from seqx_parsing.tree import MAX_DEPTH, Leaf, Tree, escape_name
 
 
 def one(text: str) -> Tree:
@@ -117,9 +117,9 @@ def test_reader_rejects_markup_inside_a_tree(word: str) -> None:
         ("(S (NN a\nb))", r"x.mrg:2: the bracket \(NN a has a second word, 'b'; only one is allowed"),
         ("(S (NN a (NN b)))", r"x.mrg:1: a bracket opens after the word of \(NN a; close that bracket first"),
         ("(S (NN a) b)", r"x.mrg:1: the word 'b' is next to a bracket; give it a tag, as in \(NN b\)"),
-        ("(S ((NN a)))", "x.mrg:1: a bracket has no label; only the outermost bracket may lack one"),
+        ("(S ((NN a)))", "x.mrg:1: a bracket has no label; write one after it"),
         ("(NN a)", r"x.mrg:1: \(NN a\) is a word, not a tree; write \(TOP \(NN a\)\)"),
-        ("\n" + "(X " * (DEEPEST + 1), "x.mrg:2: more than 250 brackets are open at once"),
+        ("\n" + "(X " * (MAX_DEPTH + 1), "x.mrg:2: more than 250 brackets are open at once"),
     ],
 )
 def test_reader_reports_a_malformed_tree_with_its_line(text: str, message: str) -> None:
@@ -128,18 +128,18 @@ def test_reader_reports_a_malformed_tree_with_its_line(text: str, message: str) 
 
 
 def test_too_deep_tree_is_flattened_to_the_maximum_depth() -> None:
-    text = "(X (NN a) " * (DEEPEST - 2) + "(X (NN b) (NN c)) (NN d)" + ")" * (DEEPEST - 2)
+    text = "(X (NN a) " * (MAX_DEPTH - 2) + "(X (NN b) (NN c)) (NN d)" + ")" * (MAX_DEPTH - 2)
     deepest = one(text)
     assert deepest.readable() is deepest
     deeper = Tree("TOP", (deepest,))
     for tree in (deeper, Tree("TOP", (deeper,))):
         same = one(str(tree))
         assert list(same.leaves()) == list(tree.leaves())
-    assert str(deeper).endswith(f"(X (NN a) (NN b) (NN c) (NN d){')' * (DEEPEST - 1)}")
+    assert str(deeper).endswith(f"(X (NN a) (NN b) (NN c) (NN d){')' * (MAX_DEPTH - 1)}")
 
 
 def test_deepest_allowed_tree_can_be_used() -> None:
-    text = "(X " * (DEEPEST - 1) + "(NN a)" + ")" * (DEEPEST - 1)
+    text = "(X " * (MAX_DEPTH - 1) + "(NN a)" + ")" * (MAX_DEPTH - 1)
     tree = one(text)
     assert str(tree) == text
     assert list(tree.leaves()) == [Leaf("NN", "a")]

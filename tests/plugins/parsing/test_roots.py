@@ -38,7 +38,7 @@ def test_the_dummy_root_of_a_treebank(trees: list[str], dummy: str | None) -> No
     roots = RootLabels()
     for tree in filter(None, map(clean, read(trees, "here"))):
         roots.add_tree(tree)
-    assert roots.dummy == dummy
+    assert roots.common_dummy == dummy
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_the_dummy_roots_of_some_trees(trees: list[str], dummies: list[str]) -> 
     roots = RootLabels()
     for tree in filter(None, map(clean, read(trees, "here"))):
         roots.add_tree(tree)
-    assert roots.dummies == dummies
+    assert roots.probable_dummies == dummies
 
 
 def test_evalb_names_dummy_roots_of_some_trees() -> None:

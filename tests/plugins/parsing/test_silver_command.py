@@ -62,8 +62,9 @@ def test_silver_keeps_every_sentence_of_identical_models(call: Call, models: lis
     assert result.exit_code == 0
     assert result.stdout.splitlines() == seqx.load(models[0])(SENTENCES)
     assert result.stderr == (
-        "sentences: 5 of 3.0 words; the models agree on 5 (100.0%) of 3.0 words; F1 between them 100.00\n"
-        "1 sentence was skipped, too short or too long\n"
+        "sentences: 5, 3.0 words on average; the models agree on 5 (100.0%), 3.0 words on average; "
+        "F1 between the models: 100.00\n"
+        "1 sentence was skipped because of its length\n"
     )
 
 
@@ -87,7 +88,7 @@ def test_silver_applies_settings_to_all_models(call: Call, models: list[Path]) -
     tags = {tag for tree in result.stdout.splitlines() for tag in re.findall(r"\((\S+) [^( ]", tree)}
     assert tags == {"XX"}
     assert len(result.stdout.splitlines()) == 3
-    assert "3 sentences were skipped, too short or too long" in result.stderr
+    assert "3 sentences were skipped because of their length" in result.stderr
 
 
 def test_silver_reads_raw_text_and_given_tags(call: Call, models: list[Path]) -> None:
@@ -114,7 +115,7 @@ def test_silver_writes_the_trees_before_a_malformed_line(
     assert isinstance(result.exception, seqx.UserError)
     assert "standard input:3: byte 2 of the line is not UTF-8" in str(result.exception)
     assert result.stdout.count("\n") == 2
-    assert result.stderr.startswith("sentences: 2 of 1.5 words; the models agree on 2 (100.0%)")
+    assert result.stderr.startswith("sentences: 2, 1.5 words on average; the models agree on 2 (100.0%)")
 
 
 def test_silver_without_input(call: Call, models: list[Path]) -> None:
@@ -129,7 +130,9 @@ def test_silver_rejects_invalid_models(call: Call, models: list[Path], tmp_path:
         assert "name at least two different models" in result.stderr
     translator = write_model(tmp_path / "translator", text=RECIPE)
     result = call(models[0], translator)
-    assert str(result.exception) == f"{translator}: not a model for parsing; its task is Translation"
+    assert str(result.exception) == (
+        f"{translator}: the task of this model is Translation, not parsing; name models that parse"
+    )
     assert "there is no such folder" in str(call(models[0], "nowhere").exception)
 
 

@@ -36,7 +36,7 @@ class Trees(seqx.Corpus):
 def quiet(what: str, share: float | None) -> None: ...
 
 
-def learnt(folder: Path, rows: list[str], **settings: Any) -> Parsing:
+def learned(folder: Path, rows: list[str], **settings: Any) -> Parsing:
     """Return the task trained on trees; the last ten are dev and test trees."""
     tokenizer = SentencePiece(size=1000, model="unigram")
     chosen: dict[str, Any] = {
@@ -79,7 +79,7 @@ def answered(
 @pytest.mark.parametrize("linearisation", [TopDown(), TopDown(tags=True), InOrder()], ids=repr)
 def test_parsing_example_contains_the_tree(tmp_path: Path, rows: list[str], linearisation: Any) -> None:
     tags: Any = "predicted" if linearisation.tags else "none"
-    task = learnt(tmp_path, rows, linearisation=linearisation, tags=tags)
+    task = learned(tmp_path, rows, linearisation=linearisation, tags=tags)
 
     def right(example: seqx.Example, text: str) -> str:
         return task.write(example.columns["target"][:-1], text, {})
@@ -91,7 +91,7 @@ def test_parsing_example_contains_the_tree(tmp_path: Path, rows: list[str], line
 
 
 def test_predicted_tags_are_those_of_the_first_subwords(tmp_path: Path, rows: list[str]) -> None:
-    task = learnt(tmp_path, rows, tags="predicted")
+    task = learned(tmp_path, rows, tags="predicted")
 
     def right(example: seqx.Example, text: str) -> str:
         tags = [tag or 4 + i % 7 for i, tag in enumerate(example.columns["tags"])]  # nonsense inside of words
@@ -107,7 +107,7 @@ def test_predicted_tags_are_those_of_the_first_subwords(tmp_path: Path, rows: li
 
 
 def test_given_tags_come_with_the_words(tmp_path: Path, rows: list[str]) -> None:
-    task = learnt(tmp_path, rows, tags="given")
+    task = learned(tmp_path, rows, tags="given")
     assert all("_" in word for word in task.inputs(task.read_split("test"))[0].split())
 
     def right(example: seqx.Example, text: str) -> str:
@@ -123,7 +123,7 @@ def test_given_tags_come_with_the_words(tmp_path: Path, rows: list[str]) -> None
 
 def test_malformed_output_is_repaired_and_counted(tmp_path: Path, rows: list[str]) -> None:
     for repair in (True, False):
-        task = learnt(tmp_path, rows, repair=repair, metrics=[Evalb(), Evalb(strict=True)])
+        task = learned(tmp_path, rows, repair=repair, metrics=[Evalb(), Evalb(strict=True)])
         every = iter(range(10))
         warnings: list[seqx.AnswerWarning] = []
 
@@ -153,7 +153,7 @@ def test_malformed_output_is_repaired_and_counted(tmp_path: Path, rows: list[str
 
 
 def test_parsing_reads_input_as_in_training(tmp_path: Path, rows: list[str]) -> None:
-    task = learnt(tmp_path, rows)
+    task = learned(tmp_path, rows)
     for row, text in zip(task.rows("test"), task.inputs(task.read_split("test")), strict=True):
         example, read = task.example(row, training=False), task.read(text)
         assert isinstance(example, seqx.Example)
@@ -165,7 +165,7 @@ def test_parsing_reads_input_as_in_training(tmp_path: Path, rows: list[str]) -> 
 
 
 def test_parsing_accepts_any_word(tmp_path: Path, rows: list[str]) -> None:
-    task = learnt(tmp_path, rows)
+    task = learned(tmp_path, rows)
     odd = "a\u00a0b \u200b ( ) 日本語 \ufeff 🙂 \x10\x10 -LRB- 1\\/2 " + "x" * 3000
     words = odd.split(" ")
     assert sum(task.read(odd)["words"]) == len(words)
@@ -176,7 +176,7 @@ def test_parsing_accepts_any_word(tmp_path: Path, rows: list[str]) -> None:
 
 
 def test_other_segmentations_keep_words_and_tags(tmp_path: Path, rows: list[str]) -> None:
-    task = learnt(tmp_path, rows, sample_segmentation=True)
+    task = learned(tmp_path, rows, sample_segmentation=True)
     example = task.example((rows[0],), training=True)
     assert isinstance(example, seqx.Example)
     drawn = [task.encode(example.text, random.Random(seed)) for seed in range(20)]
@@ -190,7 +190,7 @@ def test_other_segmentations_keep_words_and_tags(tmp_path: Path, rows: list[str]
 
 
 def test_long_sentences_are_parsed_in_parts_without_loss(tmp_path: Path, rows: list[str]) -> None:
-    task = learnt(tmp_path, rows)
+    task = learned(tmp_path, rows)
     text = " ".join(task.inputs(task.read_split("test")))
     pieces = task.split_long_input(text, 30)
     assert " ".join(pieces) == text
@@ -216,22 +216,22 @@ def odd_treebank(root: str) -> list[str]:
 def test_dummy_root_of_all_trees_is_treated_as_top(tmp_path: Path, root: str) -> None:
     close = ")" * root.count("(")
     odd = [tree + close for tree in odd_treebank(root)]
-    same = learnt(tmp_path / "top", odd_treebank("TOP"), tags="none", tokenizer=Letters())
-    task = learnt(tmp_path / "root", odd, tags="none", tokenizer=Letters())
+    same = learned(tmp_path / "top", odd_treebank("TOP"), tags="none", tokenizer=Letters())
+    task = learned(tmp_path / "root", odd, tags="none", tokenizer=Letters())
     assert task.references(task.read_split("dev")) == same.references(same.read_split("dev"))
     for row, other in zip(task.rows("train"), same.rows("train"), strict=True):
         assert task.example(row, training=True) == same.example(other, training=True)
     assert task.vocab_sizes == same.vocab_sizes
     name = root.rpartition("(")[2]
     (message,) = task.training_warnings()
-    assert message.startswith(f"{name} is the outermost label of every training tree of the vocabulary; it ")
+    assert message.startswith(f"{name} is the outermost label of every tree from which the vocabulary was ")
     assert same.training_warnings() == []
-    again = learnt(tmp_path / "root", odd, tags="none", tokenizer=Letters())  # over the same folder
+    again = learned(tmp_path / "root", odd, tags="none", tokenizer=Letters())  # over the same folder
     assert again.references(again.read_split("dev")) == same.references(same.read_split("dev"))
 
 
 def test_dummy_root_of_some_trees_causes_a_warning(tmp_path: Path) -> None:
-    task = learnt(tmp_path, [*odd_treebank("ROOT"), *odd_treebank("TOP")], tags="none", tokenizer=Letters())
+    task = learned(tmp_path, [*odd_treebank("ROOT"), *odd_treebank("TOP")], tags="none", tokenizer=Letters())
     (message,) = task.training_warnings()
     assert message == (
         "ROOT is the outermost label of some training trees, and is predicted and scored as a "
@@ -241,7 +241,7 @@ def test_dummy_root_of_some_trees_causes_a_warning(tmp_path: Path) -> None:
 
 def test_root_that_is_a_constituent_is_kept(tmp_path: Path) -> None:
     plain = [tree[5:-1] for tree in odd_treebank("TOP") if tree.startswith("(TOP (S")] * 3
-    task = learnt(tmp_path, plain, tokenizer=Letters())
+    task = learned(tmp_path, plain, tokenizer=Letters())
     assert task.references(task.read_split("dev")) == plain[-10:]
     assert task.training_warnings() == []
     example = task.example((plain[0],), training=True)
@@ -251,31 +251,31 @@ def test_root_that_is_a_constituent_is_kept(tmp_path: Path) -> None:
 
 def test_training_trees_that_the_grammar_rules_out_are_counted(tmp_path: Path) -> None:
     odd = odd_treebank("TOP")
-    task = learnt(tmp_path, odd, linearisation=InOrder(), tokenizer=Letters())
+    task = learned(tmp_path, odd, linearisation=InOrder(), tokenizer=Letters())
     assert task.training_warnings() == [
         "task.linearisation: 6 of 20 trees are ruled out by the grammar; raise unaries from 4 to 5"
     ]
     for settings in ({"constrained": False}, {"linearisation": InOrder(unaries=5)}):
-        task = learnt(tmp_path, odd, **({"linearisation": InOrder()} | settings), tokenizer=Letters())
+        task = learned(tmp_path, odd, **({"linearisation": InOrder()} | settings), tokenizer=Letters())
         assert task.training_warnings() == []
 
 
 def test_separators_of_labels_and_tags(tmp_path: Path) -> None:
     odd = ["(TOP (S_x (NP##n=s## (NN##m## a)) (VP-y (VB-z b))))"] * 30
-    task = learnt(tmp_path, odd, tokenizer=Letters())
+    task = learned(tmp_path, odd, tokenizer=Letters())
     assert task.references(task.read_split("dev"))[0] == "(TOP (S_x (NP (NN a)) (VP (VB-z b))))"
-    task = learnt(tmp_path, odd, separators=("_",), tag_separators=("-", "##"), tokenizer=Letters())
+    task = learned(tmp_path, odd, separators=("_",), tag_separators=("-", "##"), tokenizer=Letters())
     assert task.references(task.read_split("dev"))[0] == "(TOP (S (NP##n=s## (NN a)) (VP-y (VB b))))"
 
 
 @pytest.mark.parametrize(("row", "count"), [("", 0), ("<S ID=1>", 0), ("(S (NN a)) (S (NN b))", 2)])
 def test_parsing_rejects_a_row_without_exactly_one_tree(tmp_path: Path, row: str, count: int) -> None:
     with pytest.raises(seqx.UserError, match=f"a row of the corpus has {count} trees instead of one: "):
-        learnt(tmp_path, [row] * 11, tokenizer=Letters())
+        learned(tmp_path, [row] * 11, tokenizer=Letters())
 
 
 def test_parsing_drops_and_rejects_rows(tmp_path: Path, rows: list[str]) -> None:
-    task = learnt(tmp_path, rows, max_length=20)
+    task = learned(tmp_path, rows, max_length=20)
     empty = ("( (S (NP (-NONE- *T*))) )",)
     assert task.example(empty, training=True) == seqx.Rejected("empty")
     longest = max(rows, key=len)
@@ -284,9 +284,9 @@ def test_parsing_drops_and_rejects_rows(tmp_path: Path, rows: list[str]) -> None
     with pytest.raises(seqx.UserError, match=r"task.column is 1, but the corpus has 1 columns"):
         next(wide(task).rows("dev"))
     with pytest.raises(
-        ValueError, match="the linearisation writes part-of-speech tags, so tags must be predicted"
+        ValueError, match="the linearisation writes part-of-speech tags, so set tags to predicted"
     ):
-        learnt(tmp_path, rows, linearisation=TopDown(tags=True))
+        learned(tmp_path, rows, linearisation=TopDown(tags=True))
     (tmp_path / "symbols.json").write_text("{}")
     with pytest.raises(seqx.UserError, match=r"symbols.json: cannot be read"):
         task.load(tmp_path)
@@ -295,7 +295,7 @@ def test_parsing_drops_and_rejects_rows(tmp_path: Path, rows: list[str]) -> None
 @pytest.mark.parametrize("odd", ["(S (N\u00a0N dog))", f"(S ({'N' * 101} dog))"])
 def test_invalid_labels_are_reported_before_training(tmp_path: Path, rows: list[str], odd: str) -> None:
     with pytest.raises(seqx.UserError, match=r"row 1 of train: 'N.* is not a valid label: use 1 to 100"):
-        learnt(tmp_path, [odd, *rows], tags="predicted", linearisation=TopDown(tags=True))
+        learned(tmp_path, [odd, *rows], tags="predicted", linearisation=TopDown(tags=True))
     assert not (tmp_path / "symbols.json").exists()
 
 

@@ -80,7 +80,7 @@ def test_a_malformed_label_is_reported_with_its_place(tmp_path: Path, tree: str,
             assert corpus.place("train", 1) == place
             continue
         with pytest.raises(seqx.UserError, match=expected) as caught:
-            task.learn(tmp_path / "learnt", quiet)
+            task.learn(tmp_path / "learned", quiet)
         assert str(caught.value).startswith(f"{place}: ")
 
 
@@ -95,7 +95,7 @@ def test_a_malformed_row_is_reported_with_its_place(tmp_path: Path, row: str, ex
             corpus=Files(train=[str(file)]), tokenizer=Labels(), linearisation=TopDown(), metrics=[Evalb()]
         )
         with pytest.raises(seqx.UserError) as caught:
-            task.learn(tmp_path / "learnt", quiet)
+            task.learn(tmp_path / "learned", quiet)
         assert str(caught.value).startswith(f"{file}:2: ")
         assert reason in str(caught.value)
 
@@ -106,7 +106,9 @@ def test_treebank_limit_applies_to_training_only(tmp_path: Path) -> None:
     corpus = fetched(TreebankFiles(train=[name, name], dev=[name], limit=7))
     assert len(rows(corpus, "train")) == 7
     assert len(rows(corpus, "dev")) == 5
-    with pytest.raises(seqx.UserError, match="the treebank has no trees for test; set its 'test'"):
+    with pytest.raises(
+        seqx.UserError, match="the treebank has no trees for the split test; name them in its setting 'test'"
+    ):
         rows(corpus, "test")
 
 

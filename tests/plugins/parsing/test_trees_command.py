@@ -69,8 +69,7 @@ def test_trees_roundtrip_loses_nothing(call: Call, data: Callable[[str], Path]) 
     result = call("roundtrip", data("ptb_nltk_sample") / "test.mrg.gz")
     assert result.exit_code == 0
     assert result.stdout == (
-        "top_down: 245 of 245 trees come back as they were\n"
-        "in_order: 245 of 245 trees come back as they were\n"
+        "top_down: 245 of 245 trees are unchanged\nin_order: 245 of 245 trees are unchanged\n"
     )
 
 
@@ -79,7 +78,7 @@ def test_trees_roundtrip_shows_lost_trees(call: Call, monkeypatch: pytest.Monkey
     result = call("roundtrip", "-l", "in_order", "--show", "1", text=TREES)
     assert result.exit_code == 1
     assert result.stdout == (
-        "in_order: 0 of 2 trees come back as they were\n"
+        "in_order: 0 of 2 trees are unchanged\n"
         "  tree     (TOP (S (NP (DT The) (NN cat)) (VP (VBZ sleeps)) (. .)))\n"
         "  symbols  XX XX XX XX\n"
         "  decoded  (TOP (DT The) (NN cat) (VBZ sleeps) (. .))\n"
@@ -229,7 +228,11 @@ MISTAKES: list[tuple[str, str | bytes, str]] = [
                     ^
 """,
     ),
-    ("stats", "(S (NN cat)", "standard input:1: the text ends inside the tree that begins on line 1\n"),
+    (
+        "stats",
+        "(S (NN cat)",
+        "standard input:1: the text ends inside the tree that begins on line 1; add its closing brackets\n",
+    ),
     (
         "draw",
         b"(S (NN cat))\n(S (NN k\xe4se))",
@@ -241,12 +244,12 @@ convert the text to UTF-8, for example with iconv
     (
         "convert --to in_order --back symbols --words",
         "rain\n",
-        "symbols:2: there is no sentence for this line; line i belongs to sentence i\n",
+        "symbols:2: there is no sentence for this line; the file must have one line per sentence\n",
     ),
     (
         "convert --to in_order --back symbols",
         "(S (NN a)) (S (NN a)) (S (NN a))",
-        "symbols:3: there is no line for this sentence; line i belongs to sentence i\n",
+        "symbols:3: the line of sentence 3 is missing; the file must have one line per sentence\n",
     ),
 ]
 
