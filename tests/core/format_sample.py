@@ -1,8 +1,8 @@
-"""A sample of what seqx writes today, for `tests/formats`, which keeps one of everything that it ever wrote.
+"""Write a sample of the current file formats to `tests/formats`, which has a sample of each earlier version.
 
-    python -m tests.core.format_sample tests/formats/2.2
+    python -m tests.core.format_sample tests/formats/2.3
 
-A run of two processes that went back once, its prepared examples, and digests of what was read of it then.
+A sample is a run of two processes with a rollback, its prepared examples, and digests of their content.
 """
 
 import argparse
@@ -35,12 +35,12 @@ WRITTEN_BY_CALLBACKS = ("log.txt", "metrics.jsonl", "outputs")
 
 
 def samples() -> list[Path]:
-    """The folders, by their numbers: of a format, and of what was added since without a new one."""
+    """Return the samples in ascending order. In 2.1, 2 is the format, and 1 counts additions to it."""
     return sorted(FORMATS.iterdir(), key=lambda path: [int(number) for number in path.name.split(".")])
 
 
 def user_recipe(sample: Path, folder: Path) -> Path:
-    """Copy the recipe of a sample, as a user wrote it then, with the names that settings have today."""
+    """Copy the recipe of a sample to a folder, with the current names of its settings."""
     text = (sample / "small.yaml").read_text(encoding="utf-8")
     for old, new in (("longest", "max_length"), ("share", "tie_embeddings"), ("keep", "keep_checkpoints")):
         text = re.sub(rf"(?m)^  {old}: ", f"  {new}: ", text)
@@ -50,7 +50,7 @@ def user_recipe(sample: Path, folder: Path) -> Path:
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf of a nest, tensors as their types, shapes and hashes."""
+    """Yield every leaf of nested values with its path; a tensor as its type, shape and hash."""
     match value:
         case torch.Tensor():
             raw = value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
@@ -63,14 +63,14 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def digest(value: Any) -> str:
-    """Return the digest of every leaf."""
+    """Return a digest of nested values."""
     return hashlib.sha256(json.dumps(dict(flat(value)), sort_keys=True).encode()).hexdigest()
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Return what is read from a sample's run, and from its examples if it has any."""
+    """Return the progress and digests of the run of a sample, and of its prepared examples, if any."""
     checkpoints = Checkpoints(folder / "run" / "checkpoints")
-    with mock.patch("seqx.storage.checkpoints.read_weights"):  # they are looked at below
+    with mock.patch("seqx.storage.checkpoints.read_weights"):  # the digests of the weights are computed below
         progress, states = checkpoints.restore(2, nn.Module(), torch.device("cpu"))
     found = {
         "progress": asdict(progress),
@@ -89,14 +89,14 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write it."""
+    """Write a sample."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder.resolve()
-    with tempfile.TemporaryDirectory() as place:
-        work = Path(place)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
         recipe = user_recipe(samples()[-1], work)
         command = ["run", str(recipe), "--devices", "2", "--device", "cpu", "training.steps=2"]
         subprocess.run(
@@ -105,7 +105,7 @@ def main() -> None:
         )  # fmt: skip
         run = work / "runs" / "small"
         divergence = Divergence(kind="spike", updates=[UpdateRef(3, Position(1, 1))])
-        SkippedBatches(run).add(divergence, back_to=2, message="going back, for the sample")
+        SkippedBatches(run).add(divergence, back_to=2, message="a rollback for the sample")
         folder.mkdir()
         shutil.copyfile(recipe, folder / "small.yaml")
         shutil.copytree(run, folder / "run", ignore=shutil.ignore_patterns(*WRITTEN_BY_CALLBACKS, ".*"))

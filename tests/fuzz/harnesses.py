@@ -152,13 +152,13 @@ def checkpoint(data: bytes) -> None:
             TrainingProgress(step=1), model, {"optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}}
         )
     for name in ("states.json", "checkpoint.json", manifest.MANIFEST):
-        kept = {file: file.read_bytes() for file in (folder / name, folder / manifest.MANIFEST)}
+        original = {file: file.read_bytes() for file in (folder / name, folder / manifest.MANIFEST)}
         (folder / name).write_bytes(data)
         if name != manifest.MANIFEST:
             Manifest.seal(folder, FORMAT)
         with contextlib.suppress(UserError):
             checkpoints.restore(1, model, torch.device("cpu"))
-        for file, content in kept.items():
+        for file, content in original.items():
             file.write_bytes(content)
 
 

@@ -1,4 +1,4 @@
-"""Whose error it was: the innermost plugin of a traceback, and its component."""
+"""A message about an error names the innermost plugin of the traceback, and its component."""
 
 import multiprocessing
 import sys
@@ -30,7 +30,7 @@ class Broken(seqx.Schedule):
 
 
 class Heir(Broken):
-    """Not registered itself."""
+    """A subclass that is not registered itself."""
 
 
 class Misused(seqx.Schedule):
@@ -62,7 +62,7 @@ def seqx_register(registry):
 
 @pytest.fixture
 def outsider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """An installed plugin, as far as metadata and imports can tell."""
+    """Simulate an installed external plugin: write its module and its metadata."""
     (tmp_path / "outsider.py").write_text(OUTSIDER)
     info = tmp_path / "seqx_outsider-2.0.dist-info"
     info.mkdir()
@@ -74,25 +74,26 @@ def outsider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Module
     del sys.modules["outsider"]
 
 
-def said(run: Callable[[], object]) -> str | None:
+def message_of(run: Callable[[], object]) -> str | None:
+    """Return the message about the error that a function raises."""
     try:
         run()
     except Exception as error:  # noqa: BLE001
         return message_naming_plugin(error)
-    raise AssertionError("it went well")
+    raise AssertionError("no error was raised")
 
 
 @pytest.mark.parametrize("name", ["Broken", "Heir"])
 def test_an_error_in_a_function_names_the_calling_component(outsider: ModuleType, name: str) -> None:
     schedule = getattr(outsider, name)()
-    assert said(lambda: schedule(3, 9)) == (
+    assert message_of(lambda: schedule(3, 9)) == (
         f"{outsider.__file__}:24: plugin 'outside' (seqx-outsider 2.0), Schedule 'broken': "
         "ZeroDivisionError: division by zero; `seqx --debug` shows the traceback"
     )
 
 
-def test_an_error_in_our_plugin_also_names_the_outside_caller(outsider: ModuleType) -> None:
-    message = said(lambda: outsider.Misused()(1, 9))
+def test_an_error_in_an_included_plugin_also_names_the_external_caller(outsider: ModuleType) -> None:
+    message = message_of(lambda: outsider.Misused()(1, 9))
     assert message is not None
     assert (
         f"plugin 'training' (seqx-toolkit {seqx.__version__}), Schedule 'inverse_square_root': TypeError: "
@@ -104,33 +105,33 @@ def test_an_error_in_our_plugin_also_names_the_outside_caller(outsider: ModuleTy
     )
 
 
-def test_an_error_without_outside_plugins_is_not_attributed(outsider: ModuleType) -> None:
-    ours = import_module("seqx_training").InverseSquareRoot(warmup=4, peak=1e-3)
-    assert said(lambda: ours("two", 9)) is None
-    assert said(lambda: 1 / 0) is None
+def test_an_error_without_external_plugin_has_no_message(outsider: ModuleType) -> None:
+    included = import_module("seqx_training").InverseSquareRoot(warmup=4, peak=1e-3)
+    assert message_of(lambda: included("two", 9)) is None
+    assert message_of(lambda: 1 / 0) is None
 
 
-def test_the_cause_of_an_error_is_attributed(outsider: ModuleType) -> None:
+def test_message_names_the_plugin_that_raised_the_cause(outsider: ModuleType) -> None:
     def compiled() -> None:
         try:
             outsider.divided(1)
         except ZeroDivisionError as error:
             raise RuntimeError("cannot compile") from error
 
-    message = said(compiled)
+    message = message_of(compiled)
     assert message is not None
     assert message.startswith(
         f"{outsider.__file__}:24: plugin 'outside' (seqx-outsider 2.0): RuntimeError: cannot "
     )
 
 
-def test_errors_of_other_processes_are_attributed(outsider: ModuleType) -> None:
+def test_message_names_the_plugin_of_an_error_in_another_process(outsider: ModuleType) -> None:
     def elsewhere() -> None:
         context = multiprocessing.get_context("fork")
         with ProcessPoolExecutor(1, context) as pool:
             pool.submit(outsider.divided, 1).result()
 
-    message = said(elsewhere)
+    message = message_of(elsewhere)
     assert message is not None
     assert message.startswith(
         f"{outsider.__file__}:24: plugin 'outside' (seqx-outsider 2.0): ZeroDivisionError: "

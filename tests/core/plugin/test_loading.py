@@ -1,4 +1,4 @@
-"""Plugins: each loaded on its own, what fails is kept and told; local files; the events of a run."""
+"""A plugin that fails does not affect others; callbacks get the events of a run."""
 
 import hashlib
 import os
@@ -149,7 +149,7 @@ def test_a_plugin_that_fails_does_not_affect_others(
     assert names(plugins) == {"x", "y"}
 
 
-def test_two_plugins_with_one_name_are_a_fault(installed: Callable[..., list[EntryPoint]]) -> None:
+def test_second_plugin_with_the_same_name_is_a_fault(installed: Callable[..., list[EntryPoint]]) -> None:
     (one,) = installed(one=GOOD.format(name="x"))
     (two,) = installed(two=GOOD.format(name="y"))
     plugins = load_plugins(found=[one, EntryPoint("one", two.value, "seqx")])
@@ -161,8 +161,8 @@ def test_two_plugins_with_one_name_are_a_fault(installed: Callable[..., list[Ent
 
 def test_a_failed_import_is_reported_with_its_line(installed: Callable[..., list[EntryPoint]]) -> None:
     (fault,) = load_plugins(found=installed(bad="import json\n\njson.loads('')\n")).faults
-    place = Path("plugin_bad.py").resolve()
-    assert fault.error.endswith(f"(char 0) ({place}:3); `seqx --debug plugins` shows the traceback")
+    file = Path("plugin_bad.py").resolve()
+    assert fault.error.endswith(f"(char 0) ({file}:3); `seqx --debug plugins` shows the traceback")
 
 
 def test_a_taken_component_name_reports_both_plugins(installed: Callable[..., list[EntryPoint]]) -> None:
@@ -172,8 +172,8 @@ def test_a_taken_component_name_reports_both_plugins(installed: Callable[..., li
     ]
 
 
-def dist(folder: Path, *requires: str) -> EntryPoint:
-    """The entry point of a distribution that requires something, as its metadata would say it."""
+def entry_of(folder: Path, *requires: str) -> EntryPoint:
+    """Return the entry point of a distribution that requires these packages."""
     info = folder / "outsider-2.0.dist-info"
     info.mkdir()
     lines = ["Metadata-Version: 2.4", "Name: outsider", "Version: 2.0"]
@@ -189,7 +189,7 @@ def test_a_plugin_for_another_version_is_not_imported(
 ) -> None:
     installed(good="raise AssertionError")
     requires = needed.split("|")
-    (fault,) = load_plugins(found=[dist(tmp_path, *requires)]).faults
+    (fault,) = load_plugins(found=[entry_of(tmp_path, *requires)]).faults
     assert fault.error == (
         f"outsider 2.0 needs {requires[-1].replace('_', '-')}, and this is seqx-toolkit {__version__}; "
         "install that version of seqx, or another version of outsider"
@@ -201,7 +201,7 @@ def test_an_invalid_dependency_is_reported(
     installed: Callable[..., list[EntryPoint]], tmp_path: Path
 ) -> None:
     installed(good=GOOD.format(name="x"))
-    (fault,) = load_plugins(found=[dist(tmp_path, "seqx-toolkit (>=0")]).faults
+    (fault,) = load_plugins(found=[entry_of(tmp_path, "seqx-toolkit (>=0")]).faults
     assert fault.error.startswith("outsider: its metadata has an invalid dependency, 'seqx-toolkit (>=0' (")
     assert fault.error.count("\n") == 0
 
@@ -210,7 +210,7 @@ def test_a_dependency_on_the_package_seqx_is_reported(
     installed: Callable[..., list[EntryPoint]], tmp_path: Path
 ) -> None:
     installed(good="raise AssertionError")
-    (fault,) = load_plugins(found=[dist(tmp_path, "seqx>=0.1.0")]).faults
+    (fault,) = load_plugins(found=[entry_of(tmp_path, "seqx>=0.1.0")]).faults
     assert fault.error == (
         "outsider 2.0 depends on the package 'seqx', which is another project; write seqx-toolkit>=0.1.0 in "
         "`dependencies` of its pyproject.toml, and install it again"
@@ -224,16 +224,16 @@ def test_a_plugin_for_this_version_is_loaded(
     installed: Callable[..., list[EntryPoint]], tmp_path: Path, needed: str
 ) -> None:
     installed(good=GOOD.format(name="x"))
-    (plugin,) = load_plugins(found=[dist(tmp_path, needed)]).loaded
+    (plugin,) = load_plugins(found=[entry_of(tmp_path, needed)]).loaded
     assert (plugin.version, plugin.source) == ("2.0", "outsider")
 
 
 def test_a_plugin_lists_the_interfaces_that_it_defines(installed: Callable[..., list[EntryPoint]]) -> None:
-    opens = GOOD.format(name="x").replace("(Kind)", "(Own)").replace("registry.add(Kind", "registry.add(Own")
-    opens = opens.replace("class Good", "class Own:\n    pass\n\nclass Good")
-    entries = installed(own=opens, other=GOOD.format(name="y"))
-    kinds = {plugin.name: plugin.interfaces for plugin in load_plugins(found=entries).loaded}
-    assert kinds == {"own": ["Own"], "other": []}
+    source = GOOD.format(name="x").replace("(Kind)", "(Own)").replace("registry.add(Kind", "registry.add(Own")
+    source = source.replace("class Good", "class Own:\n    pass\n\nclass Good")
+    entries = installed(own=source, other=GOOD.format(name="y"))
+    interfaces = {plugin.name: plugin.interfaces for plugin in load_plugins(found=entries).loaded}
+    assert interfaces == {"own": ["Own"], "other": []}
 
 
 AT = Location("mine.yaml", 1, 11)
@@ -347,7 +347,7 @@ def test_callbacks_get_events_in_their_order() -> None:
     assert heard == ["a started", "b started", "a 3", "b 3"]
 
 
-class Deaf:
+class Unmarked:
     def started(self) -> None:
         """An event that is not marked."""
 
@@ -355,21 +355,21 @@ class Deaf:
 class Misspelt:
     @hookimpl
     def start(self) -> None:
-        """No such event."""
+        """A method that is not an event."""
 
 
-class Greedy:
+class UnknownArgument:
     @hookimpl
     def started(self, model: object) -> None:
-        """No such argument."""
+        """An event with an argument that it does not have."""
 
 
 @pytest.mark.parametrize(
     ("callback", "message"),
     [
-        (Deaf, "test_loading.py:[0-9]+: callback Deaf implements no event; mark a method"),
+        (Unmarked, "test_loading.py:[0-9]+: callback Unmarked implements no event; mark a method"),
         (Misspelt, "no hook is called 'start'; did you mean 'started'?"),
-        (Greedy, "started takes model, but this hook has only the arguments run"),
+        (UnknownArgument, "started takes model, but this hook has only the arguments run"),
     ],
 )
 def test_a_callback_without_valid_events_is_refused(callback: type, message: str) -> None:

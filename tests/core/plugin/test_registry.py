@@ -1,4 +1,4 @@
-"""Names for components, and what their constructors say about them."""
+"""Components are registered by name, and their settings are read from their constructors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class Good(Kind):
 
 
 class Heir(Good):
-    """Says nothing about its settings."""
+    """A subclass that documents no settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,9 +145,9 @@ def test_invalid_constructors_are_refused(maker: Callable[..., Any], message: st
     registry = Registry()
     with pytest.raises(RegistrationError) as caught:
         registry.add(Kind, x=maker)
-    place, text = str(caught.value).split(": ", 1)
+    location, text = str(caught.value).split(": ", 1)
     assert text == message
-    assert place == where(maker)
+    assert location == where(maker)
     assert registry.interfaces() == []
 
 

@@ -1,4 +1,4 @@
-"""Recipes: parents, profiles, overrides; every problem at its place; shown and read back; built."""
+"""Recipes are merged, checked, printed and built; each problem is reported with its location."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -51,17 +51,17 @@ def make(house: SimpleNamespace) -> Callable[..., Configured[Any]]:
 def wrong(make: Callable[..., Configured[Any]]) -> Callable[..., str]:
     """Return the message about a recipe that has problems."""
 
-    def said(text: str, *overrides: str, profile: str | None = None) -> str:
+    def message_about(text: str, *overrides: str, profile: str | None = None) -> str:
         Path("wrong.yaml").write_text(text)
         with pytest.raises(UserError) as caught:
             make("wrong.yaml", *overrides, profile=profile)()
         return str(caught.value)
 
-    return said
+    return message_about
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("? LONG\n: 1", "this section has no setting 'kkk"),
         ("? LONG\n: 1\n? LONG\n: 2", "is already set at"),
@@ -75,10 +75,10 @@ def wrong(make: Callable[..., Configured[Any]]) -> Callable[..., str]:
         ("task: {type: translation, metrics: [MANY]}", "\nand 3,98"),
     ],
 )
-def test_messages_shorten_long_values_and_lists(wrong: Callable[..., str], text: str, told: str) -> None:
-    said = wrong(text.replace("LONG", "k" * 100_000).replace("MANY", "x, " * 4000))
-    assert told in said
-    assert len(said) < 8000
+def test_messages_shorten_long_values_and_lists(wrong: Callable[..., str], text: str, expected: str) -> None:
+    message = wrong(text.replace("LONG", "k" * 100_000).replace("MANY", "x, " * 4000))
+    assert expected in message
+    assert len(message) < 8000
 
 
 NINE = """\
@@ -177,17 +177,17 @@ def test_each_of_nine_mistakes_is_reported_at_its_place(wrong: Callable[..., str
     ],
 )
 def test_each_kind_of_mistake_has_its_message(wrong: Callable[..., str], change: str, message: str) -> None:
-    said = wrong(f"extends: base.yaml\n{change}\n")
-    assert said.startswith(f"wrong.yaml:{message}"), said
-    assert said.count("wrong.yaml:") == 1
+    reported = wrong(f"extends: base.yaml\n{change}\n")
+    assert reported.startswith(f"wrong.yaml:{message}"), reported
+    assert reported.count("wrong.yaml:") == 1
 
 
-def places(plain: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The path of everything inside."""
+def paths(plain: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of each value in a plain value."""
     inside = plain.items() if isinstance(plain, dict) else enumerate(plain) if isinstance(plain, list) else ()
     for key, item in inside:
         yield (*path, key)
-        yield from places(item, (*path, key))
+        yield from paths(item, (*path, key))
 
 
 WORDS = st.sampled_from(["type", "stack", "lstm", "bleu", "heads", "multihead", "never"])
@@ -199,7 +199,7 @@ ANYTHING = st.recursive(
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(list(places(parse(BASE, "base.yaml").plain()))), ANYTHING)
+@given(st.sampled_from(list(paths(parse(BASE, "base.yaml").plain()))), ANYTHING)
 def test_any_value_is_accepted_or_reported(
     house: SimpleNamespace, path: tuple[str | int, ...], anything: Any
 ) -> None:
@@ -343,7 +343,7 @@ def test_extends_profiles_and_plugins_cannot_be_overridden(key: str) -> None:
         load("mine.yaml", overrides=[f"{key}=[x]"])
 
 
-def test_shipped_recipes_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_included_recipes_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     known = {"wmt_en_de": tmp_path / "base.yaml"}
     monkeypatch.setattr("seqx.recipe.files.included_recipes", lambda: known)
     assert load("wmt_en_de").files == [Path("base.yaml")]
@@ -353,13 +353,13 @@ def test_shipped_recipes_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_
         load("wmt_en_fr")
 
 
-def test_shipped_recipes_are_found_in_a_checkout_and_an_installation() -> None:
+def test_included_recipes_are_found_in_a_checkout_and_an_installation() -> None:
     found = included_recipes()
     assert all(path.is_file() and f"/recipes/{name}.yaml" in str(path) for name, path in found.items())
     assert found["table3/base"] != found["wmt_en_de"]
 
 
-def test_a_shipped_recipe_in_a_folder_is_found_by_its_name() -> None:
+def test_an_included_recipe_in_a_folder_is_found_by_its_name() -> None:
     read = load("table3/A_heads_1")
     assert (read.name, load(read.files[0]).name, load("base.yaml").name) == (
         *["table3/A_heads_1"] * 2,
@@ -516,6 +516,6 @@ def test_schema_accepts_valid_and_rejects_invalid_recipes(house: SimpleNamespace
         {"task": {"type": "translation", "metrics": ["blue"]}},
     ]
     assert [validator.is_valid(recipe) for recipe in bad] == [False] * len(bad)
-    (stack,) = [one for one in written["$defs"]["Encoder"]["oneOf"] if one.get("title") == "stack"]
+    (stack,) = [entry for entry in written["$defs"]["Encoder"]["oneOf"] if entry.get("title") == "stack"]
     assert stack["description"] == "A stack of attention layers."
     assert stack["properties"]["layers"]["description"] == "number of layers"

@@ -45,7 +45,7 @@ def test_old_names_in_a_stored_recipe_are_translated(tmp_path: Path) -> None:
     assert check(changed, Registry(), Renamed).plain() == {"keep_checkpoints": 3, "norm_order": "post"}
 
 
-def test_plain_stored_recipes_are_translated_for_comparison() -> None:
+def test_a_plain_stored_recipe_gets_the_new_names_of_a_checked_recipe() -> None:
     checked = check(parse("keep_checkpoints: 2\n", "mine.yaml"), Registry(), Renamed)
     assert with_new_names({"keep": 1, "other": 5}, checked) == {"keep_checkpoints": 1, "other": 5}
     assert with_new_names({"type": "x", "keep": 1}, checked) == {"type": "x", "keep": 1}

@@ -1,4 +1,4 @@
-"""YAML that knows its places: scalars of 1.2, one message for what is wrong, merging, overriding."""
+"""YAML trees are read with locations, merged, overridden and written; invalid YAML is reported."""
 
 import math
 from pathlib import Path
@@ -19,7 +19,7 @@ def plain(text: str) -> Any:
     return parse(text, "x.yaml").plain()
 
 
-def wrong(text: str) -> str:
+def message_about(text: str) -> str:
     with pytest.raises(RecipeError) as caught:
         parse(text, "x.yaml")
     return str(caught.value)
@@ -59,7 +59,7 @@ def test_scalars_follow_yaml_1_2(written: str, value: Any) -> None:
     assert type(found) is type(value)
 
 
-def test_every_value_and_key_has_its_place() -> None:
+def test_every_value_and_key_has_its_location() -> None:
     root = parse("a: 1\nlong:\n  - x\n  - {y: 2}\n", "x.yaml")
     assert isinstance(root.value, dict)
     items = root.value["long"]
@@ -73,7 +73,7 @@ def test_every_value_and_key_has_its_place() -> None:
 
 
 def test_a_repeated_key_is_reported() -> None:
-    assert wrong("t:\n  steps: 3\n  steps: 4\n") == (
+    assert message_about("t:\n  steps: 3\n  steps: 4\n") == (
         "x.yaml:3:3: 'steps' is already set at x.yaml:2:3; keep one of them\n      steps: 4\n      ^"
     )
 
@@ -102,15 +102,15 @@ def test_a_repeated_key_is_reported() -> None:
         (f"a: [{'x,' * 20_001}]", "x.yaml:1:4"),
     ],
 )
-def test_invalid_yaml_is_reported_at_its_place(text: str, start: str) -> None:
-    assert wrong(text).startswith(start)
+def test_invalid_yaml_is_reported_at_its_location(text: str, start: str) -> None:
+    assert message_about(text).startswith(start)
 
 
 def test_expansion_of_aliases_is_limited() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
-    assert "aliases expand to more than 20,000 values" in wrong("\n".join(lines))
-    assert "aliases expand to more than 20,000 values" in wrong("a: &a [*a]")
+    assert "aliases expand to more than 20,000 values" in message_about("\n".join(lines))
+    assert "aliases expand to more than 20,000 values" in message_about("a: &a [*a]")
     assert plain("a: &a {b: 1}\nc: *a") == {"a": {"b": 1}, "c": {"b": 1}}
 
 
@@ -128,7 +128,7 @@ def test_unreadable_files_are_reported(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_caret_of_a_very_long_line_is_visible() -> None:
-    text = wrong(f"a: {{{', '.join(f'key{i}: {i}' for i in range(500))}, key250: 1}}")
+    text = message_about(f"a: {{{', '.join(f'key{i}: {i}' for i in range(500))}, key250: 1}}")
     line, caret = text.splitlines()[1:]
     assert len(line) < 130
     assert line[caret.index("^") :].startswith("key250: 1")
@@ -138,7 +138,7 @@ def merged(base: str, over: str) -> Any:
     return merge(parse(base, "base"), parse(over, "over")).plain()
 
 
-def test_merge_combines_mappings_and_replaces_the_rest() -> None:
+def test_merge_combines_mappings_and_replaces_other_values() -> None:
     assert merged("{a: {b: 1, c: [1, 2]}}", "{a: {c: [3]}, d: 4}") == {"a": {"b": 1, "c": [3]}, "d": 4}
     assert merged("{type: x, p: 1}", "{type: y}") == {"type": "y"}
     assert merged("{type: x, p: 1}", "{type: x, q: 2}") == {"type": "x", "p": 1, "q": 2}
@@ -149,7 +149,7 @@ def test_merge_combines_mappings_and_replaces_the_rest() -> None:
     assert merged("{a: {p: 1}}", "{a: null}") == {"a": None}
 
 
-def test_a_merged_mapping_keeps_the_places_of_both() -> None:
+def test_a_merged_mapping_keeps_the_locations_of_both_sources() -> None:
     both = merge(parse("a: 1\nb: 2", "base"), parse("b: 3", "over"))
     assert isinstance(both.value, dict)
     assert {key: str(node.at) for key, node in both.value.items()} == {"a": "base:1:4", "b": "over:1:4"}
@@ -189,11 +189,11 @@ def test_dumped_strings_read_back_as_strings(word: str) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="ab:{}[],'\"-&*!|>%@`#?\n\t 01.e~\\\x85\u2028\ufeff\x07", max_size=30))
-def test_any_text_is_a_tree_or_one_recipe_error(text: str) -> None:
+def test_any_text_gives_a_tree_or_a_recipe_error(text: str) -> None:
     try:
         node = parse(text, "x.yaml")
     except RecipeError as error:
-        assert str(error).startswith("x.yaml:")  # noqa: PT017  both ways are right
+        assert str(error).startswith("x.yaml:")  # noqa: PT017  an error is allowed, too
     else:
         assert parse(dump(node.plain()), "y.yaml").plain() == node.plain()
 
