@@ -4,12 +4,13 @@ If an installed plugin fails to load, the reason is recorded as a fault, and the
 plugin that fails to load is an error.
 """
 
+import functools
 import hashlib
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import NotRequired
 
@@ -119,7 +120,8 @@ def load_plugins(
         version, source = origin(entry)
         try:
             _check_name(entry, plugins)
-            _check_version(entry)
+            if entry.dist:
+                _check_version(entry.dist)
             components = register(entry.load(), entry.name, plugins.registry)
         except (Exception, SystemExit) as error:  # noqa: BLE001  an import may raise anything
             text = _one_line(error, home(entry.module), "seqx --debug plugins")
@@ -150,12 +152,18 @@ def home(module: str) -> Path | None:
 
 def origin(entry: EntryPoint) -> tuple[str, str]:
     """Return the version and the name of the distribution that has an entry point."""
-    return (entry.dist.version, entry.dist.name) if entry.dist else ("unknown", entry.value)
+    return _version_and_name(entry.dist) if entry.dist else ("unknown", entry.value)
+
+
+@functools.lru_cache(maxsize=32)
+def _version_and_name(dist: Distribution) -> tuple[str, str]:
+    """Return both; `dist.version` and `dist.name` read and parse a file at each access."""
+    return dist.version, dist.name
 
 
 def _order(entry: EntryPoint) -> tuple[bool, str, str]:
     """Return a sort key: included plugins first, so that of two with one name the other is refused."""
-    source = entry.dist.name if entry.dist else ""
+    source = origin(entry)[1] if entry.dist else ""
     return source != DISTRIBUTION, source, entry.name
 
 
@@ -167,10 +175,11 @@ def _check_name(entry: EntryPoint, plugins: Plugins) -> None:
             )
 
 
-def _check_version(entry: EntryPoint) -> None:
-    """Check that the plugin's distribution allows this version of seqx."""
-    version, source = origin(entry)  # it reads a file, so call it once
-    for line in (entry.dist.requires if entry.dist else None) or ():
+@functools.lru_cache(maxsize=32)
+def _check_version(dist: Distribution) -> None:
+    """Check that a distribution with plugins allows this version of seqx; once, if it does."""
+    version, source = _version_and_name(dist)
+    for line in dist.requires or ():
         try:
             needed = Requirement(line)
         except InvalidRequirement as error:
@@ -179,9 +188,11 @@ def _check_version(entry: EntryPoint) -> None:
                 f"{source}: its metadata has an invalid dependency, {line!r} ({reason}); correct "
                 "`dependencies` in its pyproject.toml, and install it again"
             ) from None
+        name = canonicalize_name(needed.name)
+        if name not in ("seqx", DISTRIBUTION):
+            continue
         if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
             continue
-        name = canonicalize_name(needed.name)
         if name == "seqx":
             raise PluginError(
                 f"{source} {version} depends on the package 'seqx', which is another project; write "
