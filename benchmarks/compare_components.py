@@ -12,7 +12,9 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +59,15 @@ class Trial:
     """The recipe with a profile or with overrides."""
 
     profile: str | None = None
-    overrides: Sequence[str] = ()
+    overrides: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> list[str]:
         """Arguments of `seqx run`."""
         return [RECIPE, *(["--profile", self.profile] if self.profile else []), *self.overrides]
 
-    def parts(self) -> set[type]:
+    @cache  # noqa: B019  the trials live as long as the process
+    def parts(self) -> AbstractSet[type]:
         """Return the classes of the modules of the model, built on the meta device."""
         experiment = load_checked(RECIPE, self.profile, self.overrides).configured()
         with torch.device("meta"):
@@ -83,14 +86,14 @@ def trials() -> dict[str, Trial]:
     return listed
 
 
-def _overrides(interface: type, component: Component) -> list[str]:
+def _overrides(interface: type, component: Component) -> tuple[str, ...]:
     """Return the overrides that put a component into the recipe."""
     slot = SLOTS[interface]
     settings = {name: value for name, value in slot.settings.items() if name in component.settings}
     value = json.dumps({"type": component.name, **settings})
     # The attention replaces self-attention only, because not every attention supports cross-attention.
     cross = ["model.decoder.cross_attention=" + json.dumps(ATTENTION)] if interface is seqx.Attention else []
-    return [*(f"{key}={value}" for key in slot.keys), *cross]
+    return *(f"{key}={value}" for key in slot.keys), *cross
 
 
 def faults(listed: Mapping[str, Trial]) -> dict[str, str]:

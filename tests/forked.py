@@ -9,6 +9,7 @@ import logging
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -16,21 +17,22 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from seqx.cli import main
-from seqx.parallel import launch
+
+PYTHON_MODULE = [sys.executable, "-m"]
+Popen = subprocess.Popen  # forks replace the name in subprocess
 
 
-class Forked(subprocess.Popen[Any]):
-    """A fork of this process that runs `python -m seqx ARGUMENTS`.
+class Forked(Popen[Any]):
+    """A fork of this process that runs `python -m seqx ARGUMENTS` or `python -m MODULE ARGUMENTS`.
 
-    It has its own streams, signals, environment and exit code. The processes that it starts for `--devices`
-    are forks as well.
+    It has its own streams, signals, environment and exit code. The processes of seqx that it starts, as for
+    `--devices`, are forks as well.
 
     Args:
-        args: arguments of seqx, with or without `python -m seqx` before them
+        args: arguments of seqx, or a command that begins with the path of this Python, `-m` and a module
         before: function that the fork calls first
         options: options of `subprocess.Popen`
     """
@@ -41,18 +43,33 @@ class Forked(subprocess.Popen[Any]):
 
     def _execute_child(self, args: list[Any], *others: Any) -> None:
         """Fork without exec, in place of the method of `subprocess.Popen`."""
-        signature = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
+        signature = inspect.signature(Popen._execute_child)  # type: ignore[attr-defined]
         named = signature.bind(self, args, *others).arguments
         pipes = [named[n] for n in ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")]
-        arguments = [str(argument) for argument in args]
-        if arguments[:3] == [sys.executable, "-m", "seqx"]:
-            arguments = arguments[3:]
+        command = [str(argument) for argument in args]
+        if command[:2] != PYTHON_MODULE:
+            command = [*PYTHON_MODULE, "seqx", *command]
         importlib.import_module("torch._dynamo")  # optimizers import it; import it once before all forks
         self.pid = os.fork()
         if self.pid == 0:
-            _run_command(arguments, self._before, named)
+            _run_command(command[2], command[3:], self._before, named)
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+
+
+class ForkedIfSeqx(Forked):
+    """A fork for a command of seqx or of its benchmarks, a new program for any other command.
+
+    It replaces `subprocess.Popen` in forks.
+    """
+
+    def _execute_child(self, args: Any, *others: Any) -> None:
+        is_list = isinstance(args, (list, tuple))
+        command = [item for item in args if item != "-u"] if is_list else []
+        if command[:2] == PYTHON_MODULE and command[2].partition(".")[0] in ("seqx", "benchmarks"):
+            super()._execute_child(command, *others)
+        else:
+            Popen._execute_child(self, args, *others)  # type: ignore[attr-defined]
 
 
 def run(*arguments: str | Path, timeout: float = 240, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -67,8 +84,10 @@ def run(*arguments: str | Path, timeout: float = 240, **options: Any) -> subproc
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
-def _run_command(arguments: list[str], before: Callable[[], None], named: Mapping[str, Any]) -> NoReturn:
-    """Run the command in the forked process, and exit."""
+def _run_command(
+    module: str, arguments: list[str], before: Callable[[], None], named: Mapping[str, Any]
+) -> NoReturn:
+    """Run the module in the forked process, and exit."""
     code = 1
     try:
         gc.freeze()  # finalizers of the parent's objects may wait for threads that a fork lacks
@@ -81,10 +100,15 @@ def _run_command(arguments: list[str], before: Callable[[], None], named: Mappin
             os.environ.update(named["env"])
         if named["cwd"] is not None:
             os.chdir(named["cwd"])
-        sys.argv = ["seqx", *arguments]
-        vars(launch)["subprocess"] = SimpleNamespace(Popen=Forked)
+        sys.argv = [module, *arguments]
+        vars(subprocess)["Popen"] = ForkedIfSeqx
         before()
-        main(arguments, prog_name="seqx")
+        if module == "seqx":
+            main(arguments, prog_name="seqx")
+        else:
+            sys.modules.pop(module, None)  # otherwise runpy warns
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # noqa: BLE001  print it like the interpreter

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +11,16 @@ import pytest
 from benchmarks import busy_cpu, fuzz, initialisation, preparation
 from benchmarks.corpus import lengths
 from seqx.commands.loading import load_checked
+from tests import forked
 
 ROOT = Path(__file__).parents[1]
 
 
 def run(*command: str) -> str:
     """Return the output of a Python command."""
-    return subprocess.run(
-        [sys.executable, *command], cwd=ROOT, check=True, capture_output=True, text=True, timeout=120
-    ).stdout
+    result = forked.run(sys.executable, *command, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    return str(result.stdout)
 
 
 def test_preparation_benchmark_records_all_pairs(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from benchmarks.background import Job, work
 from seqx.errors import Location
 from seqx.plugin.loading import load_plugins
 from seqx.recipe import included_recipes
+from tests import forked
 from tests.plugins.watch.test_compare import table
 
 ROOT = Path(__file__).parents[1]
@@ -55,8 +56,7 @@ def seqx_register(registry: seqx.Registry) -> None:
 
 def run(module: str, *arguments: str | Path, code: int = 0) -> str:
     """Return the output of a benchmark that ends with this exit code."""
-    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    result = forked.run(sys.executable, "-m", f"benchmarks.{module}", *arguments, cwd=ROOT)
     assert result.returncode == code, result.stderr
     return result.stdout
 
@@ -82,11 +82,11 @@ def test_every_component_of_seqx_has_a_benchmark_profile() -> None:
 
 def test_component_of_another_plugin_is_benchmarked(extra_plugin: Path) -> None:
     trial = compare_components.trials()["encoder_later"]
-    assert trial.overrides == ['model.encoder={"type": "later", "layers": 2}']
+    assert trial.overrides == ('model.encoder={"type": "later", "layers": 2}',)
 
 
 def test_component_that_cannot_be_built_is_reported() -> None:
-    invalid = compare_components.Trial(overrides=["model.encoder.attention.heads=7"])
+    invalid = compare_components.Trial(overrides=("model.encoder.attention.heads=7",))
     (reason,) = compare_components.faults({"invalid": invalid, "valid": compare_components.Trial()}).values()
     assert reason.startswith("command line:1:1: model.encoder.attention: heads (7) must divide")
 

@@ -20,6 +20,7 @@ from benchmarks.gpu import cases
 from benchmarks.gpu.arithmetic import Arithmetic
 from benchmarks.gpu.checkout import register
 from benchmarks.gpu.recipes import TINY, experiment, model
+from tests import forked
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,13 +38,22 @@ def numbers(value: Any) -> list[float]:
             return [value]
 
 
-def test_dry_run_of_the_gpu_benchmark_fills_every_part(tmp_path: Path) -> None:
+def test_script_of_the_gpu_benchmark_runs_the_chosen_part(tmp_path: Path) -> None:
     out = tmp_path / "gpu.json"
     environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    script = str(ROOT / "benchmarks" / "gpu.sh")
     done = subprocess.run(
-        ["bash", str(ROOT / "benchmarks" / "gpu.sh"), "--dry-run", "--out", str(out)],
+        ["bash", script, "--dry-run", "--only", "machine", "--out", str(out)],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    parts = json.loads(out.read_text(encoding="utf-8"))["parts"]
+    assert [name for name, results in parts.items() if results["status"] == "done"] == ["machine"]
+
+
+def test_dry_run_of_the_gpu_benchmark_fills_every_part(tmp_path: Path) -> None:
+    out = tmp_path / "gpu.json"
+    done = forked.run(sys.executable, "-m", "benchmarks.gpu", "--dry-run", "--out", out, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     record = json.loads(out.read_text(encoding="utf-8"))
     assert record["dry_run"] is True
