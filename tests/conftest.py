@@ -5,6 +5,8 @@ import signal
 import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# torch asks a DNS server for the name of 127.0.0.1 whenever it connects. Wait one second, not five.
+os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:5")
 
 from collections.abc import Callable, Iterable
 from functools import cache

@@ -207,8 +207,8 @@ def by_devices(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def by_torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
-    launcher = ("torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "4", "-m")
-    return run_module(*launcher, "seqx", "run", *arguments)
+    options = ("--nproc-per-node", "2", "--max-restarts", "4", "-m", "seqx")
+    return forked.run(sys.executable, "-m", "torch.distributed.run", *options, "run", *arguments)
 
 
 @pytest.mark.promise("out-of-memory-with-shards")
