@@ -23,4 +23,8 @@ def select_columns(row: tuple[str, ...], columns: Mapping[str, int]) -> tuple[st
 
 def missing_column(setting: str, index: int, width: int) -> str:
     """Return the message that a setting names a column which a corpus of `width` columns does not have."""
-    return f"{setting} is {index}, but the corpus has {width} columns, counted from 0"
+    plural = "" if width == 1 else "s"
+    return (
+        f"{setting} is {index}, but the corpus has {width} column{plural}, counted from 0; "
+        f"set it to at most {width - 1}"
+    )

@@ -281,7 +281,7 @@ def test_parsing_drops_and_rejects_rows(tmp_path: Path, rows: list[str]) -> None
     longest = max(rows, key=len)
     assert task.example((longest,), training=True) == seqx.Rejected("too long")
     assert isinstance(task.example((longest,), training=False), seqx.Example)
-    with pytest.raises(seqx.UserError, match=r"task.column is 1, but the corpus has 1 columns"):
+    with pytest.raises(seqx.UserError, match=r"task.column is 1, but the corpus has 1 column,"):
         next(wide(task).rows("dev"))
     with pytest.raises(
         ValueError, match="the linearisation writes part-of-speech tags, so set tags to predicted"

@@ -107,7 +107,7 @@ def test_language_model_perplexity_can_be_infinite() -> None:
 
 
 def test_language_model_rejects_missing_text_and_columns(tmp_path: Path) -> None:
-    with pytest.raises(seqx.UserError, match=r"task.column is 2, but the corpus has 1 columns"):
+    with pytest.raises(seqx.UserError, match=r"task.column is 2, but the corpus has 1 column,"):
         task(column=2).fetch(tmp_path, lambda *_: None)
     with pytest.raises(seqx.UserError, match="the corpus has no text for dev"):
         task(corpus=Rows(train=LINES, dev=[("",)], test=LINES)).fetch(tmp_path, lambda *_: None)
