@@ -36,7 +36,7 @@ run: $(VENV)/installed
 # Tests on the simulated GPU need processes in which no other test has computed gradients.
 test: lint
 	$(BIN)/pytest $(DISTRIBUTED)
-	$(BIN)/pytest --numprocesses $(WORKERS) tests/pretended
+	$(BIN)/pytest --numprocesses $(WORKERS) tests/simulated_gpu
 
 test-quick: lint
 	$(BIN)/pytest $(DISTRIBUTED) -m 'not slow'

@@ -58,7 +58,9 @@ class Record:
             UserError: the folder has no run, or another version of seqx wrote it and this one cannot read it
         """
         if (folder / WEIGHTS).is_file():
-            raise UserError(f"{folder}: is the folder of a model; name that of its run, such as runs/NAME")
+            raise UserError(
+                f"{folder}: is the folder of a model; name the folder of its run, such as runs/NAME"
+            )
         if not (folder / "recipe.yaml").is_file():
             raise UserError(f"{folder}: is not the folder of a run; name one, such as runs/NAME")
         check_links(folder, *LINK_CHECKED)

@@ -42,7 +42,7 @@ SLOW = (
     "laws/test_first_party.py",
     "laws",
     "stories",
-    "pretended",
+    "simulated_gpu",
 )
 
 

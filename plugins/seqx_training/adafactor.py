@@ -26,7 +26,7 @@ class SyncFreeAdafactor(torch.optim.Adafactor):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    active = torch.ones((), device=p.device) if skip is None else 1 - to(skip, p)
+                    active = torch.ones((), device=p.device) if skip is None else 1 - _to_device_of(p, skip)
                     self._update(p, p.grad, group, active.double())
 
     def _update(self, p: Tensor, grad: Tensor, group: dict[str, Any], active: Tensor) -> None:
@@ -34,7 +34,7 @@ class SyncFreeAdafactor(torch.optim.Adafactor):
         state = self.state[p]
         if not state:
             state.update(_initial_state(grad))
-        state["step"] = to(state["step"], p)  # checkpoints of torch's version have it on the CPU
+        state["step"] = _to_device_of(p, state["step"])  # checkpoints of torch's version have it on the CPU
         state["step"] += active.to(state["step"].dtype)
         skipped = active == 0
         grad = grad.masked_fill(skipped, 0)
@@ -51,8 +51,8 @@ class SyncFreeAdafactor(torch.optim.Adafactor):
         p.addcmul_(update, (active * rate / rms.clamp_min(1)).to(p.dtype), value=-1)
 
 
-def to(scalar: Tensor, p: Tensor) -> Tensor:
-    """Return a scalar on the device of a parameter."""
+def _to_device_of(p: Tensor, scalar: Tensor) -> Tensor:
+    """Return a scalar on the device of parameter `p`."""
     return seqx.to_device(scalar, p.device)
 
 

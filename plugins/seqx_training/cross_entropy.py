@@ -16,11 +16,11 @@ from torch import Tensor
 import seqx
 
 CHUNK = {"cpu": 512, "cuda": 4096}
-"""Rows of logits in a chunk: few enough for the caches of a CPU, enough to keep a GPU busy."""
+"""The number of rows of logits in a chunk: small enough for the caches of a CPU, large enough for a GPU."""
 
 
 class TokenLoss(ABC):
-    """Sums over log-probabilities, the first of which is the training loss, and the gradient of that one."""
+    """Sums over log-probabilities, and the gradient of the first sum, which is the training loss."""
 
     names: tuple[str, ...]
     """The names of the sums."""
@@ -65,12 +65,12 @@ class SmoothedCrossEntropy(TokenLoss):
 class CrossEntropy(seqx.Objective):
     """Cross-entropy with label smoothing (Szegedy et al. 2016, section 7; Vaswani et al. 2017, section 5.4).
 
-    The target distribution gives smoothing / V to every symbol, and 1 - smoothing more to the correct one.
-    "loss" is the sum with smoothing, "nll" the one without, which perplexity is computed from; both in nats.
-    Logits are computed in chunks, so that [N, V] of them are never in memory.
+    The target distribution gives smoothing / V to every symbol, and another 1 - smoothing to the correct one.
+    "loss" is the sum with smoothing; "nll" is the sum without it, from which perplexity is computed. Both are
+    in nats. Logits are computed in chunks, so that all [N, V] logits are never in memory at once.
 
     Args:
-        smoothing: probability that is spread over the vocabulary, epsilon in the papers
+        smoothing: probability that is spread evenly over the vocabulary (epsilon in the papers)
         chunk: target tokens in a chunk; null: 512 on a CPU, 4096 on a GPU
     """
 
@@ -114,10 +114,10 @@ def chunked_loss(
     """Return the sums of a loss by name, computing logits chunk by chunk.
 
     Args:
-        model: model whose head computes the logits
-        outputs: outputs of one pass [N, D] or of P passes [N, P, D]
-        loss: loss to compute
-        rows: rows of logits in a chunk; None: the value in CHUNK for the device
+        model: the model whose head computes the logits
+        outputs: the outputs of one pass [N, D] or of P passes [N, P, D]
+        loss: the loss to compute
+        rows: the number of rows of logits in a chunk; None: the value in CHUNK for the device
     """
     passes = outputs.shape[1:-1].numel()
     chunk = max(1, (rows or CHUNK[outputs.device.type]) // passes)
@@ -127,7 +127,7 @@ def chunked_loss(
 
 
 class _Chunks(torch.autograd.Function):
-    """Computes the loss and its gradient chunk by chunk in the forward pass, and keeps no logits."""
+    """Compute the loss and its gradient chunk by chunk in the forward pass, and store no logits."""
 
     @staticmethod
     def forward(

@@ -18,9 +18,9 @@ class Muon(seqx.Optimizer):
 
     Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon), in torch's implementation; Liu et al. 2025
     (arXiv:2502.16982). Hidden matrices are those inside of encoders, decoders and `seqx.Layers`, except
-    embeddings (`nn.Embedding`) and positional encodings. AdamW updates the others: embeddings, output
-    projections, vectors and convolution kernels. A matrix of several maps, such as the gates of an LSTM, is
-    orthogonalised as a whole.
+    embeddings (`nn.Embedding`) and positional encodings. AdamW updates all other parameters: embeddings,
+    output projections, vectors and convolution kernels. A matrix of several maps, such as the gates of an
+    LSTM, is orthogonalised as a whole.
 
     Args:
         momentum: decay of Nesterov momentum
@@ -60,9 +60,9 @@ class Muon(seqx.Optimizer):
             ns_steps=self.steps,
             adjust_lr_fn=self.adjust,
         )
-        rest = [p for name, p in module.named_parameters() if name not in matrices]
+        other_parameters = [p for name, p in module.named_parameters() if name not in matrices]
         adam = AdamW(betas=self.betas, eps=self.eps, decay=self.decay)
-        return MuonWithAdamW(muon, adam.build_for(rest)) if rest else muon
+        return MuonWithAdamW(muon, adam.build_for(other_parameters)) if other_parameters else muon
 
 
 HIDDEN = (seqx.Encoder, seqx.Decoder, seqx.Layers)
@@ -72,8 +72,8 @@ NOT_HIDDEN = (nn.Embedding, seqx.PositionalEncoding)
 def hidden_matrices(module: nn.Module) -> dict[str, nn.Parameter]:
     """Return the hidden matrices by name, without matrices of a single row or column."""
 
-    def parameters_of(kinds: tuple[type[nn.Module], ...]) -> set[nn.Parameter]:
-        return {p for part in module.modules() if isinstance(part, kinds) for p in part.parameters()}
+    def parameters_of(classes: tuple[type[nn.Module], ...]) -> set[nn.Parameter]:
+        return {p for part in module.modules() if isinstance(part, classes) for p in part.parameters()}
 
     candidates = parameters_of(HIDDEN) - parameters_of(NOT_HIDDEN)
     return {
@@ -84,7 +84,7 @@ def hidden_matrices(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Several optimizers with disjoint parameters that step and are saved as one."""
+    """Several optimizers with disjoint parameters that are stepped and saved as one."""
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:
         self.parts = parts

@@ -55,7 +55,11 @@ class AdamW(seqx.Optimizer):
     def build_for(self, parameters: Iterable[nn.Parameter]) -> torch.optim.AdamW:
         """Build torch's fused AdamW for some parameters."""
         return torch.optim.AdamW(
-            groups(parameters, self.decay), betas=self.betas, eps=self.eps, weight_decay=0.0, fused=True
+            parameter_groups(parameters, self.decay),
+            betas=self.betas,
+            eps=self.eps,
+            weight_decay=0.0,
+            fused=True,
         )
 
 
@@ -82,14 +86,14 @@ class Adafactor(seqx.Optimizer):
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
         """Build Adafactor for all parameters, in a version that does not wait for the device."""
         return adafactor.SyncFreeAdafactor(
-            groups(module.parameters(), self.decay), beta2_decay=self.power, d=self.clip
+            parameter_groups(module.parameters(), self.decay), beta2_decay=self.power, d=self.clip
         )
 
 
-def groups(parameters: Iterable[nn.Parameter], decay: float) -> list[dict[str, Any]]:
+def parameter_groups(parameters: Iterable[nn.Parameter], decay: float) -> list[dict[str, Any]]:
     """Return parameter groups: matrices with weight decay, vectors without; omit an empty group."""
     all_parameters = list(parameters)
     matrices = [p for p in all_parameters if p.dim() > 1]
     vectors = [p for p in all_parameters if p.dim() <= 1]
-    candidates = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
-    return [group for group in candidates if group["params"]]
+    groups = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]

@@ -50,12 +50,12 @@ class RDrop(seqx.Objective):
 
     "kl" is the mean of the divergences KL(p || q) and KL(q || p) of both passes (equation 2). "loss" is
     (CE(p) + CE(q)) / 2 + alpha / 2 kl, half of equation 4, so that it is comparable to the cross-entropy of
-    other objectives. "nll" is the mean of both passes without smoothing. All are sums in nats. Each update
-    takes twice the time, because the model runs twice.
+    other objectives. "nll" is the mean of both passes without smoothing. All three are sums in nats. Each
+    update takes twice the time, because the model runs twice.
 
     Args:
         alpha: weight of the divergence; the paper uses 5 for translation
-        smoothing: probability that is spread over the vocabulary
+        smoothing: probability that is spread evenly over the vocabulary
         chunk: rows of logits in a chunk, two for each target token; null: 512 on a CPU, 4096 on a GPU
     """
 

@@ -30,7 +30,7 @@ def updates(
 ) -> Generator[Update, None, None]:
     """Make the updates of the weights, and yield each one.
 
-    The device itself skips the optimizer's step where the loss or the gradient is not finite, so that the
+    If the loss or the gradient is not finite, the device itself skips the step of the optimizer, so that the
     host never waits for the device here.
 
     Args:

@@ -1,4 +1,4 @@
-"""A pause of a process counts neither as its work nor as silence of other processes."""
+"""A pause of a process counts neither as work of this process nor as silence of another one."""
 
 import pytest
 from torch._C._distributed_c10d import TCPStore
@@ -12,8 +12,8 @@ from seqx.parallel.stragglers import Stragglers
 pytestmark = pytest.mark.promise("suspended-processes")
 
 
-class Hands:
-    """A simulated clock."""
+class FakeTime:
+    """A time in seconds that tests set."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -23,32 +23,32 @@ class Hands:
 
 
 @pytest.fixture
-def hands() -> Hands:
-    return Hands()
+def fake_time() -> FakeTime:
+    return FakeTime()
 
 
-def test_the_clock_stops_during_a_pause(hands: Hands) -> None:
-    clock = Clock(hands)
+def test_the_clock_stops_during_a_pause(fake_time: FakeTime) -> None:
+    clock = Clock(fake_time)
     began = clock()
     for seconds, counted in ((1, 1), (PAUSE, 1 + PAUSE), (60, 1 + PAUSE), (2, 3 + PAUSE)):
-        hands.now += seconds
+        fake_time.now += seconds
         assert clock() - began == counted
 
 
-def test_silence_restarts_at_zero_after_a_pause(hands: Hands) -> None:
-    silence = Silence(hands)
+def test_silence_restarts_at_zero_after_a_pause(fake_time: FakeTime) -> None:
+    silence = Silence(fake_time)
     assert silence.seconds(1) == 0
     for _ in range(10):
-        hands.now += 1
-        found = silence.seconds(1)
-    assert found == 10
-    hands.now += 60  # suspended, as the other one, which gets 12 s to come back
+        fake_time.now += 1
+        seconds = silence.seconds(1)
+    assert seconds == 10
+    fake_time.now += 60  # both processes were suspended; the other one has 12 s to continue
     assert silence.seconds(1) == 0
     for _ in range(11):
-        hands.now += 1
-        found = silence.seconds(1)
-    assert found == 11 < DEAD_AFTER_S
-    hands.now += 1
+        fake_time.now += 1
+        seconds = silence.seconds(1)
+    assert seconds == 11 < DEAD_AFTER_S
+    fake_time.now += 1
     assert silence.seconds(2) == 0
 
 
@@ -58,44 +58,44 @@ def store() -> TCPStore:
 
 
 @pytest.fixture
-def heartbeat(store: TCPStore, hands: Hands) -> Heartbeat:
-    found = Heartbeat(Mailbox(store, 0, 2))
-    found.clock = Clock(hands)
-    found.enter_stage(UPDATE)
-    found.enter_stage(UPDATE)  # one update has ended, and limits the next one
-    return found
+def heartbeat(store: TCPStore, fake_time: FakeTime) -> Heartbeat:
+    result = Heartbeat(Mailbox(store, 0, 2))
+    result.clock = Clock(fake_time)
+    result.enter_stage(UPDATE)
+    result.enter_stage(UPDATE)  # one update has ended, so that the next one has a limit
+    return result
 
 
-def told(heartbeat: Heartbeat, hands: Hands, seconds: int) -> tuple[float, float | None]:
-    """Return the last sign of the process after so many beats."""
+def work_and_limit(heartbeat: Heartbeat, fake_time: FakeTime, seconds: int) -> tuple[float, float | None]:
+    """Send a heartbeat each second; return the seconds of work and the limit of the last one."""
     for _ in range(seconds):
-        hands.now += 1
+        fake_time.now += 1
         heartbeat._beat()
-    sign = heartbeat.mailbox.beat(0)
-    assert sign is not None
-    return sign.since, sign.limit
+    beat = heartbeat.mailbox.beat(0)
+    assert beat is not None
+    return beat.since, beat.limit
 
 
-def test_a_process_that_was_suspended_does_not_hang(heartbeat: Heartbeat, hands: Hands) -> None:
-    hands.now += 300
-    assert told(heartbeat, hands, 1) == (0, HANG_AFTER_S)
-    assert told(heartbeat, hands, 20) == (20, HANG_AFTER_S)
+def test_a_process_that_was_suspended_does_not_hang(heartbeat: Heartbeat, fake_time: FakeTime) -> None:
+    fake_time.now += 300
+    assert work_and_limit(heartbeat, fake_time, 1) == (0, HANG_AFTER_S)
+    assert work_and_limit(heartbeat, fake_time, 20) == (20, HANG_AFTER_S)
 
 
 def test_an_update_with_a_pause_does_not_raise_the_limit_for_hangs(
-    heartbeat: Heartbeat, hands: Hands
+    heartbeat: Heartbeat, fake_time: FakeTime
 ) -> None:
-    told(heartbeat, hands, 3)
-    hands.now += 300
+    work_and_limit(heartbeat, fake_time, 3)
+    fake_time.now += 300
     heartbeat.enter_stage(UPDATE)
-    assert told(heartbeat, hands, 1) == (1, 30)  # ten times the 3 s
+    assert work_and_limit(heartbeat, fake_time, 1) == (1, 30)  # ten times the 3 s
 
 
-def test_a_process_that_was_suspended_is_no_straggler(heartbeat: Heartbeat, hands: Hands) -> None:
+def test_a_process_that_was_suspended_is_no_straggler(heartbeat: Heartbeat, fake_time: FakeTime) -> None:
     stragglers = Stragglers(World(0, 2, heartbeat=heartbeat))
     stragglers.update_started()
-    hands.now += 2
+    fake_time.now += 2
     heartbeat._beat()
-    hands.now += 300
+    fake_time.now += 300
     stragglers.part_done()
     assert stragglers.data_ready() == 2

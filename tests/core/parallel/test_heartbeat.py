@@ -19,7 +19,7 @@ def store() -> TCPStore:
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_ranks_of_one_launch_share_a_mailbox(store: TCPStore, order: tuple[int, ...]) -> None:
-    """In any order, and whether or not the launch before has a verdict."""
+    """The order of the ranks does not matter, nor does a missing verdict of the previous launch."""
     for launch in range(3):
         mailboxes = []
         for rank in order:
@@ -31,7 +31,7 @@ def test_ranks_of_one_launch_share_a_mailbox(store: TCPStore, order: tuple[int, 
 
 
 def test_a_rank_that_joined_an_earlier_launch_sees_its_end(store: TCPStore) -> None:
-    """A rank that died before its first beat leaves no trace for the rank of the next launch."""
+    """If a rank dies before its first heartbeat, its successor joins the launch that has already ended."""
     early = Mailbox.of_this_launch(store, 0, 2)
     early.send(BEAT)
     late = Mailbox.of_this_launch(store, 1, 2)

@@ -1,4 +1,4 @@
-"""Compiled layers give the numbers of plain ones, and are not compiled again for every batch."""
+"""Compiled layers give the results of uncompiled ones, and are compiled once for all shapes."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from seqx.training.compile import compile_layers, while_compiling
 from seqx_models import EncoderDecoder
 from seqx_transformer import TransformerDecoder, TransformerEncoder
 
-# The compiler itself looks at .grad of what a layer is given.
+# The compiler itself reads .grad of the inputs of a layer.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute")
 
 SIZES = {"source": 23, "target": 23}
@@ -21,13 +21,13 @@ SHAPES = [(3, 5, 7), (6, 9, 4), (2, 6, 6), (5, 3, 11), (7, 8, 8), (4, 12, 2)]  #
 
 
 @pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
+def _reset_compiler() -> Iterator[None]:
     torch.compiler.reset()
     yield
     torch.compiler.reset()
 
 
-def model() -> EncoderDecoder:
+def build_model() -> EncoderDecoder:
     torch.manual_seed(1)
     return EncoderDecoder(
         SIZES,
@@ -44,16 +44,16 @@ def tokens(count: int, length: int) -> seqx.Tokens:
     return seqx.Tokens.of(ids.masked_fill(torch.arange(length) >= lengths[:, None], seqx.PAD), lengths)
 
 
-def gradients(which: seqx.Model, shape: tuple[int, int, int]) -> dict[str, Tensor]:
-    which.zero_grad()
+def gradients(model: seqx.Model, shape: tuple[int, int, int]) -> dict[str, Tensor]:
+    model.zero_grad()
     torch.manual_seed(math.prod(shape))
-    which.score(tokens(shape[0], shape[1]), tokens(shape[0], shape[2])).sum().backward()  # type: ignore[no-untyped-call]
-    return {name: p.grad.clone() for name, p in which.named_parameters() if p.grad is not None}
+    model.score(tokens(shape[0], shape[1]), tokens(shape[0], shape[2])).sum().backward()  # type: ignore[no-untyped-call]
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.slow
 def test_compiled_layers_keep_outputs_and_names_and_compile_once_for_all_shapes() -> None:
-    plain, compiled = model(), model()
+    plain, compiled = build_model(), build_model()
     assert compile_layers(compiled, backend="aot_eager") == 4
     assert compiled.state_dict().keys() == plain.state_dict().keys()
     for shape in SHAPES[:2]:
@@ -69,21 +69,21 @@ def test_compile_finds_no_layers_in_a_model_without_stacks() -> None:
 
 @pytest.mark.promise("slow-compilation")
 def test_compile_time_is_not_counted_when_looking_for_stragglers() -> None:
-    """Also later, for other sizes."""
-    happened = list[str]()
+    """The same holds when torch recompiles for another size."""
+    calls = list[str]()
 
     @contextmanager
-    def block() -> Iterator[None]:
-        happened.append("begun")
+    def context() -> Iterator[None]:
+        calls.append("enter")
         yield
-        happened.append("ended")
+        calls.append("leave")
 
     def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., object]:
-        happened.append("compiled")
+        calls.append("compile")
         return graph.forward
 
-    while_compiling(block)
+    while_compiling(context)
     double = torch.compile(lambda x: 2 * x, backend=backend, dynamic=False)
     for size in (2, 2, 3):
         double(torch.ones(size))
-    assert happened == ["begun", "compiled", "ended"] * 2
+    assert calls == ["enter", "compile", "leave"] * 2

@@ -1,5 +1,6 @@
-"""Steps that an optimizer leaves out leave no trace, and nobody waits for the device to know."""
+"""A conditional step that is skipped changes nothing, and does not wait for the device."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -12,8 +13,8 @@ from seqx.interfaces.tensors import Layers
 from seqx.training.loop import conditional_step, create_optimizer_state
 
 
-class Small(nn.Module):
-    """A hidden matrix, an embedding and a vector."""
+class SmallModule(nn.Module):
+    """A module with a hidden matrix, an embedding and a vector."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,11 +41,11 @@ BUILDS: dict[str, Build] = {
 }
 
 
-def trained(build: Build, course: str) -> tuple[Small, torch.optim.Optimizer]:
-    """After updates that are good (+), or not finite and left out (-)."""
-    module = Small()
+def train(build: Build, signs: str) -> tuple[SmallModule, torch.optim.Optimizer]:
+    """Return module and optimizer after finite updates (+) and non-finite, skipped ones (-)."""
+    module = SmallModule()
     optimizer = build(module)
-    for sign in course:
+    for sign in signs:
         for group in optimizer.param_groups:
             group["lr"] = 0.01
         module().backward()
@@ -57,69 +58,70 @@ def trained(build: Build, course: str) -> tuple[Small, torch.optim.Optimizer]:
     return module, optimizer
 
 
-def same(one: object, other: object) -> bool:
+def equal(one: object, other: object) -> bool:
+    """Return true if two nested states have equal values."""
     match one, other:
         case Tensor(), Tensor():
             return torch.equal(one, other)
         case dict(), dict():
-            return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+            return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
         case list(), list():
-            return len(one) == len(other) and all(map(same, one, other))
+            return len(one) == len(other) and all(map(equal, one, other))
         case _:
             return one == other
 
 
 @pytest.mark.promise("skipped-update-changes-nothing")
-@pytest.mark.parametrize("course", ["-++", "+-+", "++-", "+--+-+"])
+@pytest.mark.parametrize("signs", ["-++", "+-+", "++-", "+--+-+"])
 @pytest.mark.parametrize("name", BUILDS)
-def test_skipped_step_changes_nothing(name: str, course: str) -> None:
-    module, optimizer = trained(BUILDS[name], course)
-    expected, whole = trained(BUILDS[name], course.replace("-", ""))
-    assert same(module.state_dict(), expected.state_dict())
-    assert same(optimizer.state_dict(), whole.state_dict())
+def test_skipped_step_changes_nothing(name: str, signs: str) -> None:
+    module, optimizer = train(BUILDS[name], signs)
+    expected, expected_optimizer = train(BUILDS[name], signs.replace("-", ""))
+    assert equal(module.state_dict(), expected.state_dict())
+    assert equal(optimizer.state_dict(), expected_optimizer.state_dict())
     assert not hasattr(optimizer, "found_inf")
 
 
 def test_conditional_step_equals_the_step_of_the_optimizer() -> None:
     for build in BUILDS.values():
-        module, _ = trained(build, "+++")
-        alone = Small()
-        optimizer = build(alone)
+        module, _ = train(build, "+++")
+        expected = SmallModule()
+        optimizer = build(expected)
         for _ in range(3):
             for group in optimizer.param_groups:
                 group["lr"] = 0.01
             optimizer.zero_grad()
-            alone().backward()
+            expected().backward()
             optimizer.step()
-        assert same(module.state_dict(), alone.state_dict())
+        assert equal(module.state_dict(), expected.state_dict())
 
 
 def test_optimizer_state_created_ahead_changes_no_step() -> None:
     for build in BUILDS.values():
-        expected, _ = trained(build, "++")
+        expected, _ = train(build, "++")
 
-        def ahead(module: nn.Module, build: Build = build) -> torch.optim.Optimizer:
+        def build_with_state(module: nn.Module, build: Build = build) -> torch.optim.Optimizer:
             optimizer = build(module)
             create_optimizer_state(optimizer)
             assert all(p.grad is None for p in module.parameters())
             return optimizer
 
-        module, optimizer = trained(ahead, "++")
-        assert same(module.state_dict(), expected.state_dict())
-        before = same(optimizer.state_dict(), optimizer.state_dict())
+        module, optimizer = train(build_with_state, "++")
+        assert equal(module.state_dict(), expected.state_dict())
+        before = copy.deepcopy(optimizer.state_dict())
         create_optimizer_state(optimizer)
-        assert before
+        assert equal(optimizer.state_dict(), before)
 
 
-class Asked(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts how often the host asks for a number, which on a GPU waits for all its work."""
+class HostReads(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A counter of values that the host reads from tensors; on a GPU it would wait for each of them."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.times = 0
+        self.count = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN204
-        self.times += func is torch.ops.aten._local_scalar_dense.default
+        self.count += func is torch.ops.aten._local_scalar_dense.default
         return func(*args, **(kwargs or {}))
 
 
@@ -128,17 +130,17 @@ class Asked(TorchDispatchMode):  # type: ignore[no-untyped-call]
     "name", ["adafactor", "adam", "adamw", "muon and adamw", "sgd with momentum", "sgd with momentum, fused"]
 )
 def test_conditional_step_does_not_wait_for_the_device(name: str) -> None:
-    module, optimizer = trained(BUILDS[name], "+")
+    module, optimizer = train(BUILDS[name], "+")
     module().backward()
-    with Asked() as asked:
+    with HostReads() as reads:
         conditional_step(torch.tensor(data=True), optimizer)
-    assert not asked.times
+    assert not reads.count
 
 
 def test_conditional_step_waits_if_state_is_on_the_host() -> None:
-    """So that the test above can fail."""
-    module, optimizer = trained(BUILDS["sgd"], "+")
+    """The test above can fail: its counter notices a read."""
+    module, optimizer = train(BUILDS["sgd"], "+")
     module().backward()
-    with Asked() as asked:
+    with HostReads() as reads:
         conditional_step(torch.tensor(data=True), optimizer)
-    assert asked.times == 1
+    assert reads.count == 1

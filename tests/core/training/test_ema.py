@@ -1,4 +1,4 @@
-"""The moving average of a model's weights, against the sum written out."""
+"""The moving average of a model's weights, compared with the written-out sum."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from seqx.interfaces.networks import Model
 from seqx.training.ema import Average, Ema
 
 
-class Tied(Model):
-    """Two names for one matrix, one that does not learn, and a buffer."""
+class TiedModel(Model):
+    """A model with tied embeddings, a parameter that is not trained, and a buffer."""
 
     def __init__(self) -> None:
         super().__init__({"source": 5, "target": 5})
@@ -29,8 +29,8 @@ class Tied(Model):
         return self.projection(outputs)
 
 
-def walk(model: Tied, seed: int) -> Tensor:
-    """A made-up update; returns the new matrix."""
+def change_weights(model: TiedModel, seed: int) -> Tensor:
+    """Replace the weights by random ones; return the new matrix."""
     with torch.no_grad():
         model.table.weight.copy_(torch.randn(5, 3, generator=torch.Generator().manual_seed(seed)))
         model.seen += 1
@@ -38,38 +38,38 @@ def walk(model: Tied, seed: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("how", "shares"),
+    ("ema", "decays"),
     [(Ema(decay=0.9, warmup=False), [0.9] * 5), (Ema(decay=0.3), [2 / 11, 3 / 12, 0.3, 0.3, 0.3])],
 )
-def test_ema_moves_by_one_minus_decay_per_update(how: Ema, shares: list[float]) -> None:
+def test_ema_moves_by_one_minus_decay_per_update(ema: Ema, decays: list[float]) -> None:
     torch.manual_seed(0)
-    model = Tied()
-    average = Average(how, model)
+    model = TiedModel()
+    average = Average(ema, model)
     averaged = average.model
-    assert isinstance(averaged, Tied)
-    expected = walk(model, 0)
+    assert isinstance(averaged, TiedModel)
+    expected = change_weights(model, 0)
     average.add_weights()
-    for seed, share in enumerate(shares, 1):
-        expected = share * expected + (1 - share) * walk(model, seed)
+    for seed, decay in enumerate(decays, 1):
+        expected = decay * expected + (1 - decay) * change_weights(model, seed)
         average.add_weights()
         torch.testing.assert_close(averaged.table.weight.double(), expected, rtol=1e-5, atol=1e-6)
         assert averaged.projection.weight is averaged.table.weight
         assert averaged.fixed.equal(model.fixed)
         assert averaged.seen == model.seen
-    learns = [p.requires_grad for p in averaged.parameters()]  # autocast caches the casts of these only
-    assert learns == [p.requires_grad for p in model.parameters()]
+    requires_grad = [p.requires_grad for p in averaged.parameters()]  # autocast caches casts of these only
+    assert requires_grad == [p.requires_grad for p in model.parameters()]
     assert not averaged.table.weight.equal(model.table.weight)
 
 
 @pytest.mark.promise("skipped-update-keeps-ema")
 def test_skipped_update_does_not_change_ema() -> None:
-    model = Tied()
+    model = TiedModel()
     average = Average(Ema(decay=0.9, warmup=False), model)
-    walk(model, 0)
+    change_weights(model, 0)
     average.add_weights()
-    walk(model, 1)
+    change_weights(model, 1)
     average.add_weights(torch.tensor(data=False))
-    assert isinstance(average.model, Tied)
+    assert isinstance(average.model, TiedModel)
     before = average.model.table.weight.clone()
     average.add_weights(torch.tensor(data=True))
     assert average.model.table.weight.equal(before)
@@ -78,21 +78,21 @@ def test_skipped_update_does_not_change_ema() -> None:
 
 
 def test_ema_state_has_the_trained_weights() -> None:
-    model, other = Tied(), Tied()
-    average, again = Average(Ema(), model), Average(Ema(), other)
+    model, other = TiedModel(), TiedModel()
+    average, resumed = Average(Ema(), model), Average(Ema(), other)
     for seed in range(4):
-        walk(model, seed)
+        change_weights(model, seed)
         average.add_weights()
-    again.model.load_state_dict(average.model.state_dict())  # what a checkpoint's own weights are
-    again.load_state_dict(average.state_dict())
+    resumed.model.load_state_dict(average.model.state_dict())  # the weights in a checkpoint are the average
+    resumed.load_state_dict(average.state_dict())
     assert other.table.weight.equal(model.table.weight)
     for seed in (7, 8):
-        for one, of in ((model, average), (other, again)):
-            walk(one, seed)
-            of.add_weights()
-    assert again.model.state_dict().keys() == average.model.state_dict().keys()
+        for trained, its_average in ((model, average), (other, resumed)):
+            change_weights(trained, seed)
+            its_average.add_weights()
+    assert resumed.model.state_dict().keys() == average.model.state_dict().keys()
     for name, tensor in average.model.state_dict().items():
-        assert again.model.state_dict()[name].equal(tensor)
+        assert resumed.model.state_dict()[name].equal(tensor)
 
 
 def test_ema_decay_with_and_without_warmup() -> None:

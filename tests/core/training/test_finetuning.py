@@ -1,4 +1,4 @@
-"""A run that starts from a model: settings are used, refused or reported, and the stored recipe is true."""
+"""Fine-tuning: settings of the initial model are kept, refused or reported, and stored in the recipe."""
 
 import shutil
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ training:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with `tiny.yaml` and the run `first` of it."""
+    """The working folder, with `tiny.yaml` and its run `first`."""
     place = tmp_path_factory.mktemp("runs")
     (place / "tiny.yaml").write_text(RECIPE + TRAINING, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
@@ -45,6 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield place
 
 
+# Setting: the value of the initial model, the value of the recipe, and the advice.
 REFUSED = {
     "task.tokenizer.size=300": ("400", "300", "size: 400"),
     "task.tokenizer.model=unigram": ("bpe", "unigram", "model: bpe"),
@@ -63,13 +64,15 @@ REFUSED = {
 
 @pytest.mark.parametrize("setting", REFUSED)
 def test_init_from_refuses_other_settings_of_the_vocabulary(folder: Path, setting: str) -> None:
-    theirs, ours, write = REFUSED[setting]
+    initial_value, value, advice = REFUSED[setting]
     for command in (("check", "tiny.yaml"), ("run", "tiny.yaml", "--folder", "second")):
         result = call(*command, "training.init_from=first", setting)
         assert (result.exit_code, result.stdout) == (2, "")
         key = setting.partition("=")[0]
-        assert f": {key}: {ours} does not fit the vocabulary of the model in first/model (" in result.stderr
-        assert f"(training.init_from), which was learned with {theirs}; write {write}" in result.stderr
+        assert f": {key}: {value} does not fit the vocabulary of the model in first/model (" in result.stderr
+        assert (
+            f"(training.init_from), which was learned with {initial_value}; write {advice}" in result.stderr
+        )
         assert ", or leave training.init_from out\n" in result.stderr
         assert "command line:1:" in result.stderr
         assert not Path("second/recipe.yaml").exists()
@@ -89,14 +92,14 @@ def test_init_from_refuses_a_model_of_another_task(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "difference"),
     [
         ("model.d_model=16", "  model.d_model: 32 in the model, 16 in this recipe\n"),
         ("model.tie_embeddings=none", "  model.tie_embeddings: all in the model, none in this recipe\n"),
         ("model.encoder.layers=2", "  model.encoder.layers: 1 in the model, 2 in this recipe\n"),
     ],
 )
-def test_init_from_refuses_weights_that_do_not_fit(folder: Path, setting: str, said: str) -> None:
+def test_init_from_refuses_weights_that_do_not_fit(folder: Path, setting: str, difference: str) -> None:
     for command in (("check", "tiny.yaml"), ("run", "tiny.yaml", "--folder", "second")):
         result = call(*command, "training.init_from=first", setting)
         assert (result.exit_code, result.stdout) == (2, "")
@@ -104,7 +107,7 @@ def test_init_from_refuses_weights_that_do_not_fit(folder: Path, setting: str, s
             "command line:1:20: training.init_from: the model in first/model has other sizes or parts than "
             "that of this recipe; make these settings equal:\n"
         )
-        assert said in result.stderr
+        assert difference in result.stderr
         assert not Path("second/recipe.yaml").exists()
 
 
@@ -122,18 +125,18 @@ def test_init_from_refuses_a_truncated_weights_file(folder: Path) -> None:
 def test_init_from_reports_all_problems_at_once_with_places(folder: Path) -> None:
     text = RECIPE.replace("size: 400", "size: 300").replace("bpe", "unigram") + TRAINING
     Path("wrong.yaml").write_text(f"{text}  init_from: first/model\n", encoding="utf-8")
-    said = call("check", "wrong.yaml").stderr
+    stderr = call("check", "wrong.yaml").stderr
     assert [
         line.partition(" the ")[0].removesuffix(" does not fit")
-        for line in said.splitlines()
+        for line in stderr.splitlines()
         if line.startswith("wrong")
     ] == [
         "wrong.yaml:4:43: task.tokenizer.model: unigram",
         "wrong.yaml:4:58: task.tokenizer.size: 300",
     ]
     # A problem of a default has the place of its parent.
-    bare = text.replace("{type: sentencepiece, model: unigram, size: 300}", "sentencepiece")
-    Path("wrong.yaml").write_text(f"{bare}  init_from: first/model\n", encoding="utf-8")
+    with_defaults = text.replace("{type: sentencepiece, model: unigram, size: 300}", "sentencepiece")
+    Path("wrong.yaml").write_text(f"{with_defaults}  init_from: first/model\n", encoding="utf-8")
     assert call("check", "wrong.yaml").stderr.startswith("wrong.yaml:4:14: task.tokenizer.size:")
 
 
@@ -165,8 +168,8 @@ def test_init_from_warns_about_other_settings(folder: Path) -> None:
     assert len(set(files)) == 1
 
 
-def test_init_from_of_a_run_of_an_earlier_version_still_resumes(folder: Path) -> None:
-    """The run was begun by an earlier seqx, which ignored the size."""
+def test_fine_tuning_run_of_an_earlier_version_resumes(folder: Path) -> None:
+    """An earlier version ignored the size of the vocabulary in the recipe."""
     command = ("run", "tiny.yaml", "training.init_from=first", "--folder", "began", "--device", "cpu")
     assert call(*command).exit_code == 0
     file = Path("began/recipe.yaml")
@@ -175,7 +178,7 @@ def test_init_from_of_a_run_of_an_earlier_version_still_resumes(folder: Path) ->
     assert result.exit_code == 0, result.output
 
 
-def test_a_finished_model_keeps_its_vocabulary(folder: Path) -> None:
+def test_overrides_cannot_change_the_vocabulary_of_a_model(folder: Path) -> None:
     for setting, write in (
         ("task.tokenizer.symbols=[<x>]", "symbols: []"),
         ("task.target_tokenizer=labels", "target_tokenizer: null"),
@@ -185,16 +188,17 @@ def test_a_finished_model_keeps_its_vocabulary(folder: Path) -> None:
     assert seqx.load("first", device="cpu", overrides=["task.tokenizer.alpha=0.3", "search.size=1"])
 
 
-def problems(text: str, theirs: Any, registry: Any = None) -> list[str]:
-    found = registry or load_plugins().registry
-    made = recipe.check(parse(text, "r.yaml"), found, InferenceRecipe)
-    task: Any = made.settings["task"]
-    return [str(problem).splitlines()[0] for problem in VocabularySettings("m").problems(task, theirs)]
+def problems(text: str, initial_task: Any, registry: Any = None) -> list[str]:
+    """Return the problems of a recipe whose run starts from a model with the settings `initial_task`."""
+    registry = registry or load_plugins().registry
+    checked = recipe.check(parse(text, "r.yaml"), registry, InferenceRecipe)
+    task: Any = checked.settings["task"]
+    return [str(problem).splitlines()[0] for problem in VocabularySettings("m").problems(task, initial_task)]
 
 
-def plain(text: str) -> Any:
-    made = recipe.check(parse(text, "r.yaml"), load_plugins().registry, InferenceRecipe)
-    return made.plain()["task"]
+def task_settings(text: str) -> Any:
+    checked = recipe.check(parse(text, "r.yaml"), load_plugins().registry, InferenceRecipe)
+    return checked.plain()["task"]
 
 
 @pytest.mark.parametrize(
@@ -208,12 +212,12 @@ def plain(text: str) -> Any:
 )
 def test_init_from_refuses_another_linearisation(linearisation: str, key: str | None) -> None:
     text = PARSING.replace("linearisation: top_down", f"linearisation: {linearisation}")
-    said = [line.split(": ")[1] for line in problems(text, plain(PARSING))]
-    assert said == ([key] if key else [])
+    keys = [line.split(": ")[1] for line in problems(text, task_settings(PARSING))]
+    assert keys == ([key] if key else [])
 
 
-class Own(Letters):
-    """A plugin's tokenizer without `adjustable`."""
+class PluginTokenizer(Letters):
+    """A tokenizer of a plugin without `adjustable` settings."""
 
     def __init__(self, *, case: bool = True) -> None:
         super().__init__()
@@ -221,27 +225,29 @@ class Own(Letters):
 
 def test_init_from_compares_all_settings_of_a_tokenizer_except_adjustable_ones() -> None:
     registry = load_plugins().registry
-    registry.add(seqx.Tokenizer, own=Own)
+    registry.add(seqx.Tokenizer, own=PluginTokenizer)
     text = RECIPE.replace("{type: sentencepiece, model: bpe, size: 400}", "{type: own, case: false}")
-    theirs = plain(RECIPE)
-    assert problems(text, theirs | {"tokenizer": {"type": "own", "case": False}}, registry) == []
-    (said,) = problems(text, theirs | {"tokenizer": {"type": "own", "case": True}}, registry)
-    assert said == (
+    initial_task = task_settings(RECIPE)
+    assert problems(text, initial_task | {"tokenizer": {"type": "own", "case": False}}, registry) == []
+    (problem,) = problems(text, initial_task | {"tokenizer": {"type": "own", "case": True}}, registry)
+    assert problem == (
         "r.yaml:4:32: task.tokenizer.case: false does not fit the vocabulary of the model in m, which was "
         "learned with true; write case: true"
     )
-    # The model's version of the tokenizer had no such setting.
+    # The tokenizer had no such setting when the model was trained.
     assert (
-        problems(text.replace("{type: own, case: false}", "own"), theirs | {"tokenizer": "own"}, registry)
+        problems(
+            text.replace("{type: own, case: false}", "own"), initial_task | {"tokenizer": "own"}, registry
+        )
         == []
     )
-    (said,) = problems(text, theirs | {"tokenizer": "own"}, registry)
-    assert said.endswith("which was learned without it; leave case out")
+    (problem,) = problems(text, initial_task | {"tokenizer": "own"}, registry)
+    assert problem.endswith("which was learned without it; leave case out")
 
 
 def test_init_from_refuses_new_labels(tmp_path: Path) -> None:
     rows = [("good .", "positive"), ("bad .", "negative")]
-    settings: dict[str, Any] = {"tokenizer": Letters(), "metrics": [seqx_metric()]}
+    settings: dict[str, Any] = {"tokenizer": Letters(), "metrics": [accuracy()]}
     first = Classification(corpus=Rows(train=rows), **settings)
     first.learn(tmp_path, lambda _what, _share: None)
     other = Classification(corpus=Rows(train=[("so so .", "neutral")]), **settings)
@@ -252,15 +258,15 @@ def test_init_from_refuses_new_labels(tmp_path: Path) -> None:
     assert isinstance(other.example(("good .", "positive"), training=True), seqx.Example)
 
 
-def seqx_metric() -> seqx.Metric:
+def accuracy() -> seqx.Metric:
     from seqx_text import Accuracy
 
     return Accuracy()
 
 
 def test_init_from_rejects_and_counts_trees_outside_the_vocabulary(tmp_path: Path) -> None:
-    made: Any = recipe.check(parse(PARSING, "r.yaml"), load_plugins().registry, InferenceRecipe)()
-    task: Parsing = made.task
+    checked: Any = recipe.check(parse(PARSING, "r.yaml"), load_plugins().registry, InferenceRecipe)()
+    task: Parsing = checked.task
     task.fetch(tmp_path, lambda *_: None)
     task.learn(tmp_path, lambda *_: None)
     for tree in ("(TOP (XYZ (DT The) (NN dog)))", "(TOP (NP (DT The) (STTS dog)))"):

@@ -1,4 +1,4 @@
-"""The training loop: what an update learns, however it is cut, and what it does with bad gradients."""
+"""The training loop: microbatches, out-of-memory errors, clipping, and non-finite updates."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -21,8 +21,8 @@ from seqx.training.update import Update
 CPU = torch.device("cpu")
 
 
-class Words(Model):
-    """Says of each source token how probable each target token is."""
+class TokenTable(Model):
+    """A model whose logits for each target token are a row of a table, selected by the source token."""
 
     def __init__(self) -> None:
         super().__init__({"source": 9, "target": 9})
@@ -43,8 +43,8 @@ class Words(Model):
         return outputs
 
 
-class Likelihood(Objective):
-    """Two sums with counts of their own: what is learnt from, and what is only reported."""
+class ThreeSums(Objective):
+    """An objective with two sums that are trained on and one that is only reported, each with its count."""
 
     trained_on = ("loss", "rows")
 
@@ -58,7 +58,7 @@ class Likelihood(Objective):
         return {"loss": nll, "rows": first, "seen": 1000 * nll}
 
 
-def rising(step: int) -> float:
+def rising_rate(step: int) -> float:
     return step / 10
 
 
@@ -74,21 +74,21 @@ def batch(rows: Sequence[Sequence[int]]) -> Batch:
     return Batch({"source": tokens, "target": tokens}, sum(map(len, rows)))
 
 
-def update_batches(cut: Sequence[Sequence[int]]) -> Iterator[UpdateBatch]:
-    """Yield the same update for ever, with the given rows in each microbatch."""
-    parts = [Microbatch(batch([ROWS[i] for i in part]), np.array(part)) for part in cut]
+def update_batches(split: Sequence[Sequence[int]]) -> Iterator[UpdateBatch]:
+    """Yield the same update for ever; each list of `split` has the row numbers of one microbatch."""
+    microbatches = [Microbatch(batch([ROWS[i] for i in rows]), np.array(rows)) for rows in split]
     index = 0
     while True:
         count = sum(map(len, ROWS))
         yield UpdateBatch(
-            position=Position(0, index), microbatches=parts, target_tokens=count, token_fraction=0.75
+            position=Position(0, index), microbatches=microbatches, target_tokens=count, token_fraction=0.75
         )
         index += 1
 
 
 def step() -> Step:
     torch.manual_seed(1)
-    return Step(Words(), Likelihood())
+    return Step(TokenTable(), ThreeSums())
 
 
 def accumulation(step: Step) -> GradientAccumulation:
@@ -96,7 +96,7 @@ def accumulation(step: Step) -> GradientAccumulation:
 
 
 def train(
-    what: Step,
+    step: Step,
     batches: Iterable[UpdateBatch],
     *,
     clip: float | None = None,
@@ -104,26 +104,26 @@ def train(
     momentum: float = 0.0,
     extra: Mapping[str, float] | None = None,
 ) -> Iterator[Update]:
-    groups = [{"params": list(what.parameters()), **(extra or {})}]
+    groups = [{"params": list(step.parameters()), **(extra or {})}]
     optimizer = torch.optim.SGD(groups, momentum=momentum)
-    return updates(accumulation(what), optimizer, rising, batches, clip=clip, done=done)
+    return updates(accumulation(step), optimizer, rising_rate, batches, clip=clip, done=done)
 
 
-@pytest.mark.parametrize("cut", [[[0, 1], [2, 3, 4]], [[0], [1], [2], [3], [4]], [[3], [4, 1, 0, 2]]])
-def test_update_does_not_depend_on_its_microbatches(cut: list[list[int]]) -> None:
-    whole, parts = step(), step()
+@pytest.mark.parametrize("split", [[[0, 1], [2, 3, 4]], [[0], [1], [2], [3], [4]], [[3], [4, 1, 0, 2]]])
+def test_update_does_not_depend_on_its_microbatches(split: list[list[int]]) -> None:
+    whole, accumulated = step(), step()
     for one, other in islice(
-        zip(train(whole, update_batches(WHOLE)), train(parts, update_batches(cut)), strict=True), 5
+        zip(train(whole, update_batches(WHOLE)), train(accumulated, update_batches(split)), strict=True), 5
     ):
         assert one.loss == pytest.approx(other.loss, rel=1e-6)
         assert one.counts == other.counts == {"loss": 15, "rows": 5, "seen": 15}
         torch.testing.assert_close(one.norm, other.norm, rtol=1e-5, atol=0)
-    for p, q in zip(whole.parameters(), parts.parameters(), strict=True):
+    for p, q in zip(whole.parameters(), accumulated.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
 
 
-class Small(Likelihood):
-    """Has memory for some rows only, which shows after the first part was computed."""
+class LimitedMemory(ThreeSums):
+    """An objective that runs out of memory if a microbatch has more than `most` rows."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -137,10 +137,10 @@ class Small(Likelihood):
 
 @pytest.mark.parametrize("most", [1, 2])
 def test_microbatch_that_does_not_fit_is_computed_in_halves(most: int) -> None:
-    whole, halved = step(), Step(step().model, Small(most))
-    cut = [[3], [4, 1, 0, 2]]
+    whole, halved = step(), Step(step().model, LimitedMemory(most))
+    split = [[3], [4, 1, 0, 2]]
     for one, other in islice(
-        zip(train(whole, update_batches(cut)), train(halved, update_batches(cut)), strict=True), 3
+        zip(train(whole, update_batches(split)), train(halved, update_batches(split)), strict=True), 3
     ):
         assert one.loss == pytest.approx(other.loss, rel=1e-6)
         assert one.counts == other.counts
@@ -149,8 +149,8 @@ def test_microbatch_that_does_not_fit_is_computed_in_halves(most: int) -> None:
         torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
 
 
-class Once(Likelihood):
-    """Has too little memory at one of its calls."""
+class OomOnce(ThreeSums):
+    """An objective that runs out of memory in one of its calls, and records the rows of all calls."""
 
     def __init__(self, at: int) -> None:
         super().__init__()
@@ -173,19 +173,21 @@ class Once(Likelihood):
         (4, [2, 2, 1, 2, *(1, 1, 1, 1, 1)]),
     ],
 )
-def test_update_does_not_depend_on_where_memory_runs_out(at: int, rows: list[int]) -> None:
-    cut = [[1, 3], [4, 0], [2]]  # 4, 8 and 5 places in each column
-    whole, short = step(), Step(step().model, Once(at))
-    pairs = islice(zip(train(whole, update_batches(cut)), train(short, update_batches(cut)), strict=True), 2)
+def test_update_does_not_depend_on_the_microbatch_that_runs_out_of_memory(at: int, rows: list[int]) -> None:
+    split = [[1, 3], [4, 0], [2]]  # 4, 8 and 5 padded tokens in each column
+    whole, retried = step(), Step(step().model, OomOnce(at))
+    pairs = islice(
+        zip(train(whole, update_batches(split)), train(retried, update_batches(split)), strict=True), 2
+    )
     for one, other in pairs:
         assert one.loss == pytest.approx(other.loss, rel=1e-6)
         torch.testing.assert_close(one.norm, other.norm, rtol=1e-5, atol=0)
         assert (one.tokens, one.then) == (other.tokens, other.then)
         assert (one.oom_retries, other.oom_retries) == (0, int(other.step == -(-at // 3)))
-    for p, q in zip(whole.parameters(), short.parameters(), strict=True):
+    for p, q in zip(whole.parameters(), retried.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
-    assert isinstance(short.objective, Once)
-    assert short.objective.rows == rows
+    assert isinstance(retried.objective, OomOnce)
+    assert retried.objective.rows == rows
 
 
 def test_out_of_memory_restart_ignores_microbatches_that_cannot_be_split() -> None:
@@ -195,15 +197,15 @@ def test_out_of_memory_restart_ignores_microbatches_that_cannot_be_split() -> No
     with pytest.raises(OomRestartError) as caught, oom_as_restart("update 1", CPU, [single, several]):
         raise torch.OutOfMemoryError
     assert caught.value.padded_tokens == 8
-    told = "update 1: cpu is out of memory: the model and its gradients do not fit"
-    with pytest.raises(UserError, match=told), oom_as_restart("update 1", CPU, [single]):
+    message = "update 1: cpu is out of memory: the model and its gradients do not fit"
+    with pytest.raises(UserError, match=message), oom_as_restart("update 1", CPU, [single]):
         raise torch.OutOfMemoryError
 
 
 def test_example_that_does_not_fit_into_memory_is_named() -> None:
-    told = r"update 1: cpu is out of memory with a single example: example 3; make the model smaller"
-    with pytest.raises(UserError, match=told):
-        next(train(Step(step().model, Small(0)), update_batches([[3], [4, 1, 0, 2]])))
+    message = r"update 1: cpu is out of memory with a single example: example 3; make the model smaller"
+    with pytest.raises(UserError, match=message):
+        next(train(Step(step().model, LimitedMemory(0)), update_batches([[3], [4, 1, 0, 2]])))
 
 
 def test_each_sum_of_the_loss_is_divided_once_by_its_count() -> None:
@@ -252,8 +254,8 @@ def test_clipping_bounds_the_gradient_and_reports_the_norm_before() -> None:
     assert float(moved.detach()) == pytest.approx(0.1 * 0.01, rel=1e-3)
 
 
-class Broken(Likelihood):
-    """Gradients that are not finite in some updates."""
+class NonFinite(ThreeSums):
+    """An objective whose loss is not finite in some of its calls."""
 
     def __init__(self, bad: set[int], value: float) -> None:
         super().__init__()
@@ -270,8 +272,8 @@ class Broken(Likelihood):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_updates_that_are_not_finite_are_skipped(value: float, clip: float | None) -> None:
-    broken, well = step(), step()
-    broken.objective = Broken({2, 3}, value)
+    broken = step()
+    broken.objective = NonFinite({2, 3}, value)
     stream = train(broken, update_batches(WHOLE), clip=clip, momentum=0.9)
     next(stream)
     before = [p.detach().clone() for p in broken.parameters()]
@@ -282,20 +284,18 @@ def test_updates_that_are_not_finite_are_skipped(value: float, clip: float | Non
         assert update.learning_rate == number / 10
         assert all(torch.equal(p, q) for p, q in zip(broken.parameters(), before, strict=True))
     assert not next(stream).skipped
-    again = train(well, update_batches(WHOLE), clip=clip, momentum=0.9)
-    next(again)
     assert not any(torch.equal(p, q) for p, q in zip(broken.parameters(), before, strict=True))
     assert all(bool(p.isfinite().all()) for p in broken.parameters())
 
 
 def test_loop_restores_training_mode_after_its_caller_changed_it() -> None:
-    """Validation between two updates leaves the model in evaluation mode; training goes on in its own."""
-    what = step()
-    for _ in islice(train(what, update_batches(WHOLE)), 3):
-        what.eval()
-    assert isinstance(what.model, Words)
-    assert all(what.model.modes)
+    """A validation between two updates leaves the model in evaluation mode."""
+    trained = step()
+    for _ in islice(train(trained, update_batches(WHOLE)), 3):
+        trained.eval()
+    assert isinstance(trained.model, TokenTable)
+    assert all(trained.model.modes)
 
 
-def test_loop_ends_with_its_batches() -> None:
+def test_loop_ends_after_the_last_batch() -> None:
     assert len(list(train(step(), islice(update_batches(WHOLE), 4)))) == 4

@@ -1,4 +1,4 @@
-"""The largest update is computed first, and training goes on as if that had not been."""
+"""The rehearsal of the largest update finds out-of-memory errors, and changes nothing."""
 
 from itertools import islice
 
@@ -14,17 +14,17 @@ from seqx.parallel.strategy import Step
 from seqx.training.loop import rehearse, updates
 from tests.core.training.test_loop import (
     WHOLE,
-    Likelihood,
-    Small,
-    Words,
+    LimitedMemory,
+    ThreeSums,
+    TokenTable,
     accumulation,
-    rising,
+    rising_rate,
     update_batches,
 )
 
 
-class Forgetful(Words):
-    """Draws random numbers, and counts its calls."""
+class DropoutModel(TokenTable):
+    """A model with dropout, and with a buffer that counts its calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,16 +36,19 @@ class Forgetful(Words):
         return nn.functional.dropout(super().encode(source), 0.5, self.training)
 
 
-def trained(optimizer: Optimizer, *, rehearsed: bool) -> tuple[Step, torch.optim.Optimizer, Tensor]:
+def train(optimizer: Optimizer, *, rehearsed: bool) -> tuple[Step, torch.optim.Optimizer, Tensor]:
+    """Return the module, the torch optimizer and the random state after three updates."""
     torch.manual_seed(1)
-    step = Step(Forgetful(), Likelihood())
-    steps = optimizer.build(step)
+    step = Step(DropoutModel(), ThreeSums())
+    torch_optimizer = optimizer.build(step)
     if rehearsed:
         step.eval()
-        rehearse(accumulation(step), steps, next(update_batches(WHOLE)))
-    stream = updates(accumulation(step), steps, rising, update_batches(WHOLE), clip=None, done=0)
+        rehearse(accumulation(step), torch_optimizer, next(update_batches(WHOLE)))
+    stream = updates(
+        accumulation(step), torch_optimizer, rising_rate, update_batches(WHOLE), clip=None, done=0
+    )
     list(islice(stream, 3))
-    return step, steps, torch.get_rng_state()
+    return step, torch_optimizer, torch.get_rng_state()
 
 
 @pytest.mark.promise("trial-update-changes-nothing")
@@ -53,20 +56,18 @@ def trained(optimizer: Optimizer, *, rehearsed: bool) -> tuple[Step, torch.optim
     "optimizer", [seqx_training.Adam(), seqx_training.AdamW(), seqx_training.Adafactor()], ids=str
 )
 def test_rehearsal_changes_nothing(optimizer: Optimizer) -> None:
-    one, other = (trained(optimizer, rehearsed=rehearsed) for rehearsed in (False, True))
-    pairs = [(one[0].state_dict(), other[0].state_dict())]
-    pairs += [
-        (ours, theirs) for ours, theirs in zip(one[1].state.values(), other[1].state.values(), strict=True)
-    ]
-    for ours, theirs in pairs:
-        assert ours.keys() == theirs.keys()
-        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert torch.equal(one[2], other[2])
+    plain, rehearsed = (train(optimizer, rehearsed=flag) for flag in (False, True))
+    pairs = [(plain[0].state_dict(), rehearsed[0].state_dict())]
+    pairs += zip(plain[1].state.values(), rehearsed[1].state.values(), strict=True)
+    for expected, state in pairs:
+        assert expected.keys() == state.keys()
+        assert all(torch.equal(expected[name], state[name]) for name in expected)
+    assert torch.equal(plain[2], rehearsed[2])
 
 
 @pytest.mark.promise("out-of-memory-before-training")
 def test_rehearsal_finds_an_example_that_does_not_fit_before_training() -> None:
-    step = Step(Words(), Small(0))
+    step = Step(TokenTable(), LimitedMemory(0))
     before = [p.clone() for p in step.parameters()]
     optimizer = seqx_training.Adam().build(step)
     batch = next(update_batches([[2]]))
@@ -78,12 +79,12 @@ def test_rehearsal_finds_an_example_that_does_not_fit_before_training() -> None:
 
 
 def test_rehearsal_finds_an_optimizer_state_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    step = Step(Words(), Likelihood())
+    step = Step(TokenTable(), ThreeSums())
     optimizer = seqx_training.Adam().build(step)
 
-    def full(*_: object) -> None:
+    def run_out_of_memory(*_: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr("seqx.training.loop.create_optimizer_state", full)
+    monkeypatch.setattr("seqx.training.loop.create_optimizer_state", run_out_of_memory)
     with pytest.raises(UserError, match="the first update: cpu is out of memory in the step of the opti"):
         rehearse(accumulation(step), optimizer, next(update_batches(WHOLE)))

@@ -1,4 +1,4 @@
-"""The file of skipped batches, under its name of today and under that of earlier versions."""
+"""The file of skipped batches, with its present name and with its name in earlier versions."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def test_skipped_batches_of_an_earlier_version_are_kept(tmp_path: Path) -> None:
     assert skipped.positions == {Position(0, 6), Position(0, 7)}
     divergence = Divergence(kind="nonfinite", updates=[UpdateRef(9, Position(1, 2))])
     skipped.add(divergence, back_to=8, message="again")
-    again = SkippedBatches(tmp_path)
-    assert again.positions == {Position(0, 6), Position(0, 7), Position(1, 2)}
-    kept = json.loads((tmp_path / "skipped_batches.json").read_text(encoding="utf-8"))["returns"]
-    assert kept[0] == OLD
+    reread = SkippedBatches(tmp_path)
+    assert reread.positions == {Position(0, 6), Position(0, 7), Position(1, 2)}
+    stored = json.loads((tmp_path / "skipped_batches.json").read_text(encoding="utf-8"))["returns"]
+    assert stored[0] == OLD

@@ -1,4 +1,4 @@
-"""The examples whose gradients are worst are found among many, and told in one line."""
+"""The examples with the largest gradients are found, and described in one line."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +17,11 @@ from seqx.interfaces.tensors import Batch
 from seqx.parallel.strategy import Step
 from seqx.training.recovery.worst_examples import describe_examples, worst_examples
 from tests.core.data.pairs import Pairs, rows
-from tests.core.training.test_loop import CPU, Words
+from tests.core.training.test_loop import CPU, TokenTable
 
 
-class Large(Words):
-    """For more words."""
+class LargeTable(TokenTable):
+    """A model for 1,000 symbols."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,8 +29,8 @@ class Large(Words):
         self.table = nn.Embedding(1000, 1000)
 
 
-class Weighty(Objective):
-    """Multiplies the losses of some examples, which are known by their targets."""
+class WeightedExamples(Objective):
+    """An objective that multiplies the losses of some examples, identified by their targets."""
 
     def __init__(self, factors: Mapping[tuple[int, ...], float]) -> None:
         super().__init__()
@@ -65,8 +65,10 @@ def test_worst_examples_are_found_among_many(
     batches = Batches(store=store, tokens=600, microbatch=microbatch)
     at = Position(0, 2)
     numbers = np.concatenate(batches.plan(0).rows(2)).tolist()[3:6]
-    marked = {tuple(store[i]["target"].tolist()): factor for i, factor in zip(numbers, factors, strict=True)}
-    step = Step(Large(), Weighty(marked))
+    factors_by_target = {
+        tuple(store[i]["target"].tolist()): factor for i, factor in zip(numbers, factors, strict=True)
+    }
+    step = Step(LargeTable(), WeightedExamples(factors_by_target))
     found = worst_examples(step, batches, at, device=CPU, precision="fp32")
     assert set(found) == {numbers[i] for i in expected}
     assert all(p.grad is None for p in step.parameters())
@@ -76,23 +78,25 @@ def test_worst_examples_are_found_with_little_memory(tmp_path: Path) -> None:
     store = prepare(Pairs({"train": rows(200)}), "train", {}, tmp_path)
     batches = Batches(store=store, tokens=600)
     numbers = np.concatenate(batches.plan(0).rows(2)).tolist()
-    objective = Weighty({tuple(store[numbers[4]]["target"].tolist()): 1e9})
+    objective = WeightedExamples({tuple(store[numbers[4]]["target"].tolist()): 1e9})
 
-    class Small(Step):
+    class LimitedMemory(Step):
         def forward(self, batch: Batch) -> Mapping[str, Tensor]:
             if len(batch.columns["target"].ids) > 2:
                 raise torch.OutOfMemoryError
             return super().forward(batch)
 
-    found = worst_examples(Small(Large(), objective), batches, Position(0, 2), device=CPU, precision="fp32")
+    found = worst_examples(
+        LimitedMemory(LargeTable(), objective), batches, Position(0, 2), device=CPU, precision="fp32"
+    )
     assert (found[0], len(found)) == (numbers[4], 3)
 
 
 def test_examples_are_described_in_one_line(tmp_path: Path) -> None:
     train = [("3 4 5", "6 7"), ("8\x1b[2J", " ".join(["9"] * 60))]
     store = prepare(Pairs({"train": train}, limit=99), "train", {}, tmp_path)
-    one, other = describe_examples(store, [0]), describe_examples(store, [0, 1])
-    assert one == f'example 0 (tokens: {len(store[0]["source"])} in source, 3 in target): "3 4 5 ||| 6 7"'
-    assert other.startswith(f"{one}; example 1 (tokens: ")
-    assert other.endswith(" ||| " + "9 " * 50 + '..."')
-    assert other.isprintable()
+    first, both = describe_examples(store, [0]), describe_examples(store, [0, 1])
+    assert first == f'example 0 (tokens: {len(store[0]["source"])} in source, 3 in target): "3 4 5 ||| 6 7"'
+    assert both.startswith(f"{first}; example 1 (tokens: ")
+    assert both.endswith(" ||| " + "9 " * 50 + '..."')
+    assert both.isprintable()

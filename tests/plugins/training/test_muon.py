@@ -69,9 +69,11 @@ def test_hidden_matrices_are_those_of_encoders_and_decoders() -> None:
             encoder=partial(TransformerEncoder, **stack, positions=positions),
             decoder=partial(TransformerDecoder, **stack, positions=positions),
         )
-        maps = {f"{name}.weight" for name, part in model.named_modules() if isinstance(part, nn.Linear)}
-        assert len(maps) == 4 + 2 + 8 + 2
-        assert set(hidden_matrices(model)) == maps
+        linear_weights = {
+            f"{name}.weight" for name, part in model.named_modules() if isinstance(part, nn.Linear)
+        }
+        assert len(linear_weights) == 4 + 2 + 8 + 2
+        assert set(hidden_matrices(model)) == linear_weights
 
 
 class Recurrent(seqx.Encoder):

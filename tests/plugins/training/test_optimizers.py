@@ -50,9 +50,9 @@ def reference_updates(
 
 @pytest.mark.parametrize("decay", [None, 0.5])
 def test_adam_updates_follow_the_paper(decay: float | None) -> None:
-    ours: seqx.Optimizer = Adam(eps=1e-6) if decay is None else AdamW(eps=1e-6, decay=decay)
+    optimizer: seqx.Optimizer = Adam(eps=1e-6) if decay is None else AdamW(eps=1e-6, decay=decay)
     model = module()
-    actual = train(ours.build(model), model, 5)
+    actual = train(optimizer.build(model), model, 5)
     expected = reference_updates(module(), 5, (0.9, 0.98), 1e-6, decay or 0.0)
     for p, q in zip(actual, expected, strict=True):
         torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5)
@@ -69,9 +69,9 @@ def test_optimizer_has_no_empty_parameter_groups(model: nn.Module) -> None:
     assert [len(group["params"]) for group in AdamW().build(model).param_groups] == [1]
 
 
-@pytest.mark.parametrize("kind", [Adam, AdamW])
-def test_adam_is_fused_and_has_the_papers_constants(kind: type[seqx.Optimizer]) -> None:
-    built = kind().build(module())
+@pytest.mark.parametrize("optimizer", [Adam, AdamW])
+def test_adam_is_fused_and_has_the_papers_constants(optimizer: type[seqx.Optimizer]) -> None:
+    built = optimizer().build(module())
     for group in built.param_groups:
         assert group["fused"]
         assert group["betas"] == (0.9, 0.98)
@@ -80,14 +80,16 @@ def test_adam_is_fused_and_has_the_papers_constants(kind: type[seqx.Optimizer]) 
 
 @pytest.mark.parametrize("decay", [0.0, 0.3])
 def test_adafactor_equals_torchs_and_resumes_from_its_state(decay: float) -> None:
-    ours, theirs = module(), module()
-    built = Adafactor(decay=decay).build(ours)
-    matrices, vectors = ([p for p in theirs.parameters() if (p.dim() > 1) == wide] for wide in (True, False))
+    model, expected = module(), module()
+    built = Adafactor(decay=decay).build(model)
+    matrices, vectors = (
+        [p for p in expected.parameters() if (p.dim() > 1) == is_matrix] for is_matrix in (True, False)
+    )
     original = torch.optim.Adafactor(
         [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
     )
     for _ in range(2):
-        for p, q in zip(train(built, ours, 4), train(original, theirs, 4), strict=True):
+        for p, q in zip(train(built, model, 4), train(original, expected, 4), strict=True):
             torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-7)
         built.load_state_dict(copy.deepcopy(original.state_dict()))
     assert {float(state["step"]) for state in built.state.values()} == {8.0}

@@ -108,8 +108,8 @@ def test_r_drop_computes_at_most_one_chunk_of_logits() -> None:
 def test_r_drop_under_bf16_autocast() -> None:
     model = Toy(symbols=200, width=32)
     sentences = batch([40, 50, 10], symbols=200)
-    whole = RDrop()(model, sentences)
-    torch.autograd.backward(whole["loss"])
+    expected_sums = RDrop()(model, sentences)
+    torch.autograd.backward(expected_sums["loss"])
     expected = gradients(model)
     with torch.autocast("cpu", torch.bfloat16):
         sums = RDrop(chunk=16)(model, sentences)

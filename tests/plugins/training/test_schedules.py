@@ -32,14 +32,14 @@ def test_constant_schedule_after_warmup() -> None:
     assert Constant(rate=0.5)(1, 1) == 0.5
 
 
-def of_torch(second: str, warmup: int, steps: int, floor: float) -> list[float]:
+def rates_of_torch(decay: str, warmup: int, steps: int, floor: float) -> list[float]:
     """Return the learning rate of each update from torch's schedulers, one after the other."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     warmup_schedule = LinearLR(optimizer, 1 / warmup, 1.0, warmup - 1)
     length = steps + 1 - warmup
     decay_schedule: LRScheduler = (
         CosineAnnealingLR(optimizer, length, eta_min=floor)
-        if second == "cosine"
+        if decay == "cosine"
         else LinearLR(optimizer, 1.0, floor, length)
     )
     schedule, rates = SequentialLR(optimizer, [warmup_schedule, decay_schedule], [warmup - 1]), []
@@ -59,7 +59,7 @@ def test_warmup_and_decay_equal_torchs_schedulers(warmup: int, steps: int, floor
         ("linear", LinearDecay(warmup=warmup, peak=1.0, floor=floor)),
     ):
         rates = [schedule(step, steps) for step in range(1, steps + 1)]
-        assert rates == pytest.approx(of_torch(name, warmup, steps, floor), rel=1e-6), name
+        assert rates == pytest.approx(rates_of_torch(name, warmup, steps, floor), rel=1e-6), name
 
 
 def test_cosine_decay_known_values() -> None:

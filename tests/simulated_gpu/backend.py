@@ -15,13 +15,13 @@ from torch.utils.backend_registration import (
     _setup_privateuseone_for_python_backend,
 )
 
-NAME = "pretended"
+NAME = "simulated"
 PRIVATE = torch.device("privateuseone", 0)
 CUDA = torch.device("cuda", 0)
 
 
 class Runner(Protocol):
-    """An object that runs the operations of device tensors; the simulated device is one."""
+    """An object that runs the operations of device tensors, such as the simulated device."""
 
     generator: torch.Generator
 
@@ -29,7 +29,7 @@ class Runner(Protocol):
 
 
 class Active:
-    """The simulated device whose context is entered."""
+    """The holder of the simulated device whose context is entered."""
 
     device: ClassVar[Runner | None] = None
 
@@ -62,7 +62,7 @@ _setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
 
 
 class DeviceTensor(Tensor):
-    """A tensor on the pretended GPU, computed as the CPU tensor `on_cpu`."""
+    """A tensor on the simulated GPU; its values are in the CPU tensor `on_cpu`."""
 
     on_cpu: Tensor
 

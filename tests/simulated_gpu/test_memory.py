@@ -10,15 +10,15 @@ from seqx.data.store import Store
 from seqx.errors import UserError
 from seqx.inference import load
 from tests.models import RECIPE, write_model
-from tests.pretended import backend  # noqa: F401  before the first backward pass
-from tests.pretended.device import PretendedDevice
-from tests.pretended.small import CUDA, Trained, setup, training
+from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
+from tests.simulated_gpu.device import SimulatedGpu
+from tests.simulated_gpu.small import CUDA, Trained, setup, training
 
 
-def updates(recipe_folder: Path, store: Store, memory: int | None) -> tuple[Trained, PretendedDevice]:
-    """Compute three updates of 200 tokens, the last two with a largest tensor size."""
+def updates(recipe_folder: Path, store: Store, memory: int | None) -> tuple[Trained, SimulatedGpu]:
+    """Compute three updates of 200 tokens; in the last two, larger tensors than `memory` bytes do not fit."""
     config = setup(recipe_folder, ["training.tokens=200"])
-    with PretendedDevice() as gpu, training(config, store, CUDA) as (result, stream):
+    with SimulatedGpu() as gpu, training(config, store, CUDA) as (result, stream):
         result.updates = [next(stream)]
         gpu.memory = memory
         result.updates += [next(stream) for _ in range(2)]
@@ -33,11 +33,11 @@ def updates(recipe_folder: Path, store: Store, memory: int | None) -> tuple[Trai
 
 def test_update_in_smaller_microbatches_gives_the_same_weights(recipe_folder: Path, store: Store) -> None:
     whole, _ = updates(recipe_folder, store, None)
-    parts, gpu = updates(recipe_folder, store, 12_000)
+    split, gpu = updates(recipe_folder, store, 12_000)
     assert gpu.oom_errors
-    assert gpu.emptied == sum(update.oom_retries for update in parts.updates) > 0
-    assert parts.losses == pytest.approx(whole.losses, rel=1e-5)
-    for name, weight in parts.weights.items():
+    assert gpu.emptied == sum(update.oom_retries for update in split.updates) > 0
+    assert split.losses == pytest.approx(whole.losses, rel=1e-5)
+    for name, weight in split.weights.items():
         torch.testing.assert_close(weight, whole.weights[name], rtol=1e-4, atol=1e-5)
 
 
@@ -50,7 +50,7 @@ def test_predictor_splits_batches_after_out_of_memory_errors(tmp_path: Path) -> 
     folder = write_model(tmp_path / "model", text=RECIPE)
     texts = ["The soldier answered.", "Emma is sick.", "There were many carpets in a hotel."] * 10
     options = {"device": "cuda", "precision": "fp32"}
-    with PretendedDevice() as gpu:
+    with SimulatedGpu() as gpu:
         predictor = load(folder, **options)  # type: ignore[arg-type]
         expected = predictor(texts)
         gpu.memory = 60_000
@@ -74,17 +74,17 @@ def test_out_of_memory_errors_of_libraries_are_handled(
 ) -> None:
     """The encoder fails for microbatches of more than four sentences."""
     config = setup(recipe_folder, ["training.tokens=200"])
-    with PretendedDevice(), training(config, store, CUDA) as (result, stream):
+    with SimulatedGpu(), training(config, store, CUDA) as (result, stream):
         first = next(stream)
-        failed: list[int] = []
+        failed_sizes: list[int] = []
 
         def fail(_: object, inputs: tuple[torch.Tensor, ...]) -> None:
             if inputs[0].size(0) > 4:
-                failed.append(inputs[0].size(0))
+                failed_sizes.append(inputs[0].size(0))
                 raise RuntimeError(message)
 
         encoder = next(part for name, part in result.model.named_modules() if name == "encoder")
         encoder.register_forward_pre_hook(fail)
         second = next(stream)
         assert first.oom_retries == 0
-        assert second.oom_retries == len(failed) > 0
+        assert second.oom_retries == len(failed_sizes) > 0

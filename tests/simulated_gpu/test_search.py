@@ -18,9 +18,9 @@ from seqx_parsing.bracketing import BracketGrammar
 from seqx_parsing.vocabulary import Vocabulary
 from seqx_search import Beam
 from seqx_text_tasks.labels import OneLabel
-from tests.pretended import backend  # noqa: F401  before the first backward pass
-from tests.pretended.device import PretendedDevice
-from tests.pretended.small import (
+from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
+from tests.simulated_gpu.device import SimulatedGpu
+from tests.simulated_gpu.small import (
     CPU,
     CUDA,
     LIMITS,
@@ -32,7 +32,7 @@ from tests.pretended.small import (
     setup,
 )
 
-Make = Callable[[], seqx.Grammar | None]
+MakeGrammar = Callable[[], seqx.Grammar | None]
 
 SIZE = SIZES["target"]
 LABELS = ("S", "NP", "VP")
@@ -49,34 +49,34 @@ CONSTRAINTS = [
 ]
 
 
-def linearised(name: str) -> Make:
+def linearisation_grammar(name: str) -> MakeGrammar:
     linearisation = registry().components(seqx_parsing.Linearisation)[name].maker()
     return lambda: linearisation.grammar(VOCABULARY, WORDS)
 
 
-def lexical() -> LexicalGrammar:
+def lexical_grammar() -> LexicalGrammar:
     return LexicalGrammar(SURFACES, CONSTRAINTS)
 
 
-GRAMMARS: dict[str, tuple[int, Make]] = {  # the number of symbols, and the function that makes the grammar
+GRAMMARS: dict[str, tuple[int, MakeGrammar]] = {  # number of symbols, and a function that makes the grammar
     "none": (SIZE, lambda: None),
     "label": (SIZE, lambda: OneLabel(SIZE)),
-    "lexical": (SIZE, lexical),
-    "both": (
+    "lexical": (SIZE, lexical_grammar),
+    "intersection": (
         SIZE,
         lambda: seqx.Intersection(
-            lexical(), LexicalGrammar(SURFACES, [seqx.LexicalConstraint(forbid=("b",))] * 4)
+            lexical_grammar(), LexicalGrammar(SURFACES, [seqx.LexicalConstraint(forbid=("b",))] * 4)
         ),
     ),
     **{
-        name: (VOCABULARY.size, linearised(name))
+        name: (VOCABULARY.size, linearisation_grammar(name))
         for name in registry().components(seqx_parsing.Linearisation)
     },
 }
 
 
-class Counting(seqx.Model):
-    """Wraps a model, and counts its decoding steps."""
+class StepCounter(seqx.Model):
+    """A model that calls another model, and counts its decoding steps."""
 
     def __init__(self, model: seqx.Model) -> None:
         super().__init__(model.vocab_sizes)
@@ -96,20 +96,20 @@ class Counting(seqx.Model):
         return self.model.head(outputs)
 
 
-def counting(folder: Path, size: int, seed: int = 1) -> Counting:
-    """Return a model with random weights large enough that its outputs differ from step to step."""
+def build_model(folder: Path, size: int, seed: int = 1) -> StepCounter:
+    """Return a model with weights so large that its outputs differ from step to step."""
     torch.manual_seed(seed)
     model = setup(folder, []).model({"source": SIZES["source"], "target": size})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(2)
-    return Counting(model).eval()
+    return StepCounter(model).eval()
 
 
 SEARCHES: dict[str, seqx.Search] = {
     **{name: component.maker() for name, component in registry().components(seqx.Search).items()},
     "n-best": Beam(size=5, nbest=3, alpha=1.0),
-    "one": Beam(size=1),
+    "beam of size 1": Beam(size=1),
 }
 
 
@@ -121,14 +121,14 @@ def allowed_waits(steps: int, name: str) -> int:
 @pytest.mark.parametrize("grammar", GRAMMARS)
 @pytest.mark.parametrize("search", SEARCHES)
 def test_searches_give_the_same_answers_as_on_the_cpu(search: str, grammar: str, recipe_folder: Path) -> None:
-    size, make = GRAMMARS[grammar]
-    expected = decode(counting(recipe_folder, size), SEARCHES[search], CPU, make())
-    with PretendedDevice() as gpu:
-        model = counting(recipe_folder, size).to("cuda")
+    size, make_grammar = GRAMMARS[grammar]
+    expected = decode(build_model(recipe_folder, size), SEARCHES[search], CPU, make_grammar())
+    with SimulatedGpu() as gpu:
+        model = build_model(recipe_folder, size).to("cuda")
         source = SOURCE.to(CUDA)
         gpu.reset()
         with torch.no_grad():
-            actual = [list(hs) for hs in SEARCHES[search](model, source, LIMITS, make())]
+            actual = [list(hs) for hs in SEARCHES[search](model, source, LIMITS, make_grammar())]
         assert sum(gpu.waits.values()) <= allowed_waits(model.steps, search), (model.steps, gpu.waits)
         assert not gpu.mixes
     assert_same_answers(actual, expected)
@@ -137,11 +137,11 @@ def test_searches_give_the_same_answers_as_on_the_cpu(search: str, grammar: str,
 
 def test_long_outputs_keep_the_limit_of_waits(recipe_folder: Path) -> None:
     limits = torch.tensor([103, 90, 2, 50])
-    model = counting(recipe_folder, VOCABULARY.size)
-    with torch.no_grad(), PretendedDevice() as gpu:
+    model = build_model(recipe_folder, VOCABULARY.size)
+    with torch.no_grad(), SimulatedGpu() as gpu:
         model.to("cuda")
         gpu.reset()
-        nbests = Beam(size=3)(model, SOURCE.to(CUDA), limits, linearised("top_down")())
+        nbests = Beam(size=3)(model, SOURCE.to(CUDA), limits, linearisation_grammar("top_down")())
         steps = model.steps
         assert sum(gpu.waits.values()) <= allowed_waits(steps, "beam")
     assert all(nbests)
@@ -151,12 +151,12 @@ def test_long_outputs_keep_the_limit_of_waits(recipe_folder: Path) -> None:
 @pytest.mark.parametrize("name", registry().components(seqx.Ensemble))
 def test_ensemble_gives_the_same_answers_as_on_the_cpu(name: str, recipe_folder: Path) -> None:
     def ensemble() -> seqx.Model:
-        models = [counting(recipe_folder, SIZE, seed).model for seed in (1, 2)]
+        models = [build_model(recipe_folder, SIZE, seed).model for seed in (1, 2)]
         return registry().components(seqx.Ensemble)[name].maker(models).eval()
 
     expected = decode(ensemble(), Beam(size=3), CPU)
-    with PretendedDevice() as gpu:
-        model = Counting(ensemble()).to("cuda")
+    with SimulatedGpu() as gpu:
+        model = StepCounter(ensemble()).to("cuda")
         source = SOURCE.to(CUDA)
         gpu.reset()
         with torch.no_grad():
@@ -167,22 +167,22 @@ def test_ensemble_gives_the_same_answers_as_on_the_cpu(name: str, recipe_folder:
 
 
 def test_all_grammars_are_tested() -> None:
-    def concrete(kind: type) -> set[type]:
-        own: set[type] = set() if inspect.isabstract(kind) else {kind}
-        return own.union(*map(concrete, kind.__subclasses__()))
+    def concrete_classes(cls: type) -> set[type]:
+        own: set[type] = set() if inspect.isabstract(cls) else {cls}
+        return own.union(*map(concrete_classes, cls.__subclasses__()))
 
     tested = {type(make()) for _, make in GRAMMARS.values()} - {type(None)}
     registry()
-    defined = {kind for kind in concrete(seqx.Grammar) if kind.__module__.startswith("seqx")}
-    assert {kind for kind in defined if not kind.__module__.startswith("seqx.testing")} == tested
-    assert issubclass(type(linearised("top_down")()), BracketGrammar)
+    defined = {cls for cls in concrete_classes(seqx.Grammar) if cls.__module__.startswith("seqx")}
+    assert {cls for cls in defined if not cls.__module__.startswith("seqx.testing")} == tested
+    assert issubclass(type(linearisation_grammar("top_down")()), BracketGrammar)
 
 
 # --- faults that the tests above must detect
 
 
-class WaitsInEachStep(Counting):
-    """Waits for the device in each step."""
+class WaitsInEachStep(StepCounter):
+    """A model that waits for the device in each step."""
 
     def advance(self, ids: torch.Tensor, state: Any, keep: torch.Tensor | None) -> Any:
         assert int(ids.max()) < SIZE
@@ -190,17 +190,17 @@ class WaitsInEachStep(Counting):
 
 
 def test_wait_in_each_step_exceeds_the_limit(recipe_folder: Path) -> None:
-    with torch.no_grad(), PretendedDevice() as gpu:
-        model = WaitsInEachStep(counting(recipe_folder, SIZE).model).eval().to("cuda")
+    with torch.no_grad(), SimulatedGpu() as gpu:
+        model = WaitsInEachStep(build_model(recipe_folder, SIZE).model).eval().to("cuda")
         Beam(size=3)(model, SOURCE.to(CUDA), LIMITS)
         assert model.steps <= sum(gpu.waits.values()) > allowed_waits(model.steps, "beam")
-        assert any("tests/pretended/test_search.py" in where for where in gpu.waits)
+        assert any("tests/simulated_gpu/test_search.py" in where for where in gpu.waits)
 
 
 def test_different_answer_on_the_device_is_detected(recipe_folder: Path) -> None:
-    model = counting(recipe_folder, SIZE)
+    model = build_model(recipe_folder, SIZE)
     expected = decode(model, Beam(size=3), CPU)
-    with PretendedDevice():
+    with SimulatedGpu():
         for parameter in model.to("cuda").parameters():
             parameter.data.mul_(1.5)
         actual = decode(model, Beam(size=3), CUDA)

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _foreach_utils
 from torch.utils import _pytree as pytree
 
-from tests.pretended.backend import PRIVATE, DeviceTensor
+from tests.simulated_gpu.backend import PRIVATE, DeviceTensor
 
 _RECURRENT = {torch.gru, torch.gru_cell, torch.lstm, torch.lstm_cell}
 
@@ -46,7 +46,7 @@ class Device(Protocol):
     def pin(self, tensor: Tensor) -> Tensor: ...
     def is_pinned(self, tensor: Tensor) -> bool: ...
     def allocate(self, nest: Any) -> None: ...
-    def drawing(self) -> contextlib.AbstractContextManager[None]: ...
+    def own_random_state(self) -> contextlib.AbstractContextManager[None]: ...
 
 
 def patch(gpu: Device, stack: contextlib.ExitStack) -> None:
@@ -75,7 +75,7 @@ def patch(gpu: Device, stack: contextlib.ExitStack) -> None:
         "device_count": lambda: 1,
         "empty_cache": empty_cache,
         "get_device_capability": lambda *_: (9, 0),
-        "get_device_name": lambda *_: "pretended",
+        "get_device_name": lambda *_: "simulated",
         "get_rng_state": lambda *_: state(),
         "get_rng_state_all": lambda: [state()],
         "is_available": lambda: True,
@@ -180,7 +180,7 @@ class _FusedKernel(torch.autograd.Function):
             for item, need in zip(flat, needs, strict=True)
         ]
         args, kwargs = pytree.tree_unflatten(on_cpu, spec)
-        with torch.enable_grad(), gpu.drawing():
+        with torch.enable_grad(), gpu.own_random_state():
             out = work(*args, **kwargs)
         ctx.gpu, ctx.on_cpu, ctx.out = gpu, on_cpu, out if isinstance(out, tuple) else (out,)
         gpu.allocate(ctx.out)

@@ -1,4 +1,4 @@
-"""The time that counts when looking for stragglers."""
+"""The measurement of the time that a rank takes for its part of an update."""
 
 import pytest
 
@@ -13,16 +13,16 @@ def test_straggler_time_excludes_waiting_for_others(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("seqx.parallel.process_group.time.monotonic", lambda: now)
     stragglers = Stragglers(SINGLE_PROCESS)
     stragglers.update_started()
-    now += 1  # batches
+    now += 1  # fetching the batch
     stragglers.data_ready()
-    now += 10  # until the others have theirs
+    now += 10  # waiting for the batches of other ranks
     stragglers.record([0.0])
-    now += 2
+    now += 2  # forward pass
     with stragglers.waiting():
         now += 10
-    now += 4
+    now += 4  # backward pass
     stragglers.part_done()
-    now += 10  # the gradients of others
+    now += 10  # waiting for gradients of other ranks
     with stragglers.waiting():
         now += 10
     stragglers.update_started()

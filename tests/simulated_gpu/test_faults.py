@@ -10,12 +10,12 @@ from torch import Tensor
 
 import seqx
 from seqx.data.store import Store
-from tests.pretended.device import MixError, PretendedDevice
-from tests.pretended.small import CUDA, setup, training
+from tests.simulated_gpu.device import MixError, SimulatedGpu
+from tests.simulated_gpu.small import CUDA, setup, training
 
 
-class Faulty(seqx.Objective):
-    """An objective with a fault."""
+class FaultyObjective(seqx.Objective):
+    """An objective whose loss is passed through the function `fault`."""
 
     def __init__(self, inner: seqx.Objective, fault: Any) -> None:
         super().__init__()
@@ -29,8 +29,8 @@ class Faulty(seqx.Objective):
 def update(recipe_folder: Path, store: Store, fault: Any) -> Mapping[str, int]:
     """Run an update with a fault; return the waits of the host by line."""
     config = setup(recipe_folder, [])
-    object.__setattr__(config.training, "objective", Faulty(config.training.objective, fault))
-    with PretendedDevice() as gpu, training(config, store, CUDA) as (_, stream):
+    object.__setattr__(config.training, "objective", FaultyObjective(config.training.objective, fault))
+    with SimulatedGpu() as gpu, training(config, store, CUDA) as (_, stream):
         next(stream)
         gpu.reset()
         next(stream)
@@ -49,7 +49,7 @@ def update(recipe_folder: Path, store: Store, fault: Any) -> Mapping[str, int]:
 def test_wait_in_an_update_is_counted(fault: Any, recipe_folder: Path, store: Store) -> None:
     waits = update(recipe_folder, store, fault)
     assert list(waits.values()) == [2]  # once in each microbatch
-    assert all("tests/pretended/test_faults.py" in where for where in waits)
+    assert all("tests/simulated_gpu/test_faults.py" in where for where in waits)
 
 
 def test_update_without_fault_counts_no_wait(recipe_folder: Path, store: Store) -> None:
@@ -57,5 +57,5 @@ def test_update_without_fault_counts_no_wait(recipe_folder: Path, store: Store) 
 
 
 def test_cpu_tensor_in_an_update_raises_mix_error(recipe_folder: Path, store: Store) -> None:
-    with pytest.raises(MixError, match=r"tests/pretended/test_faults\.py"):
+    with pytest.raises(MixError, match=r"tests/simulated_gpu/test_faults\.py"):
         update(recipe_folder, store, lambda loss: (loss[None] * torch.ones(1)).sum())

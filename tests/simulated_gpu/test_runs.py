@@ -1,4 +1,4 @@
-"""Runs on the simulated GPU in bf16 with dropout, stopped and resumed; answers of a model."""
+"""On the simulated GPU, runs in bf16 with dropout resume exactly, and models answer as on the CPU."""
 
 import os
 from pathlib import Path
@@ -10,8 +10,8 @@ from seqx import Request
 from seqx.inference import load
 from seqx.run_record import Record
 from tests.models import PARSING
-from tests.pretended import backend  # noqa: F401  before the first backward pass
-from tests.pretended.device import PretendedDevice
+from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
+from tests.simulated_gpu.device import SimulatedGpu
 from tests.stories.tiny import TINY, done, lines, seqx, tiny, weights
 
 STOPPER = '''\
@@ -22,7 +22,7 @@ import seqx
 
 
 class Stopper(seqx.Callback):
-    """Sends SIGTERM after an update."""
+    """Send SIGTERM after update `STOP_AT`."""
 
     @seqx.hookimpl
     def updated(self, update: seqx.Update) -> None:
@@ -61,41 +61,41 @@ def test_resumed_run_ends_with_bitwise_equal_weights(
     name: str, ema: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny(RECIPES[name])
-    more = ["training.ema={decay: 0.5}"] if ema else []
-    with PretendedDevice() as gpu:
-        done("run", recipe, "--device", "cuda", "--folder", "whole", *more)
+    overrides = ["training.ema={decay: 0.5}"] if ema else []
+    with SimulatedGpu() as gpu:
+        done("run", recipe, "--device", "cuda", "--folder", "uninterrupted", *overrides)
         assert not gpu.mixes
-    with PretendedDevice():
+    with SimulatedGpu():
         monkeypatch.setenv("STOP_AT", "3")
-        stopped = seqx("run", recipe, "--device", "cuda", "--folder", "parts", *more)
+        stopped = seqx("run", recipe, "--device", "cuda", "--folder", "resumed", *overrides)
         assert stopped.exit_code == os.EX_TEMPFAIL, stopped.output
     monkeypatch.delenv("STOP_AT")
-    with PretendedDevice():
-        done("run", recipe, "--device", "cuda", "--folder", "parts", *more)
-    whole, parts = weights(Path("whole/model")), weights(Path("parts/model"))
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    assert [row["step"] for row in lines(Path("parts"), "start")] == [0, 3]
-    assert [row["loss"] for row in lines(Path("whole"), "update")] == [
-        row["loss"] for row in lines(Path("parts"), "update")
+    with SimulatedGpu():
+        done("run", recipe, "--device", "cuda", "--folder", "resumed", *overrides)
+    expected, resumed = weights(Path("uninterrupted/model")), weights(Path("resumed/model"))
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+    assert [row["step"] for row in lines(Path("resumed"), "start")] == [0, 3]
+    assert [row["loss"] for row in lines(Path("uninterrupted"), "update")] == [
+        row["loss"] for row in lines(Path("resumed"), "update")
     ]
-    assert Record.read(Path("whole")).environment["gpu"] == "pretended"
+    assert Record.read(Path("uninterrupted")).environment["gpu"] == "simulated"
 
 
 def request(text: str) -> Request:
     return Request(text=text, prefix="D", forbid=("der",))
 
 
-@pytest.mark.parametrize(("name", "verb"), [("translation", "translate"), ("parsing", "parse")])
-def test_model_gives_the_same_answers_as_on_the_cpu(name: str, verb: str) -> None:
+@pytest.mark.parametrize(("name", "command"), [("translation", "translate"), ("parsing", "parse")])
+def test_model_gives_the_same_answers_as_on_the_cpu(name: str, command: str) -> None:
     recipe = tiny(RECIPES[name])
-    done("run", recipe, "--device", "cpu", "--folder", "whole", "training.precision=fp32")
+    done("run", recipe, "--device", "cpu", "--folder", "run", "training.precision=fp32")
     texts = ["The soldier answered.", "Emma is sick.", "There were many carpets in a hotel."]
-    inputs = [request(text) for text in texts] if verb == "translate" else texts
+    inputs = [request(text) for text in texts] if command == "translate" else texts
     overrides = ["search.size=4", "search.nbest=2"]
     options = {"precision": "fp32", "overrides": overrides, "trust_local_plugins": True}
-    expected = list(load("whole/model", device="cpu", **options).hypotheses(inputs))  # type: ignore[arg-type]
-    with PretendedDevice() as gpu:
-        predictor = load("whole/model", device="cuda", **options)  # type: ignore[arg-type]
+    expected = list(load("run/model", device="cpu", **options).hypotheses(inputs))  # type: ignore[arg-type]
+    with SimulatedGpu() as gpu:
+        predictor = load("run/model", device="cuda", **options)  # type: ignore[arg-type]
         gpu.reset()
         actual = list(predictor.hypotheses(inputs))
         assert not gpu.mixes

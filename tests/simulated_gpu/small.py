@@ -47,9 +47,9 @@ class Setup:
     """The content of the recipes of these tests.
 
     Args:
-        model: constructor of the model
-        training: settings of training
-        search: search
+        model: the constructor of the model
+        training: the settings of training
+        search: the search
     """
 
     def __init__(self, *, model: seqx.Make[seqx.Model], training: Training, search: seqx.Search) -> None:
@@ -69,7 +69,7 @@ def setup(folder: Path, overrides: Sequence[str]) -> Setup:
 
 @dataclass
 class Trained:
-    """A model, and the updates of its training."""
+    """A model, and the updates with which it was trained."""
 
     model: seqx.Model
     updates: list[Update] = field(default_factory=list)
@@ -87,7 +87,7 @@ class Trained:
 def training(
     config: Setup, store: Store, device: torch.device, precision: Literal["bf16", "fp32"] = "fp32"
 ) -> Iterator[tuple[Trained, Generator[Update, None, None]]]:
-    """Return a model with fixed initial weights, and a generator of its updates."""
+    """Yield a model with fixed initial weights, and a generator of its updates."""
     settings = config.training
     torch.manual_seed(1)
     model = config.model(SIZES)
@@ -147,5 +147,5 @@ NBestLists = Sequence[Sequence[seqx.Hypothesis]]
 def assert_same_answers(actual: NBestLists, expected: NBestLists) -> None:
     """Assert that hypotheses are equal, and their scores equal up to rounding errors."""
     assert [[h.ids for h in nbest] for nbest in actual] == [[h.ids for h in nbest] for nbest in expected]
-    for ours, theirs in zip(chain.from_iterable(actual), chain.from_iterable(expected), strict=True):
-        assert (ours.score, ours.logprob) == pytest.approx((theirs.score, theirs.logprob), rel=1e-4)
+    for one, other in zip(chain.from_iterable(actual), chain.from_iterable(expected), strict=True):
+        assert (one.score, one.logprob) == pytest.approx((other.score, other.logprob), rel=1e-4)

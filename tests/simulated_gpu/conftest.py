@@ -14,11 +14,11 @@ from seqx.data.store import Store
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Write prepared data with 60 sentence pairs."""
+    """Return prepared data with 60 sentence pairs."""
     return corpus.store(tmp_path_factory.mktemp("store"), pairs=60, vocabulary=40, mean=8)
 
 
 @pytest.fixture(scope="session")
 def recipe_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Create a folder for recipes."""
+    """Return a new folder for recipes."""
     return tmp_path_factory.mktemp("recipes")

@@ -1,6 +1,6 @@
 """A simulated GPU: its tensors are on "cuda:0" and are computed on the CPU.
 
-    with PretendedDevice() as gpu:
+    with SimulatedGpu() as gpu:
         model.to("cuda")...  # values are computed
     gpu.waits, gpu.mixes, gpu.kernels
 
@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.pretended.backend import NAME, Active, DeviceTensor
-from tests.pretended.cuda import patch
+from tests.simulated_gpu.backend import NAME, Active, DeviceTensor
+from tests.simulated_gpu.cuda import patch
 
 aten = torch.ops.aten
 
@@ -61,7 +61,7 @@ class MixError(RuntimeError):
     """An operation with tensors of two devices."""
 
 
-class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A context with a simulated GPU."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.memory: int | None = None  # largest size of a tensor in bytes, for out-of-memory errors
         self.oom_errors = 0
         self.generator = torch.Generator().manual_seed(0)
-        self.pinned: dict[int, Tensor] = {}  # by the address of the storage
+        self.pinned: dict[int, Tensor] = {}  # tensors by the address of their storage
         self.emptied = 0  # calls of torch.cuda.empty_cache
         self._stack = contextlib.ExitStack()
 
@@ -106,7 +106,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return tensor.untyped_storage().data_ptr() in self.pinned
 
     def _where(self) -> str:
-        """Return the innermost line of the project on the stack, outside of the simulation."""
+        """Return the innermost line of the project on the stack that is not part of the simulation."""
         frame = sys._getframe(1)
         while frame is not None:
             file = Path(frame.f_code.co_filename)
@@ -139,9 +139,9 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func in _COPYING:
             self._note_copy(func, args, kwargs, to_device=on_device)
         self.kernels += not (func.is_view or name in _NO_KERNELS)
-        inner = [item.on_cpu if isinstance(item, DeviceTensor) else item for item in flat]
-        inner_args, inner_kwargs = pytree.tree_unflatten(inner, spec)
-        out = self._compute(func, inner_args, _for_cpu(func, inner_kwargs))
+        on_cpu = [item.on_cpu if isinstance(item, DeviceTensor) else item for item in flat]
+        cpu_args, cpu_kwargs = pytree.tree_unflatten(on_cpu, spec)
+        out = self._compute(func, cpu_args, _for_cpu(func, cpu_kwargs))
         changed = _changed(func, args, kwargs)
         if changed is not None:
             return changed
@@ -155,7 +155,11 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func is aten.native_layer_norm.default and args[2] is not None and args[0].dtype != args[2].dtype:
             raise RuntimeError(f"expected scalar type {args[0].dtype} but found {args[2].dtype}")  # as CUDA
         self.allocate((args, kwargs))
-        with self.drawing() if torch.Tag.nondeterministic_seeded in func.tags else contextlib.nullcontext():
+        with (
+            self.own_random_state()
+            if torch.Tag.nondeterministic_seeded in func.tags
+            else contextlib.nullcontext()
+        ):
             out = func(*args, **kwargs)
         if func is aten._to_copy.default and out is args[0]:
             out = out.clone()
@@ -175,7 +179,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 raise torch.OutOfMemoryError(f"CUDA out of memory (simulated): {size} bytes")
 
     @contextlib.contextmanager
-    def drawing(self) -> Iterator[None]:
+    def own_random_state(self) -> Iterator[None]:
         """Use the random number generator of the device in the block."""
         before = torch.get_rng_state()
         torch.set_rng_state(self.generator.get_state())

@@ -11,9 +11,9 @@ import seqx
 from seqx.data.store import Store
 from seqx_transformer import FeedForward, Initialisation, Norm
 from seqx_transformer.layer_parts import Residual
-from tests.pretended import backend  # noqa: F401  before the first backward pass
-from tests.pretended.device import PretendedDevice
-from tests.pretended.small import (
+from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
+from tests.simulated_gpu.device import SimulatedGpu
+from tests.simulated_gpu.small import (
     CPU,
     CUDA,
     LIMITS,
@@ -46,7 +46,7 @@ OVERRIDES: dict[type, list[str]] = {  # overrides that select a component of an 
     seqx.Model: [],
 }
 INNER = f"{{type: encoder_decoder, d_model: 16, encoder: {STACK}, decoder: {STACK}}}"
-SPECIAL: dict[str, list[str]] = {
+SPECIAL: dict[str, list[str]] = {  # overrides for components that need other settings
     "additive": [f"model.{side}.attention=additive" for side in SIDES],
     "multiplicative": [f"model.{side}.attention=multiplicative" for side in SIDES],
     "restricted": ["model.encoder.attention={type: restricted, heads: 2, window: 3}"],
@@ -70,41 +70,34 @@ SPECIAL: dict[str, list[str]] = {
     "tagging": [f"model={{type: tagging, column: source, dropout: 0, inner: {INNER}}}"],
 }
 SHORT = LIMITS.clamp_max(9)
-COMPONENTS = [(kind, name) for kind in OVERRIDES for name in registry().components(kind)]
+COMPONENTS = [(interface, name) for interface in OVERRIDES for name in registry().components(interface)]
 HOST_ONLY = (Initialisation, seqx.Schedule)  # interfaces that run on the host; a test in float32 is enough
 
 
 def setup_of(folder: Path, interface: type, name: str) -> Setup:
+    """Return the setup with one component exchanged."""
     return setup(folder, SPECIAL.get(name, [override.format(name) for override in OVERRIDES[interface]]))
 
 
-def ids(case: tuple[type, str]) -> str:
+def case_id(case: tuple[type, str]) -> str:
     return f"{case[0].__name__}-{case[1]}"
 
 
 def test_all_interfaces_that_run_on_a_device_are_listed() -> None:
-    others = {
-        "Corpus",
-        "Metric",
-        "Normalizer",
-        "Task",
-        "Tokenizer",
-        "Callback",
-    }  # interfaces that run on the host
-    elsewhere = {"Ensemble", "Linearisation", "Search"}  # test_search.py
-    assert {kind.__name__ for kind in registry().interfaces()} - others - elsewhere == {
-        k.__name__ for k in OVERRIDES
-    }
+    on_host = {"Callback", "Corpus", "Metric", "Normalizer", "Task", "Tokenizer"}
+    in_test_search = {"Ensemble", "Linearisation", "Search"}
+    on_device = {interface.__name__ for interface in registry().interfaces()} - on_host - in_test_search
+    assert on_device == {interface.__name__ for interface in OVERRIDES}
 
 
-@pytest.mark.parametrize("case", COMPONENTS, ids=ids)
+@pytest.mark.parametrize("case", COMPONENTS, ids=case_id)
 def test_training_and_answers_on_gpu_equal_those_on_cpu(
     case: tuple[type, str], recipe_folder: Path, store: Store
 ) -> None:
     config = setup_of(recipe_folder, *case)
     host = train(config, store, CPU)
     expected, labels = decode(host.model, config.search, CPU, limits=SHORT), token_labels(host.model, CPU)
-    with PretendedDevice() as gpu, training(config, store, CUDA) as (device, stream):
+    with SimulatedGpu() as gpu, training(config, store, CUDA) as (device, stream):
         device.updates = [next(stream)]  # the host may wait when the optimizer creates its state
         gpu.reset()
         device.updates += [next(stream) for _ in range(2)]
@@ -120,13 +113,13 @@ def test_training_and_answers_on_gpu_equal_those_on_cpu(
         assert not gpu.mixes
 
 
-@pytest.mark.parametrize("case", [case for case in COMPONENTS if case[0] not in HOST_ONLY], ids=ids)
+@pytest.mark.parametrize("case", [case for case in COMPONENTS if case[0] not in HOST_ONLY], ids=case_id)
 def test_training_in_bf16_with_dropout_neither_mixes_devices_nor_waits(
     case: tuple[type, str], recipe_folder: Path, store: Store
 ) -> None:
     config = setup_of(recipe_folder, *case)
     host = train(config, store, CPU, "bf16")
-    with PretendedDevice() as gpu, training(config, store, CUDA, "bf16") as (device, stream):
+    with SimulatedGpu() as gpu, training(config, store, CUDA, "bf16") as (device, stream):
         for part in device.model.modules():
             if hasattr(part, "p"):
                 vars(part)["p"] = 0.1
@@ -145,7 +138,7 @@ def test_training_in_bf16_with_dropout_neither_mixes_devices_nor_waits(
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in COMPONENTS if case[0] in (seqx.Encoder, seqx.Decoder, Norm)], ids=ids
+    "case", [case for case in COMPONENTS if case[0] in (seqx.Encoder, seqx.Decoder, Norm)], ids=case_id
 )
 def test_norms_residual_sums_and_outputs_are_bfloat16_under_autocast(
     case: tuple[type, str], recipe_folder: Path, store: Store
@@ -159,7 +152,7 @@ def test_norms_residual_sums_and_outputs_are_bfloat16_under_autocast(
 
         part.register_forward_hook(hook)
 
-    with PretendedDevice(), training(config, store, CUDA, "bf16") as (device, stream):
+    with SimulatedGpu(), training(config, store, CUDA, "bf16") as (device, stream):
         for name, part in device.model.named_modules():
             if isinstance(part, Norm | Residual | seqx.Encoder | seqx.Decoder):
                 record_dtype(name, part)
@@ -172,7 +165,7 @@ def test_moving_average_weights_are_cast_once_per_search(recipe_folder: Path, st
     from seqx.training.ema import Average, Ema
 
     config = setup(recipe_folder, [])
-    with PretendedDevice() as gpu:
+    with SimulatedGpu() as gpu:
         device = train(config, store, CUDA, "bf16")
         average = Average(Ema(), device.model)
         average.add_weights()
