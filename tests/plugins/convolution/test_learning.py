@@ -1,4 +1,4 @@
-"""ConvS2S learns to reverse sentences, and memorises captions."""
+"""A ConvS2S model learns to reverse sentences, and memorises captions."""
 
 import gzip
 from collections.abc import Callable
@@ -20,7 +20,7 @@ ENCODER = partial(ConvolutionEncoder, **CONVOLUTION)
 DECODER = partial(ConvolutionDecoder, attention=partial(MultiHeadAttention, heads=1), **CONVOLUTION)
 
 
-def small(symbols: int) -> EncoderDecoder:
+def small_model(symbols: int) -> EncoderDecoder:
     return EncoderDecoder(
         {"source": symbols, "target": symbols},
         d_model=32,
@@ -32,8 +32,8 @@ def small(symbols: int) -> EncoderDecoder:
     ).train()
 
 
-def learn(model: EncoderDecoder, steps: int, pairs: Callable[[], tuple[seqx.Tokens, seqx.Tokens]]) -> float:
-    """Train; return the final loss per token."""
+def train(model: EncoderDecoder, steps: int, pairs: Callable[[], tuple[seqx.Tokens, seqx.Tokens]]) -> float:
+    """Train a model; return the final loss per token."""
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     loss = torch.zeros(())
     for _ in range(steps):
@@ -47,18 +47,18 @@ def learn(model: EncoderDecoder, steps: int, pairs: Callable[[], tuple[seqx.Toke
 
 
 def test_convs2s_learns_to_reverse_sentences() -> None:
-    """Reversing needs positions, attention and the previous target tokens."""
+    """To reverse a sentence, a model needs positions, attention and the previous target tokens."""
     generator = torch.Generator().manual_seed(1)
 
     def pairs() -> tuple[seqx.Tokens, seqx.Tokens]:
         ids = torch.randint(4, 11, (32, 6), generator=generator)
         return seqx.Tokens.of(ids, torch.full((32,), 6)), seqx.Tokens.of(ids.flip(1), torch.full((32,), 6))
 
-    assert learn(small(11), 120, pairs) < 0.1
+    assert train(small_model(11), 120, pairs) < 0.1
 
 
 def test_convs2s_reproduces_memorised_captions(data: Callable[[str], Path]) -> None:
-    """The captions have different lengths: trained in one padded batch, decoded token by token."""
+    """Captions of different lengths are trained in one padded batch, and decoded token by token."""
     words: dict[str, int] = {}
 
     def read(language: str) -> list[torch.Tensor]:
@@ -70,7 +70,7 @@ def test_convs2s_reproduces_memorised_captions(data: Callable[[str], Path]) -> N
         return seqx.Tokens.of(pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows]))
 
     english, german = read("en"), read("de")
-    model, source = small(len(words) + 4), tokens(english)
-    assert learn(model, 120, lambda: (source, tokens(german))) < 0.05
-    written = Greedy()(model, source, torch.full((16,), 32))
-    assert [best.ids for best, *_ in written] == [row.tolist()[:-1] for row in german]
+    model, source = small_model(len(words) + 4), tokens(english)
+    assert train(model, 120, lambda: (source, tokens(german))) < 0.05
+    hypotheses = Greedy()(model, source, torch.full((16,), 32))
+    assert [best.ids for best, *_ in hypotheses] == [row.tolist()[:-1] for row in german]

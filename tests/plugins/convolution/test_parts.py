@@ -24,10 +24,10 @@ def decoder(d_model: int = 16, **settings: Any) -> ConvolutionDecoder:
 
 
 def test_weight_norm_separates_length_and_direction() -> None:
-    """The norm of a direction has no effect, and its gradient is orthogonal to it."""
+    """The norm of the direction has no effect, and the gradient of the direction is orthogonal to it."""
     map_, x = WeightNormed(5, 7), torch.randn(3, 5)
     expected = map_(x)
-    torch.testing.assert_close(expected, x @ map_.direction.T)  # at first the weights are the directions
+    torch.testing.assert_close(expected, x @ map_.direction.T)  # the initial weights are the directions
     with torch.no_grad():
         map_.direction.mul_(3)
     torch.testing.assert_close(map_(x), expected)
@@ -90,14 +90,14 @@ def test_weight_norm_initialisation_follows_section_3_5(dropout: float, gated: b
 
 
 def test_convolutional_stacks_keep_the_variance() -> None:
-    """Sections 3.4 and 3.5 assume gates near 1/2, which small embeddings give."""
+    """Sections 3.4 and 3.5 assume gates near 1/2. Embeddings must be small for this."""
     torch.manual_seed(1)
     x, states, inputs = (0.14 * torch.randn(4, 50, 64) for _ in range(3))
     memory = seqx.Memory(states, inputs, no_padding(4, 50))
     encoder = ConvolutionEncoder(64, layers=15, width=64, dropout=0)
-    writer = decoder(64, layers=15, width=64, dropout=0)
+    built_decoder = decoder(64, layers=15, width=64, dropout=0)
     assert 0.7 < encoder(x, no_padding(4, 50)).std() / x.std() < 1.4
-    assert 0.7 < writer(x, writer.start(memory, 4, 50), None)[0].std() / x.std() < 1.4
+    assert 0.7 < built_decoder(x, built_decoder.start(memory, 4, 50), None)[0].std() / x.std() < 1.4
 
 
 def no_padding(sentences: int, length: int) -> seqx.Layout:
@@ -108,7 +108,9 @@ def no_padding(sentences: int, length: int) -> seqx.Layout:
 @pytest.mark.parametrize(
     ("kernel", "first", "last"), [(3, 6, 14), (1, 10, 10), ([3, 1, 5, 1], 7, 13), (4, 6, 18)]
 )
-def test_convolutional_encoder_sees_only_its_receptive_field(kernel: Any, first: int, last: int) -> None:
+def test_convolutional_encoder_depends_only_on_its_receptive_field(
+    kernel: Any, first: int, last: int
+) -> None:
     encoder = ConvolutionEncoder(8, layers=4, width=8, kernel=kernel).eval()
     x = torch.randn(1, 25, 8, requires_grad=True)
     (gradient,) = torch.autograd.grad(encoder(x, no_padding(1, 25))[0, 10].sum(), x)
@@ -117,23 +119,25 @@ def test_convolutional_encoder_sees_only_its_receptive_field(kernel: Any, first:
     assert len(positions) == last - first + 1
 
 
-def test_convolutional_decoder_sees_only_its_receptive_field() -> None:
-    writer = decoder(layers=3, kernel=[3, 1, 4], attention=None)
+def test_convolutional_decoder_depends_only_on_its_receptive_field() -> None:
+    built_decoder = decoder(layers=3, kernel=[3, 1, 4], attention=None)
     x = torch.randn(1, 12, 16, requires_grad=True)
-    (gradient,) = torch.autograd.grad(writer(x, writer.start(None, 1, None), None)[0][0, 9].sum(), x)
+    (gradient,) = torch.autograd.grad(
+        built_decoder(x, built_decoder.start(None, 1, None), None)[0][0, 9].sum(), x
+    )
     assert gradient[0].abs().sum(1).nonzero().flatten().tolist() == [4, 5, 6, 7, 8, 9]
 
 
 def test_gradient_of_the_encoder_is_scaled_down() -> None:
-    """Section 3.4 divides the gradient of keys and values by their number, not that of the embeddings."""
+    """Section 3.4 divides the gradient of states, but not of embeddings, by the number of keys and values."""
     x = torch.randn(5, requires_grad=True)
     y = scale_gradient(x, 0.25)
     assert y.equal(x)
     y.square().sum().backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(x.grad, x.detach() / 2)
-    writer = decoder(layers=3)
+    built_decoder = decoder(layers=3)
     states, inputs = (torch.randn(2, 6, 16, requires_grad=True) for _ in range(2))
-    source = writer.start(seqx.Memory(states, inputs, SOURCE), 2, None).source
+    source = built_decoder.start(seqx.Memory(states, inputs, SOURCE), 2, None).source
     assert source is not None
     values = sum((kv.values.sum() for kv in source.projected), torch.zeros(()))
     by_states, by_inputs = torch.autograd.grad(values, (states, inputs))
@@ -142,23 +146,23 @@ def test_gradient_of_the_encoder_is_scaled_down() -> None:
 
 
 def test_convolutional_decoder_works_without_source() -> None:
-    writer, x = decoder(attention=None), torch.randn(3, 5, 16)
-    whole, _ = writer(x, writer.start(None, 3, None), None)
-    state = writer.start(None, 3, None)
+    built_decoder, x = decoder(attention=None), torch.randn(3, 5, 16)
+    full, _ = built_decoder(x, built_decoder.start(None, 3, None), None)
+    state = built_decoder.start(None, 3, None)
     for t in range(5):
-        part, state = writer(x[:, t : t + 1], state, None)
-        torch.testing.assert_close(part, whole[:, t : t + 1])
+        part, state = built_decoder(x[:, t : t + 1], state, None)
+        torch.testing.assert_close(part, full[:, t : t + 1])
     with pytest.raises(ValueError, match="source_positions needs attention to a source"):
         decoder(attention=None, source_positions=Learned)
 
 
-def test_lists_set_width_kernel_and_attention_per_layer() -> None:
+def test_lists_set_width_kernel_and_attention_of_each_layer() -> None:
     heads: list[Any] = [partial(MultiHeadAttention, heads=h) for h in (2, 4)]
-    writer = decoder(width=[8, 24], kernel=[3, 1], attention=heads)
-    assert [layer.look.attention.heads for layer in writer.layers if layer.look] == [2, 4]
-    assert [layer.convolution.kernel for layer in writer.layers] == [3, 1]
-    assert [layer.convolution.map.bias.numel() for layer in writer.layers] == [16, 48]
-    assert [isinstance(layer.shortcut, nn.Identity) for layer in writer.layers] == [True, False]
+    built_decoder = decoder(width=[8, 24], kernel=[3, 1], attention=heads)
+    assert [layer.look.attention.heads for layer in built_decoder.layers if layer.look] == [2, 4]
+    assert [layer.convolution.kernel for layer in built_decoder.layers] == [3, 1]
+    assert [layer.convolution.map.bias.numel() for layer in built_decoder.layers] == [16, 48]
+    assert [isinstance(layer.shortcut, nn.Identity) for layer in built_decoder.layers] == [True, False]
     wrong: list[dict[str, Any]] = [{"width": [8, 8]}, {"kernel": [3, 3]}, {"attention": heads}]
     for settings in wrong:
         with pytest.raises(ValueError, match=f"{next(iter(settings))}: 2 values for 3 layers"):
@@ -195,16 +199,16 @@ def test_convolutional_dropout_is_applied_where_section_4_2_says() -> None:
 @pytest.mark.isa
 def test_convolutional_residual_stream_is_bfloat16_under_autocast() -> None:
     dtypes: list[torch.dtype] = []
-    encoder, writer = ConvolutionEncoder(16, layers=2, width=16), decoder()
-    for layer in (*encoder.layers, *writer.layers):
+    encoder, built_decoder = ConvolutionEncoder(16, layers=2, width=16), decoder()
+    for layer in (*encoder.layers, *built_decoder.layers):
         layer.register_forward_hook(
             lambda _, __, y: dtypes.append((y[0] if isinstance(y, tuple) else y).dtype)
         )
     with torch.autocast("cpu", torch.bfloat16):
         x = torch.randn(2, 6, 16)
         memory = seqx.Memory(encoder(x, SOURCE), x, SOURCE)
-        _, state = writer(x, writer.start(memory, 2, None), None)
-        writer(x, state, None)
+        _, state = built_decoder(x, built_decoder.start(memory, 2, None), None)
+        built_decoder(x, state, None)
     assert dtypes == [torch.bfloat16] * 6
     assert state.past is not None
     assert [past.dtype for past in state.past] == [torch.bfloat16] * 2
@@ -213,17 +217,17 @@ def test_convolutional_residual_stream_is_bfloat16_under_autocast() -> None:
 # The compiler itself reads .grad of the inputs of a layer.
 @pytest.mark.filterwarnings("ignore:The .grad attribute")
 def test_each_convolutional_layer_compiles_in_one_graph() -> None:
-    """Training compiles the layers; one graph serves all layers of a stack."""
-    encoder, writer = ConvolutionEncoder(16, layers=2, width=16).eval(), decoder()
+    """The trainer compiles each layer; all layers of a stack use the same graph."""
+    encoder, built_decoder = ConvolutionEncoder(16, layers=2, width=16).eval(), decoder()
     x = torch.randn(2, 6, 16)
 
     def run() -> Tensor:
         memory = seqx.Memory(encoder(x, SOURCE), x, SOURCE)
-        return writer(x, writer.start(memory, 2, 6), SOURCE.keep)[0]
+        return built_decoder(x, built_decoder.start(memory, 2, 6), SOURCE.keep)[0]
 
     expected = run()
     torch.compiler.reset()
-    for layer in (*encoder.layers, *writer.layers):
+    for layer in (*encoder.layers, *built_decoder.layers):
         layer.compile(backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(run(), expected)
     with torch.compiler.set_stance("fail_on_recompile"):

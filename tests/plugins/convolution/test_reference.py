@@ -1,4 +1,4 @@
-"""ConvS2S against the formulas of Gehring et al. 2017, sections 3.1 to 3.4, entry by entry.
+"""ConvS2S compared with the formulas of Gehring et al. 2017, sections 3.1 to 3.4, element by element.
 
 Letters in shapes: S source tokens, T target tokens, D = d_model, C channels.
 """
@@ -35,8 +35,8 @@ class DotProduct(seqx.Attention):
         return scores.masked_fill(hidden, -1e9).softmax(-1) @ memory.values
 
 
-def scrambled(module: nn.Module) -> Any:
-    """Set all parameters, also those that start as 0, to random values."""
+def with_random_weights(module: nn.Module) -> Any:
+    """Set all parameters to random values, also those whose initial value is 0."""
     for p in module.parameters():
         nn.init.normal_(p, 0.3, 0.5)
     return module.eval()
@@ -49,20 +49,20 @@ def row(map_: WeightNormed, o: int) -> Tensor:
 
 
 def linear(map_: Any, x: Tensor) -> Tensor:
-    """Compute the linear map at one position, output by output."""
+    """Return the output of a linear map at one position."""
     if isinstance(map_, nn.Identity):
         return x
     return torch.stack([row(map_, o) @ x + map_.bias[o] for o in range(len(map_.bias))])
 
 
-def gated(layer: Any, seen: list[Tensor]) -> Tensor:
-    """Compute v([A B]) = A sigmoid(B) of one window (section 3.2)."""
-    y = linear(layer.convolution.map, torch.cat(seen))
+def gated(layer: Any, window: list[Tensor]) -> Tensor:
+    """Return v([A B]) = A sigmoid(B) of one window (section 3.2)."""
+    y = linear(layer.convolution.map, torch.cat(window))
     a, b = y[: len(y) // 2], y[len(y) // 2 :]
     return a / (1 + torch.exp(-b))
 
 
-def half(x: Tensor, y: Tensor) -> Tensor:
+def scaled_sum(x: Tensor, y: Tensor) -> Tensor:
     return (x + y) * sqrt(0.5)
 
 
@@ -75,7 +75,7 @@ def encode(encoder: Any, kernels: list[int], words: Tensor) -> Tensor:
         before = (k - 1) // 2
         inside = {j + before: each for j, each in enumerate(h)}
         new = [gated(layer, [inside.get(j + i, zero) for i in range(k)]) for j in range(len(h))]
-        h = [half(y, linear(layer.shortcut, x)) for y, x in zip(new, h, strict=True)]
+        h = [scaled_sum(y, linear(layer.shortcut, x)) for y, x in zip(new, h, strict=True)]
     return torch.stack([linear(encoder.leave, each) for each in h])
 
 
@@ -83,18 +83,18 @@ def decode(decoder: Any, kernels: list[int], words: Tensor, z: Tensor, e: Tensor
     """Return outputs [T, D] for target embeddings [T, D], source states z and embeddings e [S, D]."""
     m, table = len(z), decoder.embedded.positions.table
     g = [word + table[i] for i, word in enumerate(words)]
-    values = half(z, e + decoder.source.positions.table[:m])
+    values = scaled_sum(z, e + decoder.source.positions.table[:m])
     h = [linear(decoder.enter, each) for each in g]
     for layer, k in zip(decoder.layers, kernels, strict=True):
         padded = [torch.zeros_like(h[0])] * (k - 1) + h
         new = []
         for i in range(len(h)):
             y = gated(layer, padded[i : i + k])
-            d = half(linear(layer.look.query, y), g[i])
+            d = scaled_sum(linear(layer.look.query, y), g[i])
             scores = [torch.exp(d @ z[j]) for j in range(m)]
             c = sum((scores[j] / sum(scores) * values[j] for j in range(m)), torch.zeros(D))
-            y = half(y, linear(layer.look.output, c * m * sqrt(1 / m)))
-            new.append(half(y, linear(layer.shortcut, h[i])))
+            y = scaled_sum(y, linear(layer.look.output, c * m * sqrt(1 / m)))
+            new.append(scaled_sum(y, linear(layer.shortcut, h[i])))
         h = new
     return torch.stack([linear(decoder.leave, each) for each in h])
 
@@ -102,7 +102,7 @@ def decode(decoder: Any, kernels: list[int], words: Tensor, z: Tensor, e: Tensor
 @pytest.mark.parametrize("kernels", [[3, 3], [1, 5], [2, 4]])
 @torch.no_grad()
 def test_convolutional_encoder_follows_the_paper(kernels: list[int]) -> None:
-    encoder = scrambled(
+    encoder = with_random_weights(
         ConvolutionEncoder(D, layers=2, width=[3, 5], kernel=kernels, positions=partial(Learned, limit=S))
     )
     x = torch.randn(1, S, D)
@@ -113,7 +113,7 @@ def test_convolutional_encoder_follows_the_paper(kernels: list[int]) -> None:
 @torch.no_grad()
 def test_convolutional_decoder_follows_the_paper(kernels: list[int]) -> None:
     positions = partial(Learned, limit=8)
-    decoder = scrambled(
+    decoder = with_random_weights(
         ConvolutionDecoder(
             D,
             layers=2,
@@ -133,7 +133,7 @@ def test_convolutional_decoder_follows_the_paper(kernels: list[int]) -> None:
 def test_convolutional_encoder_equals_conv1d() -> None:
     """Compare with torch's convolution and its weight normalisation."""
     c, k = 6, 3
-    encoder = scrambled(ConvolutionEncoder(D, layers=3, width=c, kernel=k))
+    encoder = with_random_weights(ConvolutionEncoder(D, layers=3, width=c, kernel=k))
     x = torch.randn(1, S, D)
     h = encoder.enter(x).mT  # [1, C, S]
     for layer in encoder.layers:

@@ -51,7 +51,9 @@ def test_bidirectional_encoder_refuses_an_odd_d_model() -> None:
         ({"attention": ATTENTION, "initial": "mean"}, "attention and initial"),
     ],
 )
-def test_recurrent_decoder_that_uses_a_source_needs_one(settings: dict[str, Any], setting: str) -> None:
+def test_recurrent_decoder_that_uses_a_source_refuses_a_model_without_source(
+    settings: dict[str, Any], setting: str
+) -> None:
     message = f"GRUDecoder uses a source, but this model has none; set {setting} so that it does not"
     with pytest.raises(ValueError, match=message):
         GRUDecoder(D, **settings).check(source=False)
@@ -78,9 +80,9 @@ def test_initial_state_of_an_empty_source_is_zero() -> None:
         assert not any(part.count_nonzero() for layer in state.hidden for part in layer)
 
 
-@pytest.mark.parametrize(("kind", "gate", "gates"), [(LSTMEncoder, 1, 4), (GRUEncoder, 1, 3)])
-def test_forget_bias_initialises_the_forget_gate_only(kind: Any, gate: int, gates: int) -> None:
-    layer = kind(D, layers=1, bidirectional="none", forget_bias=3.0).layers[0].forwards
+@pytest.mark.parametrize(("encoder", "gate", "gates"), [(LSTMEncoder, 1, 4), (GRUEncoder, 1, 3)])
+def test_forget_bias_initialises_the_forget_gate_only(encoder: Any, gate: int, gates: int) -> None:
+    layer = encoder(D, layers=1, bidirectional="none", forget_bias=3.0).layers[0].forwards
     for i, bias in enumerate((layer.bias_ih + layer.bias_hh).detach().chunk(gates)):
         assert bias.tolist() == [3.0 if i == gate else 0.0] * D
     for recurrent in layer.weight_hh.detach().chunk(gates):
@@ -104,20 +106,20 @@ def test_recurrent_dropout_is_applied_in_training_only(settings: dict[str, Any])
 
 
 def test_recurrent_weights_have_one_dropout_mask_for_all_tokens() -> None:
-    """With the same seed, the kernel over all tokens and the steps drop the same weights."""
+    """With the same seed, the kernel over all tokens and the step for one token drop the same weights."""
     decoder = GRUDecoder(
         D, layers=2, attention=None, initial=None, dropout=0.0, recurrent_dropout=0.5
     ).train()
     x = torch.randn(B, T, D)
     state = decoder.start(None, B, None)
     torch.manual_seed(3)
-    whole, _ = decoder.stack(x, state.hidden, None)
+    full, _ = decoder.stack(x, state.hidden, None)
     torch.manual_seed(3)
     weights, hidden, outputs = decoder.stack.weights(), state.hidden, []
     for token in x.unbind(1):
         y, hidden = decoder.stack.step(token, hidden, weights)
         outputs.append(y)
-    torch.testing.assert_close(torch.stack(outputs, 1), whole)
-    assert (decoder.stack(x, state.hidden, None)[0] != whole).any()
+    torch.testing.assert_close(torch.stack(outputs, 1), full)
+    assert (decoder.stack(x, state.hidden, None)[0] != full).any()
     decoder.eval()
     torch.testing.assert_close(decoder.stack.weights()[0][1], decoder.stack.layers[0].weight_hh)

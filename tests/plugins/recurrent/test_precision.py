@@ -23,7 +23,7 @@ ORDERS: list[dict[str, Any]] = [{}, {"input_feeding": True}, {"order": "bahdanau
 
 
 class KernelCalls(TorchFunctionMode):
-    """Record each call of a recurrent kernel, with the state of autocast and the types of the tensors."""
+    """Context that records calls of recurrent kernels: name, state of autocast and dtypes of the tensors."""
 
     def __init__(self) -> None:
         self.calls: set[tuple[str, bool, torch.dtype]] = set()
@@ -47,7 +47,7 @@ def encode(encoder: Any) -> Tensor:
 
 
 def decode(decoder: Any) -> Tensor:
-    """Return the outputs for a padded sequence, and for one more token."""
+    """Return the outputs of a padded batch and of one more token per sentence."""
     states = torch.randn(B, S, D)
     source = seqx.Memory(states, states, seqx.Layout.of(torch.ones(B, S, dtype=torch.bool)))
     first, state = decoder(torch.randn(B, T, D), decoder.start(source, B, None), KEEP)
@@ -91,7 +91,7 @@ def test_recurrent_encoders_run_in_float32_on_cpus_without_bf16(
 def test_recurrent_outputs_agree_with_and_without_bf16(
     kind: Any, order: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Compare training and decoding on this machine, with any instruction set."""
+    """Outputs in training and in decoding agree, with any instruction set of the CPU."""
     decoder = decoder_of(kind, order)
 
     def outputs() -> Tensor:
@@ -114,7 +114,7 @@ def test_recurrent_outputs_agree_with_and_without_bf16(
 def test_recurrent_kernel_runs_in_kernel_dtype_with_autocast_disabled(
     kind: Any, order: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Simulate a GPU; every CPU has a kernel for bfloat16 without autocast."""
+    """A GPU is simulated; every CPU has a kernel for bfloat16 without autocast."""
     monkeypatch.setattr("seqx_recurrent.recurrence.kernel_dtype", lambda device: torch.bfloat16)
     with KernelCalls() as calls, torch.autocast("cpu", torch.bfloat16):
         decode(decoder_of(kind, order))

@@ -1,4 +1,4 @@
-"""Recurrent layers against PyTorch's layers, and decoders against the formulas of the papers.
+"""Recurrent layers compared with PyTorch's layers, and decoders with the formulas of the papers.
 
 Letters in shapes: S source tokens, T target tokens, D = d_model.
 """
@@ -21,25 +21,25 @@ SOURCE_LENGTHS, TARGET_LENGTHS = [7, 4, 1, 5], [3, 6, 1, 0]
 SOURCE = seqx.Layout.of(torch.arange(S) < torch.tensor(SOURCE_LENGTHS)[:, None])
 KEEP = torch.arange(T) < torch.tensor(TARGET_LENGTHS)[:, None]
 ATTENTION = partial(MultiHeadAttention, heads=2)
-KINDS = [(LSTM, nn.LSTM, LSTMEncoder, LSTMDecoder), (GRU, nn.GRU, GRUEncoder, GRUDecoder)]
+LAYERS = [(LSTM, nn.LSTM, LSTMEncoder, LSTMDecoder), (GRU, nn.GRU, GRUEncoder, GRUDecoder)]
 
 close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
 
 
-def scrambled(module: Any) -> Any:
-    """Set all parameters, also those that start as 0 or 1, to normal values."""
+def with_random_weights(module: Any) -> Any:
+    """Set all parameters to normal random values, also those whose initial value is 0 or 1."""
     for p in module.parameters():
         nn.init.normal_(p, 0.0, 0.4)
     return module.eval()
 
 
 def weights(ours: Recurrence, suffix: str) -> dict[str, Tensor]:
-    """Return the weights under the names of PyTorch's layers."""
+    """Return the weights of a layer under the names that PyTorch's layers use."""
     return {f"{name}_l0{suffix}": value for name, value in ours.state_dict().items()}
 
 
 def layer_of(kind: Any, *directions: Recurrence) -> Any:
-    """Return PyTorch's layer with the weights of ours."""
+    """Return a layer of PyTorch with the weights of one layer of seqx, or of two for both directions."""
     inputs, width = directions[0].weight_ih.size(1), directions[0].width
     theirs = kind(inputs, width, batch_first=True, bidirectional=len(directions) == 2)
     state: dict[str, Tensor] = {}
@@ -50,15 +50,15 @@ def layer_of(kind: Any, *directions: Recurrence) -> Any:
 
 
 @pytest.mark.parametrize("residual", [False, True])
-@pytest.mark.parametrize(("bidirectional", "both"), [("all", 3), ("first", 1), ("none", 0)])
-@pytest.mark.parametrize("kind", KINDS, ids=["lstm", "gru"])
+@pytest.mark.parametrize(("bidirectional", "number_bidirectional"), [("all", 3), ("first", 1), ("none", 0)])
+@pytest.mark.parametrize("classes", LAYERS, ids=["lstm", "gru"])
 def test_recurrent_encoders_equal_pytorchs_layers(
-    kind: Any, bidirectional: Any, both: int, residual: bool
+    classes: Any, bidirectional: Any, number_bidirectional: int, residual: bool
 ) -> None:
-    _, theirs, encoder, _ = kind
-    ours = scrambled(encoder(D, layers=3, bidirectional=bidirectional, residual=residual))
+    _, theirs, encoder, _ = classes
+    ours = with_random_weights(encoder(D, layers=3, bidirectional=bidirectional, residual=residual))
     directions = [
-        (layer.forwards.forwards, layer.backwards.forwards) if i < both else (layer.forwards,)
+        (layer.forwards.forwards, layer.backwards.forwards) if i < number_bidirectional else (layer.forwards,)
         for i, layer in enumerate(ours.layers)
     ]
     stack = [layer_of(theirs, *pair) for pair in directions]
@@ -73,10 +73,10 @@ def test_recurrent_encoders_equal_pytorchs_layers(
         close(actual[i, :length], expected[0])
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=["lstm", "gru"])
-def test_padding_does_not_change_the_hidden_state(kind: Any) -> None:
-    recurrence, theirs, *_ = kind
-    ours: Recurrence = scrambled(recurrence(5, D, forget_bias=0.0, dropout=0.0))
+@pytest.mark.parametrize("classes", LAYERS, ids=["lstm", "gru"])
+def test_padding_does_not_change_the_hidden_state_of_recurrent_layers(classes: Any) -> None:
+    recurrence, theirs, *_ = classes
+    ours: Recurrence = with_random_weights(recurrence(5, D, forget_bias=0.0, dropout=0.0))
     reference = layer_of(theirs, ours)
     x = torch.randn(B, T, 5).masked_fill(~KEEP[..., None], 1e3)
     before = tuple(torch.randn(B, D).tanh() for _ in range(ours.hidden_tensors))
@@ -112,7 +112,7 @@ CELLS: dict[Any, Callable[..., Any]] = {LSTMDecoder: lstm_cell, GRUDecoder: gru_
 
 
 class ReferenceDecoder:
-    """A decoder for one sentence, written from the formulas."""
+    """A decoder for one sentence, implemented from the formulas of the papers."""
 
     def __init__(self, decoder: Any, states: Tensor) -> None:
         self.decoder, self.states, self.writing = decoder, states, decoder.writing
@@ -154,8 +154,8 @@ class ReferenceDecoder:
         """Compute the output of Bahdanau et al. 2015, appendix A.2.2."""
         context = self.attend(self.hidden[-1][0])
         s = self.run_layers(torch.cat([x, context]))
-        both = self.writing.readout.weight @ torch.cat([s, x, context]) + self.writing.readout.bias
-        return torch.stack([torch.maximum(both[2 * i], both[2 * i + 1]) for i in range(D)])
+        maps = self.writing.readout.weight @ torch.cat([s, x, context]) + self.writing.readout.bias
+        return torch.stack([torch.maximum(maps[2 * i], maps[2 * i + 1]) for i in range(D)])
 
 
 @torch.no_grad()
@@ -173,7 +173,7 @@ class ReferenceDecoder:
 )
 @pytest.mark.parametrize("kind", [LSTMDecoder, GRUDecoder], ids=["lstm", "gru"])
 def test_recurrent_decoders_follow_the_papers(kind: Any, settings: dict[str, Any]) -> None:
-    decoder = scrambled(kind(D, layers=2, attention=ATTENTION, **settings))
+    decoder = with_random_weights(kind(D, layers=2, attention=ATTENTION, **settings))
     x, states = torch.randn(B, T, D), torch.randn(B, S, D)
     actual, _ = decoder(x, decoder.start(seqx.Memory(states, states, SOURCE), B, T), KEEP)
     for i, (source, target) in enumerate(zip(SOURCE_LENGTHS, TARGET_LENGTHS, strict=True)):
@@ -188,16 +188,16 @@ def test_recurrent_decoders_follow_the_papers(kind: Any, settings: dict[str, Any
             close(actual[i, t], expected)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=["lstm", "gru"])
-def test_recurrent_decoder_without_source_equals_pytorchs_stack(kind: Any) -> None:
-    _, theirs, _, decoder = kind
-    ours = scrambled(decoder(D, layers=2, attention=None, initial=None))
+@pytest.mark.parametrize("classes", LAYERS, ids=["lstm", "gru"])
+def test_recurrent_decoder_without_source_equals_pytorchs_stack(classes: Any) -> None:
+    _, theirs, _, decoder = classes
+    ours = with_random_weights(decoder(D, layers=2, attention=None, initial=None))
     first, second = (layer_of(theirs, layer) for layer in ours.stack.layers)
     x = torch.randn(B, T, D)
     actual, state = ours(x, ours.start(None, B, None), KEEP)
     more, _ = ours(x, state, None)
     for i, length in enumerate(TARGET_LENGTHS):
-        both = torch.cat([x[i : i + 1, :length], x[i : i + 1]], 1)
-        expected = second(first(both)[0])[0][0]
+        inputs = torch.cat([x[i : i + 1, :length], x[i : i + 1]], 1)
+        expected = second(first(inputs)[0])[0][0]
         close(actual[i, :length], expected[:length])
         close(more[i], expected[length:])

@@ -17,7 +17,7 @@ def captions(lang: Language) -> list[seqx.Normalizer]:
     return [MosesPunctuation(lang=lang), Lowercase(), MosesTokens(lang=lang)]
 
 
-def through(normalizers: list[seqx.Normalizer], text: str) -> str:
+def normalize(normalizers: list[seqx.Normalizer], text: str) -> str:
     for normalizer in normalizers:
         text = normalizer(text)
     return text
@@ -38,19 +38,19 @@ def through(normalizers: list[seqx.Normalizer], text: str) -> str:
     ],
 )
 def test_moses_tokens_match_the_published_captions(lang: Language, raw: str, expected: str) -> None:
-    assert through(captions(lang), raw) == expected
+    assert normalize(captions(lang), raw) == expected
 
 
 def test_lowercase_normalizer_on_real_captions(data: Callable[[str], Path]) -> None:
     with gzip.open(data("multi30k") / "val.en.gz") as file:
         lines = file.read().decode().split("\n")[:-1]
-    normalizers, same = captions("en"), 0
+    normalizers, restored_lines = captions("en"), 0
     for line in lines:
-        tokens = through(normalizers, line)
+        tokens = normalize(normalizers, line)
         assert tokens == " ".join(tokens.split())
-        assert through(normalizers, normalizers[-1].restore(tokens)) == tokens
-        same += normalizers[-1].restore(tokens) == " ".join(line.lower().split())
-    assert same > 0.97 * len(lines)
+        assert normalize(normalizers, normalizers[-1].restore(tokens)) == tokens
+        restored_lines += normalizers[-1].restore(tokens) == " ".join(line.lower().split())
+    assert restored_lines > 0.97 * len(lines)
 
 
 def test_moses_accepts_only_languages_with_rules() -> None:
@@ -66,7 +66,7 @@ def test_moses_names_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> Non
             normalizer(lang="en")
 
 
-def test_unicode_forms() -> None:
+def test_unicode_normalizer_supports_both_forms() -> None:
     assert UnicodeForm()("e\u0301\u00a0ﬁ") == "é\u00a0ﬁ"
     assert UnicodeForm(form="NFKC")("e\u0301\u00a0ﬁ") == "é fi"
     assert Lowercase()("ÄA") == "äa"

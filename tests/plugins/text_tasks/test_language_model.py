@@ -39,7 +39,7 @@ def test_language_model_example_is_a_line_after_bos() -> None:
     )
 
 
-def test_language_model_blocks_hold_as_many_lines_as_fit() -> None:
+def test_language_model_blocks_have_as_many_lines_as_fit() -> None:
     language_model = task(examples="blocks", max_length=14)
     assert texts(language_model) == ["one two\nthree\n", "a b c d\n"]
     example = language_model.example(("one two\nthree\n",), training=True)
@@ -66,12 +66,12 @@ def test_language_model_reads_a_prompt_after_bos_and_repeats_it() -> None:
     assert language_model.read("") == {"source": [seqx.BOS]}
 
 
-def test_language_model_scores_by_hand() -> None:
-    """Every token has probability 1/2; there are 6 + 3 + 6 letters and spaces, and three line ends."""
+def test_language_model_scores_equal_the_values_computed_by_hand() -> None:
+    """Each token has probability 1/2. There are 6 + 3 + 6 letters and spaces, and three line ends."""
     rows = Rows(dev=[("one tw",), ("abc",), ("a b cd",)])
     language_model = task(corpus=rows)
-    known = FixedPredictor(str, math.log(1 / 2))
-    evaluation = language_model.evaluate(known, language_model.read_split("dev"))
+    predictor = FixedPredictor(str, math.log(1 / 2))
+    evaluation = language_model.evaluate(predictor, language_model.read_split("dev"))
     assert list(evaluation.scores) == ["bits_per_character", "word_perplexity", "token_perplexity"]
     values = {name: score.value for name, score in evaluation.scores.items()}
     assert values["bits_per_character"] == pytest.approx(1)
@@ -84,7 +84,7 @@ def test_language_model_scores_by_hand() -> None:
     assert not score.beats(score.value)
 
 
-def test_bits_per_character_do_not_depend_on_the_tokenizer() -> None:
+def test_language_model_bits_per_character_do_not_depend_on_the_tokenizer() -> None:
     class Doubled(Letters):
         def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
             return [i for i in super().encode(text) for _ in range(2)]
@@ -92,12 +92,14 @@ def test_bits_per_character_do_not_depend_on_the_tokenizer() -> None:
     text = "some text"
     rows = Rows(dev=[(text,)])
     single = task(corpus=rows)
-    one = single.evaluate(FixedPredictor(str, -19 / 10), single.read_split("dev")).scores[
+    score_of_single = single.evaluate(FixedPredictor(str, -19 / 10), single.read_split("dev")).scores[
         "bits_per_character"
     ]
     double = task(corpus=rows, tokenizer=Doubled())
-    two = double.evaluate(FixedPredictor(str, -1.0), double.read_split("dev")).scores["bits_per_character"]
-    assert one.value == pytest.approx(two.value)
+    score_of_double = double.evaluate(FixedPredictor(str, -1.0), double.read_split("dev")).scores[
+        "bits_per_character"
+    ]
+    assert score_of_single.value == pytest.approx(score_of_double.value)
 
 
 def test_language_model_perplexity_can_be_infinite() -> None:
@@ -113,7 +115,7 @@ def test_language_model_rejects_missing_text_and_columns(tmp_path: Path) -> None
         task(corpus=Rows(train=LINES, dev=[("",)], test=LINES)).fetch(tmp_path, lambda *_: None)
 
 
-def test_sampled_segmentation_that_is_too_long_is_not_used() -> None:
+def test_language_model_does_not_use_a_sampled_segmentation_that_is_too_long() -> None:
     language_model = task(max_length=9, sample_segmentation=True)
     assert language_model.resegments
     rng = random.Random(0)

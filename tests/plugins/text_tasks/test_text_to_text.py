@@ -21,27 +21,27 @@ def ids(text: str) -> list[int]:
 
 
 def task(**settings: Any) -> TextToText:
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "corpus": Rows(train=QUESTIONS, dev=QUESTIONS, test=QUESTIONS),
         "tokenizer": Letters(),
         "metrics": [ExactMatch(), SquadF1()],
         "template": "question: {0} context: {1}",
         "target": 2,
     }
-    return TextToText(**(given | settings))
+    return TextToText(**(defaults | settings))
 
 
 def test_template_reads_columns_separated_by_tabs() -> None:
     answers = task()
     assert answers.inputs(answers.read_split("dev")) == ["who?\tAnna sleeps.", "where?\tIn bed."]
     assert answers.references(answers.read_split("dev")) == ["Anna", "bed"]
-    wanted = [*ids("question: who? context: Anna sleeps."), seqx.EOS]
-    assert answers.read("who?\tAnna sleeps.") == {"source": wanted}
+    source = [*ids("question: who? context: Anna sleeps."), seqx.EOS]
+    assert answers.read("who?\tAnna sleeps.") == {"source": source}
     example = answers.example(next(answers.rows("train")), training=True)
     assert isinstance(example, seqx.Example)
-    assert example.columns == {"source": wanted, "target": [*ids("Anna"), seqx.EOS]}
-    drawn = answers.encode(example.text, random.Random(0))
-    assert drawn["target"] == [*ids("AAnnnnaa"), seqx.EOS]
+    assert example.columns == {"source": source, "target": [*ids("Anna"), seqx.EOS]}
+    sampled = answers.encode(example.text, random.Random(0))
+    assert sampled["target"] == [*ids("AAnnnnaa"), seqx.EOS]
 
 
 def test_template_with_reordered_columns_and_other_braces() -> None:
@@ -76,16 +76,16 @@ def test_text_to_text_columns_must_exist(tmp_path: Path) -> None:
 
 def test_text_to_text_drops_or_truncates_long_inputs() -> None:
     row = ("abcdefgh", "x")
-    whole = task(template="{0}", target=1, max_length=5)
-    assert whole.example(row, training=True) == seqx.Rejected("too long")
-    assert whole.read("abcdefgh")["source"] == [*ids("abcdefgh"), seqx.EOS]
-    assert [warning.count for warning in whole.answer_warnings("abcdefgh", [[]])] == [0]
-    cut = task(template="{0}", target=1, max_length=5, truncate=True)
-    example = cut.example(row, training=True)
+    complete = task(template="{0}", target=1, max_length=5)
+    assert complete.example(row, training=True) == seqx.Rejected("too long")
+    assert complete.read("abcdefgh")["source"] == [*ids("abcdefgh"), seqx.EOS]
+    assert [warning.count for warning in complete.answer_warnings("abcdefgh", [[]])] == [0]
+    truncated = task(template="{0}", target=1, max_length=5, truncate=True)
+    example = truncated.example(row, training=True)
     assert isinstance(example, seqx.Example)
-    assert example.columns["source"] == [*ids("abcd"), seqx.EOS] == cut.read("abcdefgh")["source"]
-    assert len(cut.read("abcd")["source"]) == 5
-    nbests = [seqx.NBest(warnings=cut.answer_warnings(text, [[], []])) for text in ("abcdefgh", "abcd")]
+    assert example.columns["source"] == [*ids("abcd"), seqx.EOS] == truncated.read("abcdefgh")["source"]
+    assert len(truncated.read("abcd")["source"]) == 5
+    nbests = [seqx.NBest(warnings=truncated.answer_warnings(text, [[], []])) for text in ("abcdefgh", "abcd")]
     (warning,) = seqx.sum_warnings(nbests)
     assert str(warning) == "1 of 2 inputs have more than 5 tokens; their ends were not read"
 
@@ -104,13 +104,13 @@ FILMS = [("fine", " good "), ("dull", "bad"), ("great", "good")]
 
 
 def films(tmp_path: Path, **settings: Any) -> Classification:
-    corpus = Rows(train=FILMS, dev=[("odd", "unheard of"), ("fine", "good")], test=FILMS)
+    corpus = Rows(train=FILMS, dev=[("odd", "unseen"), ("fine", "good")], test=FILMS)
     classification = Classification(corpus=corpus, tokenizer=Letters(), metrics=[Accuracy()], **settings)
     classification.learn(tmp_path, lambda *_: None)
     return classification
 
 
-def test_labels_of_training_rows_are_saved_with_the_model(tmp_path: Path) -> None:
+def test_classification_saves_the_labels_of_training_rows(tmp_path: Path) -> None:
     films(tmp_path)
     loaded = Classification(corpus=Rows(), tokenizer=Letters(), metrics=[Accuracy()])
     loaded.load(tmp_path)
@@ -118,7 +118,7 @@ def test_labels_of_training_rows_are_saved_with_the_model(tmp_path: Path) -> Non
     assert [loaded.write([i], "", {}) for i in (4, 5)] == ["bad", "good"]
 
 
-def test_label_is_one_token_and_an_unseen_label_is_unknown(tmp_path: Path) -> None:
+def test_classification_target_is_one_label_or_unk(tmp_path: Path) -> None:
     classification = films(tmp_path)
     rows = [*classification.rows("train"), *classification.rows("dev")]
     examples = [classification.example(row, training=False) for row in rows]
@@ -137,7 +137,7 @@ def test_one_label_grammar_allows_a_label_and_eos(tmp_path: Path) -> None:
     assert grammar.allowed(state).tolist() == [[i == seqx.EOS for i in range(6)]] * 3
 
 
-def test_classification_can_spell_labels(tmp_path: Path) -> None:
+def test_classification_with_another_tokenizer_spells_labels(tmp_path: Path) -> None:
     classification = films(tmp_path, target_tokenizer=Letters())
     assert classification.grammar([{}]) is None
     assert classification.write(ids("good"), "fine", {}) == "good"

@@ -1,4 +1,4 @@
-"""A local web server that misbehaves as real ones do."""
+"""A local web server that can answer with the errors of real servers."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ class Site:
     url: str = ""
 
 
-def well(request: BaseHTTPRequestHandler, content: bytes) -> None:
+def correct_answer(request: BaseHTTPRequestHandler, content: bytes) -> None:
     """Send the requested bytes."""
     asked = re.fullmatch(r"bytes=(\d+)-", request.headers["Range"] or "")
     start = int(asked[1]) if asked else 0
@@ -36,27 +36,27 @@ def well(request: BaseHTTPRequestHandler, content: bytes) -> None:
 
 
 def cut(after: int) -> Answer:
-    """Break the connection after some bytes."""
+    """Return an answer that breaks the connection after some bytes."""
 
     def answer(request: BaseHTTPRequestHandler, content: bytes) -> None:
-        whole, request.wfile = request.wfile, Cut(after)  # type: ignore[assignment]
-        well(request, content)
-        head, _, body = request.wfile.got.partition(b"\r\n\r\n")  # type: ignore[attr-defined]
-        request.wfile = whole
+        stream, request.wfile = request.wfile, Recorder()  # type: ignore[assignment]
+        correct_answer(request, content)
+        head, _, body = request.wfile.content.partition(b"\r\n\r\n")  # type: ignore[attr-defined]
+        request.wfile = stream
         request.wfile.write(head + b"\r\n\r\n" + body[:after])
         request.close_connection = True
 
     return answer
 
 
-class Cut:
-    """A stream that collects what a handler writes."""
+class Recorder:
+    """A stream that records the bytes that a handler writes."""
 
-    def __init__(self, after: int) -> None:
-        self.got, self.after = b"", after
+    def __init__(self) -> None:
+        self.content = b""
 
     def write(self, data: bytes) -> int:
-        self.got += data
+        self.content += data
         return len(data)
 
     def flush(self) -> None:
@@ -64,15 +64,15 @@ class Cut:
 
 
 def without_ranges(request: BaseHTTPRequestHandler, content: bytes) -> None:
-    """Send the whole file and no size, whatever was requested."""
+    """Send the complete file without its size, even if a range was requested."""
     request.send_response(200)
     request.end_headers()
     request.wfile.write(content)
     request.close_connection = True
 
 
-def without_sense(request: BaseHTTPRequestHandler, content: bytes) -> None:
-    """Send a part of the file without saying which one."""
+def without_position(request: BaseHTTPRequestHandler, content: bytes) -> None:
+    """Send content as a part of the file, without its position."""
     request.send_response(206)
     request.send_header("Content-Range", "bytes */*")
     request.end_headers()
@@ -81,7 +81,7 @@ def without_sense(request: BaseHTTPRequestHandler, content: bytes) -> None:
 
 
 def status(code: int, reason: str | None = None) -> Answer:
-    """Send an error status."""
+    """Return an answer with an error status."""
 
     def answer(request: BaseHTTPRequestHandler, content: bytes) -> None:
         request.send_error(code, reason)
@@ -90,7 +90,7 @@ def status(code: int, reason: str | None = None) -> Answer:
 
 
 def redirect(path: str) -> Answer:
-    """Send a redirect."""
+    """Return an answer that redirects to `path`."""
 
     def answer(request: BaseHTTPRequestHandler, content: bytes) -> None:
         request.send_response(302)
@@ -103,7 +103,7 @@ def redirect(path: str) -> Answer:
 
 @contextmanager
 def serving(**files: bytes) -> Iterator[Site]:
-    """Yield a server of `files` on a free local port."""
+    """Serve `files` on a free local port, and yield the server's state."""
     site = Site({f"/{name}": content for name, content in files.items()})
 
     class Handler(BaseHTTPRequestHandler):
@@ -112,7 +112,7 @@ def serving(**files: bytes) -> Iterator[Site]:
             if self.path not in site.files:
                 self.send_error(404)
                 return
-            answer = site.answers.pop(0) if site.answers else well
+            answer = site.answers.pop(0) if site.answers else correct_answer
             answer(self, site.files[self.path])
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002

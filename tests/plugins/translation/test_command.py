@@ -43,7 +43,7 @@ def call(text: bytes | str, *arguments: str | Path) -> Result:
 
 
 def test_translate_answers_line_by_line(model: Path, answers: list[str]) -> None:
-    for end in ("\n", ""):  # the last line need not end
+    for end in ("\n", ""):  # the last line may lack a line feed
         result = call("\n".join(LINES) + end, model)
         assert result.exit_code == 0
         assert result.stdout == "\n".join(answers) + "\n"
@@ -156,7 +156,7 @@ def test_translate_writes_an_answer_on_one_line(model: Path, monkeypatch: pytest
     assert call("a\n\nb\n", model).stdout == "two lines\n\ntwo lines\n"
 
 
-def test_translate_json(model: Path, answers: list[str]) -> None:
+def test_translate_json_prints_one_object_per_line(model: Path, answers: list[str]) -> None:
     rows = [json.loads(row) for row in call("\n".join(LINES), model, "--json").stdout.split("\n")[:-1]]
     assert [row["input"] for row in rows] == LINES
     assert [row["output"].replace("\n", " ") for row in rows] == answers
@@ -167,7 +167,7 @@ def test_translate_json(model: Path, answers: list[str]) -> None:
     assert len(several["nbest"]) == 3
 
 
-def test_translate_nbest(model: Path, answers: list[str]) -> None:
+def test_translate_nbest_prints_ranked_answers(model: Path, answers: list[str]) -> None:
     rows = [row.split("\t") for row in call("\n".join(LINES), model, "--nbest", "2").stdout.split("\n")[:-1]]
     assert [(row[0], row[1]) for row in rows] == [
         *[("1", "1"), ("1", "2"), ("2", "1"), ("3", "1"), ("3", "2")],
@@ -178,7 +178,7 @@ def test_translate_nbest(model: Path, answers: list[str]) -> None:
 
 
 @pytest.mark.parametrize("search", ["search=greedy", "search={type: sampling, seed: 2}"])
-def test_one_best_answer_needs_no_beam(model: Path, search: str) -> None:
+def test_translate_nbest_of_one_needs_no_beam(model: Path, search: str) -> None:
     (row,) = call(LINES[0], model, search, "--nbest", "1").stdout.split("\n")[:-1]
     assert row.startswith("1\t1\t")
 
@@ -199,7 +199,7 @@ def test_nbest_error_names_the_needed_beam(model: Path, search: str, message: st
     assert call("The dog sleeps.", model, search, "--nbest", "4", *advice).stdout.count("\n") == 4
 
 
-def test_other_errors_are_not_reported_as_nbest_errors(model: Path) -> None:
+def test_translate_reports_other_errors_with_nbest(model: Path) -> None:
     for wrong, message in (
         ("search.sise=3", "did you mean 'size'"),
         ("search.ratio=0 search.extra=0", "both 0"),
@@ -211,7 +211,7 @@ def test_other_errors_are_not_reported_as_nbest_errors(model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "more", "expected"),
+    ("largest", "larger", "expected"),
     [
         ("--window=1073741824", f"--window={10**30}", "is not in the range"),
         ("search.alpha=10", "search.alpha=1e308", "search.alpha: Input should be less than or equal to 10"),
@@ -222,9 +222,11 @@ def test_other_errors_are_not_reported_as_nbest_errors(model: Path) -> None:
         ),
     ],
 )
-def test_translate_rejects_numbers_out_of_range(model: Path, most: str, more: str, expected: str) -> None:
-    assert call("a", model, most).stdout.count("\n") == 1
-    result = call("a", model, more)
+def test_translate_rejects_numbers_out_of_range(
+    model: Path, largest: str, larger: str, expected: str
+) -> None:
+    assert call("a", model, largest).stdout.count("\n") == 1
+    result = call("a", model, larger)
     assert isinstance(result.exception, SystemExit | seqx.UserError)
     assert expected in f"{result.stderr}{result.exception}"
 
@@ -235,7 +237,7 @@ def test_line_translated_in_parts_has_one_answer(model: Path) -> None:
     assert [row.split("\t")[:2] for row in rows] == [["1", "1"], ["2", "1"], ["2", "2"]]
 
 
-def test_translate_settings_and_ensembles(model: Path, answers: list[str]) -> None:
+def test_translate_accepts_settings_and_several_models(model: Path, answers: list[str]) -> None:
     assert call("\n".join(LINES), model, model).stdout.split("\n")[:-1] == answers
     assert call(LINES[0], model, "--nbest", "5", "search.size=5").stdout.count("\n") == 5
     result = call("a", "search.size=5")
@@ -273,7 +275,7 @@ def test_translate_answers_the_lines_before_invalid_text(model: Path, answers: l
 
 
 def test_translate_answers_a_line_of_a_hundred_thousand_characters(model: Path) -> None:
-    """On one line, as sentences and without spaces: fast, and nothing is lost."""
+    """The line has sentences, or no spaces. The answer comes within a minute."""
     for text in ("The old man sees the house. " * 3572, "abcdefghij" * 10_000):
         start = time.monotonic()
         result = call(text, model, "search={type: greedy, extra: 0}")
@@ -300,14 +302,14 @@ def test_translate_uses_utf8_in_every_locale(model: Path, answers: list[str]) ->
     assert process.returncode == 2
 
 
-def window_of_one(model: Path) -> Forked:
+def start_with_window_of_one(model: Path) -> Forked:
     """Start `seqx translate --window 1` with pipes."""
     pipe = subprocess.PIPE
     return Forked(["translate", model, "--window", "1"], stdin=pipe, stdout=pipe, stderr=pipe)
 
 
-def test_translate_stops_if_its_reader_stops(model: Path, answers: list[str]) -> None:
-    with window_of_one(model) as process:
+def test_translate_stops_if_standard_output_is_closed(model: Path, answers: list[str]) -> None:
+    with start_with_window_of_one(model) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -322,7 +324,7 @@ def test_translate_stops_if_its_reader_stops(model: Path, answers: list[str]) ->
 
 
 def test_translate_can_be_interrupted(model: Path) -> None:
-    with window_of_one(model) as process:
+    with start_with_window_of_one(model) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None

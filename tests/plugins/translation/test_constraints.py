@@ -1,4 +1,4 @@
-"""`seqx translate` with constraints: every answer meets them, or is empty and reported."""
+"""`seqx translate` with constraints: an answer meets them, or it is empty and reported."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def occurs(phrase: str, text: str) -> bool:
 @pytest.mark.parametrize(
     "search", ["search=greedy", "search.size=5", "search=sampling", "task.max_length=24"]
 )
-def test_prefix_file_gives_one_prefix_per_line(model: Path, tmp_path: Path, search: str) -> None:
+def test_prefix_file_has_one_prefix_per_line(model: Path, tmp_path: Path, search: str) -> None:
     file = tmp_path / "prefixes"
     file.write_text("\n".join(PREFIXES) + "\n", encoding="utf-8")
     found = outputs(call("\n".join(LINES), model, search, "--prefix", file))
@@ -48,8 +48,8 @@ def test_prefix_file_gives_one_prefix_per_line(model: Path, tmp_path: Path, sear
     assert everywhere == found
 
 
-def test_prefix_may_end_within_a_piece(model: Path) -> None:
-    """If a prefix is any beginning of an answer, the search finds that answer with the same score."""
+def test_prefix_may_end_within_a_symbol(model: Path) -> None:
+    """If the prefix is the beginning of an answer, the search finds this answer or a better one."""
     predictor = seqx.load(model, overrides=["search.size=30", "search.nbest=10"])
     (free,) = predictor.hypotheses([seqx.Request(text=LINES[0], prefix="Der")])
     whole = [(text, hypothesis) for text, hypothesis in free if "\ufffd" not in text]
@@ -113,7 +113,7 @@ def test_impossible_constraint_has_no_answer_and_is_reported(model: Path) -> Non
 
 
 @pytest.mark.isa
-def test_several_models_and_two_precisions(model: Path, tmp_path: Path) -> None:
+def test_constraints_are_met_by_ensembles_in_each_precision(model: Path, tmp_path: Path) -> None:
     other = write_model(tmp_path / "other", seed=2, vocabulary=model / "task")
     for precision in ("fp32", "bf16"):
         options = ["--require", "Hund", "--prefix-all", "Die Fra", "--precision", precision]
@@ -186,8 +186,8 @@ def test_invalid_constraint_options_are_reported(model: Path, tmp_path: Path) ->
         error = call(text, model, *options).exception
         assert isinstance(error, seqx.UserError), error
         assert message in str(error)
-    learnt = RECIPE.replace("size: 400", "size: 200, byte_fallback: false")
-    without = write_model(tmp_path / "without", text=learnt)
+    recipe = RECIPE.replace("size: 400", "size: 200, byte_fallback: false")
+    without = write_model(tmp_path / "without", text=recipe)
     error = call("a\n", without, "--prefix-all", "Der 中").exception
     assert "'Der 中' has a character that the model's vocabulary cannot write" in str(error)
 

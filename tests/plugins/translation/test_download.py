@@ -1,4 +1,4 @@
-"""Downloads with cut connections, odd servers and wrong bytes, from a local server."""
+"""Downloads from a local server with broken connections, errors and wrong bytes."""
 
 import hashlib
 import random
@@ -12,13 +12,13 @@ from seqx_translation.download import UnreachableError, download
 from tests.plugins.translation.server import (
     Answer,
     Site,
+    correct_answer,
     cut,
     redirect,
     serving,
     status,
-    well,
+    without_position,
     without_ranges,
-    without_sense,
 )
 
 pytestmark = pytest.mark.promise("downloads-are-verified")
@@ -38,7 +38,7 @@ def fetch(site: Site, folder: Path, **changed: str | int) -> list[float]:
     return waits
 
 
-def test_download_happens_once(tmp_path: Path) -> None:
+def test_download_of_an_existing_file_sends_no_request(tmp_path: Path) -> None:
     with serving(file=CONTENT) as site:
         assert fetch(site, tmp_path) == []
         fetch(site, tmp_path)
@@ -53,9 +53,9 @@ def test_download_happens_once(tmp_path: Path) -> None:
         ([cut(100_000), without_ranges], [None, "bytes=100000-"]),
         ([cut(0), cut(0), cut(0)], [None] * 4),
         ([redirect("/file")], [None, None]),
-        ([cut(100_000), without_sense], [None, "bytes=100000-", None]),
+        ([cut(100_000), without_position], [None, "bytes=100000-", None]),
     ],
-    ids=["cut twice", "errors that pass", "no ranges", "nothing came", "redirected", "bad ranges"],
+    ids=["cut twice", "temporary errors", "no ranges", "no bytes", "redirected", "bad ranges"],
 )
 def test_download_resumes_an_interrupted_transfer(
     tmp_path: Path, answers: list[Answer], ranges: list[str | None]
@@ -145,13 +145,13 @@ def test_download_rejects_a_file_of_another_size(tmp_path: Path) -> None:
         fetch(site, tmp_path)
 
 
-def test_download_gives_up_after_increasing_waits(tmp_path: Path) -> None:
+def test_download_fails_after_attempts_with_increasing_waits(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        nobody = Site({}, url=f"http://127.0.0.1:{closed.getsockname()[1]}")
+        unused = Site({}, url=f"http://127.0.0.1:{closed.getsockname()[1]}")
     waits: list[float] = []
     with pytest.raises(UnreachableError, match="refused"):
-        download(f"{nobody.url}/file", tmp_path / "file", 1, SHA256, lambda what, share: None, waits.append)
+        download(f"{unused.url}/file", tmp_path / "file", 1, SHA256, lambda what, share: None, waits.append)
     assert waits == [2, 4, 8]
 
 
@@ -169,7 +169,7 @@ def test_download_rejects_an_invalid_address(url: str, tmp_path: Path) -> None:
 def test_download_reports_the_downloaded_fraction(tmp_path: Path) -> None:
     events: list[tuple[str, float | None]] = []
     with serving(file=CONTENT) as site:
-        site.answers = [cut(150_000), well]
+        site.answers = [cut(150_000), correct_answer]
         download(
             f"{site.url}/file",
             tmp_path / "f",

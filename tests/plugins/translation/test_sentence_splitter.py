@@ -1,4 +1,4 @@
-"""Splitting long text: nothing is lost, all parts fit, and sentences stay whole if possible."""
+"""Splitting of long text: no text is lost, all parts fit, and sentences are only split if necessary."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ def shorter_than(limit: int) -> Callable[[str], bool]:
 
 
 @given(st.text(st.sampled_from("ab. !\u3002\t\u2028,A1")), st.integers(1, 30))
-def test_split_text_loses_nothing_and_all_parts_fit(text: str, limit: int) -> None:
+def test_split_text_loses_no_text_and_all_parts_fit(text: str, limit: int) -> None:
     parts = split_text(text, shorter_than(limit))
     assert "".join("".join(parts).split()) == "".join(text.split())
     assert all(len(part) <= limit for part in parts)
@@ -43,7 +43,7 @@ def test_split_text_finds_sentence_ends(text: str, expected: list[str]) -> None:
     assert split_text(text, shorter_than(longest)) == expected
 
 
-def test_long_sentences_break_between_words_and_long_words_between_characters() -> None:
+def test_split_text_splits_sentences_between_words_and_words_between_characters() -> None:
     assert split_text("one two three four. Five.", shorter_than(9)) == ["one two", "three", "four.", "Five."]
     assert split_text("aaaaaaaaaa bb", shorter_than(4)) == ["aaaa", "aaaa", "aa", "bb"]
 

@@ -1,4 +1,4 @@
-"""The task of translation: from rows to ids and back, on real captions and on single cases."""
+"""The task of translation: encoding of rows and decoding of outputs, with real captions and single cases."""
 
 import pickle
 import random
@@ -24,7 +24,7 @@ from seqx_translation import Translation
 from tests.letters import Letters, Rows
 
 
-def quiet(what: str, share: float | None) -> None:
+def ignore_progress(what: str, share: float | None) -> None:
     pass
 
 
@@ -69,7 +69,7 @@ def test_translation_example_is_two_columns_with_eos() -> None:
         (("aaaaaaa", "a"), "badly matched"),
     ],
 )
-def test_translation_drops_bad_rows_in_training_only(row: tuple[str, str], reason: str) -> None:
+def test_translation_drops_unsuitable_rows_in_training_only(row: tuple[str, str], reason: str) -> None:
     task = letters(max_length=10, ratio=3.5)
     assert task.example(row, training=True) == seqx.Rejected(reason)
     kept = task.example(row, training=False)
@@ -83,21 +83,21 @@ def test_translation_keeps_rows_at_the_limits() -> None:
         assert isinstance(task.example(row, training=True), seqx.Example)
 
 
-def test_one_vocabulary_is_trained_on_both_sides(tmp_path: Path) -> None:
-    joint = letters(target_normalizers=[Bracketed()])
-    joint.learn(tmp_path, quiet)
-    assert isinstance(joint.tokenizer, Letters)
-    assert joint.tokenizer.lines == ["ab", "<cde>", "fg", "<h>"]
+def test_translation_vocabulary_is_trained_on_source_and_target(tmp_path: Path) -> None:
+    shared = letters(target_normalizers=[Bracketed()])
+    shared.learn(tmp_path, ignore_progress)
+    assert isinstance(shared.tokenizer, Letters)
+    assert shared.tokenizer.lines == ["ab", "<cde>", "fg", "<h>"]
     target = Letters()
-    apart = letters(target_tokenizer=target)
-    apart.learn(tmp_path, quiet)
-    assert isinstance(apart.tokenizer, Letters)
-    assert (apart.tokenizer.lines, target.lines) == (["ab", "fg"], ["cde", "h"])
-    assert apart.tokenizer.folder != target.folder
-    learnt = target.folder
+    separate = letters(target_tokenizer=target)
+    separate.learn(tmp_path, ignore_progress)
+    assert isinstance(separate.tokenizer, Letters)
+    assert (separate.tokenizer.lines, target.lines) == (["ab", "fg"], ["cde", "h"])
+    assert separate.tokenizer.folder != target.folder
+    trained_folder = target.folder
     target.folder = None
-    apart.load(tmp_path)
-    assert target.folder == learnt
+    separate.load(tmp_path)
+    assert target.folder == trained_folder
 
 
 def test_translation_undoes_normalizers_in_reverse_order() -> None:
@@ -109,19 +109,19 @@ def test_translation_undoes_normalizers_in_reverse_order() -> None:
     assert task.read("ab") == {"source": ids("ab")}
 
 
-def test_sampled_segmentation_that_is_too_long_is_not_used() -> None:
+def test_translation_does_not_use_a_sampled_segmentation_that_is_too_long() -> None:
     task = letters(max_length=6)
-    drawn = task.encode({"source": "ab", "target": "cde"}, random.Random(0))
-    assert drawn == {"source": ids("aabb"), "target": ids("cde")}
+    sampled = task.encode({"source": "ab", "target": "cde"}, random.Random(0))
+    assert sampled == {"source": ids("aabb"), "target": ids("cde")}
 
 
 def test_translation_columns_can_be_swapped_and_must_exist(tmp_path: Path) -> None:
-    back = letters(source=1, target=0)
-    assert list(back.rows("train")) == [("cde", "ab"), ("h", "fg")]
-    assert back.inputs(back.read_split("dev")) == ["cde", "h"]
-    assert back.references(back.read_split("dev")) == ["ab", "fg"]
+    reverse = letters(source=1, target=0)
+    assert list(reverse.rows("train")) == [("cde", "ab"), ("h", "fg")]
+    assert reverse.inputs(reverse.read_split("dev")) == ["cde", "h"]
+    assert reverse.references(reverse.read_split("dev")) == ["ab", "fg"]
     with pytest.raises(seqx.UserError, match=r"task.target is 2, but the corpus has 2 columns"):
-        letters(target=2).fetch(tmp_path, quiet)
+        letters(target=2).fetch(tmp_path, ignore_progress)
     with pytest.raises(ValueError, match="same corpus column"):
         letters(source=1)
 
@@ -133,13 +133,13 @@ def test_translation_needs_a_metric() -> None:
 
 def test_translation_fetch_reports_problems_of_later_steps(tmp_path: Path) -> None:
     with pytest.raises(seqx.UserError, match="no rows for test"):
-        letters(corpus=Rows(train=[*ROWS], dev=[*ROWS])).fetch(tmp_path, quiet)
-    letters(corpus=Rows(test=[*ROWS])).fetch(tmp_path, quiet, splits=("test",))
+        letters(corpus=Rows(train=[*ROWS], dev=[*ROWS])).fetch(tmp_path, ignore_progress)
+    letters(corpus=Rows(test=[*ROWS])).fetch(tmp_path, ignore_progress, splits=("test",))
     with pytest.raises(seqx.UserError, match=r"metrics: bleu is computed twice"):
-        letters(metrics=[Bleu(), Chrf(), Bleu(lowercase=True)]).fetch(tmp_path, quiet)
+        letters(metrics=[Bleu(), Chrf(), Bleu(lowercase=True)]).fetch(tmp_path, ignore_progress)
 
 
-def test_translation_split_fits_and_loses_nothing() -> None:
+def test_translation_splits_long_input_without_losing_text() -> None:
     task = letters(source_normalizers=[Bracketed()])
     text = "One two. Three " + "x" * 50
     parts = task.split_long_input(text, 13)
@@ -166,8 +166,8 @@ def test_translation_restores_real_captions(data: Callable[[str], Path], tmp_pat
         target_normalizers=captions("de"),
         metrics=[TokenizedBleu(normalizers=captions("de")), Bleu()],
     )
-    task.fetch(tmp_path, quiet)
-    task.learn(tmp_path, quiet)
+    task.fetch(tmp_path, ignore_progress)
+    task.learn(tmp_path, ignore_progress)
     task.load(tmp_path)
     assert task.vocab_sizes == {"source": 2000, "target": 2000}
     copy = pickle.loads(pickle.dumps(task))
@@ -188,7 +188,7 @@ def test_translation_restores_real_captions(data: Callable[[str], Path], tmp_pat
     evaluation = task.evaluate(FixedPredictor(perfect), task.read_split("test"))
     assert list(evaluation.scores) == ["tokenized_bleu", "bleu"]
     assert evaluation.scores["tokenized_bleu"].value == pytest.approx(100)
-    assert 15 < evaluation.scores["bleu"].value < 40  # small letters are wrong where case counts
+    assert 15 < evaluation.scores["bleu"].value < 40  # this metric counts lower-case letters as errors
     assert evaluation.answers[1].reference.startswith("Ein Boston Terrier läuft")
     assert evaluation.answers[1].output.startswith("ein boston terrier läuft")
     assert len(evaluation.answers) == 1000

@@ -1,4 +1,4 @@
-"""WMT 2014 with small archives of the same layout, from a local server."""
+"""The corpus `wmt14` with small archives of the same layout from a local server."""
 
 import gzip
 import hashlib
@@ -52,7 +52,7 @@ FILES = {"europarl.tgz": tar(EUROPARL | OTHERS | {"../../outside": "no"}), "craw
 LONG = {"commoncrawl.de-en.en": random.Random(0).randbytes(50_000)}
 
 
-def described(site: Site, name: str, members: Mapping[str, str | bytes]) -> Archive:
+def archive_of(site: Site, name: str, members: Mapping[str, str | bytes]) -> Archive:
     content = site.files[f"/{name}"]
     languages = {member.removesuffix(".gz")[-2:]: member for member in members}
     return Archive(
@@ -72,11 +72,11 @@ def heldout(tmp_path: Path) -> Files:
 
 
 def corpus(site: Site, heldout: Files, **settings: Path | None) -> Wmt14:
-    archives = [described(site, "europarl.tgz", EUROPARL), described(site, "crawl.tgz", CRAWL)]
+    archives = [archive_of(site, "europarl.tgz", EUROPARL), archive_of(site, "crawl.tgz", CRAWL)]
     return Wmt14(archives=archives, heldout=heldout, **settings)  # type: ignore[arg-type]
 
 
-def quiet(what: str, share: float | None) -> None:
+def ignore_progress(what: str, share: float | None) -> None:
     pass
 
 
@@ -86,13 +86,13 @@ PAIRS = [("a\u0085b", "A\u2028B"), ("c\rd", "C"), ("", "D"), ("e", "E")]
 def test_extract_writes_only_the_parallel_text(tmp_path: Path, heldout: Files) -> None:
     with serving(**FILES) as site:
         site.answers = [cut(100)]
-        there = corpus(site, heldout)
-        there.fetch(tmp_path / "cache", quiet)
-        asked = len(site.ranges)
-        corpus(site, heldout).fetch(tmp_path / "cache", quiet)
-        assert len(site.ranges) == asked == 3
-    assert list(there.rows("train")) == PAIRS
-    assert list(there.rows("dev")) == [("hi", "hallo"), ("ho", "hallo")]
+        wmt14 = corpus(site, heldout)
+        wmt14.fetch(tmp_path / "cache", ignore_progress)
+        requests = len(site.ranges)
+        corpus(site, heldout).fetch(tmp_path / "cache", ignore_progress)
+        assert len(site.ranges) == requests == 3
+    assert list(wmt14.rows("train")) == PAIRS
+    assert list(wmt14.rows("dev")) == [("hi", "hallo"), ("ho", "hallo")]
     texts = sorted(file.name.partition(".")[2] for file in (tmp_path / "cache" / "wmt14" / "text").iterdir())
     assert texts == [*sorted(CRAWL), "europarl-v7.de-en.de", "europarl-v7.de-en.en"]
     assert not (tmp_path / "outside").exists()
@@ -100,28 +100,28 @@ def test_extract_writes_only_the_parallel_text(tmp_path: Path, heldout: Files) -
 
 def test_wmt14_directions_share_archives(tmp_path: Path, heldout: Files) -> None:
     with serving(**FILES) as site:
-        there = corpus(site, heldout)
-        back = Wmt14(source="de", target="en", archives=there.archives, heldout=heldout, limit=2)
-        for each in (there, back):
-            each.fetch(tmp_path, quiet)
+        wmt14 = corpus(site, heldout)
+        reverse = Wmt14(source="de", target="en", archives=wmt14.archives, heldout=heldout, limit=2)
+        for each in (wmt14, reverse):
+            each.fetch(tmp_path, ignore_progress)
         assert len(site.ranges) == 2
-    assert list(back.rows("train")) == [(de, en) for en, de in PAIRS[:2]]
-    assert there.identity() != back.identity()
+    assert list(reverse.rows("train")) == [(de, en) for en, de in PAIRS[:2]]
+    assert wmt14.identity() != reverse.identity()
 
 
 def test_wmt14_downloads_archives_for_training_only(
     tmp_path: Path, heldout: Files, sacrebleu_home: Path
 ) -> None:
-    put(sacrebleu_home, "wmt14/full", 3003)
+    write_newstest(sacrebleu_home, "wmt14/full", 3003)
     with serving(**FILES) as site:
-        there = corpus(site, heldout)
-        for judged in (there, Wmt14(archives=there.archives)):
-            judged.fetch(tmp_path, quiet, splits=("test",))
+        wmt14 = corpus(site, heldout)
+        for evaluated in (wmt14, Wmt14(archives=wmt14.archives)):
+            evaluated.fetch(tmp_path, ignore_progress, splits=("test",))
         assert site.ranges == []
-        assert list(there.rows("test")) == [("hi", "hallo"), ("ho", "hallo")]
-        there.fetch(tmp_path, quiet, splits=("train",))
+        assert list(wmt14.rows("test")) == [("hi", "hallo"), ("ho", "hallo")]
+        wmt14.fetch(tmp_path, ignore_progress, splits=("train",))
         assert len(site.ranges) == 2
-    assert list(there.rows("train")) == PAIRS
+    assert list(wmt14.rows("train")) == PAIRS
 
 
 def test_local_archives_are_not_downloaded(tmp_path: Path, heldout: Files) -> None:
@@ -130,37 +130,37 @@ def test_local_archives_are_not_downloaded(tmp_path: Path, heldout: Files) -> No
         (tmp_path / "mine" / name).write_bytes(content)
     with serving(**FILES) as site:
         local = corpus(site, heldout, local=tmp_path / "mine")
-        local.fetch(tmp_path / "cache", quiet)
+        local.fetch(tmp_path / "cache", ignore_progress)
         assert site.ranges == []
         assert list(local.rows("train")) == PAIRS
         with pytest.raises(seqx.UserError, match=r"local: there is no folder .+/theirs; correct the path$"):
-            corpus(site, heldout, local=tmp_path / "theirs").fetch(tmp_path / "new", quiet)
+            corpus(site, heldout, local=tmp_path / "theirs").fetch(tmp_path / "new", ignore_progress)
         (tmp_path / "mine" / "crawl.tgz").write_bytes(b"x" * len(FILES["crawl.tgz"]))
         with pytest.raises(
             seqx.UserError, match=r"^crawl.tgz is damaged .* was not changed; replace or remove it"
         ):
-            corpus(site, heldout, local=tmp_path / "mine").fetch(tmp_path / "new", quiet)
+            corpus(site, heldout, local=tmp_path / "mine").fetch(tmp_path / "new", ignore_progress)
         assert (tmp_path / "mine" / "crawl.tgz").exists()
 
 
 def test_wmt14_names_a_corrupted_archive(tmp_path: Path, heldout: Files) -> None:
     with serving(**FILES) as site:
-        there = corpus(site, heldout)
+        wmt14 = corpus(site, heldout)
         site.files["/crawl.tgz"] = FILES["crawl.tgz"][:-9] + bytes(9)
         with pytest.raises(
             seqx.UserError, match=r"^crawl.tgz is damaged or another file: its SHA-256 is .* run again"
         ):
-            there.fetch(tmp_path, quiet)
+            wmt14.fetch(tmp_path, ignore_progress)
 
 
 def test_wmt14_explains_a_missing_network(tmp_path: Path, heldout: Files) -> None:
     with serving(**FILES) as site:
-        there = corpus(site, heldout)
+        wmt14 = corpus(site, heldout)
         del site.files["/europarl.tgz"]
         with pytest.raises(
             seqx.UserError, match=r"HTTP 404.*europarl.tgz elsewhere.*corpus.local.*--profile sample"
         ):
-            there.fetch(tmp_path, quiet)
+            wmt14.fetch(tmp_path, ignore_progress)
 
 
 @pytest.mark.parametrize(
@@ -189,21 +189,21 @@ def test_extract_reports_problems_of_an_archive(
     message: str,
 ) -> None:
     with serving(**{"crawl.tgz": content}) as site:
-        archive = replace(described(site, "crawl.tgz", members), lines=lines)
+        archive = replace(archive_of(site, "crawl.tgz", members), lines=lines)
         with pytest.raises(seqx.UserError, match=message):
-            Wmt14(archives=[archive], heldout=heldout).fetch(tmp_path / "cache", quiet)
+            Wmt14(archives=[archive], heldout=heldout).fetch(tmp_path / "cache", ignore_progress)
     assert list((tmp_path / "cache" / "wmt14" / "text").glob("*")) == []
 
 
 def test_extracted_members_of_the_same_name_are_kept_apart(tmp_path: Path, heldout: Files) -> None:
     members = {f"{folder}/x.{language}": f"{folder}\n" for folder in "ab" for language in ("en", "de")}
     with serving(**{"x.tgz": tar(members)}) as site:
-        whole = described(site, "x.tgz", {})
+        whole = archive_of(site, "x.tgz", {})
         halves = [
             replace(whole, members={code: f"{folder}/x.{code}" for code in ("en", "de")}) for folder in "ab"
         ]
         both = Wmt14(archives=halves, heldout=heldout)
-        both.fetch(tmp_path, quiet)
+        both.fetch(tmp_path, ignore_progress)
         assert len(site.ranges) == 1
     assert list(both.rows("train")) == [("a", "a"), ("b", "b")]
 
@@ -212,24 +212,24 @@ def test_extract_reads_compressed_members(tmp_path: Path, heldout: Files) -> Non
     members = {f"giga-fren.release2.fixed.{code}.gz": gzip.compress(text) for code, text in
                (("en", b"one\ntw\xff\n"), ("fr", b"un\ndeux"))}  # fmt: skip
     with serving(**{"giga.tar": tar({f"./{name}": text for name, text in members.items()}, "w:")}) as site:
-        giga = Wmt14(target="fr", archives=[described(site, "giga.tar", members)], heldout=heldout)
-        giga.fetch(tmp_path, quiet)
+        giga = Wmt14(target="fr", archives=[archive_of(site, "giga.tar", members)], heldout=heldout)
+        giga.fetch(tmp_path, ignore_progress)
     assert list(giga.rows("train")) == [("one", "un"), ("tw\ufffd", "deux")]
 
 
 @pytest.mark.promise("lines-are-bounded")
-def test_archive_line_without_a_final_line_feed_is_counted(tmp_path: Path, heldout: Files) -> None:
+def test_archive_lines_end_at_line_feeds_and_are_bounded(tmp_path: Path, heldout: Files) -> None:
     text = {"x.en": b"a\n\xff\r\n" + b"x" * (1 << 24) + b"\n", "x.de": b"A\nB\nC\n"}
     with serving(**{"x.tgz": tar(text)}) as site:
-        there = Wmt14(archives=[described(site, "x.tgz", text)], heldout=heldout)
-        there.fetch(tmp_path / "cache", quiet)
-    rows = there.rows("train")
+        wmt14 = Wmt14(archives=[archive_of(site, "x.tgz", text)], heldout=heldout)
+        wmt14.fetch(tmp_path / "cache", ignore_progress)
+    rows = wmt14.rows("train")
     assert [next(rows), next(rows)] == [("a", "A"), ("\ufffd", "B")]
     with pytest.raises(seqx.UserError, match=r"x\.en:3: the line has more than 16,777,216 bytes"):
         next(rows)
 
 
-def test_wmt14_archives_are_those_of_the_papers() -> None:
+def test_wmt14_archives_are_those_of_the_paper() -> None:
     assert [archive.name for archive in ARCHIVES["de"]] == [
         "training-parallel-europarl-v7.tgz",
         "training-parallel-commoncrawl.tgz",
@@ -254,7 +254,7 @@ def test_wmt14_rejects_other_languages_and_missing_members() -> None:
 
 @pytest.fixture
 def sacrebleu_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Move sacreBLEU's folder, and make its downloads fail."""
+    """Return a new folder of sacreBLEU, in which its downloads fail."""
     from sacrebleu import DATASETS
 
     home = tmp_path / "sacrebleu"
@@ -266,7 +266,8 @@ def sacrebleu_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
-def put(home: Path, name: str, lines: int) -> None:
+def write_newstest(home: Path, name: str, lines: int) -> None:
+    """Write the files of a test set into sacreBLEU's folder."""
     (home / name).mkdir(parents=True, exist_ok=True)
     for side, word in (("src", "one"), ("ref", "eins"), ("docid", ""), ("genre", ""), ("origlang", "")):
         file = home / name / f"{name.replace('/', '_')}.en-de.{side}"
@@ -274,34 +275,34 @@ def put(home: Path, name: str, lines: int) -> None:
 
 
 def test_newstest_files_come_from_sacrebleu(tmp_path: Path, sacrebleu_home: Path) -> None:
-    put(sacrebleu_home, "wmt13", 3000)
-    put(sacrebleu_home, "wmt14/full", 3003)
-    there = Wmt14(archives=[])
-    there.fetch(tmp_path / "cache", quiet)
-    assert list(there.rows("train")) == []
-    assert [len(list(there.rows(split))) for split in ("dev", "test")] == [3000, 3003]
-    assert next(there.rows("test")) == ("one 0", "eins 0")
-    put(sacrebleu_home, "wmt14/full", 2737)
-    Wmt14(archives=[]).fetch(tmp_path / "cache", quiet)
+    write_newstest(sacrebleu_home, "wmt13", 3000)
+    write_newstest(sacrebleu_home, "wmt14/full", 3003)
+    wmt14 = Wmt14(archives=[])
+    wmt14.fetch(tmp_path / "cache", ignore_progress)
+    assert list(wmt14.rows("train")) == []
+    assert [len(list(wmt14.rows(split))) for split in ("dev", "test")] == [3000, 3003]
+    assert next(wmt14.rows("test")) == ("one 0", "eins 0")
+    write_newstest(sacrebleu_home, "wmt14/full", 2737)
+    Wmt14(archives=[]).fetch(tmp_path / "cache", ignore_progress)
     with pytest.raises(seqx.UserError, match=r"has \[2737, 2737\] lines instead of 3003 per side; remove"):
-        Wmt14(archives=[]).fetch(tmp_path / "new", quiet)
+        Wmt14(archives=[]).fetch(tmp_path / "new", ignore_progress)
 
 
 def test_newstest_explains_a_failed_download(tmp_path: Path, sacrebleu_home: Path) -> None:
     with pytest.raises(seqx.UserError) as caught:
-        Wmt14(archives=[]).fetch(tmp_path / "cache", quiet)
+        Wmt14(archives=[]).fetch(tmp_path / "cache", ignore_progress)
     home = re.escape(str(sacrebleu_home))
     pattern = rf"wmt13 for en-de .*refused.*copy .*folder .* to {home}, or set .*corpus.heldout"
     assert re.search(pattern, str(caught.value))
 
 
-def extracted(content: bytes, tmp_path: Path) -> dict[str, Path]:
+def extract_text(content: bytes, tmp_path: Path) -> dict[str, Path]:
     """Extract the text of two members of an archive."""
     file = tmp_path / "x.tgz"
     file.write_bytes(content)
     wanted = Archive(url="https://a/x.tgz", size=1, sha256="0" * 64, members={"en": "x.en", "de": "x.de.gz"})
     files = {"en": tmp_path / "text.en", "de": tmp_path / "text.de"}
-    extract(wanted, file, files, quiet)
+    extract(wanted, file, files, ignore_progress)
     return files
 
 
@@ -344,7 +345,7 @@ def test_safe_tar_bounds_memory_and_disk(
     tracemalloc.start()
     try:
         with pytest.raises(seqx.UserError, match=r"x.tgz: ") as caught:
-            extracted(content, tmp_path)
+            extract_text(content, tmp_path)
         assert tracemalloc.get_traced_memory()[1] < 24 << 20
     finally:
         tracemalloc.stop()
@@ -354,7 +355,7 @@ def test_safe_tar_bounds_memory_and_disk(
 
 def test_safe_tar_bounds_are_far_above_compressed_text(tmp_path: Path) -> None:
     text = {"x.en": b"the same line\n" * 100_000, "x.de.gz": gzip.compress(b"die gleiche Zeile\n" * 100_000)}
-    files = extracted(tar(text), tmp_path)
+    files = extract_text(tar(text), tmp_path)
     assert files["en"].read_bytes() == text["x.en"]
 
 
