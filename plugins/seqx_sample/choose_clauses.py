@@ -1,4 +1,4 @@
-"""Choose the parts of clauses that make sense: subjects, tenses, adverbials and relative clauses."""
+"""Choose clauses whose parts fit: subjects, tenses, adverbials and relative clauses."""
 
 from dataclasses import replace
 
@@ -111,9 +111,9 @@ def clause(
         who: the subject; if None, it is drawn, and the clause may be passive
         adverbs: factor of the probability of adverbials
         states: probability of a clause with the copula
-        moods: use temporary states only
-        tenses: tenses to choose from
-        kinds: frames of verbs to choose from
+        moods: allow temporary states only, such as "tired"
+        tenses: tenses to choose from, with their weights; None: all that suit the verb
+        kinds: kinds of frames to choose from, see verbs.txt
     """
     phrase, noun = who or subject(draw)
     negated = draw.chance(0.13) and negatable(phrase) and not isinstance(phrase, WithRelativeClause)

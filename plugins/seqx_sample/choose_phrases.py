@@ -1,4 +1,4 @@
-"""Choose noun phrases and places that suit their position."""
+"""Choose noun phrases, and prepositional phrases of place."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -93,7 +93,7 @@ UNDER = Preposition("under", "unter", "dative")
 
 
 def reference(phrase: NounPhrase) -> Pronoun | None:
-    """Return the pronoun for a phrase, if both languages agree on one."""
+    """Return the pronoun that can replace a phrase in both languages; None if there is none."""
     if isinstance(phrase, Pronoun):
         return phrase
     if phrase.plural:
@@ -103,7 +103,7 @@ def reference(phrase: NounPhrase) -> Pronoun | None:
 
 
 def head(phrase: NounPhrase) -> Noun | None:
-    """Return the noun of a phrase."""
+    """Return the noun of a phrase; None if the phrase has no single noun."""
     match phrase:
         case Name(noun) | Common(noun=noun) | Owned(thing=Common(noun=noun)) | Placed(head=Common(noun=noun)):
             return noun
@@ -144,7 +144,7 @@ def common(
     definite: bool = False,
     owned: float = 0.07,
 ) -> Common | Owned:
-    """Draw a phrase with a noun of the classes."""
+    """Draw a phrase with a noun of the classes, other than the noun of `but`."""
     noun = draw.pick(nouns(classes))
     if but is not None and noun == head(but) and len(nouns(classes)) > 1:
         return common(draw, classes, but=but, definite=definite, owned=owned)
@@ -201,7 +201,7 @@ def place(draw: Draw, classes: str = "in,on,at") -> PrepositionalPhrase:
 
 
 def beside(draw: Draw, noun: Noun, preposition: Preposition, case: Case = "dative") -> PrepositionalPhrase:
-    """Return a preposition with a phrase for a noun, mostly with "the" alone."""
+    """Draw a phrase for a noun, mostly with "the" and nothing else, and put a preposition before it."""
     phrase = around(draw, noun, owned=0.03)
     if draw.chance(0.6) or not isinstance(phrase, Common) or phrase.determiner in {"bare", "every", "all"}:
         phrase = Common("the", None, 0, noun, False)

@@ -30,7 +30,7 @@ _WITH = Preposition("with", "mit", "dative")
 _WITHOUT = Preposition("without", "ohne", "accusative")
 _FOR = Preposition("for", "für", "accusative")
 
-# Goals of each verb of motion.
+# Prepositions of each verb of motion, with the classes of nouns that may follow.
 _GOALS: dict[str, tuple[tuple[Preposition, str], ...]] = {
     "go": (
         (_TO, "building,at"),
@@ -109,7 +109,7 @@ def object_of(
 
 
 def filled(draw: Draw, verb: Verb, frame: Frame, subject: NounPhrase, *, negated: bool = False) -> Predicate:
-    """Fill the complements of a verb's frame."""
+    """Draw the complements that a frame of a verb requires."""
     match frame.kind:
         case "T":
             predicate: Predicate = Transitive(
@@ -170,7 +170,7 @@ def _position(draw: Draw, verb: Verb, noun: Noun | None) -> PrepositionalPhrase 
 def action(
     draw: Draw, noun: Noun, subject: NounPhrase, *, kinds: str = "ITDRPMFLU", negated: bool = False
 ) -> tuple[Predicate, Frame]:
-    """Draw an action of a subject with this noun, and the verb's frame; some kinds are preferred."""
+    """Draw an action of a subject with this noun; return it with the frame of its verb."""
     options = frames_with_subject(noun, kinds)
     if draw.chance(0.4) and "person" in noun.classes:
         options = (
@@ -181,7 +181,10 @@ def action(
 
 
 def state(draw: Draw, noun: Noun, subject: NounPhrase, *, mood: bool = False) -> Predicate | None:
-    """Draw a state of a subject with this noun; a mood if it shall be a reason."""
+    """Draw a state of a subject with this noun; None if there is none.
+
+    If `mood` is true, only temporary states such as "tired" are drawn.
+    """
     options = [each for each in adjectives(noun) if not mood or "mood" in each.classes]
     if not options:
         return None
@@ -237,7 +240,7 @@ def passive(draw: Draw) -> tuple[Common | Owned, Predicate]:
 
 
 def company(draw: Draw, predicate: Predicate, subject: NounPhrase) -> PrepositionalPhrase | None:
-    """Draw a companion: with, without or for somebody."""
+    """Draw a phrase with, without or for somebody; None if the verb allows none."""
     verb = predicate.verb.english
     doer = head(subject)
     if predicate.verb.particle or (doer and doer.classes.isdisjoint(_PERSON)):

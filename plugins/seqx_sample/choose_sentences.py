@@ -44,9 +44,11 @@ from .words import Verb
 _IT = Pronoun(3, plural=False)
 _YOU = Pronoun(2, plural=False)
 _CONJUNCTIONS = {"because": 5, "although": 3, "if": 4, "when": 3, "while": 2, "before": 2, "after": 2}
-_BEHIND_IF: Tenses = {"present": 3, "future": 4, "can": 2, "must": 2, "may": 1}
+_AFTER_IF: Tenses = {"present": 3, "future": 4, "can": 2, "must": 2, "may": 1}
 _REASONS = {"because", "although"}
+# verbs of getting, for the first of two chained actions
 _GETTING = {"buy", "find", "steal", "look", "bring", "take"}
+# verbs of actions that nobody intends or requests
 _UNWANTED = {"lose", "steal", "dream", "make", "break", "forget", "paint", "complain", "argue"}
 _OBJECTS = frozenset({"thing", "food", "drink", "text", "private"})
 _SIGHTS = frozenset({"animal", "thing", "furniture", "person", "building", "vehicle"})
@@ -125,7 +127,7 @@ def _subordinated(draw: Draw) -> Sentence:
     past = draw.chance(0.5) if conjunction in _REASONS else conjunction != "if"
     who = subject(draw)
     reason = conjunction in _REASONS
-    main_tenses = _BEHIND_IF if conjunction == "if" else PAST if past else PRESENT
+    main_tenses = _AFTER_IF if conjunction == "if" else PAST if past else PRESENT
     main = clause(draw, who=who, adverbs=0, tenses=main_tenses, states=0.12 if reason else 0, moods=True)
     pronoun = reference(who[0])
     same = pronoun is not None and draw.chance(0.55)

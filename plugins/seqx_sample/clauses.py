@@ -1,7 +1,7 @@
 """The clause: subject, predicate, tense, negation and adverbials, ordered for both languages.
 
-English keeps its order, and uses "do" in questions and negations. German has three positions of the finite
-verb (second, first, last); the words between it and the other verbs are ordered by topological fields.
+English has one order of words, and uses "do" in questions and negations. In German, the finite verb is in
+second, first or last position. Topological fields order the words between it and the other verbs.
 """
 
 from dataclasses import dataclass
@@ -58,11 +58,14 @@ class Clause:
         return [_verb_phrase(verbs, adverbs, rest)]
 
     def english(self, *front: PhraseTree) -> PhraseTree:
-        """(S ... (NP ...) (VP ...))."""
+        """Return a tree such as (S ... (NP ...) (VP ...))."""
         return tree("S", *front, self.subject.english(subject=True), *self.english_predicate())
 
     def english_question(self) -> PhraseTree:
-        """Return a question, inverted unless the subject has moved: (SQ (VBZ does) (NP ...) (VP ...))."""
+        """Return a question such as (SQ (VBZ does) (NP ...) (VP ...)).
+
+        The verb precedes the subject, unless the subject is the question word.
+        """
         if self.subject.moved:
             return tree("SQ", *self.english_predicate())
         (tag, word), *verbs = self._verbs(support=True)
@@ -76,7 +79,7 @@ class Clause:
         return self.subject.english(subject=True) if self.subject.moved else self.predicate.moved
 
     def english_relative(self) -> PhraseTree:
-        """(SBAR (WHNP (WP who)) (S (VP ...)))."""
+        """Return a tree such as (SBAR (WHNP (WP who)) (S (VP ...)))."""
         if self.subject.moved:
             return tree("SBAR", self.english_moved(), tree("S", *self.english_predicate()))
         return tree("SBAR", self.english_moved(), self.english())
@@ -118,7 +121,7 @@ class Clause:
 
 @dataclass(frozen=True)
 class WithRelativeClause(NounPhrase):
-    """A noun phrase with a relative clause, in which a RelativePronoun stands for it."""
+    """A noun phrase with a relative clause. In the clause, a RelativePronoun stands for the noun phrase."""
 
     head: NounPhrase
     clause: Clause
@@ -140,15 +143,15 @@ class WithRelativeClause(NounPhrase):
         return self.head.indefinite
 
     def english(self, *, subject: bool = False) -> PhraseTree:
-        """E.g. (NP (NP the man) (SBAR (WHNP (WP who)) (S (VP sleeps))))."""
+        """Return a tree such as (NP (NP the man) (SBAR (WHNP (WP who)) (S (VP sleeps))))."""
         return tree("NP", self.head.english(), self.clause.english_relative())
 
     def german(self, case: Case, *, negative: bool = False) -> list[str]:
-        """E.g. "der Mann"; the relative clause is its `tail`."""
+        """Return words such as "der Mann"; the relative clause is its `tail`."""
         return self.head.german(case, negative=negative)
 
     def tail(self) -> list[str]:
-        """E.g. ", der schläft,"."""
+        """Return the relative clause with its commas, such as ", der schläft,"."""
         return [",", *self.clause.german("final"), ","]
 
 
@@ -165,7 +168,7 @@ class Saying(Predicate):
         return [tree("SBAR", tree("IN", self.conjunction), self.clause.english())]
 
     def german(self, *, negative: bool) -> Fields:
-        """Return the clause with its verb last, after everything else."""
+        """Return the clause with its verb last; it follows the verbs of the main clause."""
         conjunction = {"that": "dass", "whether": "ob"}[self.conjunction]
         return Fields(tail=[",", conjunction, *self.clause.german("final"), ","])
 

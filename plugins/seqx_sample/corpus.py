@@ -11,12 +11,12 @@ from annotated_types import Ge
 
 import seqx
 
-from .feelings import feeling
 from .generate import SPLITS, Pair, pairs, take
 from .gist import gist, tense
 from .lexicon import TABLES, lines
 from .phrase_tree import detokenize
-from .questions import asked
+from .questions import question_and_answer
+from .sentiment import sentiment
 
 Column = Literal["en", "de", "tree", "gist", "tense", "question", "answer", "sentiment"]
 
@@ -33,8 +33,8 @@ class Sample(seqx.Corpus):
         seed: random seed of the sentences; a seed gives the same sentences on every machine
         columns: the columns of a row. "en" and "de" are raw text, "tree" is the English tree in brackets,
             "gist" the English main clause without adverbials and relative clauses, "tense" its tense or modal
-            verb, "question" a question for when, where or who, "answer" its answer in the words of the
-            English sentence, and "sentiment" is positive, negative or neutral
+            verb, "question" a question about the English sentence, "answer" its answer in words of this
+            sentence, and "sentiment" one of positive, negative and neutral
     """
 
     def __init__(
@@ -88,9 +88,9 @@ _COLUMNS: dict[Column, Callable[[Pair], str]] = {
     "tree": lambda pair: str(pair.tree),
     "gist": lambda pair: detokenize(gist(pair.sentence).english().leaves()),
     "tense": lambda pair: tense(pair.sentence),
-    "question": lambda pair: asked(pair.sentence)[0],
-    "answer": lambda pair: asked(pair.sentence)[1],
-    "sentiment": lambda pair: feeling(pair.sentence),
+    "question": lambda pair: question_and_answer(pair.sentence)[0],
+    "answer": lambda pair: question_and_answer(pair.sentence)[1],
+    "sentiment": lambda pair: sentiment(pair.sentence),
 }
 
 

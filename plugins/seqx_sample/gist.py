@@ -22,7 +22,7 @@ from .sentences import (
 
 
 def main_clause(sentence: Sentence) -> Clause | None:
-    """Return the (first) main clause; None for requests and for "there is"."""
+    """Return the first main clause; None for requests and for sentences with "there is"."""
     match sentence:
         case Subordinated() | Preposed():
             return sentence.main
@@ -43,21 +43,21 @@ def tense(sentence: Sentence) -> str:
 
 
 def gist(sentence: Sentence) -> Sentence:
-    """Return the main clause without adverbials, relative clauses and places of nouns."""
+    """Return the main clause without adverbials, relative clauses and prepositional phrases of nouns."""
     match sentence:
         case YesNo() | WhQuestion() | AdverbQuestion():
-            return replace(sentence, clause=bare(sentence.clause))
+            return replace(sentence, clause=without_modifiers(sentence.clause))
         case Imperative():
             return Imperative(_predicate(sentence.predicate))
         case Existence():
             return replace(sentence, phrase=head(sentence.phrase))
     clause = main_clause(sentence)
-    assert clause is not None, "all others have one"
-    return Statement(bare(clause))
+    assert clause is not None, "all other sentences have a main clause"
+    return Statement(without_modifiers(clause))
 
 
-def bare(clause: Clause) -> Clause:
-    """Remove adverbials, relative clauses and places of nouns."""
+def without_modifiers(clause: Clause) -> Clause:
+    """Return a clause without adverbials, relative clauses and prepositional phrases of nouns."""
     return replace(
         clause,
         subject=head(clause.subject),
@@ -77,5 +77,5 @@ def _predicate(predicate: Predicate) -> Predicate:
 
 
 def head(phrase: NounPhrase) -> NounPhrase:
-    """Remove relative clauses and the place of a noun phrase."""
+    """Return a noun phrase without its relative clauses and its prepositional phrase."""
     return head(phrase.head) if isinstance(phrase, Placed | WithRelativeClause) else phrase

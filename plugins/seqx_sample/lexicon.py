@@ -9,7 +9,7 @@ from . import english, german
 from .phrase_tree import parse
 from .words import Adjective, Adverbial, Case, Frame, Gender, Noun, Preposition, Verb
 
-TABLES = ("nouns.txt", "names.txt", "adjectives.txt", "verbs.txt", "adverbials.txt", "feelings.txt")
+TABLES = ("nouns.txt", "names.txt", "adjectives.txt", "verbs.txt", "adverbials.txt", "sentiment.txt")
 
 
 def lines(name: str) -> Iterator[str]:

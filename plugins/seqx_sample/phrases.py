@@ -1,7 +1,8 @@
-"""Noun and prepositional phrases. Each class is a rule of the synchronous grammar with two sides as methods.
+"""Noun and prepositional phrases. Each class is a rule of the synchronous grammar.
 
-A rule is a frozen dataclass. Its fields are the arguments of the rule; its words come from the lexicon.
-German words are lists of strings, English ones trees. Case is German; English marks it on pronouns only.
+A rule is a frozen dataclass. Its fields are the arguments of the rule, such as words of the lexicon. Its
+methods are the two sides of the rule: `english` returns a tree, and `german` a list of words. German phrases
+depend on the case; in English, only the forms of pronouns do.
 """
 
 from abc import ABC, abstractmethod
@@ -15,16 +16,17 @@ from .words import Adjective, Adverbial, Case, Gender, Noun, Preposition, Sex
 
 Degree = Literal[0, 1, 2]
 
-_SUBJECTS = {"he": "he", "she": "she", "it": "it"}
-_OBJECTS = {"he": "him", "she": "her", "it": "it"}
-_FIRST = {
+_SINGULAR_SUBJECTS = {"he": "he", "she": "she", "it": "it"}
+_SINGULAR_OBJECTS = {"he": "him", "she": "her", "it": "it"}
+_OTHER_PRONOUNS = {  # by person and number: as subject, as object
     (1, False): ("I", "me"),
     (2, False): ("you", "you"),
     (1, True): ("we", "us"),
     (3, True): ("they", "them"),
 }
 
-# English word and tag, German stem, declension of a following adjective; numbers do not decline.
+# English word and tag, German stem, and declension of a following adjective. Numbers have no stem here,
+# because they do not decline.
 DETERMINERS: dict[str, tuple[str, str, str, german.Declension]] = {
     "the": ("the", "DT", "der", "weak"),
     "a": ("a", "DT", "ein", "mixed"),
@@ -67,10 +69,10 @@ class NounPhrase(ABC):
     person: int = 3
     plural: bool
     gender: Gender
-    pronominal: bool = False
-    moved: bool = False
-    indefinite: bool = False
-    contracts: bool = False
+    pronominal: bool = False  # a personal pronoun
+    moved: bool = False  # a relative or interrogative phrase, which begins its clause
+    indefinite: bool = False  # a phrase that "kein" negates
+    contracts: bool = False  # a phrase whose article may merge with a preposition ("im")
 
     @abstractmethod
     def english(self, *, subject: bool = False) -> PhraseTree:
@@ -96,13 +98,13 @@ class Pronoun(NounPhrase):
     pronominal = True
 
     def english(self, *, subject: bool = False) -> PhraseTree:
-        """E.g. (NP (PRP him))."""
+        """Return a tree such as (NP (PRP him))."""
         if self.person == 3 and not self.plural:
-            return tree("NP", tree("PRP", (_SUBJECTS if subject else _OBJECTS)[self.sex]))
-        return tree("NP", tree("PRP", _FIRST[self.person, self.plural][0 if subject else 1]))
+            return tree("NP", tree("PRP", (_SINGULAR_SUBJECTS if subject else _SINGULAR_OBJECTS)[self.sex]))
+        return tree("NP", tree("PRP", _OTHER_PRONOUNS[self.person, self.plural][0 if subject else 1]))
 
     def german(self, case: Case, *, negative: bool = False) -> list[str]:
-        """E.g. "ihn"."""
+        """Return words such as "ihn"."""
         return [german.pronoun(self.person, case, self.gender, plural=self.plural)]
 
 
@@ -119,11 +121,11 @@ class Name(NounPhrase):
         return self.noun.gender
 
     def english(self, *, subject: bool = False) -> PhraseTree:
-        """E.g. (NP (NNP Anna))."""
+        """Return a tree such as (NP (NNP Anna))."""
         return tree("NP", tree("NNP", self.noun.english))
 
     def german(self, case: Case, *, negative: bool = False) -> list[str]:
-        """E.g. "Anna", "Annas"."""
+        """Return words such as "Anna", "Annas"."""
         return [self.noun.german + ("s" if case == "genitive" else "")]
 
 
@@ -162,11 +164,11 @@ class Common(NounPhrase):
         return [tree(tag, word), *words] if word else words
 
     def english(self, *, subject: bool = False) -> PhraseTree:
-        """E.g. (NP (DT a) (JJ big) (NN dog))."""
+        """Return a tree such as (NP (DT a) (JJ big) (NN dog))."""
         return tree("NP", *self.english_words())
 
     def german(self, case: Case, *, negative: bool = False) -> list[str]:
-        """E.g. "ein großer Hund"."""
+        """Return words such as "ein großer Hund"."""
         words = []
         _, _, stem, declension = DETERMINERS["no" if negative and self.indefinite else self.determiner]
         if self.determiner in _NUMBERS:
@@ -214,19 +216,19 @@ class CoordinatedNounPhrase(NounPhrase):
     gender = "m"
 
     def english(self, *, subject: bool = False) -> PhraseTree:
-        """E.g. (NP (NP (NNP Anna)) (CC and) (NP (NNP Peter)))."""
+        """Return a tree such as (NP (NP (NNP Anna)) (CC and) (NP (NNP Peter)))."""
         return tree(
             "NP", self.first.english(subject=subject), tree("CC", "and"), self.second.english(subject=subject)
         )
 
     def german(self, case: Case, *, negative: bool = False) -> list[str]:
-        """E.g. "Anna und Peter"."""
+        """Return words such as "Anna und Peter"."""
         return [*self.first.german(case), "und", *self.second.german(case)]
 
 
 @dataclass(frozen=True)
 class Owned(NounPhrase):
-    """Possession: in German a name in the genitive precedes the noun, any other owner follows it."""
+    """A noun phrase with its owner. German names precede the noun ("Annas Auto"); other owners follow it."""
 
     owner: NounPhrase
     thing: Common
@@ -243,12 +245,12 @@ class Owned(NounPhrase):
         return self.thing.gender
 
     def english(self, *, subject: bool = False) -> PhraseTree:
-        """E.g. (NP (NP (DT the) (NN teacher) (POS 's)) (NN car))."""
+        """Return a tree such as (NP (NP (DT the) (NN teacher) (POS 's)) (NN car))."""
         owner = self.owner.english()
         return tree("NP", tree("NP", *owner.children, tree("POS", "'s")), *self.thing.english_words())
 
     def german(self, case: Case, *, negative: bool = False) -> list[str]:
-        """E.g. "Annas Auto", "das Auto des Lehrers"."""
+        """Return words such as "Annas Auto", "das Auto des Lehrers"."""
         thing, owner = self.thing, self.owner.german("genitive")
         if isinstance(self.owner, Name):
             return [*owner, *thing.german(case)]
@@ -275,11 +277,11 @@ class Placed(NounPhrase):
         return self.head.gender
 
     def english(self, *, subject: bool = False) -> PhraseTree:
-        """E.g. (NP (NP the dog) (PP in the garden))."""
+        """Return a tree such as (NP (NP the dog) (PP in the garden))."""
         return tree("NP", self.head.english(), self.place.english())
 
     def german(self, case: Case, *, negative: bool = False) -> list[str]:
-        """E.g. "der Hund im Garten"."""
+        """Return words such as "der Hund im Garten"."""
         return [*self.head.german(case, negative=negative), *self.place.german()]
 
 
@@ -293,13 +295,13 @@ class RelativePronoun(NounPhrase):
     moved = True
 
     def english(self, *, subject: bool = False) -> PhraseTree:
-        """E.g. (WHNP (WP who))."""
+        """Return a tree such as (WHNP (WP who))."""
         if self.personal and subject:
             return tree("WHNP", tree("WP", "who"))
         return tree("WHNP", tree("WDT", "that"))
 
     def german(self, case: Case, *, negative: bool = False) -> list[str]:
-        """E.g. "dem"."""
+        """Return words such as "dem"."""
         return [german.relative(case, self.gender, plural=self.plural)]
 
 
@@ -313,11 +315,11 @@ class Interrogative(NounPhrase):
     moved = True
 
     def english(self, *, subject: bool = False) -> PhraseTree:
-        """E.g. (WHNP (WP who))."""
+        """Return a tree such as (WHNP (WP who))."""
         return tree("WHNP", tree("WP", "who" if self.personal else "what"))
 
     def german(self, case: Case, *, negative: bool = False) -> list[str]:
-        """E.g. "wem"."""
+        """Return words such as "wem"."""
         if not self.personal:
             return ["was"]
         return [{"nominative": "wer", "accusative": "wen", "dative": "wem"}[cast("str", case)]]
@@ -341,23 +343,26 @@ class WhichOne(NounPhrase):
         return self.phrase.gender
 
     def english(self, *, subject: bool = False) -> PhraseTree:
-        """E.g. (WHNP (WDT which) (NN book))."""
+        """Return a tree such as (WHNP (WDT which) (NN book))."""
         return tree("WHNP", *self.phrase.english_words())
 
     def german(self, case: Case, *, negative: bool = False) -> list[str]:
-        """E.g. "welches Buch"."""
+        """Return words such as "welches Buch"."""
         return self.phrase.german(case)
 
 
 @dataclass(frozen=True)
 class PrepositionalPhrase:
-    """A preposition and its noun phrase; German merges it with the definite article."""
+    """A preposition and its noun phrase; German merges some prepositions with the definite article."""
 
     preposition: Preposition
     phrase: NounPhrase
 
     def english(self) -> PhraseTree:
-        """E.g. (PP (IN in) (NP (DT the) (NN garden))); only the preposition if the pronoun has moved."""
+        """Return a tree such as (PP (IN in) (NP (DT the) (NN garden))).
+
+        If the noun phrase has moved to the front, only the preposition is left.
+        """
         phrase = None if self.phrase.moved else self.phrase.english()
         match self.preposition.english:
             case "out of":
@@ -371,7 +376,7 @@ class PrepositionalPhrase:
                 return tree("PP", tree("TO" if word == "to" else "IN", word), phrase)
 
     def german(self) -> list[str]:
-        """E.g. "im Garten"."""
+        """Return words such as "im Garten"."""
         words = self.phrase.german(self.preposition.case)
         if not self.phrase.contracts:
             return [self.preposition.german, *words]

@@ -1,4 +1,4 @@
-"""Verb phrases. Each class is a rule of the synchronous grammar with two sides as methods.
+"""Verb phrases. Each class is a rule of the synchronous grammar; its methods are the two sides of the rule.
 
 In English the complements follow the verb; in German their position depends on the topological field.
 """
@@ -16,7 +16,7 @@ Voice = Literal["active", "passive"]
 
 BE = Verb("be", "was", "been", "", "sein", "ist", "war", "gewesen", "", "sein", (), frozenset({"state"}))
 _BY = Preposition("by", "von", "dative")
-# After these the object belongs to a preposition; other particles stand behind a pronoun ("turn it off").
+# The objects of these particles form prepositional phrases. Other particles follow a pronoun ("turn it off").
 _PREPOSITIONS = {"for": "IN", "to": "TO", "with": "IN"}
 
 
@@ -76,7 +76,7 @@ def _moved(*phrases: NounPhrase) -> PhraseTree | None:
     return next((phrase.english() for phrase in phrases if phrase.moved), None)
 
 
-def _there(phrase: NounPhrase) -> PhraseTree | None:
+def _unmoved(phrase: NounPhrase) -> PhraseTree | None:
     return None if phrase.moved else phrase.english()
 
 
@@ -95,10 +95,10 @@ def _particle(verb: Verb) -> PhraseTree | None:
 
 def _object(verb: Verb, phrase: NounPhrase) -> list[PhraseTree]:
     if verb.particle in _PREPOSITIONS:
-        return [tree("PP", *_trees(tree(_PREPOSITIONS[verb.particle], verb.particle), _there(phrase)))]
+        return [tree("PP", *_trees(tree(_PREPOSITIONS[verb.particle], verb.particle), _unmoved(phrase)))]
     if phrase.pronominal or verb.particle == "along":
-        return _trees(_there(phrase), _particle(verb))
-    return _trees(_particle(verb), _there(phrase))
+        return _trees(_unmoved(phrase), _particle(verb))
+    return _trees(_particle(verb), _unmoved(phrase))
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class Ditransitive(Predicate):
         """Return the recipient and the object; a recipient after a pronoun takes "to"."""
         if self.object.pronominal:
             return [self.object.english(), tree("PP", tree("TO", "to"), self.recipient.english())]
-        return _trees(_there(self.recipient), _there(self.object))
+        return _trees(_unmoved(self.recipient), _unmoved(self.object))
 
     def german(self, *, negative: bool) -> Fields:
         """Return the recipient and the object."""
@@ -210,7 +210,7 @@ class Prepositional(Predicate):
         return [english_adjunct(self.phrase)]
 
     def german(self, *, negative: bool) -> Fields:
-        """Return the phrase; as a whole it moves to the front if it is relative or interrogative."""
+        """Return the phrase; a relative or interrogative phrase begins the clause with its preposition."""
         words = german_adjunct(self.phrase)
         if isinstance(self.phrase, PrepositionalPhrase) and self.phrase.phrase.moved:
             return Fields(first=words)
@@ -243,7 +243,7 @@ class Putting(Predicate):
 
 @dataclass(frozen=True)
 class Trying(Predicate):
-    """A verb with an infinitive whose subject is the same: "tries to sleep", "versucht, zu schlafen"."""
+    """A verb with an infinitive that has the same subject: "tries to sleep", "versucht, zu schlafen"."""
 
     verb: Verb
     inner: Predicate
@@ -254,7 +254,7 @@ class Trying(Predicate):
         return [tree("S", tree("VP", tree("TO", "to"), verb))]
 
     def german(self, *, negative: bool) -> Fields:
-        """Return the infinitive with "zu", after everything else."""
+        """Return the infinitive clause with "zu", which follows the verbs."""
         inner = self.inner.german(negative=False)
         words = [
             *inner.light,
@@ -274,11 +274,11 @@ class Being(Predicate):
     verb = BE
 
     def english(self) -> list[PhraseTree]:
-        """E.g. (ADJP (JJ tired))."""
+        """Return phrases such as (ADJP (JJ tired))."""
         return [tree("ADJP", *english_adjective(self.adjective, 0))]
 
     def german(self, *, negative: bool) -> Fields:
-        """E.g. "müde"."""
+        """Return words such as "müde"."""
         return Fields(low=[self.adjective.german[0]])
 
 
@@ -292,7 +292,7 @@ class Compared(Predicate):
     verb = BE
 
     def english(self) -> list[PhraseTree]:
-        """E.g. "older than the house", "as old as the house"."""
+        """Return phrases such as "older than the house", "as old as the house"."""
         standard = self.standard.english(subject=False)
         if self.equal:
             phrase = tree("PP", tree("IN", "as"), standard)
@@ -301,7 +301,10 @@ class Compared(Predicate):
         return [tree("ADJP", *english_adjective(self.adjective, 1), phrase)]
 
     def german(self, *, negative: bool) -> Fields:
-        """E.g. "älter als das Haus", "so alt wie das Haus"; the standard follows the verbs."""
+        """Return words such as "älter als das Haus", "so alt wie das Haus".
+
+        The standard follows the verbs.
+        """
         standard = self.standard.german("nominative")
         if self.equal:
             return Fields(low=["so", self.adjective.german[0]], tail=["wie", *standard])
@@ -327,7 +330,7 @@ class BeingOne(Predicate):
 
 @dataclass(frozen=True)
 class Passive(Predicate):
-    """A verb in the passive, with or without an agent."""
+    """A verb in the passive voice, with or without an agent."""
 
     verb: Verb
     agent: NounPhrase | None

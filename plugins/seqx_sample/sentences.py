@@ -1,4 +1,4 @@
-"""Sentences. Each class is a rule of the synchronous grammar's start symbol with two sides as methods."""
+"""Sentences. Each class is a rule of the synchronous grammar; its methods are the two sides of the rule."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -24,7 +24,8 @@ SUBORDINATORS = {
 COORDINATORS = {"and": ["und"], "but": [",", "aber"]}
 QUESTIONS = {"where": "wo", "when": "wann", "why": "warum"}
 
-_GIVE = Verb("be", "was", "been", "", "geben", "gibt", "gab", "gegeben", "", "haben", (), frozenset())
+# "There is" is "es gibt" in German, a form of "geben".
+_EXIST = Verb("be", "was", "been", "", "geben", "gibt", "gab", "gegeben", "", "haben", (), frozenset())
 
 
 class Sentence(ABC):
@@ -66,16 +67,16 @@ def _below(conjunction: str, clause: Clause) -> PhraseTree:
 
 @dataclass(frozen=True)
 class Statement(Sentence):
-    """A main clause."""
+    """A statement of one main clause."""
 
     clause: Clause
 
     def english(self) -> PhraseTree:
-        """(S (NP ...) (VP ...) (. .))."""
+        """Return a tree such as (S (NP ...) (VP ...) (. .))."""
         return _close(self.clause.english())
 
     def german(self) -> list[str]:
-        """Subject, then the verb."""
+        """Return the words, with the verb in second position."""
         return [*self.clause.german("second"), "."]
 
 
@@ -87,11 +88,11 @@ class Fronted(Sentence):
     clause: Clause
 
     def english(self) -> PhraseTree:
-        """(S (NP (NN today)) (NP ...) (VP ...) (. .))."""
+        """Return a tree such as (S (NP (NN today)) (NP ...) (VP ...) (. .))."""
         return _close(self.clause.english(english_adjunct(self.adverbial)))
 
     def german(self) -> list[str]:
-        """Adverbial, verb, subject."""
+        """Return the adverbial, the verb, the subject and the other words."""
         return [*self.clause.german("second", front=german_adjunct(self.adverbial)), "."]
 
 
@@ -102,11 +103,11 @@ class YesNo(Sentence):
     clause: Clause
 
     def english(self) -> PhraseTree:
-        """(SQ (VBZ does) (NP ...) (VP ...) (. ?))."""
+        """Return a tree such as (SQ (VBZ does) (NP ...) (VP ...) (. ?))."""
         return _close(self.clause.english_question(), "?")
 
     def german(self) -> list[str]:
-        """Verb first."""
+        """Return the words, with the verb in first position."""
         return [*self.clause.german("first"), "?"]
 
 
@@ -117,11 +118,11 @@ class WhQuestion(Sentence):
     clause: Clause
 
     def english(self) -> PhraseTree:
-        """(SBARQ (WHNP (WP who)) (SQ ...) (. ?))."""
+        """Return a tree such as (SBARQ (WHNP (WP who)) (SQ ...) (. ?))."""
         return _question_phrase(self.clause.english_moved(), self.clause.english_question())
 
     def german(self) -> list[str]:
-        """Question word, verb, the rest."""
+        """Return the question word, the verb and the other words."""
         return [*self.clause.german("second"), "?"]
 
 
@@ -133,11 +134,11 @@ class AdverbQuestion(Sentence):
     clause: Clause
 
     def english(self) -> PhraseTree:
-        """(SBARQ (WHADVP (WRB where)) (SQ ...) (. ?))."""
+        """Return a tree such as (SBARQ (WHADVP (WRB where)) (SQ ...) (. ?))."""
         return _question_phrase(tree("WHADVP", tree("WRB", self.word)), self.clause.english_question())
 
     def german(self) -> list[str]:
-        """Question word, verb, the rest."""
+        """Return the question word, the verb and the other words."""
         return [*self.clause.german("second", front=[QUESTIONS[self.word]]), "?"]
 
 
@@ -150,14 +151,14 @@ class Subordinated(Sentence):
     clause: Clause
 
     def english(self) -> PhraseTree:
-        """(S (NP ...) (VP ... (SBAR (IN because) (S ...))) (. .))."""
+        """Return a tree such as (S (NP ...) (VP ... (SBAR (IN because) (S ...))) (. .))."""
         subject, *between, verb_phrase = self.main.english().children
         assert isinstance(verb_phrase, PhraseTree)
         below = _below(self.conjunction, self.clause)
         return _close(tree("S", subject, *between, PhraseTree("VP", (*verb_phrase.children, below))))
 
     def german(self) -> list[str]:
-        """Main clause, comma, clause with the verb last."""
+        """Return the main clause, a comma, and the subordinate clause with the verb last."""
         below = [SUBORDINATORS[self.conjunction], *self.clause.german("final")]
         return [*self.main.german("second"), ",", *below, "."]
 
@@ -171,11 +172,11 @@ class Preposed(Sentence):
     main: Clause
 
     def english(self) -> PhraseTree:
-        """(S (SBAR (IN if) (S ...)) (, ,) (NP ...) (VP ...) (. .))."""
+        """Return a tree such as (S (SBAR (IN if) (S ...)) (, ,) (NP ...) (VP ...) (. .))."""
         return _close(self.main.english(_below(self.conjunction, self.clause), tree(",", ",")))
 
     def german(self) -> list[str]:
-        """Clause with the verb last, comma, verb, the rest."""
+        """Return the subordinate clause, its verb last, a comma, and the main clause, its verb first."""
         below = [SUBORDINATORS[self.conjunction], *self.clause.german("final"), ","]
         return [*below, *self.main.german("first"), "."]
 
@@ -189,13 +190,13 @@ class Joined(Sentence):
     second: Clause
 
     def english(self) -> PhraseTree:
-        """(S (S ...) (CC and) (S ...) (. .)), with a comma before "but"."""
+        """Return a tree such as (S (S ...) (CC and) (S ...) (. .)), with a comma before "but"."""
         comma = tree(",", ",") if self.conjunction == "but" else None
         first, second = self.first.english(), self.second.english()
         return _close(tree("S", first, comma, tree("CC", self.conjunction), second))
 
     def german(self) -> list[str]:
-        """Both clauses, with the verb in second position."""
+        """Return the two clauses, each with the verb in second position."""
         conjunction = COORDINATORS[self.conjunction]
         return [*self.first.german("second"), *conjunction, *self.second.german("second"), "."]
 
@@ -208,14 +209,14 @@ class Chained(Sentence):
     second: Clause
 
     def english(self) -> PhraseTree:
-        """(S (NP ...) (VP (VP ...) (CC and) (VP ...)) (. .))."""
+        """Return a tree such as (S (NP ...) (VP (VP ...) (CC and) (VP ...)) (. .))."""
         both = tree(
             "VP", *self.first.english_predicate(), tree("CC", "and"), *self.second.english_predicate()
         )
         return _close(tree("S", self.first.subject.english(subject=True), both))
 
     def german(self) -> list[str]:
-        """The second clause lacks its subject."""
+        """Return the two clauses, the second without its subject."""
         return [*self.first.german("second"), "und", *self.second.german("second", elided=True), "."]
 
 
@@ -226,12 +227,12 @@ class Imperative(Sentence):
     predicate: Predicate
 
     def english(self) -> PhraseTree:
-        """(S (INTJ (UH please)) (VP (VB open) ...) (. .))."""
+        """Return a tree such as (S (INTJ (UH please)) (VP (VB open) ...) (. .))."""
         verb = tree("VP", tree("VB", self.predicate.verb.english), *self.predicate.english())
         return _close(tree("S", tree("INTJ", tree("UH", "please")), verb))
 
     def german(self) -> list[str]:
-        """The word "bitte", the imperative, the rest; the prefix last."""
+        """Return "bitte", the imperative, the complements, and the separable prefix."""
         fields, verb = self.predicate.german(negative=False), self.predicate.verb
         end = [*([verb.prefix] if verb.prefix else []), *fields.tail]
         return ["bitte", german.imperative(verb), *fields.light, *fields.full, *fields.low, *end, "."]
@@ -246,14 +247,14 @@ class Existence(Sentence):
     tense: Tense
 
     def english(self) -> PhraseTree:
-        """(S (NP (EX there)) (VP (VBZ is) (NP ...) (PP ...)) (. .))."""
+        """Return a tree such as (S (NP (EX there)) (VP (VBZ is) (NP ...) (PP ...)) (. .))."""
         there = tree("NP", tree("EX", "there"))
-        clause = Clause(self.phrase, Transitive(_GIVE, self.phrase), self.tense, place=self.place)
+        clause = Clause(self.phrase, Transitive(_EXIST, self.phrase), self.tense, place=self.place)
         return _close(tree("S", there, *clause.english_predicate()))
 
     def german(self) -> list[str]:
-        """E.g. "Im Garten gibt es einen Hund."."""
+        """Return words such as "Im Garten gibt es einen Hund."."""
         place = self.place.german()
         form: german.Finite = "past" if self.tense == "past" else "present"
         words = self.phrase.german("accusative")
-        return [*place, german.finite(_GIVE, form, 3, plural=False), "es", *words, "."]
+        return [*place, german.finite(_EXIST, form, 3, plural=False), "es", *words, "."]

@@ -94,7 +94,7 @@ def test_sample_identity_does_not_depend_on_docstrings_comments_and_names(
     ("name", "old", "new"),
     [
         ("nouns.txt", "dog Hund m Hunde", "dog Köter m Köter"),
-        ("feelings.txt", " delicious", ""),
+        ("sentiment.txt", " delicious", ""),
         ("german.py", '"zu dem": "zum"', '"zu dem": "zu dem"'),
         ("choose_sentences.py", "_fronted: 16", "_fronted: 17"),
         ("generate.py", "share == 0", "share == 2"),
