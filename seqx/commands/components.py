@@ -21,7 +21,7 @@ from seqx.recipe.annotations import (
     shape,
 )
 from seqx.recipe.suggestions import hint
-from seqx.recipe.yaml_tree import dump
+from seqx.recipe.yaml_writer import dump
 
 
 @click.command()

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from seqx.errors import Location
-from seqx.recipe import yaml_tree
 from seqx.recipe.configured import NOT_EXPRESSIBLE, Collection, Configured, PlainValue, Value
+from seqx.recipe.yaml_writer import dump
 
 _STEP = "  "
 _MAX_COLUMN = 60  # comments are aligned up to this column
@@ -30,7 +30,7 @@ def _settings(configured: Configured[Any]) -> Mapping[str, Value]:
 
 def _mapping(items: Mapping[str, Value], indent: str) -> Iterator[tuple[str, str]]:
     for key, item in items.items():
-        yield from _entry(f"{indent}{yaml_tree.dump(key, flow=True)}:", item, indent)
+        yield from _entry(f"{indent}{dump(key, flow=True)}:", item, indent)
 
 
 def _entry(head: str, item: Value, indent: str) -> Iterator[tuple[str, str]]:
@@ -43,7 +43,7 @@ def _entry(head: str, item: Value, indent: str) -> Iterator[tuple[str, str]]:
         for element in item.items:
             yield from _item(element, indent + _STEP)
     else:
-        yield f"{head} {yaml_tree.dump(item.plain(), flow=True)}", _origin(item.at)
+        yield f"{head} {dump(item.plain(), flow=True)}", _origin(item.at)
 
 
 def _item(item: Value, indent: str) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Read, merge and write YAML; each value keeps its location in a file.
+"""Read and merge YAML; each value keeps its location in a file.
 
 Scalars follow the core schema of YAML 1.2, so `1e-4` is a number and `no` is a string. Trees are immutable.
 """
@@ -20,7 +20,7 @@ _MAX_BYTES = 1 << 20  # of a file
 _MAX_DIGITS = 400  # of a number; the largest float has 309
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # line breaks of PyYAML
 _INVALID = re.compile("[\0\ud800-\udfff]")  # YAML escapes can write these characters, but no UTF-8 file may
-_TAG = "tag:yaml.org,2002:"
+TAG_PREFIX = "tag:yaml.org,2002:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml
 
     def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
         """Return the tag of a node without an explicit one."""
-        return _resolve(kind, value, implicit)
+        return resolved_tag(kind, value, implicit)
 
     def descend_resolver(self, *_: object) -> None:
         """Do nothing: tags do not depend on the path of a node."""
@@ -166,16 +166,23 @@ _CORE: list[tuple[str, re.Pattern[str], Callable[[str], Any]]] = [
 ]
 
 
-def _resolve(kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
+def resolved_tag(kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
+    """Return the tag of a node without an explicit one, by the core schema of YAML 1.2.
+
+    Args:
+        kind: PyYAML's class of the node
+        value: the text of a scalar
+        implicit: PyYAML's pair of flags; the first one is true for a plain scalar, without quotes
+    """
     if kind is yaml.SequenceNode:
-        return _TAG + "seq"
+        return TAG_PREFIX + "seq"
     if kind is yaml.MappingNode:
-        return _TAG + "map"
+        return TAG_PREFIX + "map"
     if implicit[0] and value is not None:
         for name, pattern, _ in _CORE:
             if pattern.fullmatch(value):
-                return _TAG + name
-    return _TAG + "str"
+                return TAG_PREFIX + name
+    return TAG_PREFIX + "str"
 
 
 def _text(word: str) -> str:
@@ -185,14 +192,14 @@ def _text(word: str) -> str:
 
 
 def _scalar(tag: str, word: str) -> Any:
-    if tag == _TAG + "str":
+    if tag == TAG_PREFIX + "str":
         return word
     for name, pattern, convert in _CORE:
-        if tag == _TAG + name and pattern.fullmatch(word):
+        if tag == TAG_PREFIX + name and pattern.fullmatch(word):
             if len(word) > _MAX_DIGITS:
                 raise ValueError(f"this number has {len(word):,} characters; the maximum is {_MAX_DIGITS}")
             return convert(word)
-    shown_tag = shortened(tag.removeprefix(_TAG))
+    shown_tag = shortened(tag.removeprefix(TAG_PREFIX))
     raise ValueError(f"the tag {shown_tag!r} of {shortened(word)!r} is not supported; remove it")
 
 
@@ -210,9 +217,9 @@ class _Reader:
         if self.count > _MAX_NODES or depth > _MAX_DEPTH:
             limits = f"{_MAX_NODES:,} values or {_MAX_DEPTH} levels"
             raise RecipeError([Problem(at, f"aliases expand to more than {limits} here; use fewer aliases")])
-        if isinstance(raw, yaml.MappingNode) and raw.tag == _TAG + "map":
+        if isinstance(raw, yaml.MappingNode) and raw.tag == TAG_PREFIX + "map":
             return self.mapping(raw, at, depth)
-        if isinstance(raw, yaml.SequenceNode) and raw.tag == _TAG + "seq":
+        if isinstance(raw, yaml.SequenceNode) and raw.tag == TAG_PREFIX + "seq":
             return Node([self.node(item, depth + 1) for item in raw.value], at)
         try:
             return Node(_scalar(raw.tag, _text(raw.value) if isinstance(raw.value, str) else "..."), at)
@@ -275,34 +282,3 @@ def moved(node: Node, change: Callable[[Location], Location]) -> Node:
     elif isinstance(value, list):
         value = [moved(child, change) for child in value]
     return Node(value, change(node.at), {key: change(at) for key, at in node.keys.items()})
-
-
-class _Dumper(yaml.SafeDumper):
-    """PyYAML's dumper, which quotes strings that YAML 1.2 would read as numbers."""
-
-    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
-        return _resolve(kind, value, implicit)
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
-
-def _represent_str(dumper: yaml.SafeDumper, word: str) -> yaml.ScalarNode:
-    """Represent a string; line breaks of YAML 1.1 are escaped, because readers would fold them."""
-    return dumper.represent_scalar(_TAG + "str", word, '"' if re.search("[\x85\u2028\u2029]", word) else None)
-
-
-_Dumper.add_representer(str, _represent_str)
-
-
-def dump(plain: Any, *, flow: bool = False) -> str:
-    """Return plain values as YAML that reads back the same; `flow` writes it on one line."""
-    text: str = yaml.dump(
-        plain,
-        Dumper=_Dumper,
-        sort_keys=False,
-        allow_unicode=True,
-        default_flow_style=flow,
-        width=2**30 if flow else 110,
-    )
-    return text.removesuffix("...\n").rstrip("\n") if flow else text

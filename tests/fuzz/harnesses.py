@@ -24,6 +24,7 @@ from seqx.errors import RecipeError, UserError
 from seqx.plugin.loading import Plugins, load_plugins
 from seqx.recipe import yaml_tree
 from seqx.recipe.overrides import override
+from seqx.recipe.yaml_writer import dump
 from seqx.run_record import Record
 from seqx.storage import manifest
 from seqx.storage.bounded_read import read_bounded_json
@@ -57,7 +58,7 @@ def _file(name: str, data: bytes) -> Path:
 def yaml(data: bytes) -> None:
     """Parse YAML, check that the tree can be written and read again, and parse its lines as overrides."""
     node = yaml_tree.read(_file("tree.yaml", data))
-    again = yaml_tree.parse(yaml_tree.dump(node.plain()), "again")
+    again = yaml_tree.parse(dump(node.plain()), "again")
     assert repr(again.plain()) == repr(node.plain())
     assert len(str(yaml_tree.merge(node, again))) >= 0
     for line in data.decode("utf-8-sig").split("\n")[:3]:

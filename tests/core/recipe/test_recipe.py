@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from seqx.errors import RecipeError, UserError
 from seqx.recipe import Configured, check, included_recipes, load, schema, show
-from seqx.recipe.yaml_tree import dump, parse
+from seqx.recipe.yaml_tree import parse
+from seqx.recipe.yaml_writer import dump
 
 BASE = """\
 task: {type: translation, metrics: [bleu, chrf]}

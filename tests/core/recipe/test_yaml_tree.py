@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from seqx.errors import RecipeError
 from seqx.recipe.overrides import override
-from seqx.recipe.yaml_tree import Node, dump, merge, of_profile, parse, read
+from seqx.recipe.yaml_tree import Node, merge, of_profile, parse, read
+from seqx.recipe.yaml_writer import dump
 
 pytestmark = pytest.mark.promise("recipes-are-bounded")
 
