@@ -162,7 +162,7 @@ class FSDP(DistributedStrategy):
 
 
 def _check_called_once(called: set[nn.Module], module: nn.Module, _: object) -> None:
-    """Refuse a second call in a batch: a rank that calls a module more often than the other ranks hangs."""
+    """Refuse a second call in a batch: a rank would hang in a call that other ranks do not make."""
     if module in called:
         raise UserError(
             "training.sharding: full requires a model that calls each layer once per batch, but "

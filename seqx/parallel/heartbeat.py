@@ -148,13 +148,11 @@ class Heartbeat:
     def _beat(self) -> None:
         self._num_beats += 1
         now = self.clock()  # read at every heartbeat, because a longer gap counts as a pause
-        seconds_of_work = 0.0 if self._waits else now - self._began
+        work_seconds = 0.0 if self._waits else now - self._began
         limit = max(HANG_AFTER_S, 10 * self._slowest) if self._stage == UPDATE and self._has_slowest else None
         node = os.environ.get("GROUP_RANK", "0")
         self.mailbox.send(
-            Beat(
-                self._num_beats, self._stage, seconds_of_work, limit, socket.gethostname(), os.getpid(), node
-            )
+            Beat(self._num_beats, self._stage, work_seconds, limit, socket.gethostname(), os.getpid(), node)
         )
 
     def _check(self, rank: int, beat: Beat, silent: float) -> Verdict | None:
@@ -166,7 +164,7 @@ class Heartbeat:
             silent: seconds since that heartbeat
         """
         is_dead = silent > DEAD_AFTER_S
-        if not is_dead and (beat.limit is None or beat.since <= beat.limit):
+        if not is_dead and (beat.limit is None or beat.work_seconds <= beat.limit):
             return None
         text = f"rank {rank} ({beat.host}, pid {beat.pid}) "
         text += _death_message(beat, silent) if is_dead else _hang_message(beat, lockstep=self._lockstep)
@@ -212,11 +210,11 @@ def _death_message(beat: Beat, silent: float) -> str:
 
 def _hang_message(beat: Beat, *, lockstep: bool) -> str:
     slowest = max((beat.limit or 0.0) / 10, 0.1)
-    cause = "it" if not lockstep else "it or a rank that it waits for"
-    shown = "its traceback shows" if not lockstep else "the tracebacks of all ranks show"
+    cause = "it or a rank that it waits for" if lockstep else "it"
+    shown = "the tracebacks of all ranks show" if lockstep else "its traceback shows"
     return (
-        f"has computed its part of an update for {beat.since:.0f} s, but no earlier update took more than "
-        f"{slowest:.1f} s: {cause} hangs; {shown} where. Run the same command again to resume"
+        f"has computed its part of an update for {beat.work_seconds:.0f} s, but no earlier update took more "
+        f"than {slowest:.1f} s: {cause} hangs; {shown} where. Run the same command again to resume"
     )
 
 

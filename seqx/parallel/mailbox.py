@@ -18,7 +18,7 @@ class Beat:
 
     number: int
     stage: str  # the work of the rank, such as "update" or "saving"
-    since: float  # seconds of work in this stage, without pauses; 0 while the rank waits for other ranks
+    work_seconds: float  # in this stage, without pauses; 0 while the rank waits for other ranks
     limit: float | None  # seconds of work after which the rank counts as hanging; None: unknown
     host: str
     pid: int

@@ -87,7 +87,7 @@ class Strategy:
         """Record that this rank has finished an update, so that hanging in one can be detected."""
 
     def waiting(self) -> AbstractContextManager[None]:
-        """Return a context whose time does not count as work of this rank when stragglers are searched."""
+        """Return a context for waiting; its time does not count as work of this rank."""
         return contextlib.nullcontext()
 
     def clip_grad_norm(self, max_norm: float) -> Tensor:
@@ -186,7 +186,7 @@ class DistributedStrategy(Strategy):
         return [max(values) for values in zip(*self.world.all_gather_ints(numbers), strict=True)]
 
     def waiting(self) -> AbstractContextManager[None]:
-        """Return a context whose time does not count as work of this rank when stragglers are searched."""
+        """Return a context for waiting; its time does not count as work of this rank."""
         return self.stragglers.waiting()
 
     def gather_counts(self, batches: Sequence[Batch]) -> tuple[Counter[str], int]:

@@ -73,7 +73,7 @@ def work_and_limit(heartbeat: Heartbeat, fake_time: FakeTime, seconds: int) -> t
         heartbeat._beat()
     beat = heartbeat.mailbox.beat(0)
     assert beat is not None
-    return beat.since, beat.limit
+    return beat.work_seconds, beat.limit
 
 
 def test_a_process_that_was_suspended_does_not_hang(heartbeat: Heartbeat, fake_time: FakeTime) -> None:
