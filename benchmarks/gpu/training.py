@@ -58,7 +58,7 @@ class Size:
     cases: tuple[str, ...] = tuple(ALL)
 
 
-DRY = Size(200, 500, 500, 3, 0.1, 0.3, TINY, "aot_eager", ("base", "base deterministic", "big compiled"))
+DRY = Size(200, 500, 500, 3, 0.1, 0.3, TINY, "eager", ("base", "base deterministic", "big compiled"))
 
 
 def cases(*, dry_run: bool) -> Iterator[Case]:
