@@ -15,7 +15,7 @@ import seqx
 
 
 class Editor(seqx.Callback):
-    \"\"\"Edits a file when a checkpoint is saved.\"\"\"
+    \"\"\"A callback that edits a file when a checkpoint is saved.\"\"\"
 
     @seqx.hookimpl
     def saved(self, step: int) -> None:

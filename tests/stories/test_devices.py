@@ -85,7 +85,7 @@ import seqx
 
 
 class Slow(seqx.Callback):
-    \"\"\"Let rank 0 sleep after the third update.\"\"\"
+    \"\"\"A callback that lets rank 0 sleep after the third update.\"\"\"
 
     @seqx.hookimpl
     def updated(self, update) -> None:

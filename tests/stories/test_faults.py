@@ -51,7 +51,7 @@ class Breaking(seqx_training.CrossEntropy):
 
 
 class Killer(seqx.Callback):
-    \"\"\"Kill this process at the first occurrence of each message, if KILL is set.\"\"\"
+    \"\"\"A callback that kills the process at the first occurrence of each message, if KILL is set.\"\"\"
 
     @seqx.hookimpl
     def noticed(self, run, what: str) -> None:
@@ -79,7 +79,7 @@ LONG_SENTENCE = "the dog and the cat and the cow and the pig and the hen see the
 
 
 def recipe(breaking: str, name: str = "tiny.yaml", *, more: int = 0) -> Path:
-    """Write text with `1 + more` long sentences, and a recipe with the objective `Breaking`."""
+    """Write text with `1 + more` long sentences, and a recipe with the objective `breaking`."""
     longer = [text.replace(".\n", f"and {LONG_SENTENCE}") for text in TEXT[:more]]
     for split in ("train", "dev", "test"):
         rows = [*TEXT[:60], LONG_SENTENCE, *longer, *TEXT[60:]] if split == "train" else TEXT[:6]

@@ -21,7 +21,7 @@ import seqx
 
 
 class Stopper(seqx.Callback):
-    \"\"\"Sends this process a signal after an update.\"\"\"
+    \"\"\"A callback that sends the process a signal after an update.\"\"\"
 
     @seqx.hookimpl
     def updated(self, update: seqx.Update) -> None:
