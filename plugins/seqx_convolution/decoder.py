@@ -71,11 +71,11 @@ class ConvolutionDecoder(seqx.Decoder):
     """Gated causal convolutions, each with attention to the source (Gehring et al. 2017, section 3).
 
     The keys of attention are the encoder's states; the values are states plus source embeddings. The paper
-    does not tell the order of the sums in a layer. It is that of the authors' code: the context is added to
+    does not state the order of the sums in a layer. It is that of the authors' code: the context is added to
     the gated output, then the layer's input to this sum. Each of the two sums is multiplied by sqrt(0.5).
 
     Args:
-        layers: number of layers; 20, the default, is that for English to Romanian (section 5.1)
+        layers: number of layers; 20, the default, is the number for English to Romanian (section 5.1)
         width: number of channels of each layer; a list has one for each layer
         kernel: kernel size of each layer; a list has one for each layer
         attention: attention of each layer to the source; a list has one for each layer; null: no source, as

@@ -40,7 +40,7 @@ class ConvolutionEncoder(seqx.Encoder):
     channels to states. All linear maps and convolutions have weight normalisation.
 
     Args:
-        layers: number of layers; 20, the default, is that for English to Romanian (section 5.1)
+        layers: number of layers; 20, the default, is the number for English to Romanian (section 5.1)
         width: number of channels of each layer; a list has one for each layer
         kernel: kernel size of each layer; a list has one for each layer
         positions: positional encoding; null: none, so only the convolutions depend on the order of tokens

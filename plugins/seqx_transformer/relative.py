@@ -76,7 +76,7 @@ class T5(seqx.PositionalEncoding):
 
     Args:
         buckets: number of buckets
-        farthest: smallest distance of the last bucket, which also contains all larger distances
+        farthest: distance from which on all distances are in the last bucket
         ahead: reserve half of the buckets for keys after the query; not useful in a causal decoder
 
     Raises:
@@ -125,7 +125,7 @@ class Shaw(seqx.PositionalEncoding):
     a layer share them.
 
     Args:
-        farthest: largest distance with vectors of its own; larger distances are clipped to it: k in the paper
+        farthest: largest distance that is distinguished; larger distances are clipped to it: k in the paper
         d_k: width of each head's queries and keys, if the attention sets it; d_model / heads if left out
         d_v: width of each head's values, if the attention sets it; d_model / heads if left out
 

@@ -19,7 +19,7 @@ _LINE = TypeAdapter(MetricsLine)
 
 
 class Metrics(seqx.Callback):
-    """Record of a run in its `metrics.jsonl`: one JSON object per line, with its type in the field "kind".
+    """Record of a run in its `metrics.jsonl`, with one JSON object per line. Its field "kind" is the type.
 
     The types are start, update, noticed, evaluation, saved, finished and failed. A line "update" has means
     over the updates since the previous such line; learning rate and gradient norm are those of the last

@@ -19,7 +19,7 @@ _REFRESH = 1.0  # minimum seconds between updates of the terminal, each of which
 
 
 class ConsoleProgress(seqx.Callback):
-    """Progress of a run on standard error and in its `log.txt`.
+    """Display of the progress of a run on standard error, and its record in `log.txt`.
 
     On a terminal a bar and the latest metrics are redrawn in place, and scores, examples and messages scroll
     above them. If standard error is not a terminal, metrics are printed as lines as well. Standard output has
