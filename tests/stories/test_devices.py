@@ -211,27 +211,41 @@ def by_torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     return forked.run(sys.executable, "-m", "torch.distributed.run", *options, "run", *arguments)
 
 
+def narrow_recipe(most: int) -> str:
+    """Write the recipe of a run that has memory for `most` sentences per batch; return its name."""
+    Path("narrow.py").write_text(NARROW, encoding="utf-8")
+    objective = f"type: narrow, most: {most}"
+    text = TINY.replace("type: cross_entropy, smoothing: 0.1", objective)
+    return str(tiny(f"plugins: [narrow.py]\n{text}", f"narrow_{most}.yaml"))
+
+
+SHARDED = (*SETTINGS, "training.sharding=full", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def ample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run of two ranks with enough memory."""
+    folder = tmp_path_factory.mktemp("ample")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        result = by_devices(narrow_recipe(99), "--folder", "run", *SHARDED)
+    assert result.returncode == 0, result.stderr
+    return folder / "run"
+
+
 @pytest.mark.promise("out-of-memory-with-shards")
 @pytest.mark.parametrize("start", [by_devices, by_torchrun])
 def test_out_of_memory_with_shards_restarts_with_smaller_microbatches(
-    start: Callable[..., subprocess.CompletedProcess[str]],
+    start: Callable[..., subprocess.CompletedProcess[str]], ample: Path
 ) -> None:
-    Path("narrow.py").write_text(NARROW, encoding="utf-8")
-    text = "plugins: [narrow.py]\n" + TINY.replace(
-        "type: cross_entropy, smoothing: 0.1", "type: narrow, most: 99"
-    )
-    recipe, settings = str(tiny(text)), (*SETTINGS, "training.sharding=full")
-    ample = forked.run("run", recipe, "--folder", "ample", "--devices", "2", "--device", "cpu", *settings)
-    assert ample.returncode == 0, ample.stderr
-    recipe = str(tiny(text.replace("99", "4"), "small.yaml"))
-    result = start(recipe, "--folder", "limited", "--device", "cpu", *settings)
+    result = start(narrow_recipe(4), "--folder", "limited", *SHARDED)
 
     assert result.returncode == 0, result.stderr
     messages = re.findall(r"^(.*) cpu is out of memory with|^(resumed.*)", result.stderr, re.MULTILINE)
     assert messages == [("update 1:", ""), ("update 3:", ""), ("", "resumed from update 2")]
-    losses = [[row["loss"] for row in lines(Path(name), "update")] for name in ("ample", "limited")]
+    losses = [[row["loss"] for row in lines(run, "update")] for run in (ample, Path("limited"))]
     assert losses[1] == pytest.approx(losses[0], rel=1e-6)
-    assert scores("limited") == scores("ample")
+    assert scores("limited") == scores(str(ample))
     assert result.stdout.count("model: limited/model\n") == 1
 
 

@@ -197,7 +197,8 @@ def test_run_with_only_damaged_checkpoints_does_not_start_over() -> None:
 def test_resumed_run_keeps_its_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqx.runtime.cpu_threads.adapt_to_contention", lambda: None)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    recipe, environment = tiny(TINY), Path("runs/tiny/environment.json")
+    recipe = tiny(TINY.replace("dev: 6, test: 6", "dev: 1, test: 1"))
+    environment = Path("runs/tiny/environment.json")
 
     def threads(*arguments: str) -> tuple[int, str]:
         """Run with one thread in the environment; return the recorded number and the messages about it."""

@@ -81,10 +81,10 @@ def test_silver_trees_of_two_parsers_train_a_third() -> None:
     assert len(known & {*trees}) > 3  # both parsers overfitted these sentences
     execute(stats)
 
-    execute(mixture, "task.corpus.corpora.0.seed=1", EVERY)
+    execute(mixture, "task.corpus.corpora.0.seed=1", EVERY, "training.steps=40")
     semi, last = Path("runs/wsj_parsing_semi-sample"), Path("runs/gold")
     assert examples(semi) == 8 + len({*trees})
-    execute(gold, EVERY)
+    execute(gold, EVERY, "training.steps=4")
     assert examples(last) == 8
     assert vocabulary(last) == vocabulary(semi)
     assert first_loss(last) < first_loss(semi) / 2
