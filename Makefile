@@ -25,7 +25,7 @@ ISA_LIMITS := ONEDNN_MAX_CPU_ISA=AVX2,ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_IS
 ISA_TESTS = tests/laws $(shell grep --recursive --files-with-matches --include='test_*.py' mark.isa tests)
 DISTRIBUTED := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test most-tests pretended-tests test-quick test-isa lint types imports docs clean
+.PHONY: run test most-tests simulated-gpu-tests test-quick test-isa lint types imports docs clean
 
 run: $(VENV)/installed
 	$(BIN)/seqx run recipes/wmt_en_de.yaml --profile sample
@@ -36,13 +36,13 @@ run: $(VENV)/installed
 # Tests on the simulated GPU need a process in which no other test has computed gradients. They run beside the
 # other tests with a lower priority, because those often wait.
 test: lint
-	@$(MAKE) --no-print-directory --jobs 2 most-tests pretended-tests
+	@$(MAKE) --no-print-directory --jobs 2 most-tests simulated-gpu-tests
 
 most-tests: $(VENV)/installed-dev
 	$(BIN)/pytest $(DISTRIBUTED)
 
-pretended-tests: $(VENV)/installed-dev
-	nice $(BIN)/pytest -p no:cacheprovider tests/pretended
+simulated-gpu-tests: $(VENV)/installed-dev
+	nice $(BIN)/pytest -p no:cacheprovider tests/simulated_gpu
 
 test-quick: lint
 	$(BIN)/pytest $(DISTRIBUTED) -m 'not slow'

@@ -75,7 +75,7 @@ def test_silver_trees_of_two_parsers_train_a_third() -> None:
     runpy.run_path("listing.py")
     message = execute(silver)
     trees = Path("silver.txt").read_text(encoding="utf-8").splitlines()
-    assert message.startswith("sentences: 500 of ")
+    assert message.startswith("sentences: 500, ")
     assert f"the models agree on {len(trees)} " in message
     known = {tree for (tree,) in Sample(seed=2, train=8, columns=("tree",)).rows("train")}
     assert len(known & {*trees}) > 3  # both parsers overfitted these sentences

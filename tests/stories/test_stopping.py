@@ -109,7 +109,7 @@ def test_signal_stops_a_run_that_cannot_write_its_output(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        send_at_call(patch, Average, "follow", 5, signal.SIGINT)
+        send_at_call(patch, Average, "add_weights", 5, signal.SIGINT)
         patch.setattr(Metrics, "failed", failed)
         for name in ("stdout", "stderr"):
             patch.setattr(sys, name, failing_stream(number))
@@ -135,7 +135,7 @@ def test_run_stopped_after_any_update_resumes_bitwise(
     """Updates without and with a save, with a validation, and the last one."""
     recipe = tiny(TEXT)
     with monkeypatch.context() as patch:
-        send_at_call(patch, Average, "follow", step, signal.SIGINT)
+        send_at_call(patch, Average, "add_weights", step, signal.SIGINT)
         result = seqx("run", recipe)
     assert result.exit_code == 75
     checkpoint = f"the checkpoint of update {step} is kept"
@@ -152,7 +152,7 @@ def test_run_stopped_after_any_update_resumes_bitwise(
 def test_second_interrupt_is_immediate(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny(TEXT)
     with monkeypatch.context() as patch:
-        send_at_call(patch, Average, "follow", 5, signal.SIGINT, signal.SIGINT)
+        send_at_call(patch, Average, "add_weights", 5, signal.SIGINT, signal.SIGINT)
         result = seqx("run", recipe)
     assert result.exit_code == 130
     assert result.stderr.splitlines()[-1] == f"{RUN}: interrupted; run the same command again to continue"
@@ -166,7 +166,7 @@ def test_stopped_run_can_end_at_its_last_update(monkeypatch: pytest.MonkeyPatch)
     """The checkpoint saved at the signal becomes the last one; only callback states and metrics differ."""
     recipe = tiny(TEXT)
     with monkeypatch.context() as patch:
-        send_at_call(patch, Average, "follow", 5, signal.SIGTERM)
+        send_at_call(patch, Average, "add_weights", 5, signal.SIGTERM)
         assert seqx("run", recipe).exit_code == 75
     done("run", recipe, "training.steps=5")
     straight = tiny(recipe.read_text(encoding="utf-8"), "straight.yaml")
