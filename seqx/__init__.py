@@ -41,12 +41,12 @@ if TYPE_CHECKING:  # interfaces of text and tasks
 
 if TYPE_CHECKING:  # tensors and their layout
     from seqx.interfaces.tensors import Batch as Batch
+    from seqx.interfaces.tensors import Column as Column
     from seqx.interfaces.tensors import KeyValue as KeyValue
     from seqx.interfaces.tensors import Layout as Layout
     from seqx.interfaces.tensors import Mask as Mask
     from seqx.interfaces.tensors import Memory as Memory
     from seqx.interfaces.tensors import State as State
-    from seqx.interfaces.tensors import Tokens as Tokens
     from seqx.interfaces.tensors import fork as fork
     from seqx.interfaces.tensors import rows as rows
 

@@ -126,8 +126,8 @@ def test_operations_per_pair_of_the_base_and_big_models(recipe: str, megaflop: f
 def test_counted_operations_equal_those_of_torch() -> None:
     built = model(experiment("wmt_en_de", TINY), 50)
     ids = torch.randint(4, 50, (3, 16))
-    source = seqx.Tokens.of(ids[:, :7], torch.full((3,), 7))
-    target = seqx.Tokens.of(ids, torch.full((3,), 16))
+    source = seqx.Column.of(ids[:, :7], torch.full((3,), 7))
+    target = seqx.Column.of(ids, torch.full((3,), 16))
     with FlopCounterMode(display=False) as counter:
         built.head(built(source, target))
     assert Arithmetic(built).forward(np.full(3, 7), np.full(3, 16)) == counter.get_total_flops()

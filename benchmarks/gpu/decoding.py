@@ -11,7 +11,7 @@ from benchmarks.gpu.cases import Case, Measurements
 from benchmarks.gpu.machine import median
 from benchmarks.gpu.recipes import TINY, experiment, model
 from seqx.interfaces.networks import Model
-from seqx.interfaces.tensors import EOS, UNK, State, Tokens
+from seqx.interfaces.tensors import EOS, UNK, Column, State
 from seqx.runtime.devices import autocast, device_of, precision_of
 from seqx_search import Beam
 
@@ -26,7 +26,7 @@ class Endless(Model):
         super().__init__(model.vocab_sizes)
         self.model = model
 
-    def encode(self, source: Tokens) -> State:
+    def encode(self, source: Column) -> State:
         """Encode with the wrapped model."""
         return self.model.encode(source)
 
@@ -63,7 +63,7 @@ def measure(model: Model, size: int, left: float, *, repeats: int) -> Measuremen
     search = Beam(size=4, alpha=0.6)
     ids = torch.randint(UNK + 1, model.vocab_sizes["source"], (size, LENGTH))
     ids[:, -1] = EOS
-    source = Tokens.of(ids, torch.full((size,), LENGTH)).to(device)
+    source = Column.of(ids, torch.full((size,), LENGTH)).to(device)
     limits = torch.full((size,), LENGTH - 1)
 
     def decode() -> int:

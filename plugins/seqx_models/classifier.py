@@ -62,9 +62,9 @@ class Classifier(seqx.Model):
         self.after = nn.Parameter(torch.randn(d_model))  # the output after the label
         self.projection = nn.Linear(d_model, vocab_sizes["target"])
 
-    def encode(self, source: seqx.Tokens) -> seqx.Memory:
+    def encode(self, source: seqx.Column) -> seqx.Memory:
         """Encode the source [B, S]."""
-        inputs = self.embedding(source.ids)
+        inputs = self.embedding(source.values)
         return seqx.Memory(self.encoder(inputs, source.layout), inputs, source.layout)
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> ClassifierState:

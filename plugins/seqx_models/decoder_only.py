@@ -67,9 +67,9 @@ class DecoderOnly(seqx.Model):
         self.decoder.check(source=False)
         self.limit = self.decoder.limit
 
-    def encode(self, source: seqx.Tokens) -> seqx.Memory:
+    def encode(self, source: seqx.Column) -> seqx.Memory:
         """Embed the source [B, S]; `start` runs the decoder over it."""
-        inputs = self.embedding(source.ids)
+        inputs = self.embedding(source.values)
         return seqx.Memory(inputs, inputs, source.layout)
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> DecoderOnlyState:

@@ -63,9 +63,9 @@ class EncoderDecoder(seqx.Model):
         self.decoder.check(source=True)
         self.limit = seqx.smallest_limit(self.encoder.limit, self.decoder.limit)
 
-    def encode(self, source: seqx.Tokens) -> seqx.Memory:
+    def encode(self, source: seqx.Column) -> seqx.Memory:
         """Encode the source [B, S]."""
-        inputs = (self.source or self.target)(source.ids)
+        inputs = (self.source or self.target)(source.values)
         return seqx.Memory(self.encoder(inputs, source.layout), inputs, source.layout)
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> seqx.State:

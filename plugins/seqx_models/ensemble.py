@@ -26,7 +26,7 @@ class AveragingEnsemble(seqx.Ensemble):
         self.limit = seqx.smallest_limit(*(model.limit for model in models))
         self.single_sequence = any(model.single_sequence for model in models)
 
-    def encode(self, source: seqx.Tokens) -> seqx.State:
+    def encode(self, source: seqx.Column) -> seqx.State:
         """Encode the source with each model; return the memory of each."""
         return tuple(model.encode(source) for model in self.models)
 

@@ -66,9 +66,9 @@ class GuidedEncoderDecoder(seqx.Model):
         self.next = nn.Linear(d_model, d_model)
         self.limit = seqx.smallest_limit(self.encoder.limit, self.decoder.limit)
 
-    def encode(self, source: seqx.Tokens) -> seqx.Memory:
+    def encode(self, source: seqx.Column) -> seqx.Memory:
         """Encode the source [B, S]."""
-        inputs = self.source(source.ids)
+        inputs = self.source(source.values)
         return seqx.Memory(self.encoder(inputs, source.layout), inputs, source.layout)
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> GuidedState:

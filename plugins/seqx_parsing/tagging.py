@@ -45,7 +45,7 @@ class TaggingModel(seqx.Model):
             )
         self.tag = nn.Linear(self.inner.d_model, vocab_sizes[column])
 
-    def encode(self, source: seqx.Tokens) -> seqx.State:
+    def encode(self, source: seqx.Column) -> seqx.State:
         """Encode the source [B, S]."""
         return self.inner.encode(source)
 
@@ -90,13 +90,13 @@ class TaggingObjective(seqx.Objective):
 
     def counts(self, batch: seqx.Batch) -> Mapping[str, int]:
         """Return the counts of the other objective, and the number of labelled tokens."""
-        labelled = int((batch.columns[self.column].ids != seqx.PAD).sum())
+        labelled = int((batch.columns[self.column].values != seqx.PAD).sum())
         return {**self.inner.counts(batch), "tags": labelled}
 
     def forward(self, model: seqx.Model, batch: seqx.Batch) -> Mapping[str, Tensor]:
         """Return the losses summed over the batch."""
         memory = model.encode(batch.columns["source"])
-        gold = batch.columns[self.column].ids
+        gold = batch.columns[self.column].values
         logprobs = model.labels(memory).get(self.column)
         if logprobs is None:
             raise seqx.UserError(
@@ -115,7 +115,7 @@ class _PreEncodedModel(seqx.Model):
         self.model = model
         self.memory = memory
 
-    def encode(self, source: seqx.Tokens) -> seqx.State:
+    def encode(self, source: seqx.Column) -> seqx.State:
         memory, self.memory = self.memory, None
         return self.model.encode(source) if memory is None else memory
 

@@ -133,7 +133,7 @@ class Beam(LengthLimitedSearch):
     def __call__(
         self,
         model: seqx.Model,
-        source: seqx.Tokens,
+        source: seqx.Column,
         max_lengths: Tensor,
         grammar: seqx.Grammar | None = None,
         memory: seqx.State | None = None,
@@ -149,13 +149,13 @@ class Beam(LengthLimitedSearch):
     def _search(
         self,
         model: seqx.Model,
-        source: seqx.Tokens,
+        source: seqx.Column,
         max_lengths: Tensor,
         grammar: seqx.Grammar | None,
         memory: seqx.State | None,
     ) -> list[list[seqx.Hypothesis]]:
         """Decode token by token, without gradients; see `__call__`."""
-        count, device = source.ids.size(0), source.ids.device
+        count, device = source.values.size(0), source.values.device
         steps = int(max_lengths.max()) + 1
         if grammar is not None:
             grammar.prepare(max_lengths.tolist())

@@ -16,7 +16,7 @@ class Greedy(LengthLimitedSearch):
     def __call__(
         self,
         model: seqx.Model,
-        source: seqx.Tokens,
+        source: seqx.Column,
         max_lengths: Tensor,
         grammar: seqx.Grammar | None = None,
         memory: seqx.State | None = None,

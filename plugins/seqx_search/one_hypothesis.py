@@ -24,7 +24,7 @@ the sentences [N] in the batch, and the number of the step, from 0.
 @torch.no_grad()
 def decode_one_hypothesis(
     model: seqx.Model,
-    source: seqx.Tokens,
+    source: seqx.Column,
     max_lengths: Tensor,
     grammar: seqx.Grammar | None,
     memory: seqx.State | None,
@@ -46,7 +46,7 @@ def decode_one_hypothesis(
     Raises:
         UserError: the logits are not finite
     """
-    count, device = source.ids.size(0), source.ids.device
+    count, device = source.values.size(0), source.values.device
     steps = int(max_lengths.max()) + 1
     if grammar is not None:
         grammar.prepare(max_lengths.tolist())

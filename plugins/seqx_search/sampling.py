@@ -37,7 +37,7 @@ class Sampling(LengthLimitedSearch):
     def __call__(
         self,
         model: seqx.Model,
-        source: seqx.Tokens,
+        source: seqx.Column,
         max_lengths: Tensor,
         grammar: seqx.Grammar | None = None,
         memory: seqx.State | None = None,
@@ -56,19 +56,19 @@ class Sampling(LengthLimitedSearch):
 
         return decode_one_hypothesis(model, source, max_lengths, grammar, memory, choose=choose)
 
-    def _draws(self, source: seqx.Tokens, steps: int) -> Tensor:
+    def _draws(self, source: seqx.Column, steps: int) -> Tensor:
         """Return a random number in [0, 1) for each sentence and step, [B, T].
 
         A sentence gets the same first numbers for any number of steps.
         """
         draws = []
         # Mark padding with -1, so that one copy from the device is enough. Each copy waits for the device.
-        for ids in source.ids.where(source.layout.keep, -1).tolist():
+        for ids in source.values.where(source.layout.keep, -1).tolist():
             sentence = [token for token in ids if token >= 0]
             key = repr((self.seed, sentence)).encode()
             rng = random.Random(hashlib.blake2b(key, digest_size=8).digest())  # noqa: S311  # no secret
             draws.append([rng.getrandbits(32) / 2**32 for _ in range(steps)])
-        return seqx.to_device(torch.tensor(draws, dtype=torch.float64), source.ids.device)
+        return seqx.to_device(torch.tensor(draws, dtype=torch.float64), source.values.device)
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         """Return the probability of drawing each symbol, [N, V]."""

@@ -99,7 +99,7 @@ def target_positions(batch: seqx.Batch) -> Tensor:
 
 def target_ids(batch: seqx.Batch) -> Tensor:
     """Return the ids [N] of the target tokens."""
-    return batch.columns["target"].ids.flatten().index_select(0, target_positions(batch))
+    return batch.columns["target"].values.flatten().index_select(0, target_positions(batch))
 
 
 def outputs_before_targets(model: seqx.Model, batch: seqx.Batch) -> Tensor:

@@ -13,7 +13,7 @@ from seqx.data.loader import Microbatch, Position, UpdateBatch
 from seqx.data.plan import TARGET, Plan, plan
 from seqx.data.store import Integers, Ragged, Store
 from seqx.interfaces.task import Task
-from seqx.interfaces.tensors import WORDS, Batch, Tokens
+from seqx.interfaces.tensors import WORDS, Batch, Column
 from seqx.runtime.background import in_thread
 
 
@@ -175,8 +175,8 @@ def collate(columns: Mapping[str, Ragged], *, pin: bool = False) -> Batch:
     """Return the columns of examples as right-padded tensors, in pinned memory if `pin` is set."""
     tokens = {name: _padded(column) for name, column in columns.items()}
     if WORDS in tokens:
-        source, starts = tokens["source"], tokens.pop(WORDS).ids
-        tokens["source"] = Tokens.of(source.ids, source.layout.keep.sum(1), starts)
+        source, starts = tokens["source"], tokens.pop(WORDS).values
+        tokens["source"] = Column.of(source.values, source.layout.keep.sum(1), starts)
     if pin:
         tokens = {name: column.pinned() for name, column in tokens.items()}
     return Batch(tokens, len(columns[TARGET].values))
@@ -186,8 +186,8 @@ def _take(columns: Mapping[str, Ragged], rows: Integers) -> dict[str, Ragged]:
     return {name: column.take(rows) for name, column in columns.items()}
 
 
-def _padded(column: Ragged) -> Tokens:
+def _padded(column: Ragged) -> Column:
     lengths = column.lengths()
     ids = np.zeros((len(lengths), int(lengths.max(initial=0))), np.int64)
     ids[np.arange(ids.shape[1]) < lengths[:, None]] = column.values
-    return Tokens.of(torch.from_numpy(ids), torch.from_numpy(lengths))
+    return Column.of(torch.from_numpy(ids), torch.from_numpy(lengths))

@@ -33,7 +33,7 @@ class Microbatch(NamedTuple):
     @property
     def padded_tokens(self) -> int:
         """The number of tokens in all columns, including padding."""
-        return sum(column.ids.numel() for column in self.batch.columns.values())
+        return sum(column.values.numel() for column in self.batch.columns.values())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqx.interfaces.networks import Attention, Model
-from seqx.interfaces.tensors import BOS, PAD, Tokens
+from seqx.interfaces.tensors import BOS, PAD, Column
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, Tensor]]:
             handle.remove()
 
 
-def attention_maps(model: Model, source: Tokens, target: Tokens) -> Mapping[str, AttentionMap]:
+def attention_maps(model: Model, source: Column, target: Column) -> Mapping[str, AttentionMap]:
     """Return the weights of each attention module while a model reads source [B, S] and writes target [B, T].
 
     The keys of the result are module names, in the order of the calls. In a map whose queries are the target,
@@ -76,19 +76,19 @@ def attention_maps(model: Model, source: Tokens, target: Tokens) -> Mapping[str,
     target without its last token. Row i has the weights with which the model predicted the token after
     token i. Attention between other sequences has no map.
     """
-    target_length = target.ids.size(1)
+    target_length = target.values.size(1)
     # The code below recognizes source and target by their widths. If they are equal, widen the target.
-    if target_length == source.ids.size(1):
+    if target_length == source.values.size(1):
         keep = F.pad(target.layout.keep, (0, 1), value=False)
-        target = Tokens(F.pad(target.ids, (0, 1), value=PAD), type(target.layout).of(keep))
-    source_width, target_width = source.ids.size(1), target.ids.size(1)
+        target = Column(F.pad(target.values, (0, 1), value=PAD), type(target.layout).of(keep))
+    source_width, target_width = source.values.size(1), target.values.size(1)
     sequences = {source_width: "source", target_width: "target"}
     if model.single_sequence and source_width > 1:  # if the source is only BOS, the target is the whole text
         sequences = {source_width + target_width - 1: "text"}
     with record_attention(model) as encoder_weights:
         memory = model.encode(source)
     with record_attention(model) as decoder_weights:
-        ids = F.pad(target.ids[:, :-1], (1, 0), value=BOS)
+        ids = F.pad(target.values[:, :-1], (1, 0), value=BOS)
         model.advance(ids, model.start(memory, ids.size(1)), target.layout.keep)
     lengths = {"source": source_width, "target": target_length, "text": source_width + target_length - 1}
     maps = {}

@@ -11,7 +11,7 @@ from seqx.interfaces.learning import Hypothesis, Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.scores import AnswerWarning
 from seqx.interfaces.task import Candidate, NBest, Request, Task, sum_warnings
-from seqx.interfaces.tensors import EOS, PAD, WORDS, Tokens
+from seqx.interfaces.tensors import EOS, PAD, WORDS, Column
 
 DEFAULT_MAX_LENGTH = 1024
 """The maximum tokens of a piece if neither task nor model has a limit; attention takes quadratic memory."""
@@ -191,11 +191,11 @@ def make_batches(
         yield batch
 
 
-def source_tokens(pieces: Sequence[Piece]) -> Tokens:
+def source_tokens(pieces: Sequence[Piece]) -> Column:
     """Return the padded source [B, S] of several pieces."""
     lengths = torch.tensor([piece.length for piece in pieces])
     word_starts = pad([piece.columns[WORDS] for piece in pieces]) if WORDS in pieces[0].columns else None
-    return Tokens.of(pad([piece.columns["source"] for piece in pieces]), lengths, word_starts)
+    return Column.of(pad([piece.columns["source"] for piece in pieces]), lengths, word_starts)
 
 
 def pad(rows: Sequence[list[int]]) -> torch.Tensor:

@@ -26,7 +26,7 @@ from seqx.inference.scoring import logprobs
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.task import Example, NBest, Request, Task
-from seqx.interfaces.tensors import BOS, EOS, Tokens
+from seqx.interfaces.tensors import BOS, EOS, Column
 from seqx.parallel import SINGLE_PROCESS, World
 from seqx.runtime.devices import autocast
 from seqx.runtime.signals import Stopped
@@ -174,7 +174,7 @@ class Predictor:
             return None
         target = [*ids, EOS]
         with inference_mode(self.model, self.device, self.precision):
-            target_tokens = Tokens.of(pad([target]), torch.tensor([len(target)])).to(self.device)
+            target_tokens = Column.of(pad([target]), torch.tensor([len(target)])).to(self.device)
             maps = attention_maps(self.model, source_tokens(pieces).to(self.device), target_tokens)
         source = self._symbols("source", pieces[0].columns["source"])
         return AttentionMaps(source, self._symbols("target", target), maps)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqx.interfaces.networks import Model
-from seqx.interfaces.tensors import Batch, State, Tokens
+from seqx.interfaces.tensors import Batch, Column, State
 
 
 class Objective(nn.Module, ABC):
@@ -146,7 +146,7 @@ class Search(ABC):
     def __call__(
         self,
         model: Model,
-        source: Tokens,
+        source: Column,
         max_lengths: Tensor,
         grammar: Grammar | None = None,
         memory: State | None = None,

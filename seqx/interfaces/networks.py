@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqx.interfaces.tensors import BOS, KeyValue, Layers, Layout, Mask, Memory, State, Tokens
+from seqx.interfaces.tensors import BOS, Column, KeyValue, Layers, Layout, Mask, Memory, State
 
 
 class PositionalEncoding(nn.Module):
@@ -275,7 +275,7 @@ class Model(nn.Module, ABC):
         self.vocab_sizes = dict(vocab_sizes)
 
     @abstractmethod
-    def encode(self, source: Tokens) -> State:
+    def encode(self, source: Column) -> State:
         """Encode the source [B, S]; return a Memory, or any nest of tensors whose first dimension is B."""
 
     @abstractmethod
@@ -301,10 +301,10 @@ class Model(nn.Module, ABC):
     def head(self, outputs: Tensor) -> Tensor:
         """Return the logits [..., V] of the next token, from outputs [..., D] of `advance`."""
 
-    def forward(self, source: Tokens, target: Tokens) -> Tensor:
+    def forward(self, source: Column, target: Column) -> Tensor:
         """Return the outputs [B, T, D] from which `head` predicts each target token; training calls this."""
-        state = self.start(self.encode(source), target.ids.size(1))
-        ids = F.pad(target.ids[:, :-1], (1, 0), value=BOS)
+        state = self.start(self.encode(source), target.values.size(1))
+        ids = F.pad(target.values[:, :-1], (1, 0), value=BOS)
         return self.advance(ids, state, target.layout.keep)[0]
 
     def positions_used(self, source: int, target: int) -> int:
@@ -327,10 +327,10 @@ class Model(nn.Module, ABC):
         """
         return {}
 
-    def score(self, source: Tokens, target: Tokens) -> Tensor:
+    def score(self, source: Column, target: Column) -> Tensor:
         """Return the natural log-probability of each target token [B, T], in one pass; 0 on padding."""
         logits = self.head(self(source, target)).float()
-        chosen = logits.gather(-1, target.ids[..., None])[..., 0] - logits.logsumexp(-1)
+        chosen = logits.gather(-1, target.values[..., None])[..., 0] - logits.logsumexp(-1)
         return torch.where(target.layout.keep, chosen, 0.0)
 
 

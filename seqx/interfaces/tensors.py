@@ -59,32 +59,32 @@ def _concatenate(old: Tensor | None, new: Tensor | None) -> Any:
     return None if old is None or new is None else torch.cat([old, new], 1)
 
 
-class Tokens(NamedTuple):
-    """The token ids of a batch of sentences, with their layout."""
+class Column(NamedTuple):
+    """One column of a batch of sentences: padded values, with their layout."""
 
-    ids: Tensor  # [B, S] int64, PAD where layout.keep is false
+    values: Tensor  # ids [B, S] int64, PAD where layout.keep is false
     layout: Layout  # tokens, padding and positions
 
     @classmethod
-    def of(cls, ids: Tensor, lengths: Tensor, starts: Tensor | None = None) -> Self:
+    def of(cls, values: Tensor, lengths: Tensor, starts: Tensor | None = None) -> Self:
         """Return right-padded sentences.
 
         Args:
-            ids: token ids [B, S], PAD behind the end of a sentence
+            values: token ids [B, S], PAD behind the end of a sentence
             lengths: number of tokens of each sentence: [B]
             starts: 1 where a token begins a word, else 0: [B, S]; None: unknown
         """
-        keep = torch.arange(ids.size(1), device=ids.device) < lengths[:, None]
+        keep = torch.arange(values.size(1), device=values.device) < lengths[:, None]
         words = None if starts is None else starts.cumsum(1) - 1
-        return cls(ids, Layout.of(keep)._replace(words=words))
+        return cls(values, Layout.of(keep)._replace(words=words))
 
-    def to(self, device: torch.device) -> "Tokens":
+    def to(self, device: torch.device) -> "Column":
         """Return a copy on another device, without waiting for it."""
-        return Tokens(*_to((self.ids, self.layout), device))
+        return Column(*_to((self.values, self.layout), device))
 
-    def pinned(self) -> "Tokens":
+    def pinned(self) -> "Column":
         """Return a copy in pinned memory, from which a GPU copies asynchronously."""
-        return Tokens(*_map((self.ids, self.layout), Tensor.pin_memory))
+        return Column(*_map((self.values, self.layout), Tensor.pin_memory))
 
 
 class Memory(NamedTuple):
@@ -137,7 +137,7 @@ class Mask(NamedTuple):
 class Batch:
     """The examples of a microbatch in padded tensors."""
 
-    columns: Mapping[str, Tokens]  # "source", "target", and further columns of the task
+    columns: Mapping[str, Column]  # "source", "target", and further columns of the task
     count: int  # number of target tokens, known without reading from a device
 
     def to(self, device: torch.device) -> "Batch":

@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from seqx.interfaces.networks import Ensemble, Model
-from seqx.interfaces.tensors import BOS, Tokens, fork, rows
+from seqx.interfaces.tensors import BOS, Column, fork, rows
 from seqx.testing import checks
 from seqx.testing.law import Subject, law
 from seqx.testing.samples import SIZE, SIZES, SOURCE, SOURCE_LENGTHS, TARGET, TARGET_LENGTHS, B, T
 from seqx.testing.toy import Toy
 
-INPUTS = torch.cat([torch.full((B, 1), BOS), TARGET.ids[:, :-1]], 1)
+INPUTS = torch.cat([torch.full((B, 1), BOS), TARGET.values[:, :-1]], 1)
 
 
 def _outputs(model: Model) -> Tensor:
@@ -37,9 +37,9 @@ def incremental_outputs_equal_parallel_outputs(subject: Subject) -> None:
 @law(Model)
 def outputs_do_not_depend_on_later_tokens(subject: Subject) -> None:
     """The logits of a target token do not depend on later target tokens."""
-    model, changed = subject.build(SIZES), TARGET.ids.clone()
+    model, changed = subject.build(SIZES), TARGET.values.clone()
     changed[:, 3:] = 4 + (changed[:, 3:] + 1) % (SIZE - 4)
-    scores = model.head(model(SOURCE, TARGET)), model.head(model(SOURCE, Tokens(changed, TARGET.layout)))
+    scores = model.head(model(SOURCE, TARGET)), model.head(model(SOURCE, Column(changed, TARGET.layout)))
     checks.assert_close(
         scores[1][:, :4][TARGET.layout.keep[:, :4]], scores[0][:, :4][TARGET.layout.keep[:, :4]]
     )
@@ -52,8 +52,8 @@ def padding_does_not_change_outputs(subject: Subject) -> None:
     batch_scores, labels = model.score(SOURCE, TARGET), model.labels(model.encode(SOURCE))
     assert not batch_scores[~TARGET.layout.keep].count_nonzero(), "`score` is not 0 on padding"
     for i, (s, t) in enumerate(zip(SOURCE_LENGTHS.tolist(), TARGET_LENGTHS.tolist(), strict=True)):
-        source = Tokens.of(SOURCE.ids[i : i + 1, :s], torch.tensor([s]))
-        target = Tokens.of(TARGET.ids[i : i + 1, :t], torch.tensor([t]))
+        source = Column.of(SOURCE.values[i : i + 1, :s], torch.tensor([s]))
+        target = Column.of(TARGET.values[i : i + 1, :t], torch.tensor([t]))
         checks.assert_close(model.score(source, target)[0], batch_scores[i, :t])
         for name, single_labels in model.labels(model.encode(source)).items():
             checks.assert_close(single_labels[0], labels[name][i, :s])

@@ -6,7 +6,7 @@ Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model.
 import torch
 from torch import Tensor
 
-from seqx.interfaces.tensors import EOS, Layout, Memory, Tokens
+from seqx.interfaces.tensors import EOS, Column, Layout, Memory
 
 B, S, T, D = 4, 7, 6, 16
 SIZE = 12  # symbols in each vocabulary
@@ -38,11 +38,11 @@ def memory(padding: float | None = None) -> Memory:
     return Memory(states, inputs, source_layout)
 
 
-def sentences(lengths: Tensor, width: int, seed: int) -> Tokens:
+def sentences(lengths: Tensor, width: int, seed: int) -> Column:
     """Return random sentences that end with EOS, right-padded to `width` positions."""
     ids = torch.randint(4, SIZE, (len(lengths), width), generator=torch.Generator().manual_seed(seed))
     ids[torch.arange(len(lengths)), lengths - 1] = EOS
-    return Tokens.of(ids.masked_fill(~token_mask(lengths, width), 0), lengths)
+    return Column.of(ids.masked_fill(~token_mask(lengths, width), 0), lengths)
 
 
 MEMORY = memory()

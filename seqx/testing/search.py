@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from seqx.interfaces.learning import Grammar, Search
-from seqx.interfaces.tensors import EOS, State, Tokens, rows
+from seqx.interfaces.tensors import EOS, Column, State, rows
 from seqx.testing.law import Subject, law
 from seqx.testing.samples import SIZE, SIZES, SOURCE
 from seqx.testing.toy import Toy
@@ -13,15 +13,15 @@ CERTAIN = Toy(SIZES, margin=40.0)  # so certain that sampling finds the best hyp
 LIMITS = torch.tensor([20, 20, 20, 20])
 
 
-def _answers(search: Search, model: Toy, source: Tokens, limits: Tensor) -> list[list[int]]:
+def _answers(search: Search, model: Toy, source: Column, limits: Tensor) -> list[list[int]]:
     """Return the ids of the best hypothesis of each sentence."""
     torch.manual_seed(0)
     return [list(best[0].ids) for best in search(model, source, limits)]
 
 
-def _copies(source: Tokens) -> list[list[int]]:
+def _copies(source: Column) -> list[list[int]]:
     """Return the ids of each source sentence without EOS, which a model that copies should write."""
-    return [ids[keep][:-1].tolist() for ids, keep in zip(source.ids, source.layout.keep, strict=True)]
+    return [ids[keep][:-1].tolist() for ids, keep in zip(source.values, source.layout.keep, strict=True)]
 
 
 @law(Search)
@@ -56,11 +56,11 @@ def respects_length_limits(subject: Subject) -> None:
 def answers_do_not_depend_on_the_batch(subject: Subject) -> None:
     """The answer to a sentence depends neither on its position in the batch nor on the other sentences."""
     search, order = subject.build(), torch.tensor([3, 1, 2, 0])
-    reordered = Tokens(SOURCE.ids[order], rows(SOURCE.layout, order))
+    reordered = Column(SOURCE.values[order], rows(SOURCE.layout, order))
     expected = _answers(search, CERTAIN, SOURCE, LIMITS)
     found = _answers(search, CERTAIN, reordered, LIMITS)
     assert found == [expected[i] for i in order.tolist()], "answers depend on the order of the batch"
-    single = Tokens(SOURCE.ids[1:2], rows(SOURCE.layout, torch.tensor([1])))
+    single = Column(SOURCE.values[1:2], rows(SOURCE.layout, torch.tensor([1])))
     found = _answers(search, CERTAIN, single, LIMITS[1:2])
     assert found == expected[1:2], "an answer depends on the other sentences of the batch"
 

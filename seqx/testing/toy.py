@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqx.interfaces.networks import Model
-from seqx.interfaces.tensors import EOS, Memory, State, Tokens
+from seqx.interfaces.tensors import EOS, Column, Memory, State
 
 
 class Toy(Model):
@@ -31,9 +31,9 @@ class Toy(Model):
         )
         self.noise = nn.Parameter(noise * 0.1)  # [V, V] logits of the next symbol by the previous one
 
-    def encode(self, source: Tokens) -> Memory:
+    def encode(self, source: Column) -> Memory:
         """Return the ids of the source as states [B, S, 1]."""
-        states = torch.where(source.layout.keep, source.ids, EOS)[..., None].float()
+        states = torch.where(source.layout.keep, source.values, EOS)[..., None].float()
         return Memory(states, states, source.layout)
 
     def start(self, memory: Memory, capacity: int | None) -> State:

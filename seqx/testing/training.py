@@ -7,28 +7,28 @@ import torch
 from torch import Tensor, nn
 
 from seqx.interfaces.learning import Objective, Optimizer, Schedule
-from seqx.interfaces.tensors import Batch, Layers, Tokens
+from seqx.interfaces.tensors import Batch, Column, Layers
 from seqx.testing import checks
 from seqx.testing.law import Subject, law
 from seqx.testing.samples import SIZES, SOURCE, TARGET, TARGET_LENGTHS
 from seqx.testing.toy import Toy
 
 
-def _batch(source: Tokens, target: Tokens) -> Batch:
+def _batch(source: Column, target: Column) -> Batch:
     """Return a batch of sentence pairs."""
     return Batch({"source": source, "target": target}, int(target.layout.keep.sum()))
 
 
-def _padded(tokens: Tokens, padding: int) -> Tokens:
+def _padded(tokens: Column, padding: int) -> Column:
     """Return the tokens with two more positions of padding, and with the id `padding` on all padding."""
     lengths = tokens.layout.keep.sum(1)
-    wider = Tokens.of(nn.functional.pad(tokens.ids, (0, 2)), lengths)
-    return Tokens(wider.ids.masked_fill(~wider.layout.keep, padding), wider.layout)
+    wider = Column.of(nn.functional.pad(tokens.values, (0, 2)), lengths)
+    return Column(wider.values.masked_fill(~wider.layout.keep, padding), wider.layout)
 
 
-def _twice(tokens: Tokens) -> Tokens:
+def _twice(tokens: Column) -> Column:
     """Return a batch that has each sentence twice."""
-    return Tokens.of(tokens.ids.repeat(2, 1), tokens.layout.keep.sum(1).repeat(2))
+    return Column.of(tokens.values.repeat(2, 1), tokens.layout.keep.sum(1).repeat(2))
 
 
 @law(Objective)

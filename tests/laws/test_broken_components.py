@@ -102,7 +102,7 @@ class CorrectSearch(Greedy):
     def __call__(
         self,
         model: seqx.Model,
-        source: seqx.Tokens,
+        source: seqx.Column,
         limits: Tensor,
         grammar: seqx.Grammar | None = None,
         memory: seqx.State | None = None,

@@ -148,9 +148,9 @@ class CorrectModel(EncoderDecoder, Correct):
         EncoderDecoder.__init__(self, vocab_sizes, d_model=16, **stacks)
         self.add_fault()
 
-    def encode(self, source: seqx.Tokens) -> seqx.Memory:
+    def encode(self, source: seqx.Column) -> seqx.Memory:
         if self.fault == "padding_does_not_change_outputs":
-            source = seqx.Tokens(source.ids, seqx.Layout.of(torch.ones_like(source.layout.keep)))
+            source = seqx.Column(source.values, seqx.Layout.of(torch.ones_like(source.layout.keep)))
         return super().encode(source)
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> Any:
@@ -162,10 +162,10 @@ class CorrectModel(EncoderDecoder, Correct):
             1
         ) == 4 else outputs, state
 
-    def forward(self, source: seqx.Tokens, target: seqx.Tokens) -> Tensor:
+    def forward(self, source: seqx.Column, target: seqx.Column) -> Tensor:
         outputs = super().forward(source, target)
         if self.fault == "outputs_do_not_depend_on_later_tokens":
-            outputs = outputs * (target.ids * target.layout.keep).sum(1)[:, None, None]
+            outputs = outputs * (target.values * target.layout.keep).sum(1)[:, None, None]
         return outputs
 
     def head(self, outputs: Tensor) -> Tensor:

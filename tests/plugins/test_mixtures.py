@@ -107,7 +107,7 @@ def test_beam_search_reproduces_sentences_that_a_mixed_model_memorised(
     ids = torch.randint(4, 12, (8, 5), generator=torch.Generator().manual_seed(1))
     lengths = torch.tensor([5, 4, 3, 5, 2, 4, 5, 3])
     ids[torch.arange(8), lengths - 1] = seqx.EOS
-    source = seqx.Tokens.of(ids * (torch.arange(5) < lengths[:, None]), lengths)
+    source = seqx.Column.of(ids * (torch.arange(5) < lengths[:, None]), lengths)
     model = EncoderDecoder({"source": 12, "target": 12}, **settings(*mixture))
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     for _ in range(80):

@@ -116,7 +116,7 @@ def train(
     return result
 
 
-SOURCE = seqx.Tokens.of(
+SOURCE = seqx.Column.of(
     torch.tensor([[7, 8, 9, 2], [9, 5, 2, 0], [30, 31, 20, 2], [11, 2, 0, 0]]), torch.tensor([4, 3, 4, 2])
 )
 LIMITS = torch.tensor([26, 9, 17, 3])

@@ -82,7 +82,7 @@ class StepCounter(seqx.Model):
         super().__init__(model.vocab_sizes)
         self.model, self.steps = model, 0
 
-    def encode(self, source: seqx.Tokens) -> Any:
+    def encode(self, source: seqx.Column) -> Any:
         return self.model.encode(source)
 
     def start(self, memory: Any, capacity: int | None) -> Any:

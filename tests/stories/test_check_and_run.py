@@ -212,7 +212,7 @@ def test_very_long_dev_line_is_left_out_of_perplexity_and_answered_in_parts(
     widths = []
 
     def score(self: Model, source: Any, target: Any) -> Any:
-        widths.append(max(source.ids.size(1), target.ids.size(1)))
+        widths.append(max(source.values.size(1), target.values.size(1)))
         return before(self, source, target)
 
     monkeypatch.setattr(Model, "score", score)

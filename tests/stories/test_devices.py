@@ -191,7 +191,7 @@ class Narrow(CrossEntropy):
         self.most = most
 
     def forward(self, model, batch):
-        if len(batch.columns["target"].ids) > self.most and torch.distributed.get_rank():
+        if len(batch.columns["target"].values) > self.most and torch.distributed.get_rank():
             raise torch.OutOfMemoryError("injected")
         return super().forward(model, batch)
 

@@ -41,7 +41,7 @@ class Breaking(seqx_training.CrossEntropy):
         self.max_length, self.grow, self.most = max_length, grow, most
 
     def forward(self, model, batch):
-        ids = batch.columns["target"].ids
+        ids = batch.columns["target"].values
         if len(ids) > self.most:
             raise torch.OutOfMemoryError("injected")
         sums = super().forward(model, batch)

@@ -123,7 +123,7 @@ def test_every_search_meets_constraints_that_can_be_met(search: seqx.Search) -> 
         possible = any(is_valid(ids, **settings) for ids in outputs(limit))  # type: ignore[arg-type]
         assert bool(answers[i]) == possible, (settings, limit)
         assert all(is_valid(h.ids, **settings) for h in answers[i])  # type: ignore[arg-type]
-        alone_source = seqx.Tokens(source.ids[i : i + 1], seqx.rows(source.layout, torch.tensor([i])))
+        alone_source = seqx.Column(source.values[i : i + 1], seqx.rows(source.layout, torch.tensor([i])))
         (alone,) = search(model, alone_source, limits[i : i + 1], seqx.LexicalGrammar(SURFACES, [lexical[i]]))
         assert [h.ids for h in alone] == [h.ids for h in answers[i]]
 

@@ -44,7 +44,7 @@ def store(task: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Store:
 def pairs(batch: Batch) -> list[Pair]:
     """Return the examples of a batch without padding."""
     examples = []
-    for i in range(len(batch.columns["target"].ids)):
+    for i in range(len(batch.columns["target"].values)):
         sides = []
         for name in ("source", "target"):
             ids, (keep, positions, *_) = batch.columns[name]
@@ -119,7 +119,7 @@ def test_token_fraction_is_tokens_divided_by_padded_tokens(store: Store) -> None
     update = batches.update_batch(batches.plan(0), Position(0, 3))
     columns = [tokens for batch, _ in update.microbatches for tokens in batch.columns.values()]
     kept = sum(int(tokens.layout.keep.sum()) for tokens in columns)
-    assert update.token_fraction == kept / sum(tokens.ids.numel() for tokens in columns)
+    assert update.token_fraction == kept / sum(tokens.values.numel() for tokens in columns)
 
 
 class Syllables(Pairs):
@@ -152,7 +152,7 @@ def test_source_layout_has_the_word_of_each_token(tmp_path: Path, *, resegmented
         assert batch.columns["target"].layout.words is None
         source = batch.to(torch.device("cpu")).columns["source"]
         for i, length in enumerate(source.layout.keep.sum(1).tolist()):
-            ids, word = source.ids[i, : length - 1].tolist(), -1
+            ids, word = source.values[i, : length - 1].tolist(), -1
             expected = list[int]()
             while len(expected) < len(ids):
                 word += 1
@@ -163,12 +163,12 @@ def test_source_layout_has_the_word_of_each_token(tmp_path: Path, *, resegmented
         int(tokens.layout.keep.sum()) for batch, _ in update.microbatches for tokens in batch.columns.values()
     )
     assert update.token_fraction == kept / sum(
-        tokens.ids.numel() for batch, _ in update.microbatches for tokens in batch.columns.values()
+        tokens.values.numel() for batch, _ in update.microbatches for tokens in batch.columns.values()
     )
 
 
 def ids(update: UpdateBatch) -> list[list[int]]:
-    return [batch.columns["target"].ids.tolist() for batch, _ in update.microbatches]
+    return [batch.columns["target"].values.tolist() for batch, _ in update.microbatches]
 
 
 def test_loader_resumes_with_the_same_updates(store: Store) -> None:
@@ -190,7 +190,7 @@ def test_largest_update_has_the_most_padded_tokens(store: Store) -> None:
 
     def padded_tokens(update: UpdateBatch) -> int:
         return sum(
-            tokens.ids.numel() for batch, _ in update.microbatches for tokens in batch.columns.values()
+            tokens.values.numel() for batch, _ in update.microbatches for tokens in batch.columns.values()
         )
 
     assert padded_tokens(largest) == max(
@@ -386,7 +386,7 @@ def test_interpreter_exits_with_an_open_loader(store: Store) -> None:
 def test_batches_for_cuda_are_pinned(store: Store) -> None:
     with BatchLoader(Batches(store=store, tokens=500), device=torch.device("cuda")) as loader:
         tokens = next(loader).microbatches[0].batch.columns["target"]
-    assert tokens.ids.is_pinned()
+    assert tokens.values.is_pinned()
     assert tokens.layout.keep.is_pinned()
 
 

@@ -34,10 +34,10 @@ def model(**settings: seqx.Make[seqx.Attention]) -> EncoderDecoder:
     return encoder_decoder.eval()
 
 
-def tokens(*lengths: int, seed: int = 1) -> seqx.Tokens:
+def tokens(*lengths: int, seed: int = 1) -> seqx.Column:
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(4, 20, (len(lengths), max(lengths)), generator=generator)
-    return seqx.Tokens.of(ids, torch.tensor(lengths))
+    return seqx.Column.of(ids, torch.tensor(lengths))
 
 
 def test_attention_maps_are_in_the_order_of_the_layers() -> None:
@@ -62,8 +62,8 @@ def test_attention_maps_are_in_the_order_of_the_layers() -> None:
 
 def test_attention_maps_distinguish_source_and_target_of_one_length() -> None:
     alone = attention_maps(model(), tokens(6), tokens(6, seed=2))
-    ids = nn.functional.pad(tokens(6, seed=2).ids, (0, 2))
-    padded = attention_maps(model(), tokens(6), seqx.Tokens.of(ids, torch.tensor([6])))
+    ids = nn.functional.pad(tokens(6, seed=2).values, (0, 2))
+    padded = attention_maps(model(), tokens(6), seqx.Column.of(ids, torch.tensor([6])))
     longer = attention_maps(model(), tokens(6, 7), tokens(6, 5, seed=2))
     sides = [(x.queries, x.keys) for x in alone.values()]
     assert sides == [("source", "source")] * 2 + [("target", "target"), ("target", "source")] * 2

@@ -83,7 +83,7 @@ def test_nbest_keeps_its_answers_if_a_wider_beam_runs_out_of_memory(monkeypatch:
     def call_with_small_memory(
         self: Beam,
         model: seqx.Model,
-        source: seqx.Tokens,
+        source: seqx.Column,
         limits: Tensor,
         grammar: seqx.Grammar | None = None,
         memory: seqx.State | None = None,

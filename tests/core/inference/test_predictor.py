@@ -77,8 +77,8 @@ class RecordingModel(Toy):
         super().__init__(spread=1.5)
         self.shapes: list[tuple[int, int, int]] = []
 
-    def encode(self, source: seqx.Tokens) -> seqx.State:
-        self.source, self.shape = source.ids, (source.ids.size(0), source.ids.size(1))
+    def encode(self, source: seqx.Column) -> seqx.State:
+        self.source, self.shape = source.values, (source.values.size(0), source.values.size(1))
         assert not self.training
         return super().encode(source)
 
@@ -142,11 +142,11 @@ class WordRecorder(RecordingModel):
         super().__init__()
         self.words: dict[tuple[int, ...], list[int] | None] = {}
 
-    def encode(self, source: seqx.Tokens) -> seqx.State:
+    def encode(self, source: seqx.Column) -> seqx.State:
         words = source.layout.words
         for i, length in enumerate(source.layout.keep.sum(1).tolist()):
             sentence_words = None if words is None else words[i, :length].tolist()
-            self.words[tuple(source.ids[i, :length].tolist())] = sentence_words
+            self.words[tuple(source.values[i, :length].tolist())] = sentence_words
         return super().encode(source)
 
 
@@ -259,8 +259,8 @@ class SmallMemory(RecordingModel):
         super().__init__()
         self.max_inputs = max_inputs
 
-    def encode(self, source: seqx.Tokens) -> seqx.State:
-        if len(source.ids) > self.max_inputs:
+    def encode(self, source: seqx.Column) -> seqx.State:
+        if len(source.values) > self.max_inputs:
             raise torch.OutOfMemoryError("injected")
         return super().encode(source)
 
@@ -288,8 +288,8 @@ def test_out_of_memory_changes_no_answer(caplog: pytest.LogCaptureFixture) -> No
 class LongInputsExhaustMemory(RecordingModel):
     """A model that runs out of CPU memory with long inputs."""
 
-    def encode(self, source: seqx.Tokens) -> seqx.State:
-        if source.ids.size(1) > 4:
+    def encode(self, source: seqx.Column) -> seqx.State:
+        if source.values.size(1) > 4:
             torch.empty(1 << 56)
         return super().encode(source)
 

@@ -37,7 +37,7 @@ class LabelingModel(RecordingModel):
 
     encoded = 0
 
-    def encode(self, source: seqx.Tokens) -> seqx.State:
+    def encode(self, source: seqx.Column) -> seqx.State:
         self.encoded += 1
         return super().encode(source)
 
@@ -81,7 +81,7 @@ def test_evaluation_reads_a_split_once() -> None:
 
 def test_predictor_turns_gradients_off() -> None:
     class Model(RecordingModel):
-        def encode(self, source: seqx.Tokens) -> seqx.State:
+        def encode(self, source: seqx.Column) -> seqx.State:
             assert not torch.is_grad_enabled()
             return super().encode(source)
 

@@ -43,8 +43,8 @@ def perplexity(model: seqx.Model) -> float | None:
 def score_alone(model: seqx.Model, example: seqx.Example) -> float:
     """Return the log-probability of an example without a batch."""
 
-    def tokens(ids: list[int]) -> seqx.Tokens:
-        return seqx.Tokens.of(torch.tensor([ids]), torch.tensor([len(ids)]))
+    def tokens(ids: list[int]) -> seqx.Column:
+        return seqx.Column.of(torch.tensor([ids]), torch.tensor([len(ids)]))
 
     columns = example.columns
     with torch.no_grad():
@@ -64,8 +64,8 @@ def test_out_of_memory_changes_no_logprob(monkeypatch: pytest.MonkeyPatch) -> No
     model = Toy(SIZES)
     expected, score, max_rows = predictor(model).logprobs(EXAMPLES), model.score, 1
 
-    def score_in_small_memory(source: seqx.Tokens, target: seqx.Tokens) -> Tensor:
-        if len(target.ids) > max_rows:
+    def score_in_small_memory(source: seqx.Column, target: seqx.Column) -> Tensor:
+        if len(target.values) > max_rows:
             raise torch.OutOfMemoryError("injected")
         return score(source, target)
 

@@ -3,14 +3,14 @@
 import torch
 
 import seqx
-from seqx.interfaces.tensors import Layout, Tokens
+from seqx.interfaces.tensors import Column, Layout
 
 DEVICE = torch.device("meta")  # not the device of the tensors below
 
 
-def tokens() -> Tokens:
+def tokens() -> Column:
     starts = torch.tensor([[1, 0, 1, 0, 0], [1, 1, 0, 0, 0]])
-    return Tokens.of(torch.tensor([[7, 8, 9, 7, 2], [5, 6, 2, 0, 0]]), torch.tensor([5, 3]), starts)
+    return Column.of(torch.tensor([[7, 8, 9, 7, 2], [5, 6, 2, 0, 0]]), torch.tensor([5, 3]), starts)
 
 
 def words(layout: Layout) -> list[list[int]]:
@@ -20,7 +20,7 @@ def words(layout: Layout) -> list[list[int]]:
 
 def test_word_indices_are_counted_per_sentence() -> None:
     assert words(tokens().layout) == [[0, 0, 1, 1, 1], [0, 1, 1]]
-    assert Tokens.of(torch.tensor([[7, 2]]), torch.tensor([2])).layout.words is None
+    assert Column.of(torch.tensor([[7, 2]]), torch.tensor([2])).layout.words is None
 
 
 def test_word_indices_are_kept_by_to_rows_and_fork() -> None:

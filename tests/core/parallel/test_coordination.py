@@ -76,7 +76,7 @@ def test_all_ranks_retry_after_one_runs_out_of_memory(
     reference_run: tuple[Path, Any], tmp_path: Path
 ) -> None:
     def run_out_of_memory(rank: int, calls: int, batch: Any, sums: Sums) -> Sums:
-        padded_tokens = sum(column.ids.numel() for column in batch.columns.values())
+        padded_tokens = sum(column.values.numel() for column in batch.columns.values())
         if calls and rank == 1 and padded_tokens > 140:
             raise torch.OutOfMemoryError("no more")
         return sums
@@ -123,7 +123,7 @@ def test_all_ranks_retry_after_one_runs_out_of_memory_during_gradient_sync(
     due_calls = [2, 5, 6, 13]
 
     def run_out_of_memory(rank: int, calls: int, batch: Any, sums: Sums) -> Sums:
-        if rank == 1 and due_calls and calls >= due_calls[0] and len(batch.columns["target"].ids) > 1:
+        if rank == 1 and due_calls and calls >= due_calls[0] and len(batch.columns["target"].values) > 1:
             del due_calls[0]
             if in_pass == "forward":
                 raise torch.OutOfMemoryError("no more")

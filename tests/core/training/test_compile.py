@@ -37,11 +37,11 @@ def build_model() -> EncoderDecoder:
     )
 
 
-def tokens(count: int, length: int) -> seqx.Tokens:
+def tokens(count: int, length: int) -> seqx.Column:
     lengths = torch.randint(1, length + 1, (count,))
     lengths[0] = length
     ids = torch.randint(4, 23, (count, length))
-    return seqx.Tokens.of(ids.masked_fill(torch.arange(length) >= lengths[:, None], seqx.PAD), lengths)
+    return seqx.Column.of(ids.masked_fill(torch.arange(length) >= lengths[:, None], seqx.PAD), lengths)
 
 
 def gradients(model: seqx.Model, shape: tuple[int, int, int]) -> dict[str, Tensor]:

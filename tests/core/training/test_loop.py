@@ -12,7 +12,7 @@ from seqx.data.loader import Microbatch, Position, UpdateBatch
 from seqx.errors import OomRestartError, UserError
 from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
-from seqx.interfaces.tensors import Batch, Tokens
+from seqx.interfaces.tensors import Batch, Column
 from seqx.parallel.strategy import Step, Strategy
 from seqx.training.gradient_accumulation import GradientAccumulation, oom_as_restart
 from seqx.training.loop import updates
@@ -29,9 +29,9 @@ class TokenTable(Model):
         self.table = nn.Embedding(9, 9)
         self.modes: list[bool] = []
 
-    def encode(self, source: Tokens) -> Tensor:
+    def encode(self, source: Column) -> Tensor:
         self.modes.append(self.training)
-        return self.table(source.ids)
+        return self.table(source.values)
 
     def start(self, memory: Tensor, capacity: int | None) -> Tensor:
         return memory
@@ -49,7 +49,7 @@ class ThreeSums(Objective):
     trained_on = ("loss", "rows")
 
     def counts(self, batch: Batch) -> Mapping[str, int]:
-        return {"loss": batch.count, "rows": len(batch.columns["target"].ids), "seen": batch.count}
+        return {"loss": batch.count, "rows": len(batch.columns["target"].values), "seen": batch.count}
 
     def forward(self, model: Model, batch: Batch) -> Mapping[str, Tensor]:
         source, target = batch.columns["source"], batch.columns["target"]
@@ -70,7 +70,7 @@ def batch(rows: Sequence[Sequence[int]]) -> Batch:
     ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
     for line, row in zip(ids, rows, strict=True):
         line[: len(row)] = torch.tensor(row)
-    tokens = Tokens.of(ids, torch.tensor([len(row) for row in rows]))
+    tokens = Column.of(ids, torch.tensor([len(row) for row in rows]))
     return Batch({"source": tokens, "target": tokens}, sum(map(len, rows)))
 
 
@@ -130,7 +130,7 @@ class LimitedMemory(ThreeSums):
         self.most = most
 
     def forward(self, model: Model, batch: Batch) -> Mapping[str, Tensor]:
-        if len(batch.columns["target"].ids) > self.most:
+        if len(batch.columns["target"].values) > self.most:
             raise torch.OutOfMemoryError
         return super().forward(model, batch)
 
@@ -157,7 +157,7 @@ class OomOnce(ThreeSums):
         self.at, self.rows = at, list[int]()
 
     def forward(self, model: Model, batch: Batch) -> Mapping[str, Tensor]:
-        self.rows.append(len(batch.columns["target"].ids))
+        self.rows.append(len(batch.columns["target"].values))
         sums = super().forward(model, batch)
         if len(self.rows) == self.at:
             raise torch.OutOfMemoryError

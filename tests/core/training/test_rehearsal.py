@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import seqx_training
 from seqx.errors import UserError
 from seqx.interfaces.learning import Optimizer
-from seqx.interfaces.tensors import Tokens
+from seqx.interfaces.tensors import Column
 from seqx.parallel.strategy import Step
 from seqx.training.loop import rehearse, updates
 from tests.core.training.test_loop import (
@@ -31,7 +31,7 @@ class DropoutModel(TokenTable):
         self.calls: Tensor
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
-    def encode(self, source: Tokens) -> Tensor:
+    def encode(self, source: Column) -> Tensor:
         self.calls += self.training
         return nn.functional.dropout(super().encode(source), 0.5, self.training)
 

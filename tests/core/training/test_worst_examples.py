@@ -41,10 +41,10 @@ class WeightedExamples(Objective):
         scale = torch.tensor(
             [
                 self.factors.get(tuple(ids[keep].tolist()), 1.0)
-                for ids, keep in zip(target.ids, target.layout.keep, strict=True)
+                for ids, keep in zip(target.values, target.layout.keep, strict=True)
             ]
         )
-        squares = (model.table(target.ids).square().mean(-1) * target.layout.keep).sum(1)  # type: ignore[operator]
+        squares = (model.table(target.values).square().mean(-1) * target.layout.keep).sum(1)  # type: ignore[operator]
         return {"loss": (squares * scale).sum()}
 
 
@@ -82,7 +82,7 @@ def test_worst_examples_are_found_with_little_memory(tmp_path: Path) -> None:
 
     class LimitedMemory(Step):
         def forward(self, batch: Batch) -> Mapping[str, Tensor]:
-            if len(batch.columns["target"].ids) > 2:
+            if len(batch.columns["target"].values) > 2:
                 raise torch.OutOfMemoryError
             return super().forward(batch)
 

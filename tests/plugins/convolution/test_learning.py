@@ -32,7 +32,7 @@ def small_model(symbols: int) -> EncoderDecoder:
     ).train()
 
 
-def train(model: EncoderDecoder, steps: int, pairs: Callable[[], tuple[seqx.Tokens, seqx.Tokens]]) -> float:
+def train(model: EncoderDecoder, steps: int, pairs: Callable[[], tuple[seqx.Column, seqx.Column]]) -> float:
     """Train a model; return the final loss per token."""
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     loss = torch.zeros(())
@@ -50,9 +50,9 @@ def test_convs2s_learns_to_reverse_sentences() -> None:
     """To reverse a sentence, a model needs positions, attention and the previous target tokens."""
     generator = torch.Generator().manual_seed(1)
 
-    def pairs() -> tuple[seqx.Tokens, seqx.Tokens]:
+    def pairs() -> tuple[seqx.Column, seqx.Column]:
         ids = torch.randint(4, 11, (32, 6), generator=generator)
-        return seqx.Tokens.of(ids, torch.full((32,), 6)), seqx.Tokens.of(ids.flip(1), torch.full((32,), 6))
+        return seqx.Column.of(ids, torch.full((32,), 6)), seqx.Column.of(ids.flip(1), torch.full((32,), 6))
 
     assert train(small_model(11), 120, pairs) < 0.1
 
@@ -66,8 +66,8 @@ def test_convs2s_reproduces_memorised_captions(data: Callable[[str], Path]) -> N
             lines = [next(file).split() for _ in range(16)]
         return [torch.tensor([words.setdefault(w, len(words) + 4) for w in ws] + [seqx.EOS]) for ws in lines]
 
-    def tokens(rows: list[torch.Tensor]) -> seqx.Tokens:
-        return seqx.Tokens.of(pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows]))
+    def tokens(rows: list[torch.Tensor]) -> seqx.Column:
+        return seqx.Column.of(pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows]))
 
     english, german = read("en"), read("de")
     model, source = small_model(len(words) + 4), tokens(english)

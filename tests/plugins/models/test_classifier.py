@@ -13,7 +13,7 @@ from seqx_transformer import MultiHeadAttention, TransformerEncoder
 
 ENCODER = partial(TransformerEncoder, layers=1, attention=partial(MultiHeadAttention, heads=2), dropout=0.0)
 SIZES = {"source": 11, "target": 7}
-SOURCE = seqx.Tokens.of(torch.tensor([[5, 6, 2], [7, 2, 0]]), torch.tensor([3, 2]))
+SOURCE = seqx.Column.of(torch.tensor([[5, 6, 2], [7, 2, 0]]), torch.tensor([3, 2]))
 
 
 def build(**settings: Any) -> Classifier:
@@ -37,7 +37,7 @@ def test_classifier_label_probability_comes_from_the_pooled_states(pooling: Any)
 @torch.no_grad()
 def test_classifier_output_after_the_label_is_constant() -> None:
     model = build()
-    target = seqx.Tokens.of(torch.tensor([[4, 2], [6, 2]]), torch.tensor([2, 2]))
+    target = seqx.Column.of(torch.tensor([[4, 2], [6, 2]]), torch.tensor([2, 2]))
     eos_logprobs = model.score(SOURCE, target)[:, 1]
     assert eos_logprobs[0] == eos_logprobs[1]
 
@@ -49,14 +49,14 @@ def test_classifier_learns_labels_and_ranks_them() -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(150):
         words = torch.randint(4, 7, (32, 3), generator=generator)
-        source = seqx.Tokens.of(words, torch.full((32,), 3))
+        source = seqx.Column.of(words, torch.full((32,), 3))
         ids = torch.stack([words[:, 0], torch.full((32,), seqx.EOS)], 1)
-        loss = -model.score(source, seqx.Tokens.of(ids, torch.full((32,), 2))).sum(1).mean()
+        loss = -model.score(source, seqx.Column.of(ids, torch.full((32,), 2))).sum(1).mean()
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
     model.eval()
-    source = seqx.Tokens.of(torch.tensor([[4, 5, 6], [6, 5, 4]]), torch.tensor([3, 3]))
+    source = seqx.Column.of(torch.tensor([[4, 5, 6], [6, 5, 4]]), torch.tensor([3, 3]))
     found = Beam(size=3, alpha=0.0, nbest=3, ratio=0.0, extra=1)(model, source, torch.tensor([1, 1]))
     for (best, *others), label in zip(found, (4, 6), strict=True):
         assert best.ids == [label]

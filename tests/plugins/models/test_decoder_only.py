@@ -25,10 +25,10 @@ def build(*, positions: Any = Rotary, **settings: Any) -> DecoderOnly:
     return DecoderOnly(SIZES, **{"d_model": 16, "decoder": decoder, "embedding_std": 0.7, **settings}).eval()
 
 
-def tokens(*rows: list[int]) -> seqx.Tokens:
+def tokens(*rows: list[int]) -> seqx.Column:
     longest = max(map(len, rows))
     padded = [row + [seqx.PAD] * (longest - len(row)) for row in rows]
-    return seqx.Tokens.of(torch.tensor(padded), torch.tensor([len(row) for row in rows]))
+    return seqx.Column.of(torch.tensor(padded), torch.tensor([len(row) for row in rows]))
 
 
 def logprobs(model: DecoderOnly, sequence: list[int]) -> Tensor:
@@ -101,7 +101,7 @@ def test_decoder_only_learns_to_repeat_the_source() -> None:
     lengths = torch.full((32,), 3)
     for _ in range(150):
         words = torch.randint(4, 11, (32, 2), generator=generator)
-        sentences = seqx.Tokens.of(nn.functional.pad(words, (0, 1), value=seqx.EOS), lengths)
+        sentences = seqx.Column.of(nn.functional.pad(words, (0, 1), value=seqx.EOS), lengths)
         loss = -model.score(sentences, sentences).mean()
         optimizer.zero_grad()
         torch.autograd.backward(loss)

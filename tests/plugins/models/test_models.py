@@ -88,7 +88,7 @@ def test_tying_all_embeddings_needs_one_vocabulary() -> None:
 
 
 def test_embeddings_are_scaled_by_sqrt_d_model() -> None:
-    ids = seqx.Tokens.of(torch.tensor([[5, 6]]), torch.tensor([2]))
+    ids = seqx.Column.of(torch.tensor([[5, 6]]), torch.tensor([2]))
     model, plain = build(tie_embeddings="all"), build(tie_embeddings="all", scale_embeddings=False)
     torch.testing.assert_close(model.encode(ids).inputs, 4 * model.target.weight[None, [5, 6]])
     torch.testing.assert_close(plain.encode(ids).inputs, plain.target.weight[None, [5, 6]])
@@ -108,8 +108,8 @@ def test_model_limit_is_the_smallest_of_encoder_and_decoder() -> None:
 def test_ensemble_averages_probabilities() -> None:
     models = [build(), build(d_model=32)]
     ensemble = AveragingEnsemble(models)
-    source = seqx.Tokens.of(torch.randint(4, 11, (3, 5)), torch.tensor([5, 4, 2]))
-    target = seqx.Tokens.of(torch.randint(4, 11, (3, 4)), torch.tensor([4, 1, 3]))
+    source = seqx.Column.of(torch.randint(4, 11, (3, 5)), torch.tensor([5, 4, 2]))
+    target = seqx.Column.of(torch.randint(4, 11, (3, 4)), torch.tensor([4, 1, 3]))
     expected = torch.stack([model.score(source, target).exp() for model in models]).mean(0).log()
     torch.testing.assert_close(ensemble.score(source, target), expected)
 
@@ -129,7 +129,7 @@ def test_transformer_learns_to_copy() -> None:
 
     def loss() -> torch.Tensor:
         ids = torch.randint(4, 11, (32, 6), generator=generator)
-        tokens = seqx.Tokens.of(ids, torch.full((32,), 6))
+        tokens = seqx.Column.of(ids, torch.full((32,), 6))
         return -model.score(tokens, tokens).mean()
 
     for _ in range(250):

@@ -139,7 +139,7 @@ def test_grammar_allows_words_first_if_the_limit_is_too_small_for_a_tree(
 def test_beam_with_grammar_finds_only_trees(linearisation: Linearisation) -> None:
     known = vocabulary(linearisation, "NP S VP")
     lengths = torch.tensor([1, 2, 9, 5])
-    source = seqx.Tokens.of(torch.arange(9).expand(4, -1) % 5 + 4, lengths)
+    source = seqx.Column.of(torch.arange(9).expand(4, -1) % 5 + 4, lengths)
     model = Toy({"source": 9, "target": known.size}, margin=0)
     search = Beam(size=4, nbest=4, ratio=2, extra=3, alpha=0)
     found = search(model, source, search.max_lengths(lengths), linearisation.grammar(known, lengths))

@@ -43,7 +43,7 @@ def guided(decoder: Any = DEFAULT, seed: int = 0) -> GuidedEncoderDecoder:
     return model.eval()
 
 
-def source(sentences: list[list[int]], *, with_word_starts: bool = True) -> seqx.Tokens:
+def source(sentences: list[list[int]], *, with_word_starts: bool = True) -> seqx.Column:
     """Return sentences of random ids, given the number of tokens of each word; each ends with EOS."""
     lengths = torch.tensor([sum(words) + 1 for words in sentences])
     generator = torch.Generator().manual_seed(1)
@@ -54,7 +54,7 @@ def source(sentences: list[list[int]], *, with_word_starts: bool = True) -> seqx
         ids[row, : length - 1] = torch.randint(4, 20, (length - 1,), generator=generator)
         ids[row, length - 1] = seqx.EOS
         starts[row, firsts(words)] = 1
-    return seqx.Tokens.of(ids, lengths, starts if with_word_starts else None)
+    return seqx.Column.of(ids, lengths, starts if with_word_starts else None)
 
 
 def firsts(words: list[int]) -> list[int]:
@@ -100,7 +100,7 @@ def test_beam_finds_the_same_trees_in_a_batch_as_for_single_sentences(linearisat
     known = Vocabulary(("XX", "?", "(NP", ")NP", "(S", ")S", "(VP", ")VP"))
     model, search = guided(seed=3), Beam(size=4, nbest=3, ratio=2, extra=8, alpha=0.3)
 
-    def found(sentences: list[list[int]], tokens: seqx.Tokens) -> list[list[seqx.Hypothesis]]:
+    def found(sentences: list[list[int]], tokens: seqx.Column) -> list[list[seqx.Hypothesis]]:
         limits = search.max_lengths(torch.tensor([sum(words) for words in sentences]))
         grammar = linearisation.grammar(known, torch.tensor([len(words) for words in sentences]))
         return list(search(model, tokens, limits, grammar))
@@ -109,14 +109,14 @@ def test_beam_finds_the_same_trees_in_a_batch_as_for_single_sentences(linearisat
     whole = source(every)
     for row, (words, together) in enumerate(zip(every, found(every, whole), strict=True)):
         one = source([words])
-        one.ids.copy_(whole.ids[row : row + 1, : one.ids.size(1)])
+        one.values.copy_(whole.values[row : row + 1, : one.values.size(1)])
         (alone,) = found([words], one)
         assert [hypothesis.ids for hypothesis in alone] == [hypothesis.ids for hypothesis in together]
         logprobs = [hypothesis.logprob for hypothesis in together]
         assert [hypothesis.logprob for hypothesis in alone] == pytest.approx(logprobs, abs=1e-5)
         for hypothesis in alone:
             ids = torch.tensor([[*hypothesis.ids, seqx.EOS]])
-            target = seqx.Tokens.of(ids, torch.tensor([ids.size(1)]))
+            target = seqx.Column.of(ids, torch.tensor([ids.size(1)]))
             assert model.score(one, target).sum().item() == pytest.approx(hypothesis.logprob, abs=1e-4)
             leaves = [Leaf("XX", "cat")] * len(words)
             assert not linearisation.decode(known.read(hypothesis.ids), leaves).repaired
@@ -125,7 +125,7 @@ def test_beam_finds_the_same_trees_in_a_batch_as_for_single_sentences(linearisat
 def test_without_word_starts_every_token_is_a_word() -> None:
     """EOS counts as a word, too, so the decoder receives it after the last word."""
     model = guided()
-    target = seqx.Tokens.of(torch.tensor([[6, 4, 4, 4, 2], [6, 7, 2, 0, 0]]), torch.tensor([5, 3]))
+    target = seqx.Column.of(torch.tensor([[6, 4, 4, 4, 2], [6, 7, 2, 0, 0]]), torch.tensor([5, 3]))
     with_word_starts, without_word_starts = (
         model.score(source([[1, 1, 1], [1]], with_word_starts=with_word_starts), target)
         for with_word_starts in (True, False)

@@ -29,10 +29,10 @@ INNER = partial(
 )
 
 
-def tokens(*rows: list[int]) -> seqx.Tokens:
+def tokens(*rows: list[int]) -> seqx.Column:
     width = max(map(len, rows))
     ids = torch.tensor([row + [seqx.PAD] * (width - len(row)) for row in rows])
-    return seqx.Tokens.of(ids, torch.tensor([len(row) for row in rows]))
+    return seqx.Column.of(ids, torch.tensor([len(row) for row in rows]))
 
 
 BATCH = seqx.Batch(
@@ -72,8 +72,8 @@ def test_tagging_objective_encodes_the_source_once(monkeypatch: pytest.MonkeyPat
     read: list[Tensor] = []
     encode = model.inner.encode
 
-    def counted(source: seqx.Tokens) -> seqx.State:
-        read.append(source.ids)
+    def counted(source: seqx.Column) -> seqx.State:
+        read.append(source.values)
         return encode(source)
 
     monkeypatch.setattr(model.inner, "encode", counted)

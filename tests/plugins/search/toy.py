@@ -24,8 +24,8 @@ class Toy(seqx.Model):
         self.table = torch.randn(*[VOCABULARY] * 4, generator=generator) * spread
         self.steps = 0
 
-    def encode(self, source: seqx.Tokens) -> seqx.State:
-        return source.ids[:, :1]
+    def encode(self, source: seqx.Column) -> seqx.State:
+        return source.values[:, :1]
 
     def start(self, memory: seqx.State, capacity: int | None) -> seqx.State:
         return {"first": memory, "last": torch.full_like(memory, seqx.BOS)}
@@ -41,12 +41,12 @@ class Toy(seqx.Model):
         return self.table[outputs[..., 0], outputs[..., 1], outputs[..., 2]]
 
 
-def sources(*sentences: Sequence[int]) -> seqx.Tokens:
+def sources(*sentences: Sequence[int]) -> seqx.Column:
     """Return a batch of sentences; the ids of each sentence are passed without EOS."""
     rows = [[*sentence, seqx.EOS] for sentence in sentences]
     width = max(map(len, rows))
     ids = torch.tensor([row + [seqx.PAD] * (width - len(row)) for row in rows])
-    return seqx.Tokens.of(ids, torch.tensor([len(row) for row in rows]))
+    return seqx.Column.of(ids, torch.tensor([len(row) for row in rows]))
 
 
 def logprob(model: seqx.Model, source: Sequence[int], ids: Sequence[int]) -> float:

@@ -18,7 +18,7 @@ def reference(model: seqx.Model, sentences: seqx.Batch, smoothing: float) -> tup
     """Return the sums of the loss and of the negative log-likelihood, from all logits at once."""
     target = sentences.columns["target"]
     logits = model.head(model(sentences.columns["source"], target)).flatten(0, 1)
-    ids = target.ids.flatten()
+    ids = target.values.flatten()
     loss = F.cross_entropy(logits, ids, ignore_index=seqx.PAD, label_smoothing=smoothing, reduction="sum")
     return loss, F.cross_entropy(logits, ids, ignore_index=seqx.PAD, reduction="sum")
 
@@ -117,7 +117,7 @@ def test_smoothed_loss_has_the_entropy_as_minimum() -> None:
         def head(self, outputs: Tensor) -> Tensor:
             logits = torch.full((len(outputs), symbols), math.log(other))
             targets = SENTENCES.columns["target"]
-            ids = targets.ids[targets.layout.keep]
+            ids = targets.values[targets.layout.keep]
             return logits.scatter(1, ids[:, None], math.log(correct)) + 0 * outputs.sum()
 
     def mean(model: seqx.Model) -> float:

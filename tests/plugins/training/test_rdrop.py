@@ -33,7 +33,7 @@ def reference(model: seqx.Model, alpha: float, smoothing: float) -> dict[str, Te
     target = SENTENCES.columns["target"]
     keep, source = target.layout.keep, SENTENCES.columns["source"]
     first, second = (model.head(model(source, target))[keep] for _ in range(2))
-    ids, both = target.ids[keep].repeat(2), torch.cat([first, second])
+    ids, both = target.values[keep].repeat(2), torch.cat([first, second])
     smoothed = F.cross_entropy(both, ids, label_smoothing=smoothing, reduction="sum")
     p, q = first.log_softmax(-1), second.log_softmax(-1)
     divergences = [F.kl_div(one, other, log_target=True, reduction="sum") for one, other in ((q, p), (p, q))]

@@ -20,8 +20,8 @@ class Toy(seqx.Model):
         self.bias = nn.Parameter(torch.randn(symbols)) if bias else None
         self.rows: list[int] = []  # rows of logits in each call of the head
 
-    def encode(self, source: seqx.Tokens) -> Tensor:
-        kept = self.embedding(source.ids) * source.layout.keep[..., None]
+    def encode(self, source: seqx.Column) -> Tensor:
+        kept = self.embedding(source.values) * source.layout.keep[..., None]
         return kept.sum(1) / source.layout.keep.sum(1, keepdim=True)
 
     def start(self, memory: Tensor, capacity: int | None) -> Tensor:
@@ -40,12 +40,12 @@ def batch(lengths: Sequence[int], symbols: int = 13, seed: int = 0) -> seqx.Batc
     """Return a batch of random sentences whose targets have these lengths."""
     generator = torch.Generator().manual_seed(seed)
 
-    def column(sizes: list[int]) -> seqx.Tokens:
+    def column(sizes: list[int]) -> seqx.Column:
         ids = torch.zeros(len(sizes), max(sizes), dtype=torch.long)
         for row, size in zip(ids, sizes, strict=True):
             row[:size] = torch.randint(4, symbols, (size,), generator=generator)
             row[size - 1] = seqx.EOS
-        return seqx.Tokens.of(ids, torch.tensor(sizes))
+        return seqx.Column.of(ids, torch.tensor(sizes))
 
     columns = {"source": column([size + 1 for size in lengths]), "target": column(list(lengths))}
     return seqx.Batch(columns, sum(lengths))
