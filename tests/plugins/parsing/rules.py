@@ -19,18 +19,18 @@ class Rules(ABC):
     """The symbols written so far for a tree over `words` words."""
 
     words: int
-    used: int = 0
+    used: int = 0  # words written
     stack: tuple[str, ...] = ()
     last: str = ""
-    row: int = 0  # opened since the last word, or unary closings in a row
+    count: int = 0  # top-down: brackets opened since the last word; in-order: unary closings in a row
 
     @abstractmethod
     def legal(self, symbol: str) -> bool:
         """Return true if a symbol may come next."""
 
     @abstractmethod
-    def counted(self, symbol: str) -> int:
-        """Return the value of `row` after a symbol."""
+    def next_count(self, symbol: str) -> int:
+        """Return the value of `count` after a symbol."""
 
     def after(self, symbol: str) -> Self:
         stack = self.stack
@@ -39,7 +39,7 @@ class Rules(ABC):
         if symbol[0] == ")":
             stack = stack[:-1]
         used = self.used + (symbol == "XX")
-        return replace(self, used=used, stack=stack, last=symbol, row=self.counted(symbol))
+        return replace(self, used=used, stack=stack, last=symbol, count=self.next_count(symbol))
 
     def choices(self) -> list[str]:
         brackets = [bracket + label for bracket in "()" for label in LABELS]
@@ -49,39 +49,44 @@ class Rules(ABC):
 @dataclass(frozen=True)
 class TopDownRules(Rules):
     def legal(self, symbol: str) -> bool:
-        more = self.used < self.words
+        words_remain = self.used < self.words
         if symbol == END:
-            return not more and not self.stack
+            return not words_remain and not self.stack
         if symbol == "XX":
-            return more and bool(self.stack)
+            return words_remain and bool(self.stack)
         if symbol[0] == "(":
             return (
-                more and self.row < OPENS and len(self.stack) < DEPTH and (bool(self.stack) or not self.last)
+                words_remain
+                and self.count < OPENS
+                and len(self.stack) < DEPTH
+                and (bool(self.stack) or not self.last)
             )
-        filled = self.last[0] != "(" if self.last else False
-        return self.stack[-1:] == (symbol[1:],) and filled and (len(self.stack) > 1 or not more)
+        has_content = self.last[0] != "(" if self.last else False
+        return self.stack[-1:] == (symbol[1:],) and has_content and (len(self.stack) > 1 or not words_remain)
 
-    def counted(self, symbol: str) -> int:
-        return self.row + 1 if symbol[0] == "(" else 0 if symbol == "XX" else self.row
+    def next_count(self, symbol: str) -> int:
+        return self.count + 1 if symbol[0] == "(" else 0 if symbol == "XX" else self.count
 
 
 @dataclass(frozen=True)
 class InOrderRules(Rules):
     def legal(self, symbol: str) -> bool:
-        more, opened = self.used < self.words, self.last[:1] == "("
+        words_remain, opened = self.used < self.words, self.last[:1] == "("
         finished = bool(self.last) and not opened
         if symbol == END:
-            return not more and not self.stack and (self.words == 0 or (finished and self.last != "XX"))
+            return (
+                not words_remain and not self.stack and (self.words == 0 or (finished and self.last != "XX"))
+            )
         if symbol == "XX":
-            return more and (self.used == 0 or bool(self.stack))
+            return words_remain and (self.used == 0 or bool(self.stack))
         if symbol[0] == "(":
-            return finished and (more or self.row < UNARIES) and len(self.stack) < DEPTH
-        return self.stack[-1:] == (symbol[1:],) and (not opened or self.row < UNARIES)
+            return finished and (words_remain or self.count < UNARIES) and len(self.stack) < DEPTH
+        return self.stack[-1:] == (symbol[1:],) and (not opened or self.count < UNARIES)
 
-    def counted(self, symbol: str) -> int:
+    def next_count(self, symbol: str) -> int:
         if symbol[0] == ")":
-            return self.row + 1 if self.last[0] == "(" else 0
-        return 0 if symbol == "XX" else self.row
+            return self.count + 1 if self.last[0] == "(" else 0
+        return 0 if symbol == "XX" else self.count
 
 
 @cache
@@ -92,7 +97,7 @@ def shortest(state: Rules) -> float:
     return min((1 + shortest(state.after(symbol)) for symbol in state.choices()), default=float("inf"))
 
 
-def fitting(state: Rules, budget: int) -> Iterable[str]:
+def allowed_symbols(state: Rules, budget: int) -> Iterable[str]:
     """Yield the legal symbols if at most `budget` more symbols, without END, may be written."""
     for symbol in state.choices():
         if symbol == END or 1 + shortest(state.after(symbol)) <= budget:

@@ -14,24 +14,24 @@ from seqx_parsing.reader import read
 from seqx_parsing.tree import Leaf, Tree
 
 
-def one(text: str) -> Tree:
+def read_tree(text: str) -> Tree:
     (tree,) = read([text], "here")
     return tree
 
 
 def test_clean_removes_traces_and_empty_constituents() -> None:
-    tree = one(
+    tree = read_tree(
         "( (SBARQ (WHNP-1 (WP What)) (SQ (VBZ is) (NP-SBJ (DT this)) (VP (NP (-NONE- *T*-1)) "
         "(S (NP-SBJ (-NONE- *)) (VP (TO to) (VP (VB do)))) (SBAR (S (-NONE- *?*))))) (. ?)))"
     )
     assert str(clean(tree)) == (
         "(TOP (SBARQ (WHNP (WP What)) (SQ (VBZ is) (NP (DT this)) (VP (S (VP (TO to) (VP (VB do)))))) (. ?)))"
     )
-    assert clean(one("( (S (NP (-NONE- *)) (VP (-NONE- *?*))))")) is None
+    assert clean(read_tree("( (S (NP (-NONE- *)) (VP (-NONE- *?*))))")) is None
 
 
 @pytest.mark.parametrize(
-    ("label", "judged", "trained"),
+    ("label", "reference_label", "training_label"),
     [
         ("NP", "NP", "NP"),
         ("NP-SBJ-12", "NP", "NP"),
@@ -49,11 +49,11 @@ def test_clean_removes_traces_and_empty_constituents() -> None:
         ("VN##_##", "VN", "VN"),
     ],
 )
-def test_clean_cuts_labels(label: str, judged: str, trained: str) -> None:
+def test_clean_cuts_labels(label: str, reference_label: str, training_label: str) -> None:
     for training in (False, True):
         tree = clean(Tree(label, (Leaf("NN", "a"),)), training=training)
         assert tree is not None
-        assert tree.label == (trained if training else judged)
+        assert tree.label == (training_label if training else reference_label)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_cut_ends_at_the_first_separator(name: str, separators: tuple[str, ...],
 
 
 def test_clean_cuts_features_and_finds_traces() -> None:
-    tree = one("( (SENT (NP##n=s## (DET##cat=D|num=s## la) (-NONE-##x## *)) (PONCT##_## a##b)))")
+    tree = read_tree("( (SENT (NP##n=s## (DET##cat=D|num=s## la) (-NONE-##x## *)) (PONCT##_## a##b)))")
     assert str(clean(tree)) == "(TOP (SENT (NP (DET la)) (PONCT a##b)))"
     assert str(clean(tree, separators=["="], tag_separators=["##cat", "=", "_"])) == (
         "(TOP (SENT (NP##n (DET la) (-NONE-##x## *)) (PONCT## a##b)))"
@@ -81,7 +81,7 @@ def test_clean_cuts_features_and_finds_traces() -> None:
 
 
 def test_clean_does_not_cut_tags_and_words() -> None:
-    tree = one("(TOP (NP-SBJ (NN-x a-b=c) (NN|JJ d|e) (-LRB- -LRB-)))")
+    tree = read_tree("(TOP (NP-SBJ (NN-x a-b=c) (NN|JJ d|e) (-LRB- -LRB-)))")
     assert str(clean(tree, training=True)) == "(TOP (NP (NN-x a-b=c) (NN|JJ d|e) (-LRB- -LRB-)))"
 
 
@@ -122,19 +122,20 @@ def test_clean_every_tree_of_the_data(data: Callable[[str], Path], name: str) ->
     before, after, words = set(), set(), set()
     for tree in read(seqx.read_lines(data(folder) / file), file):
         leaves = [leaf for leaf in tree.leaves() if leaf.tag != "-NONE-"]
-        judged, trained = clean(tree), clean(tree, training=True)
+        reference, training_tree = clean(tree), clean(tree, training=True)
         if not leaves:
-            assert judged is trained is None
+            assert reference is training_tree is None
             continue
-        assert judged is not None
-        assert trained is not None
-        assert list(judged.leaves()) == list(trained.leaves()) == leaves  # nothing else is lost or changed
-        assert clean(judged) == judged
-        parts = list(constituents(judged))
+        assert reference is not None
+        assert training_tree is not None
+        # no other leaf is removed or changed
+        assert list(reference.leaves()) == list(training_tree.leaves()) == leaves
+        assert clean(reference) == reference
+        parts = list(constituents(reference))
         assert all(part.children for part in parts)
         assert not any(re.search("[-=]", part.label) for part in parts)
         before |= {part.label for part in constituents(tree)}
-        after |= {part.label for part in constituents(trained)}
+        after |= {part.label for part in constituents(training_tree)}
         words |= {leaf.word for leaf in leaves}
     labels = len(before - {"TOP"}), len(after - {"TOP"})  # the treebanks' outermost brackets have none
     assert FILES[name] in (None, labels)

@@ -9,7 +9,7 @@ import seqx
 from tests.models import PARSING, write_model
 
 SENTENCES = ["The dog sleeps .", "A man sees the house .", "It rains ."]
-ASKED: list[dict[str, Any]] = [
+CONSTRAINTS: list[dict[str, Any]] = [
     {"prefix": "(S (VP (NP"},
     {"prefix": "(S (V"},
     {"forbid": ("(NP",)},
@@ -23,17 +23,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("models") / "m", text=PARSING)
 
 
-@pytest.mark.parametrize("asked", ASKED, ids=str)
-def test_constrained_tree_needs_no_repair(model: Path, asked: dict[str, Any]) -> None:
+@pytest.mark.parametrize("constraint", CONSTRAINTS, ids=str)
+def test_constrained_tree_needs_no_repair(model: Path, constraint: dict[str, Any]) -> None:
     predictor = seqx.load(model, device="cpu", precision="fp32", overrides=["search.size=6"])
     symbols: Any = predictor.task._symbols  # type: ignore[attr-defined]
-    requests = [seqx.Request(text=sentence, **asked) for sentence in SENTENCES]
+    requests = [seqx.Request(text=sentence, **constraint) for sentence in SENTENCES]
     for answers, sentence in zip(predictor.hypotheses(requests), SENTENCES, strict=True):
         tree, hypothesis = answers[0]
         written = " ".join(symbols.read(hypothesis.ids))
-        assert written.startswith(asked.get("prefix", ""))
-        assert all(f"{phrase} " in f"{written} " for phrase in asked.get("require", ()))
-        assert not any(f"{phrase} " in f"{written} " for phrase in asked.get("forbid", ()))
+        assert written.startswith(constraint.get("prefix", ""))
+        assert all(f"{phrase} " in f"{written} " for phrase in constraint.get("require", ()))
+        assert not any(f"{phrase} " in f"{written} " for phrase in constraint.get("forbid", ()))
         assert written.split().count("XX") == len(sentence.split())
         assert tree.count("(") == tree.count(")")
         repaired = answers.warnings[-1]
@@ -41,8 +41,11 @@ def test_constrained_tree_needs_no_repair(model: Path, asked: dict[str, Any]) ->
 
 
 def test_impossible_prefix_of_a_tree_has_no_answer(model: Path) -> None:
-    """The prefix closes a bracket that is not open, so the two grammars together allow nothing."""
+    """The prefix closes a bracket that is not open. The grammar of trees does not allow it."""
     predictor = seqx.load(model, device="cpu", precision="fp32")
-    asked = [seqx.Request(text=SENTENCES[0], prefix="(S )NP"), seqx.Request(text=SENTENCES[0], prefix="(S")]
-    assert [bool(answers) for answers in predictor.hypotheses(asked)] == [False, True]
-    assert predictor(asked)[0] == ""
+    requests = [
+        seqx.Request(text=SENTENCES[0], prefix="(S )NP"),
+        seqx.Request(text=SENTENCES[0], prefix="(S"),
+    ]
+    assert [bool(answers) for answers in predictor.hypotheses(requests)] == [False, True]
+    assert predictor(requests)[0] == ""

@@ -38,7 +38,7 @@ def counted(
     ("case", "parameters", "result"),
     [("sample", "sample.prm", "sample.rerun.txt"), ("bug", "new.prm", "bug.rerun-new.txt")],
 )
-def test_evalb_reproduces_its_own_test_cases_byte_for_byte(
+def test_evalb_reproduces_the_test_cases_of_the_original_byte_for_byte(
     data: Callable[[str], Path], case: str, parameters: str, result: str
 ) -> None:
     folder = data("evalb")
@@ -47,7 +47,7 @@ def test_evalb_reproduces_its_own_test_cases_byte_for_byte(
     assert report.encode() == (folder / result).read_bytes()
 
 
-def test_evalb_errors_match_the_old_result(data: Callable[[str], Path]) -> None:
+def test_evalb_reports_the_same_errors_as_the_original(data: Callable[[str], Path]) -> None:
     folder = data("evalb")
     report = Evalb().report(lines(folder / "bug.tst"), lines(folder / "bug.gld"))
     old = [line for line in lines(folder / "bug.rsl-old") if "Length unmatch" not in line]
@@ -156,7 +156,9 @@ def test_evalb_scores_a_perfect_tree() -> None:
         ("(TOP (S (NP) (NP (DT the) (NN cat)) (VP (VBZ sleeps) (ADVP (RB well)) (NP))))", 4, 4, 0, 4),
     ],
 )
-def test_evalb_rules_one_by_one(test: str, matched: int, brackets: int, crossing: int, tags: int) -> None:
+def test_evalb_counts_of_single_rules(
+    test: str, matched: int, brackets: int, crossing: int, tags: int
+) -> None:
     one = counted(GOLD, test)
     assert one.status is Status.VALID, one.reason
     assert (len(one.pairs), len(one.test), one.crossing, one.tags) == (matched, brackets, crossing, tags)
@@ -173,7 +175,7 @@ def test_evalb_matches_equal_labels_in_order() -> None:
     assert counted("(A (A (RB up)))", "(B (A (RB up)))", chain).pairs == [("A", "B"), ("A", "A")]
 
 
-def test_evalb_unlabelled_matching() -> None:
+def test_evalb_ignores_labels_if_labeled_is_0() -> None:
     test = GOLD.replace("(VP ", "(X ").replace("(NP ", "(Y ")
     assert len(counted(GOLD, test).pairs) == 2
     assert len(counted(GOLD, test, replace(COLLINS, labeled=False)).pairs) == 4
@@ -248,7 +250,7 @@ def test_evalb_deletes_an_empty_word_with_a_deleted_tag(empty: str) -> None:
     assert (one.status, len(one.pairs)) == (Status.VALID, 4)
 
 
-def test_evalb_row_of_an_empty_word() -> None:
+def test_evalb_table_counts_an_empty_word() -> None:
     gold = "(TOP (S (NP (DT the) (NN cat)) (VP (VBZ sleeps)) (. .)))"
     report = Evalb().report([gold.replace("(. .)", "(ADVP ) (. .)")], [gold])
     row = "   1    4    1    0.00   0.00     0      0    0      0      0     0     0.00"
@@ -331,7 +333,7 @@ OUTPUTS = [GOLD, OTHER, BROKEN, "", DOTS]
 REFERENCES = [GOLD, GOLD, GOLD, GOLD, DOTS]
 
 
-def test_evalb_leaves_out_errors_and_skipped_sentences() -> None:
+def test_evalb_does_not_count_errors_and_skipped_sentences() -> None:
     scores = Evalb()(OUTPUTS, REFERENCES)
     assert {name: score.value for name, score in scores.items()} == {
         "f1": 100.0,

@@ -26,7 +26,7 @@ from tests.plugins.parsing.rules import (
     InOrderRules,
     Rules,
     TopDownRules,
-    fitting,
+    allowed_symbols,
 )
 from tests.plugins.parsing.treebank import FILES, trees
 
@@ -104,7 +104,10 @@ def test_grammar_matches_an_independent_implementation(
             legal = {
                 known.read([j])[0] if j != seqx.EOS else END for j in allowed[i].nonzero()[:, 0].tolist()
             }
-            assert legal == set(fitting(state, int(budgets[i]) - step)), (state, int(budgets[i]) - step)
+            assert legal == set(allowed_symbols(state, int(budgets[i]) - step)), (
+                state,
+                int(budgets[i]) - step,
+            )
             seen.add((state, int(budgets[i]) - step))
             ended = tokens[i] == seqx.EOS
             states[i] = None if ended else state.after(known.read([int(tokens[i])])[0])

@@ -77,15 +77,19 @@ def test_guided_decoder_receives_the_next_word(*, with_word_starts: bool) -> Non
     tokens = source(WORDS, with_word_starts=with_word_starts)
     memory = model.encode(tokens)
     outputs, state = model.advance(TARGETS, model.start(memory, None), None)
-    shown = outputs - model.target.weight[TARGETS] * model.target.scale
+    received = outputs - model.target.weight[TARGETS] * model.target.scale
     for row, words in enumerate(WORDS):
-        places = firsts(words) if with_word_starts else list(range(sum(words) + 1))
-        coming = 0
+        word_positions = firsts(words) if with_word_starts else list(range(sum(words) + 1))
+        next_word = 0
         for step, symbol in enumerate(TARGETS[row].tolist()):
-            coming += symbol in (4, 5)
-            word = memory.states[row, places[coming]] if coming < len(places) else torch.zeros(D)
-            torch.testing.assert_close(shown[row, step], model.next(word))
-        assert state.written[row] == coming
+            next_word += symbol in (4, 5)
+            word = (
+                memory.states[row, word_positions[next_word]]
+                if next_word < len(word_positions)
+                else torch.zeros(D)
+            )
+            torch.testing.assert_close(received[row, step], model.next(word))
+        assert state.written[row] == next_word
     kept = TARGETS != 0
     kept[0, 2] = False  # a word that is masked is not counted as written
     _, state = model.advance(TARGETS, model.start(memory, None), kept)

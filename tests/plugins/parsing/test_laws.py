@@ -1,4 +1,4 @@
-"""The laws hold for the linearisations of seqx and of another plugin."""
+"""The laws of linearisations hold for those of seqx and for the one in docs/how-to/parse.md."""
 
 import atexit
 import tempfile
@@ -27,13 +27,13 @@ def plugin(**linearisations: Any) -> ModuleType:
     return module
 
 
-def outside() -> ModuleType:
+def documented_plugin() -> ModuleType:
     """Return the plugin in docs/how-to/parse.md."""
     temporary = tempfile.TemporaryDirectory()
     atexit.register(temporary.cleanup)  # until then the registry reads the file's lines
-    (shown,) = (item for item in listings(ROOT / "docs/how-to/parse.md") if item.file == "mine.py")
+    (listing,) = (item for item in listings(ROOT / "docs/how-to/parse.md") if item.file == "mine.py")
     file = Path(temporary.name, "mine.py")
-    file.write_text(shown.text, encoding="utf-8")
+    file.write_text(listing.text, encoding="utf-8")
     spec = spec_from_file_location("mine", file)
     assert spec is not None
     assert spec.loader is not None
@@ -42,10 +42,10 @@ def outside() -> ModuleType:
     return module
 
 
-OURS: dict[str, Any] = {"top_down": seqx_parsing.TopDown, "in_order": seqx_parsing.InOrder}
+INCLUDED: dict[str, Any] = {"top_down": seqx_parsing.TopDown, "in_order": seqx_parsing.InOrder}
 
-test_laws = seqx.testing.laws(plugin(**OURS))
+test_laws = seqx.testing.laws(plugin(**INCLUDED))
 test_laws_with_tags = seqx.testing.laws(
-    plugin(**OURS), settings={maker: {"tags": True} for maker in OURS.values()}
+    plugin(**INCLUDED), settings={maker: {"tags": True} for maker in INCLUDED.values()}
 )
-test_laws_outside = seqx.testing.laws(outside())
+test_laws_outside = seqx.testing.laws(documented_plugin())

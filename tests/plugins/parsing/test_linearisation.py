@@ -113,8 +113,8 @@ def test_linearisation_restores_any_tree(linearisation: Linearisation, tree: Tre
     assert linearisation.decode(linearisation.encode(tree), list(tree.leaves())) == (tree, False)
 
 
-def _hollow(tree: Tree | Leaf) -> bool:
-    return isinstance(tree, Tree) and (not tree.children or any(map(_hollow, tree.children)))
+def _has_empty_constituent(tree: Tree | Leaf) -> bool:
+    return isinstance(tree, Tree) and (not tree.children or any(map(_has_empty_constituent, tree.children)))
 
 
 NOISE = ["(S", ")S", "(NP", ")NP", "(TOP", ")TOP", "XX", "NN", "(", ")", "", "<unk>", "(S (NP"]
@@ -130,18 +130,18 @@ def test_any_symbols_are_decoded_to_a_tree_over_the_words(
     assert tree.label == TOP
     assert [leaf.word for leaf in tree.leaves()] == [leaf.word for leaf in leaves]
     assert linearisation.tags or list(tree.leaves()) == leaves
-    assert not leaves or not _hollow(tree)
+    assert not leaves or not _has_empty_constituent(tree)
     again = linearisation.encode(tree)
     assert linearisation.decode(again, list(tree.leaves())) == (tree, False)
-    assert repaired or again == symbols or "(TOP" in symbols  # a TOP that says nothing goes
+    assert repaired or again == symbols or "(TOP" in symbols  # a TOP with a single constituent is not written
 
 
 REPAIRED = [  # the sentence is a b c d
-    ("(S (NP XX XX )NP (VP XX )VP )S", "(TOP (S (NP a b) (VP c)) d)"),  # too few words, all is closed
+    ("(S (NP XX XX )NP (VP XX )VP )S", "(TOP (S (NP a b) (VP c)) d)"),  # too few words
     ("(S (NP XX XX )NP (VP XX", "(TOP (S (NP a b) (VP c) d))"),  # cut off
     ("(S (NP XX XX XX XX XX )NP )S", "(TOP (S (NP a b c d)))"),  # too many words
-    ("(S (NP XX XX (VP XX )VP XX )S", "(TOP (S (NP a b (VP c) d)))"),  # a close is missing
-    ("(S XX XX )NP XX XX )S", "(TOP (S a b c d))"),  # a close too many
+    ("(S (NP XX XX (VP XX )VP XX )S", "(TOP (S (NP a b (VP c) d)))"),  # a closing bracket is missing
+    ("(S XX XX )NP XX XX )S", "(TOP (S a b c d))"),  # a closing bracket without an opening one
     ("(S (NP )NP XX XX XX XX )S", "(TOP (S a b c d))"),  # an empty constituent
     ("(S XX XX XX XX (NP )NP )S", "(TOP (S a b c d))"),
     ("XX XX XX XX", "(TOP a b c d)"),  # no brackets
@@ -169,9 +169,9 @@ def test_decode_repairs_top_down_symbols(symbols: str, tree: str) -> None:
 @pytest.mark.parametrize(
     ("symbols", "tree"),
     [
-        ("XX (NP (S XX )S XX XX )NP", "(TOP (NP a (S b) c d))"),  # no part is finished that S could go around
+        ("XX (NP (S XX )S XX XX )NP", "(TOP (NP a (S b) c d))"),  # S has no finished part before it to adopt
         ("(S XX XX XX XX )S", "(TOP (S a b c d))"),
-        ("XX (S XX )S XX (VP XX )VP", "(TOP (S a b) (VP c d))"),  # nothing goes around both
+        ("XX (S XX )S XX (VP XX )VP", "(TOP (S a b) (VP c d))"),  # two roots
         ("XX (S XX XX", "(TOP (S a b c d))"),
     ],
 )

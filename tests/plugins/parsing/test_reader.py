@@ -209,12 +209,12 @@ def test_reader_reads_every_tree_of_the_data(data: Callable[[str], Path], name: 
 
 def test_reader_reads_the_same_trees_as_nltk(data: Callable[[str], Path]) -> None:
     text = "\n".join(seqx.read_lines(data("ptb_nltk_sample") / "dev.mrg.gz"))
-    theirs = [NltkTree.fromstring(part) for part in _apart(text)]
+    theirs = [NltkTree.fromstring(part) for part in _split_trees(text)]
     ours = [str(tree) for tree in read(text.split("\n"), "dev")]
-    assert [_flat(tree) for tree in theirs] == ours
+    assert [_on_one_line(tree) for tree in theirs] == ours
 
 
-def _apart(text: str) -> list[str]:
+def _split_trees(text: str) -> list[str]:
     """Split a text where no bracket is open."""
     parts, depth, start = [], 0, 0
     for place, character in enumerate(text):
@@ -225,5 +225,5 @@ def _apart(text: str) -> list[str]:
     return parts
 
 
-def _flat(tree: NltkTree) -> str:
+def _on_one_line(tree: NltkTree) -> str:
     return " ".join(str(tree).split()).replace("( (", "(TOP (", 1)

@@ -34,7 +34,7 @@ PLAIN = "(S (NP (NN a)) (VP (VB b)))"
         ([], None),
     ],
 )
-def test_the_dummy_root_of_a_treebank(trees: list[str], dummy: str | None) -> None:
+def test_root_labels_find_the_dummy_root_of_all_trees(trees: list[str], dummy: str | None) -> None:
     roots = RootLabels()
     for tree in filter(None, map(clean, read(trees, "here"))):
         roots.add_tree(tree)
@@ -51,7 +51,7 @@ def test_the_dummy_root_of_a_treebank(trees: list[str], dummy: str | None) -> No
         ([PLAIN, "(FRAG (NN a))"], []),
     ],
 )
-def test_the_dummy_roots_of_some_trees(trees: list[str], dummies: list[str]) -> None:
+def test_root_labels_find_the_dummy_roots_of_some_trees(trees: list[str], dummies: list[str]) -> None:
     roots = RootLabels()
     for tree in filter(None, map(clean, read(trees, "here"))):
         roots.add_tree(tree)

@@ -17,7 +17,7 @@ from tests.plugins.parsing.treebank import trees
 
 
 class Trees(seqx.Corpus):
-    """A corpus of given trees."""
+    """A corpus of the trees that are passed to it."""
 
     def __init__(self, **splits: list[str]) -> None:
         self.splits = splits
@@ -33,11 +33,11 @@ class Trees(seqx.Corpus):
         return {"trees": str(self.splits)}
 
 
-def quiet(what: str, share: float | None) -> None: ...
+def report_nothing(message: str, share: float | None) -> None: ...
 
 
 def learned(folder: Path, rows: list[str], **settings: Any) -> Parsing:
-    """Return the task trained on trees; the last ten are dev and test trees."""
+    """Return a task with the vocabulary of trees, of which the last ten are both dev and test trees."""
     tokenizer = SentencePiece(size=1000, model="unigram")
     chosen: dict[str, Any] = {
         "linearisation": TopDown(),
@@ -49,7 +49,7 @@ def learned(folder: Path, rows: list[str], **settings: Any) -> Parsing:
         **chosen,
     )
     folder.mkdir(exist_ok=True)
-    task.learn(folder, quiet)
+    task.learn(folder, report_nothing)
     task.load(folder)
     return task
 
@@ -59,9 +59,9 @@ def rows(data: Callable[[str], Path]) -> list[str]:
     return [str(tree) for tree in trees(data("ptb_nltk_sample"))[:400]]
 
 
-def answered(
+def scores_of_answers(
     task: Parsing,
-    how: Callable[[seqx.Example, str], str],
+    answer: Callable[[seqx.Example, str], str],
     warnings: Sequence[seqx.AnswerWarning] = (),
 ) -> Mapping[str, seqx.Score]:
     """Return the scores of a model that answers each test sentence from its gold example."""
@@ -71,7 +71,7 @@ def answered(
     def known(text: str) -> str:
         example = next(examples)
         assert isinstance(example, seqx.Example)
-        return how(example, text)
+        return answer(example, text)
 
     return task.evaluate(FixedPredictor(known, warnings=lambda: warnings), task.read_split("test")).scores
 
@@ -84,7 +84,7 @@ def test_parsing_example_contains_the_tree(tmp_path: Path, rows: list[str], line
     def right(example: seqx.Example, text: str) -> str:
         return task.write(example.columns["target"][:-1], text, {})
 
-    scores = answered(task, right)
+    scores = scores_of_answers(task, right)
     assert (scores["f1"].value, scores["valid"].value) == (100, 100)
     assert ("tags:gold" in scores["f1"].signature) == (tags == "none")
     assert "grammar:yes" in scores["f1"].signature
@@ -94,10 +94,12 @@ def test_predicted_tags_are_those_of_the_first_subwords(tmp_path: Path, rows: li
     task = learned(tmp_path, rows, tags="predicted")
 
     def right(example: seqx.Example, text: str) -> str:
-        tags = [tag or 4 + i % 7 for i, tag in enumerate(example.columns["tags"])]  # nonsense inside of words
+        tags = [
+            tag or 4 + i % 7 for i, tag in enumerate(example.columns["tags"])
+        ]  # arbitrary tags for subwords that do not begin a word
         return task.write(example.columns["target"][:-1], text, {"tags": tags})
 
-    scores = answered(task, right)
+    scores = scores_of_answers(task, right)
     assert (scores["f1"].value, scores["tag_accuracy"].value) == (100, 100)
     assert "tags:predicted" in scores["f1"].signature
     with pytest.raises(seqx.UserError, match="use a model of type tagging"):
@@ -106,14 +108,14 @@ def test_predicted_tags_are_those_of_the_first_subwords(tmp_path: Path, rows: li
     assert task.write([], "No idea", unlikely) == "(TOP (XX No) (XX idea))"
 
 
-def test_given_tags_come_with_the_words(tmp_path: Path, rows: list[str]) -> None:
+def test_given_tags_are_read_from_the_input(tmp_path: Path, rows: list[str]) -> None:
     task = learned(tmp_path, rows, tags="given")
     assert all("_" in word for word in task.inputs(task.read_split("test"))[0].split())
 
     def right(example: seqx.Example, text: str) -> str:
         return task.write(example.columns["target"][:-1], text, {})
 
-    scores = answered(task, right)
+    scores = scores_of_answers(task, right)
     assert (scores["f1"].value, scores["tag_accuracy"].value) == (100, 100)
     assert "tags:given" in scores["f1"].signature
     assert task.write([], "a_b_NN c_DT", {}) == "(TOP (NN a_b) (DT c))"
@@ -139,7 +141,7 @@ def test_malformed_output_is_repaired_and_counted(tmp_path: Path, rows: list[str
             warnings.extend(task.answer_warnings(text, [ids]))
             return task.write(ids, text, {})
 
-        scores = answered(task, half, warnings)
+        scores = scores_of_answers(task, half, warnings)
         assert scores["valid"].value == 50
         assert "repaired:5|outputs:10" in scores["valid"].signature
         if repair:
@@ -282,7 +284,7 @@ def test_parsing_drops_and_rejects_rows(tmp_path: Path, rows: list[str]) -> None
     assert task.example((longest,), training=True) == seqx.Rejected("too long")
     assert isinstance(task.example((longest,), training=False), seqx.Example)
     with pytest.raises(seqx.UserError, match=r"task.column is 1, but the corpus has 1 column,"):
-        next(wide(task).rows("dev"))
+        next(with_missing_column(task).rows("dev"))
     with pytest.raises(
         ValueError, match="the linearisation writes part-of-speech tags, so set tags to predicted"
     ):
@@ -304,7 +306,7 @@ def test_parsing_needs_a_metric() -> None:
         Parsing(corpus=Trees(), tokenizer=SentencePiece(size=400), linearisation=TopDown(), metrics=[])
 
 
-def wide(task: Parsing) -> Parsing:
+def with_missing_column(task: Parsing) -> Parsing:
     """Return the same task with a column that does not exist."""
     return Parsing(
         corpus=task.corpus, tokenizer=task.tokenizer, linearisation=TopDown(), metrics=[Evalb()], column=1

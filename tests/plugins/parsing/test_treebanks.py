@@ -19,7 +19,7 @@ from seqx_text_tasks.labels import Labels
 TREE = "( (S (NP-SBJ (NN tree) (CD {})) (VP (-NONE- *))) )\n\n"
 
 
-def quiet(what: str, share: float | None) -> None:
+def report_nothing(message: str, share: float | None) -> None:
     pass
 
 
@@ -28,7 +28,7 @@ def rows(corpus: Treebank, split: str) -> list[str]:
 
 
 def fetched(corpus: Treebank) -> Treebank:
-    corpus.fetch(Path("nowhere"), quiet)
+    corpus.fetch(Path("nowhere"), report_nothing)
     return corpus
 
 
@@ -55,7 +55,7 @@ def test_treebank_files_of_real_trees(data: Callable[[str], Path], monkeypatch: 
         (f"( (S ({'N' * 101} (NN tree))))", "'NNNNNNNNNNNNNNNNNNNN' is not a valid label"),
     ],
 )
-def test_a_malformed_label_is_reported_with_its_place(tmp_path: Path, tree: str, expected: str) -> None:
+def test_malformed_label_is_reported_with_its_file_and_line(tmp_path: Path, tree: str, expected: str) -> None:
     for name, text in (("a", TREE.format(1) * 2), ("b", f"{TREE.format(1)}\n{tree}\n")):
         (tmp_path / f"{name}.mrg").write_text(text, encoding="utf-8")
     (tmp_path / "c.txt").write_text(TREE.format(1).strip() + "\n" + " ".join(tree.split()) + "\n", "utf-8")
@@ -80,14 +80,14 @@ def test_a_malformed_label_is_reported_with_its_place(tmp_path: Path, tree: str,
             assert corpus.place("train", 1) == place
             continue
         with pytest.raises(seqx.UserError, match=expected) as caught:
-            task.learn(tmp_path / "learned", quiet)
+            task.learn(tmp_path / "learned", report_nothing)
         assert str(caught.value).startswith(f"{place}: ")
 
 
 @pytest.mark.parametrize(
     ("row", "expected"), [("", "has 0 trees instead"), ("(S (A b)) (S (A b))", "has 2 trees instead")]
 )
-def test_a_malformed_row_is_reported_with_its_place(tmp_path: Path, row: str, expected: str) -> None:
+def test_malformed_row_is_reported_with_its_file_and_line(tmp_path: Path, row: str, expected: str) -> None:
     file = tmp_path / "trees.txt"
     for text, reason in ((row, expected), ("(S (A b)", "the text ends inside the tree")):
         file.write_text(f"(S (A b))\n{text}\n")
@@ -95,7 +95,7 @@ def test_a_malformed_row_is_reported_with_its_place(tmp_path: Path, row: str, ex
             corpus=Files(train=[str(file)]), tokenizer=Labels(), linearisation=TopDown(), metrics=[Evalb()]
         )
         with pytest.raises(seqx.UserError) as caught:
-            task.learn(tmp_path / "learned", quiet)
+            task.learn(tmp_path / "learned", report_nothing)
         assert str(caught.value).startswith(f"{file}:2: ")
         assert reason in str(caught.value)
 
@@ -115,7 +115,7 @@ def test_treebank_limit_applies_to_training_only(tmp_path: Path) -> None:
 def test_treebank_reads_only_the_requested_splits(tmp_path: Path) -> None:
     (tmp_path / "a.mrg").write_text(TREE.format(1))
     corpus = TreebankFiles(train=["nothing.mrg"], test=[str(tmp_path / "a.mrg")])
-    corpus.fetch(tmp_path, quiet, splits=("test",))
+    corpus.fetch(tmp_path, report_nothing, splits=("test",))
     assert len(rows(corpus, "test")) == 1
     with pytest.raises(AssertionError, match="fetch comes first"):
         corpus.identity()

@@ -65,7 +65,7 @@ def test_trees_stats_of_a_treebank(call: Call, data: Callable[[str], Path]) -> N
     ]
 
 
-def test_trees_roundtrip_loses_nothing(call: Call, data: Callable[[str], Path]) -> None:
+def test_trees_roundtrip_restores_all_trees(call: Call, data: Callable[[str], Path]) -> None:
     result = call("roundtrip", data("ptb_nltk_sample") / "test.mrg.gz")
     assert result.exit_code == 0
     assert result.stdout == (
@@ -73,7 +73,7 @@ def test_trees_roundtrip_loses_nothing(call: Call, data: Callable[[str], Path]) 
     )
 
 
-def test_trees_roundtrip_shows_lost_trees(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trees_roundtrip_shows_changed_trees(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(InOrder, "encode", lambda self, tree: ["XX"] * len(list(tree.leaves())))
     result = call("roundtrip", "-l", "in_order", "--show", "1", text=TREES)
     assert result.exit_code == 1

@@ -27,17 +27,17 @@ def aligned(train: Sequence[Pair], rounds: int) -> dict[str, str]:
     sources, source_ids = numbered([["", *tokens(pair.english)] for pair in train])
     targets, target_ids = numbered([tokens(pair.german) for pair in train])
     links: list[tuple[int, int, int]] = []
-    places = 0
+    positions = 0
     for source, target in zip(source_ids, target_ids, strict=True):
-        links += [(s, t, places + place) for place, t in enumerate(target) for s in source]
-        places += len(target)
-    source, target, place = np.array(links).T
+        links += [(s, t, positions + position) for position, t in enumerate(target) for s in source]
+        positions += len(target)
+    source, target, position = np.array(links).T
     entries, link_entry = np.unique(source * len(targets) + target, return_inverse=True)
     entry_source = entries // len(targets)
     probability = np.ones(len(entries))
     for _ in range(rounds):
         share = probability[link_entry]
-        share /= np.bincount(place, share)[place]
+        share /= np.bincount(position, share)[position]
         counts = np.bincount(link_entry, share)
         probability = counts / np.bincount(entry_source, counts)[entry_source]
     words, german = list(sources), list(targets)

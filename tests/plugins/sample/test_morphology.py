@@ -128,7 +128,7 @@ def test_german_verbs(word: str) -> None:
     assert forms == [form.replace("|", " ") for form in VERBS[word].split()]
 
 
-def test_german_degrees() -> None:
+def test_german_adjectives_have_three_degrees() -> None:
     expected = {
         "big": "groß größer größt",
         "good": "gut besser best",
