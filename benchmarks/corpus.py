@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqx.data.store import Ragged, Store, Writer
+from seqx.data.ragged import Ragged
+from seqx.data.store import Store, Writer
 from seqx.interfaces.tensors import EOS, UNK
 
 Integers = NDArray[np.integer[Any]]

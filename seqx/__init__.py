@@ -62,6 +62,7 @@ if TYPE_CHECKING:  # token ids, examples, answers and scores
     from seqx.interfaces.task import NBest as NBest
     from seqx.interfaces.task import Rejected as Rejected
     from seqx.interfaces.task import Request as Request
+    from seqx.interfaces.task import Values as Values
     from seqx.interfaces.task import sum_warnings as sum_warnings
     from seqx.interfaces.tensors import BOS as BOS
     from seqx.interfaces.tensors import EOS as EOS

@@ -5,7 +5,7 @@ from typing import cast
 
 from torch import nn
 
-from seqx.data.store import Integers
+from seqx.data.ragged import Integers
 from seqx_models import EncoderDecoder
 from seqx_transformer import MultiHeadAttention, TransformerDecoder, TransformerEncoder
 

@@ -17,7 +17,8 @@ from benchmarks.gpu.arithmetic import Arithmetic
 from benchmarks.gpu.cases import Case, Measurements
 from benchmarks.gpu.recipes import TINY, batches, experiment, model, training
 from seqx.data.batches import Batches
-from seqx.data.store import Integers, Store
+from seqx.data.ragged import Integers
+from seqx.data.store import Store
 from seqx.parallel.strategy import Step
 from seqx.runtime.allocator import keep_heap
 from seqx.runtime.devices import deterministic, device_of, precision_of

@@ -11,7 +11,8 @@ import torch
 
 from seqx.data.loader import Microbatch, Position, UpdateBatch
 from seqx.data.plan import TARGET, Plan, plan
-from seqx.data.store import Integers, Ragged, Store
+from seqx.data.ragged import Integers, Ragged
+from seqx.data.store import Store
 from seqx.interfaces.task import Task
 from seqx.interfaces.tensors import WORDS, Batch, Column
 from seqx.runtime.background import in_thread
@@ -134,13 +135,7 @@ class Batches:
             self.task.encode(self.store.text(row), random.Random(f"{self.seed} {epoch} {row}"))  # noqa: S311
             for row in map(int, rows)
         ]
-        return {
-            name: Ragged.of(
-                np.array([i for example in encoded for i in example[name]], np.int64),
-                np.array([len(example[name]) for example in encoded], np.int64),
-            )
-            for name in self.store.columns
-        }
+        return {name: Ragged.of_rows([example[name] for example in encoded]) for name in self.store.columns}
 
 
 def split_into_microbatches(
@@ -187,7 +182,8 @@ def _take(columns: Mapping[str, Ragged], rows: Integers) -> dict[str, Ragged]:
 
 
 def _padded(column: Ragged) -> Column:
-    lengths = column.lengths()
-    ids = np.zeros((len(lengths), int(lengths.max(initial=0))), np.int64)
-    ids[np.arange(ids.shape[1]) < lengths[:, None]] = column.values
-    return Column.of(torch.from_numpy(ids), torch.from_numpy(lengths))
+    lengths, values = column.lengths(), column.values
+    shape = len(lengths), int(lengths.max(initial=0)), *values.shape[1:]
+    padded = np.zeros(shape, np.int64 if column.has_ids else np.float32)
+    padded[np.arange(shape[1]) < lengths[:, None]] = values
+    return Column.of(torch.from_numpy(padded), torch.from_numpy(lengths))

@@ -1,4 +1,4 @@
-"""Encode blocks of rows as columns of integers, in each preparation process."""
+"""Encode blocks of rows as columns of numbers, in each preparation process."""
 
 import hashlib
 import itertools
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqx.data.store import Ragged, smallest
-from seqx.interfaces.task import Example, Rejected, Task
+from seqx.data.ragged import Ragged, compact
+from seqx.interfaces.task import Example, Rejected, Task, Values
 
 Row = tuple[str, ...]
 
@@ -106,7 +106,7 @@ class RowEncoder:
             examples.append(example)
             hashes.append(_hash(row))
         columns = {
-            name: _integers([example.columns[name] for example in examples])
+            name: _column(name, [example.columns[name] for example in examples])
             for name in _names(examples, "columns")
         }
         texts = {
@@ -135,12 +135,11 @@ def _names(examples: Sequence[Example], attribute: str) -> list[str]:
     return names
 
 
-def _integers(rows: Sequence[Sequence[int]]) -> Ragged:
-    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    values = np.fromiter(itertools.chain.from_iterable(rows), np.int64, int(lengths.sum()))
-    if values.size and values.min() < 0:
-        raise ValueError(f"a column of a task holds a negative number: {values.min()}")
-    return Ragged.of(smallest(values), lengths)
+def _column(name: str, rows: Sequence[Values]) -> Ragged:
+    try:
+        return compact(Ragged.of_rows(rows))
+    except ValueError as error:
+        raise ValueError(f"the column {name!r} of a task: {error}") from None
 
 
 def _utf8(rows: Sequence[str]) -> Ragged:

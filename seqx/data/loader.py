@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, Self
 
 import torch
 
-from seqx.data.store import Integers
+from seqx.data.ragged import Integers
 from seqx.errors import UserError
 from seqx.interfaces.tensors import Batch
 
@@ -33,7 +33,7 @@ class Microbatch(NamedTuple):
     @property
     def padded_tokens(self) -> int:
         """The number of tokens in all columns, including padding."""
-        return sum(column.values.numel() for column in self.batch.columns.values())
+        return sum(column.layout.keep.numel() for column in self.batch.columns.values())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from seqx.data.store import Integers
+from seqx.data.ragged import Integers
 
 TARGET = "target"
 """The name of the column whose tokens determine the size of an update."""

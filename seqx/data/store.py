@@ -1,19 +1,22 @@
-"""Prepared examples as memory-mapped columns of unsigned integers and UTF-8 text.
+"""Prepared examples as memory-mapped columns of unsigned integers, floats, vectors, and UTF-8 text.
 
 A store is a folder with `index.json` and two files per column: the concatenated values of all examples, and
-the offset of each example (int64, with one more for the end), all little-endian.
+the offset of each example (int64, with one more for the end), all little-endian. The index has the type and
+the number of values of each column, and the length of each value if they are vectors ("width").
 """
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqx.data.ragged import FLOATS, UNSIGNED, Integers, Numbers, Ragged, compact
 from seqx.errors import UserError
 from seqx.storage.bounded_read import read_bounded_json
 from seqx.storage.manifest import sha256
@@ -22,50 +25,11 @@ FORMAT = 1
 """The format of a store; a store with another format is refused."""
 
 _INDEX = "index.json"
-_UNSIGNED = tuple(np.dtype(f"<u{size}") for size in (1, 2, 4, 8))
-_DTYPES = {dtype.str: dtype for dtype in _UNSIGNED}
+_DTYPES = {dtype.str: dtype for dtype in (*UNSIGNED, *FLOATS)}
 _MAX_INDEX_BYTES = 1 << 20
 _OFFSET = np.dtype("<i8")
 _CHUNK = 1 << 18  # number of examples or values that are copied at once
 _MAX_HASHED_BYTES = 1 << 28  # hashes of larger stores are not checked when they are opened
-
-Integers = NDArray[np.integer[Any]]
-
-
-def smallest(values: Integers) -> Integers:
-    """Return non-negative values in the smallest unsigned type that holds them."""
-    largest = int(values.max()) if values.size else 0
-    dtype = next(dtype for dtype in _UNSIGNED if largest <= np.iinfo(dtype).max)
-    return values.astype(dtype, copy=False)
-
-
-class Ragged(NamedTuple):
-    """A ragged array: rows of different lengths, concatenated in one array."""
-
-    values: Integers  # [sum of lengths]
-    offsets: Integers  # [rows + 1]
-
-    @classmethod
-    def of(cls, values: Integers, lengths: Integers) -> Self:
-        """Return a ragged array of the concatenated `values` of rows with these lengths."""
-        offsets = np.zeros(len(lengths) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        return cls(values, offsets)
-
-    def row(self, i: int) -> Integers:
-        """Return a view of row `i`."""
-        return self.values[self.offsets[i] : self.offsets[i + 1]]
-
-    def take(self, rows: Integers) -> "Ragged":
-        """Return copies of some rows, in the order of the indices `rows`."""
-        starts = self.offsets[rows]
-        taken = Ragged.of(self.values, self.offsets[rows + 1] - starts)
-        shift = np.repeat(starts - taken.offsets[:-1], taken.lengths())
-        return Ragged(self.values[np.arange(len(shift)) + shift], taken.offsets)
-
-    def lengths(self) -> Integers:
-        """Return the length of each row."""
-        return np.diff(self.offsets)
 
 
 @dataclass(frozen=True)
@@ -99,11 +63,11 @@ class Store:
                 raise UserError(f"{folder}: has format {index['format']}, not {FORMAT}; {advice}")
             size = _count(index["examples"])
             columns = {
-                name: _open_column(folder, name, _dtype(entry["dtype"]), _count(entry["values"]), size)
+                name: _open_column(folder, name, _dtype(entry["dtype"]), _shape(entry), size)
                 for name, entry in index["columns"].items()
             }
             texts = {
-                name: _open_column(folder, f"{name}.text", _UNSIGNED[0], _count(entry["values"]), size)
+                name: _open_column(folder, f"{name}.text", UNSIGNED[0], (_count(entry["values"]),), size)
                 for name, entry in index["texts"].items()
             }
             digests = dict(index.get("sha256", {}))
@@ -121,7 +85,7 @@ class Store:
     def __len__(self) -> int:
         return self.size
 
-    def __getitem__(self, i: int) -> dict[str, Integers]:
+    def __getitem__(self, i: int) -> dict[str, Numbers]:
         """Return views of the columns of example `i`."""
         if not 0 <= i < self.size:
             raise IndexError(i)
@@ -136,11 +100,11 @@ class Store:
         return self.columns[column].lengths()
 
 
-def _open_column(folder: Path, name: str, dtype: np.dtype[Any], values: int, size: int) -> Ragged:
+def _open_column(folder: Path, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], size: int) -> Ragged:
     if not name.replace(".", "_").isidentifier():
         raise ValueError(f"{name!r} is not the name of a column")
-    column = Ragged(_mapped(folder / name, dtype, values), _mapped(folder / f"{name}.at", _OFFSET, size + 1))
-    if column.offsets[0] != 0 or column.offsets[-1] != values:
+    column = Ragged(_mapped(folder / name, dtype, shape), _mapped_offsets(folder / f"{name}.at", size + 1))
+    if column.offsets[0] != 0 or column.offsets[-1] != shape[0]:
         raise ValueError(f"the offsets in {name}.at do not fit {name}")
     return column
 
@@ -149,6 +113,11 @@ def _dtype(name: object) -> np.dtype[Any]:
     if not isinstance(name, str) or name not in _DTYPES:
         raise ValueError(f"its values have the unknown type {name!r}")
     return _DTYPES[name]
+
+
+def _shape(entry: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the shape of the values of a column: [values], or [values, width] if they are vectors."""
+    return (_count(entry["values"]), *([_count(entry["width"])] if "width" in entry else []))
 
 
 def _count(value: object) -> int:
@@ -169,14 +138,18 @@ def _check_hashes(folder: Path, digests: Mapping[str, str], columns: Collection[
             raise ValueError(f"the bytes of {name} are not those that were written")
 
 
-def _mapped(path: Path, dtype: np.dtype[Any], count: int) -> Integers:
-    size, expected = path.stat().st_size, count * dtype.itemsize
+def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    size, expected = path.stat().st_size, math.prod(shape) * dtype.itemsize
     if size != expected:
         raise ValueError(f"{path.name} has {size} bytes instead of {expected}")
-    if count == 0:
-        return np.zeros(0, dtype)
+    if size == 0:
+        return np.zeros(shape, dtype)
     # Return a plain array, because each indexing of a memmap creates a new memmap, which is slow.
-    return np.memmap(path, dtype, "r", shape=(count,)).view(np.ndarray)
+    return np.memmap(path, dtype, "r", shape=shape).view(np.ndarray)
+
+
+def _mapped_offsets(path: Path, count: int) -> Integers:
+    return _mapped(path, _OFFSET, (count,))
 
 
 class Writer:
@@ -248,7 +221,8 @@ class _Column:
     def __init__(self, path: Path) -> None:
         assert path.name.replace(".", "_").isidentifier(), path.name
         self.path = path
-        self.dtype = _UNSIGNED[0]
+        self.dtype: np.dtype[Any] = UNSIGNED[0]
+        self.width: tuple[int, ...] = ()  # the length of the vectors; empty if the values are numbers
         self.total = 0
         self._values: IO[bytes] = path.open("wb")
         self._at: IO[bytes] = self._at_path.open("wb")
@@ -259,9 +233,12 @@ class _Column:
         return self.path.with_name(f"{self.path.name}.at")
 
     def add(self, column: Ragged) -> None:
-        values = smallest(column.values)
-        if values.dtype.itemsize > self.dtype.itemsize:
-            self._widen(values.dtype)
+        try:
+            values = compact(column).values
+            if len(values):
+                self._fit(values)
+        except ValueError as error:
+            raise ValueError(f"the column {self.path.name!r} of a task: {error}") from None
         self._values.write(values.astype(self.dtype, copy=False).tobytes())
         self._at.write((column.offsets[1:] + self.total).astype(_OFFSET, copy=False).tobytes())
         self.total += len(values)
@@ -270,17 +247,32 @@ class _Column:
         self.close()
         if keep is not None:
             self._compact(keep)
-        return {"dtype": self.dtype.str, "values": self.total}
+        shape = dict(zip(("values", "width"), (self.total, *self.width), strict=False))
+        return {"dtype": self.dtype.str, **shape}
 
     def close(self) -> None:
         self._values.close()
         self._at.close()
 
+    def _fit(self, values: Numbers) -> None:
+        """Choose a type that holds these values and the earlier ones."""
+        if not self.total:
+            self.dtype, self.width = values.dtype, values.shape[1:]
+        elif values.shape[1:] != self.width:
+            raise ValueError(
+                f"its values have the shapes {list(self.width)} and {list(values.shape[1:])}; "
+                "return numbers, or vectors of one length"
+            )
+        elif values.dtype.kind != self.dtype.kind:
+            self._widen(FLOATS[-1])
+        elif values.dtype.itemsize > self.dtype.itemsize:
+            self._widen(values.dtype)
+
     def _widen(self, dtype: np.dtype[Any]) -> None:
         self._values.close()
         narrow = self.path.with_name(f"{self.path.name}.narrow")
         self.path.rename(narrow)
-        values = _mapped(narrow, self.dtype, self.total)
+        values = _mapped(narrow, self.dtype, (self.total, *self.width))
         self._values = self.path.open("wb")
         for start in range(0, self.total, _CHUNK):
             self._values.write(values[start : start + _CHUNK].astype(dtype).tobytes())
@@ -290,7 +282,8 @@ class _Column:
     def _compact(self, keep: NDArray[np.bool_]) -> None:
         """Remove the rows that are not marked in `keep`."""
         column = Ragged(
-            _mapped(self.path, self.dtype, self.total), _mapped(self._at_path, _OFFSET, len(keep) + 1)
+            _mapped(self.path, self.dtype, (self.total, *self.width)),
+            _mapped_offsets(self._at_path, len(keep) + 1),
         )
         values_path, at_path = (path.with_name(f"{path.name}.kept") for path in (self.path, self._at_path))
         self.total = 0

@@ -6,21 +6,19 @@ import numpy as np
 import torch
 
 from seqx.data.batches import collate, split_into_microbatches
-from seqx.data.store import Ragged
+from seqx.data.ragged import Ragged
 from seqx.errors import UserError
 from seqx.inference.decoding import BatchShrinker
 from seqx.interfaces.networks import Model
+from seqx.interfaces.task import Values
 
 _BATCH_TOKENS = 4096
 """The maximum padded tokens of a batch."""
 
-Columns = Mapping[str, Sequence[int]]
-"""The columns of an example."""
-
 
 def logprobs(
     model: Model,
-    examples: Sequence[Columns],
+    examples: Sequence[Mapping[str, Values]],
     *,
     device: torch.device,
     before_batch: Callable[[], None] = lambda: None,
@@ -42,7 +40,7 @@ def logprobs(
     if not examples:
         return values
     order = sorted(range(len(examples)), key=lambda i: len(examples[i]["target"]))
-    columns = {name: _ragged([examples[i][name] for i in order]) for name in examples[0]}
+    columns = {name: Ragged.of_rows([examples[i][name] for i in order]) for name in examples[0]}
 
     def score(rows: Sequence[int]) -> list[float]:
         batch = collate({name: column.take(np.array(rows)) for name, column in columns.items()}).to(device)
@@ -61,10 +59,3 @@ def logprobs(
             "examples (set a smaller task.max_length if the task has this setting)"
         ) from None
     return values
-
-
-def _ragged(rows: Sequence[Sequence[int]]) -> Ragged:
-    return Ragged.of(
-        np.concatenate([np.array(row, np.int64) for row in rows]),
-        np.array([len(row) for row in rows], np.int64),
-    )

@@ -5,22 +5,28 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from seqx.errors import UserError
 from seqx.interfaces.learning import Grammar, Hypothesis
 from seqx.interfaces.scores import AnswerWarning, Evaluation
 from seqx.interfaces.text import SPLITS, Problem, ProgressReporter
 
+Values = Any
+"""The values of one column of an example: a list or array of token ids, of floats, or of vectors [T, F].
+
+Floats and vectors reach a model in float32.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One training example: columns of token ids, and optionally the text of these columns.
+    """One training example: columns of values, and optionally the text of these columns.
 
     `Task.encode` segments `text` again in each epoch.
     """
 
-    columns: Mapping[str, list[int]]  # token ids by the name of the column
+    columns: Mapping[str, Values]  # values by the name of the column
     text: Mapping[str, str] = field(default_factory=dict)  # strings by the name of the column
 
 
@@ -194,7 +200,7 @@ class Task(ABC):
             training: true for a training row; rows of other splits must not be rejected
         """
 
-    def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
+    def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, Values]:
         """Return the columns of an example with another segmentation (subword regularisation).
 
         Called once per epoch for each example if `resegments` is true.
@@ -206,7 +212,7 @@ class Task(ABC):
         raise NotImplementedError(f"{type(self).__name__} does not implement encode")
 
     @abstractmethod
-    def read(self, text: str) -> Mapping[str, list[int]]:
+    def read(self, text: str) -> Mapping[str, Values]:
         """Return the columns of an input, among them "source"."""
 
     @abstractmethod
@@ -275,7 +281,7 @@ class Task(ABC):
         """
         return None
 
-    def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> Grammar | None:
+    def grammar(self, inputs: Sequence[Mapping[str, Values]]) -> Grammar | None:
         """Return the grammar that restricts the answers to these inputs, or None.
 
         Args:

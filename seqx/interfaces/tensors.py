@@ -60,9 +60,12 @@ def _concatenate(old: Tensor | None, new: Tensor | None) -> Any:
 
 
 class Column(NamedTuple):
-    """One column of a batch of sentences: padded values, with their layout."""
+    """One column of a batch: padded token ids, floats, or vectors, with their layout.
 
-    values: Tensor  # ids [B, S] int64, PAD where layout.keep is false
+    An element is called a token, also if it is a vector, such as a frame of audio.
+    """
+
+    values: Tensor  # ids [B, S] int64, floats [B, S], or vectors [B, S, F] float32; 0 where keep is false
     layout: Layout  # tokens, padding and positions
 
     @classmethod
@@ -70,7 +73,7 @@ class Column(NamedTuple):
         """Return right-padded sentences.
 
         Args:
-            values: token ids [B, S], PAD behind the end of a sentence
+            values: ids [B, S], floats [B, S], or vectors [B, S, F], 0 behind the end of a sentence
             lengths: number of tokens of each sentence: [B]
             starts: 1 where a token begins a word, else 0: [B, S]; None: unknown
         """

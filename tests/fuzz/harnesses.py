@@ -19,7 +19,8 @@ import torch
 
 from seqx import recipe
 from seqx.commands.input_lines import InputLines
-from seqx.data.store import Ragged, Store, Writer
+from seqx.data.ragged import Ragged
+from seqx.data.store import Store, Writer
 from seqx.errors import RecipeError, UserError
 from seqx.plugin.loading import Plugins, load_plugins
 from seqx.recipe import yaml_tree

@@ -11,7 +11,8 @@ import torch
 
 from seqx.data.batches import Batches
 from seqx.data.loader import Position
-from seqx.data.store import Integers, Store
+from seqx.data.ragged import Integers
+from seqx.data.store import Store
 from seqx.parallel.strategy import Step
 from seqx.runtime.devices import autocast, raise_torch_oom
 

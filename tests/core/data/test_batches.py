@@ -22,7 +22,8 @@ from seqx.data.batches import Batches, split_into_microbatches
 from seqx.data.loader import BatchLoader, Position, UpdateBatch
 from seqx.data.plan import Plan, plan
 from seqx.data.prepare import prepare
-from seqx.data.store import Ragged, Store
+from seqx.data.ragged import Ragged
+from seqx.data.store import Store
 from seqx.errors import UserError
 from seqx.interfaces.task import Example, Rejected
 from seqx.interfaces.tensors import PAD, WORDS, Batch
@@ -120,6 +121,51 @@ def test_token_fraction_is_tokens_divided_by_padded_tokens(store: Store) -> None
     columns = [tokens for batch, _ in update.microbatches for tokens in batch.columns.values()]
     kept = sum(int(tokens.layout.keep.sum()) for tokens in columns)
     assert update.token_fraction == kept / sum(tokens.values.numel() for tokens in columns)
+
+
+class Frames(Pairs):
+    """A task whose source has one vector for each word, and a number for each target token."""
+
+    def example(self, row: tuple[str, ...], *, training: bool) -> Example | Rejected:
+        example = super().example(row, training=training)
+        assert isinstance(example, Example)
+        ids = np.array(example.columns["source"])
+        frames = np.stack([np.sin(ids), np.cos(ids), ids / 7], 1)
+        weights = [1 / i for i in example.columns["target"]]
+        return Example(columns={**example.columns, "source": frames, "weights": weights})
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return prepare(Frames({"train": rows(200)}), "train", {}, tmp_path_factory.mktemp("frames"), text=False)
+
+
+def test_batches_hold_floats_and_vectors(frames: Store) -> None:
+    batches = Batches(store=frames, tokens=500, microbatch=200)
+    for batch, examples in batches.update_batch(batches.plan(0), Position(0, 1)).microbatches:
+        source, weights = (batch.columns[name] for name in ("source", "weights"))
+        assert source.values.shape == (*source.layout.keep.shape, 3)
+        assert source.values.dtype == weights.values.dtype == torch.float32
+        assert not source.values[~source.layout.keep].any()
+        for i, example in enumerate(examples):
+            for name, column in (("source", source), ("weights", weights)):
+                assert column.values[i][column.layout.keep[i]].tolist() == frames[example][name].tolist()
+
+
+def test_microbatches_count_frames_of_vectors(frames: Store) -> None:
+    batches = Batches(store=frames, tokens=500, microbatch=200)
+    update = batches.update_batch(batches.plan(0), Position(0, 1))
+    sizes = [max(c.layout.keep.numel() for c in batch.columns.values()) for batch, _ in update.microbatches]
+    assert max(sizes) <= 200 < sum(sizes)
+    kept = sum(int(c.layout.keep.sum()) for b, _ in update.microbatches for c in b.columns.values())
+    assert update.token_fraction == kept / sum(m.padded_tokens for m in update.microbatches)
+
+
+def test_batch_of_vectors_moves_to_another_device(frames: Store) -> None:
+    batch = Batches(store=frames, tokens=500).batch(np.arange(3), 0).to(torch.device("meta"))
+    for column in batch.columns.values():
+        assert column.values.is_meta
+        assert column.layout.keep.is_meta
 
 
 class Syllables(Pairs):

@@ -2,14 +2,17 @@
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from seqx.data.store import Ragged, Store, Writer
+from seqx.data.ragged import Ragged
+from seqx.data.store import Store, Writer
 from seqx.errors import UserError
 
 pytestmark = pytest.mark.promise("json-is-checked")
@@ -53,6 +56,89 @@ def test_store_reads_what_the_writer_wrote(
     assert len(store) == len(kept)
     assert [(store[i]["target"].tolist(), store.text(i)["target"]) for i in range(len(store))] == kept
     assert store.lengths("target").tolist() == [len(ids) for ids, _ in kept]
+
+
+Arrays = list[NDArray[np.float32]]
+
+
+@st.composite
+def arrays(draw: st.DrawFn) -> Arrays:
+    """Return rows of floats, or of vectors of one length; some are empty."""
+    shape = draw(st.sampled_from([(), (1,), (3,)]))
+    lengths = draw(st.lists(st.integers(0, 4), min_size=1, max_size=9))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    return [rng.normal(size=(length, *shape)).astype(np.float32) for length in lengths]
+
+
+def write_column(folder: Path, blocks: list[Ragged], keep: list[bool] | None = None) -> Store:
+    folder.mkdir()
+    rows = sum(len(block.offsets) - 1 for block in blocks)
+    mask = None if keep is None else np.array(keep)
+    with closing(Writer(folder)) as writer:
+        for block in blocks:
+            writer.add({"source": block}, {})
+        writer.finish(keep=mask, rows=rows, dropped={}, leaks={}, identity="i")
+    return Store.open(folder)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), rows=arrays(), block=st.integers(1, 7))
+def test_store_holds_floats_and_vectors(
+    data: st.DataObject, rows: Arrays, block: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    keep = data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows)))
+    blocks = [Ragged.of_rows(rows[start : start + block]) for start in range(0, len(rows), block)]
+    store = write_column(tmp_path_factory.mktemp("store") / "s", blocks, keep)
+    kept = [row for row, is_kept in zip(rows, keep, strict=True) if is_kept]
+    assert store.lengths("source").tolist() == [len(row) for row in kept]
+    for i, row in enumerate(kept):
+        assert store[i]["source"].tolist() == row.tolist()
+
+
+@pytest.mark.parametrize(
+    ("rows", "dtype", "shape"),
+    [
+        ([[0.5], [1, 2]], "<f4", (3,)),
+        ([np.zeros((2, 3)), np.ones((1, 3))], "<f4", (3, 3)),
+        ([np.zeros((2, 3), np.float16), np.ones((1, 3), np.float16)], "<f2", (3, 3)),
+        ([[[0.5, -1.0]], []], "<f4", (1, 2)),
+        ([[], [[1, 255]]], "|u1", (1, 2)),
+        ([[[1, 2]], [[-1, 2]]], "<f4", (2, 2)),
+        ([[300], [0.5]], "<f4", (2,)),
+        ([np.array([300]), (7,)], "<u2", (2,)),
+    ],
+)
+@pytest.mark.parametrize("in_blocks", [True, False])
+def test_store_chooses_the_type_of_a_column(
+    rows: list[object], dtype: str, shape: tuple[int, ...], *, in_blocks: bool, tmp_path: Path
+) -> None:
+    blocks = [Ragged.of_rows([row]) for row in rows] if in_blocks else [Ragged.of_rows(rows)]
+    values = write_column(tmp_path / "s", blocks).columns["source"].values
+    assert (values.dtype.str, values.shape) == (dtype, shape)
+    assert values.tolist() == [value for row in rows for value in np.asarray(row).tolist()]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([[-1]], "negative number: -1"),
+        ([[0.5, float("nan")]], "not finite"),
+        ([[1e39]], "not finite in float32"),
+        ([np.zeros((1, 2)), np.zeros((1, 3))], r"the shapes \[2\] and \[3\]"),
+        ([[0.5], [[0.5]]], r"the shapes \[1\] and \[\]"),
+        ([np.zeros((1, 2, 2))], r"the shapes \[2, 2\]"),
+        ([np.array(["a"])], "the type <U1"),
+    ],
+)
+def test_store_refuses_a_column_that_it_cannot_hold(rows: list[object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_column(tmp_path / "s", [Ragged.of_rows(rows)])
+
+
+def test_store_refuses_blocks_of_different_shapes(tmp_path: Path) -> None:
+    blocks = [Ragged.of_rows([np.zeros((1, width))]) for width in (2, 3)]
+    with pytest.raises(ValueError, match=r"the column 'source' of a task: .*\[2\] and \[3\]"):
+        write_column(tmp_path / "s", blocks)
 
 
 @settings(max_examples=30, deadline=None)
@@ -133,7 +219,10 @@ def test_hashes_of_large_stores_are_not_checked(tmp_path: Path, monkeypatch: pyt
         (lambda folder: (folder / "index.json").write_text("[]"), "damaged"),
         (edit_index(format=99), "has format 99, not 1"),
         (edit_index(examples=4), "target.at has"),
-        (edit_index(columns={"target": {"dtype": "<f4", "values": 3}}), "<f4"),
+        (edit_index(columns={"target": {"dtype": "<f4", "values": 3}}), "target has 6 bytes instead of 12"),
+        (edit_index(columns={"target": {"dtype": "<u2", "values": 3, "width": 2}}), "6 bytes instead of 12"),
+        (edit_index(columns={"target": {"dtype": "<u2", "values": 3, "width": -1}}), "'-1' is not a count"),
+        (edit_index(columns={"target": {"dtype": "<u2", "values": 0, "width": 3}}), "instead of 0"),
         (edit_index(columns={"target": {"dtype": "object", "values": 3}}), "object"),
         (edit_index(columns=7), "damaged"),
         (edit_index(columns={"../target": {"dtype": "|u1", "values": 3}}), "is not the name of a column"),

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import seqx
 from seqx.data.loader import Position
-from seqx.data.store import Ragged, Store
+from seqx.data.ragged import Ragged
+from seqx.data.store import Store
 from seqx.plugin.hooks import events
 from seqx.training.config import Training
 
