@@ -31,7 +31,7 @@ MAY_CHANGE = (
     "training.microbatch",
     "training.patience",
     "training.max_rollbacks",
-    "training.returns",  # the old name of max_rollbacks, which digests of old recipes exclude, too
+    "training.returns",  # the old name of max_rollbacks; digests of old recipes exclude it
     "training.save_minutes",
     "training.sharding",
     "training.steps",

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import GradBucket  # public in torch.distributed but for its types
+from torch._C._distributed_c10d import GradBucket  # torch.distributed exports it without types
 from torch.nn.parallel import DistributedDataParallel
 
 from seqx.errors import UserError

@@ -121,7 +121,7 @@ class FSDP(DistributedStrategy):
             yield full[name], shard
 
     def full_state_dict(self, state: Any) -> Any:
-        """Return a nest of states with whole tensors, in the memory of the CPU (collective)."""
+        """Return nested states with whole tensors, in the memory of the CPU (collective)."""
         match state:
             case DTensor():
                 return _full_tensor(state).cpu()

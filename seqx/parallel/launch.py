@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from torch._C._distributed_c10d import TCPStore  # public in torch.distributed but for its types
+from torch._C._distributed_c10d import TCPStore  # torch.distributed exports it without types
 
 from seqx.errors import OomRestartError
 from seqx.runtime.cpu_threads import cpus

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Self
 
-from torch._C._distributed_c10d import PrefixStore, Store  # public in torch.distributed but for its types
+from torch._C._distributed_c10d import PrefixStore, Store  # torch.distributed exports it without types
 
 DEAD_AFTER_S = 12.0
 """Seconds without a new heartbeat after which a rank counts as dead."""
@@ -52,7 +52,7 @@ class Mailbox:
 
     @classmethod
     def of_this_launch(cls, store: Store, rank: int, size: int) -> Self:
-        """Join the first launch that has not ended; first end any launch in which this rank already ran."""
+        """End each launch in which this rank already ran, and join the first one that has not ended."""
         for launch in itertools.count():
             mailbox = cls(store, rank, size, launch)
             if mailbox.beat(rank) is not None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import PrefixStore  # public in torch.distributed but for its types
+from torch._C._distributed_c10d import PrefixStore  # torch.distributed exports it without types
 from torch.distributed.rendezvous import rendezvous
 
 from seqx.errors import UserError
@@ -89,7 +89,7 @@ class World:
         return values
 
     def all_gather_ints(self, numbers: Sequence[int]) -> list[list[int]]:
-        """Return the integers of all ranks, in their order; all ranks pass equally many (collective)."""
+        """Return the integers of all ranks, in their order; all ranks pass the same number (collective)."""
         if self.size == 1:
             return [list(numbers)]
         own = torch.tensor([0, *numbers], dtype=torch.int64)
@@ -139,7 +139,7 @@ class World:
 
 
 SINGLE_PROCESS = World()
-"""The world of a run with one process."""
+"""The process group of a run with one process."""
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ class Stragglers:
         return seconds
 
     def record(self, seconds: Sequence[float]) -> None:
-        """Add the seconds of each rank in the previous update; start to count this update's passes."""
+        """Add the seconds of each rank in the previous update; start to measure the passes of this one."""
         self._started = self.world.clock()
         self._seconds = [total + new for total, new in zip(self._seconds, seconds, strict=True)]
         self._updates += 1

@@ -144,7 +144,7 @@ class Strategy:
         """Copy the weights of `model` into the module that is trained."""
 
     def full_state_dict(self, state: Any) -> Any:
-        """Return a nest of states with whole tensors instead of shards (collective)."""
+        """Return nested states with whole tensors instead of shards (collective)."""
         return state
 
     def load_optimizer_state(self, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:

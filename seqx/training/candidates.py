@@ -51,7 +51,7 @@ _COMPARED = TypeAdapter(_Compared)
 def candidates(
     checkpoints: Checkpoints, config: Training, warn: Callable[[str], None]
 ) -> list[WeightsCandidate]:
-    """Return the distinct candidates: the average, the last checkpoint, the best kept checkpoint.
+    """Return the distinct candidates: the average, the last checkpoint, the best of the kept checkpoints.
 
     If no checkpoint was validated, candidates cannot be compared. Then return only the average that the
     recipe requests.

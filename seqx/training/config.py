@@ -83,7 +83,7 @@ class Training:
         precision: the precision of matrix products; auto is bf16 if the hardware computes it, else fp32
         deterministic: use only kernels whose results are the same bits every time, so that a resumed run on a
             GPU gives the same parameters as one that was not interrupted; slower on a GPU, no effect on a CPU
-        sharding: the division of the model between devices: none: each device has the whole model; state:
+        sharding: the division of the model between devices; none: each device has the whole model; state:
             each keeps a shard of weights, gradients and optimizer state, and gathers all weights for an
             update; full: as state, but gathers the weights of one layer at a time
         compile: compile each layer; saves time on a GPU in runs of more than a few minutes

@@ -11,7 +11,7 @@ from seqx.training.config import Training
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A training run since its last start, which began, resumed or rolled back the run."""
+    """A training run since its last start: since it began, was resumed, or was rolled back."""
 
     name: str  # of the recipe, with its profile
     folder: Path  # the run folder

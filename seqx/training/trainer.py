@@ -144,7 +144,7 @@ class Trainer:
             raise
 
     def _start(self) -> None:
-        """Notify callbacks of the start, and of rollbacks to the checkpoint that it resumes from."""
+        """Notify callbacks of the start, and of rollbacks to the checkpoint from which the run resumes."""
         self._notices.start(self.run, self._rollback.skipped.messages(self._progress.step))
 
     def _warn_if_rate_rises(self) -> None:

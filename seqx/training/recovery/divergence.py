@@ -43,12 +43,12 @@ class Divergence:
 
 
 class DivergenceDetector:
-    """Check the loss and the gradient norm of each update, in asynchronous copies and some updates later.
+    """Check the loss and the gradient norm of each update, some updates later, in asynchronous copies.
 
     The result depends on the updates alone, not on the time at which copies arrive.
 
     Args:
-        nonfinite: the largest number of non-finite updates in a row that is no divergence
+        nonfinite: the number of non-finite updates in a row that is not yet a divergence
         spike: the detection of spikes; None: detect only non-finite updates
     """
 
