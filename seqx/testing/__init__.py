@@ -8,10 +8,26 @@
 A plugin that defines an interface adds its laws with `@seqx.testing.law(Interface)`. The laws need pytest.
 """
 
-from seqx.testing import attention, decoder, encoder, model, positions, search, tasks, text, training
+from seqx.testing import (
+    attention,
+    attention_positions,
+    decoder,
+    encoder,
+    grammar,
+    model,
+    positions,
+    search,
+    tasks,
+    text,
+    training,
+)
+from seqx.testing.grammar import check_grammar
 from seqx.testing.law import Subject, law, laws, laws_of, subjects
 from seqx.testing.predictor import FixedPredictor
 
-__all__ = ["FixedPredictor", "Subject", "law", "laws", "laws_of", "subjects"]
+__all__ = ["FixedPredictor", "Subject", "check_grammar", "law", "laws", "laws_of", "subjects"]
 
-_MODULES_WITH_LAWS = (attention, decoder, encoder, model, positions, search, tasks, text, training)
+_MODULES_WITH_LAWS = (
+    *(attention, attention_positions, decoder, encoder, model, positions),
+    *(grammar, search, tasks, text, training),
+)

@@ -1,69 +1,53 @@
-"""Checks that the laws of all networks share."""
+"""Comparisons that many laws share. Each message begins with what is wrong and what to look at."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import pytest
 import torch
 from torch import Tensor, nn
 
-from seqx.errors import UserError
-from seqx.runtime.devices import autocast, has_bf16
-from seqx.testing.law import Subject
 
-Run = Callable[[Any], Tensor]
-"""A function that calls a module on a sample and returns its outputs without padding."""
+def assert_close(actual: Tensor, expected: Tensor, problem: str) -> None:
+    """Assert that two tensors are equal up to rounding errors; the message begins with `problem`."""
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5, msg=lambda text: f"{problem}\n{text}")
 
 
-def assert_close(actual: Tensor, expected: Tensor) -> None:
-    """Assert that two tensors are equal up to rounding errors."""
-    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+def assert_sentences_are_independent(
+    module: nn.Module, run: Callable[[Tensor], Tensor], inputs: Tensor, where: str
+) -> None:
+    """Assert that the outputs of a sentence in training mode do not depend on the other sentences.
 
-
-def check_gradients(module: nn.Module, run: Run) -> None:
-    """Assert that each trained parameter gets a gradient that is not all zeros."""
-    outputs = run(module)
-    # The sum of a normalised vector is constant and has no gradient, so outputs get random weights.
-    (outputs * torch.randn_like(outputs)).sum().backward()  # type: ignore[no-untyped-call]
-    without_gradient = [
-        name
-        for name, p in module.named_parameters()
-        if p.requires_grad and (p.grad is None or not p.grad.count_nonzero())
-    ]
-    assert not without_gradient, f"parameters without a gradient: {', '.join(without_gradient)}"
-
-
-def check_state_dict(subject: Subject, run: Run, *arguments: Any) -> None:
-    """Assert that a component with another seed gives the same outputs after it loads a state dict."""
-    first, second = subject.build(*arguments), subject.build(*arguments, seed=1)
-    second.load_state_dict(first.state_dict())
-    assert_close(run(second), run(first))
-
-
-@torch.no_grad()
-def check_bfloat16(module: nn.Module, run: Run) -> None:
-    """Assert that outputs under bfloat16 autocast differ by at most a tenth (of their norm) from float32.
-
-    Skip the test if the CPU has no bfloat16 units, and torch has no kernel for it.
+    Args:
+        module: module that `run` calls
+        run: function from the inputs [B, ...] of all sentences to outputs [B, ...]
+        inputs: inputs of at least two sentences
+        where: the method to look at, for the message
     """
-    expected, cpu = run(module), torch.device("cpu")
-    try:
-        with autocast(cpu, "bf16"):
-            actual = run(module).float()
-    except UserError as error:
-        if has_bf16(cpu):
-            raise
-        pytest.skip(str(error))
-    difference = (actual - expected).norm() / expected.norm()
-    assert difference < 0.1, f"outputs in bfloat16 differ by {difference:.2f} of their norm; at most 0.1"
+    others = inputs.flip(-1)
+    others[0] = inputs[0]
+    module.train()
+    outputs = []
+    for x in (inputs, others):
+        torch.manual_seed(0)  # the same dropout
+        outputs.append(run(x)[0])
+    module.eval()
+    assert_close(
+        outputs[1],
+        outputs[0],
+        f"{where}: in training mode, the outputs of a sentence depend on the other sentences of the batch, "
+        "so the loss depends on the division into microbatches. Normalise within a sentence or a token "
+        "(layer norm, not batch norm), and reduce over the dimensions of time or features only",
+    )
 
 
-@torch.no_grad()
-def check_compilation(module: nn.Module, run: Run) -> None:
-    """Assert that a module compiles to one graph without breaks, which gives the same outputs."""
-    torch.compiler.reset()
-    try:
-        compiled = torch.compile(run, backend="aot_eager", fullgraph=True)
-        assert_close(compiled(module), run(module))
-    finally:
-        torch.compiler.reset()
+def assert_unchanged(run: Callable[[], object], tensors: Sequence[Tensor], where: str) -> None:
+    """Assert that a call does not change the tensors that it is passed; restore them if it does."""
+    copies = [tensor.clone() for tensor in tensors]
+    with torch.no_grad():
+        run()
+        changed = [tensor for tensor, copy in zip(tensors, copies, strict=True) if not tensor.equal(copy)]
+        for tensor, copy in zip(tensors, copies, strict=True):
+            tensor.copy_(copy)
+    assert not changed, (
+        f"{where} changes a tensor of shape {list(changed[0].shape)} that it is passed, and which its caller "
+        "uses again; replace operations in place, such as `x += y` or `x.mul_(y)`, by new tensors"
+    )

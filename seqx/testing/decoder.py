@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 
 from seqx.interfaces.networks import Decoder
-from seqx.interfaces.tensors import Memory, fork, rows
-from seqx.testing import checks
+from seqx.interfaces.tensors import Memory, State, fork, rows
+from seqx.testing.checks import assert_close, assert_sentences_are_independent
 from seqx.testing.law import Subject, law
+from seqx.testing.network import Sample, add_network_laws
 from seqx.testing.samples import MEMORY, SOURCE_LENGTHS, TARGET_LENGTHS, B, D, T, memory, token_mask, vectors
 
 X = vectors(B, T, D)
@@ -19,17 +20,45 @@ def _decode(decoder: Decoder) -> Tensor:
     return outputs[KEEP]
 
 
+add_network_laws(Decoder, Sample(_decode, [D], (X, KEEP, MEMORY.states, MEMORY.inputs, MEMORY.layout.keep)))
+
+INCREMENTAL = (
+    "forward: with {1} tokens in each call, token {0} has other outputs than with all tokens in one call, "
+    "so training and decoding differ (capacity: {2}). Typical mistakes: positions that start at 0 in each "
+    "call, a mask for the new tokens only, a cache that is not extended or too small, a statistic over the "
+    "tokens of a call"
+)
+LATER = (
+    "forward: the output of token {} depends on later tokens. Mask self-attention with `Mask(causal=True)`, "
+    "pad convolutions on the left only, read in one direction, and compute no mean or norm over time"
+)
+PADDING = (
+    "the outputs of tokens depend on padding of the source or of the target. start: pass on "
+    "`memory.layout`, and compute means over its tokens only. forward: use `keep`"
+)
+STATE = (
+    "{}: the outputs are wrong after the rows of the state were {}. All that differs between sentences must "
+    "be in tensors of the state whose first dimension is the batch, not in attributes of the decoder. If "
+    "the state defines `select` and `fork`, they must copy what the decoder changes in place, because "
+    "hypotheses of one sentence continue differently"
+)
+
+
 @law(Decoder)
 def incremental_outputs_equal_parallel_outputs(subject: Subject) -> None:
     """One token or four tokens at a time give the same outputs as all tokens at once."""
     decoder = subject.build(D)
     expected, _ = decoder(X, decoder.start(memory(), B, T), None)
-    assert expected.shape == (B, T, D), f"outputs have the shape {tuple(expected.shape)}, not {(B, T, D)}"
+    assert expected.shape == (B, T, D), (
+        f"forward: return [B, T, D] = {(B, T, D)}, not {tuple(expected.shape)}"
+    )
     for size in (1, 4):
-        state = decoder.start(memory(), B, None)
-        for start in range(0, T, size):
-            part, state = decoder(X[:, start : start + size], state, None)
-            checks.assert_close(part, expected[:, start : start + size])
+        for capacity in (None, T):
+            state = decoder.start(memory(), B, capacity)
+            for start in range(0, T, size):
+                part, state = decoder(X[:, start : start + size], state, None)
+                problem = INCREMENTAL.format(start, size, capacity)
+                assert_close(part, expected[:, start : start + size], problem)
 
 
 @law(Decoder)
@@ -38,8 +67,11 @@ def outputs_do_not_depend_on_later_tokens(subject: Subject) -> None:
     decoder, x = subject.build(D), X.clone().requires_grad_()
     outputs, _ = decoder(x, decoder.start(memory(), B, T), None)
     (gradient,) = torch.autograd.grad((outputs[:, 2] * vectors(B, D, seed=6)).sum(), x)
-    assert not gradient[:, 3:].count_nonzero(), "outputs depend on later tokens; use a causal mask"
-    assert gradient[:, 2].count_nonzero(), "outputs do not depend on the input at the same position"
+    assert not gradient[:, 3:].count_nonzero(), LATER.format(2)
+    assert gradient[:, 2].count_nonzero(), (
+        "forward: the output of a token does not depend on the token itself, which is the last one before "
+        "the predicted token; do not shift or mask it"
+    )
 
 
 @law(Decoder)
@@ -55,7 +87,12 @@ def uses_source_is_correct(subject: Subject) -> None:
             "uses_source is true, but another source gives the same outputs; set uses_source to false"
         )
     else:
-        checks.assert_close(decoder(X, decoder.start(None, B, None), None)[0], expected)
+        assert_close(
+            decoder(X, decoder.start(None, B, None), None)[0],
+            expected,
+            "uses_source is false, but outputs with a source differ from those without; set uses_source to "
+            "true",
+        )
 
 
 @law(Decoder)
@@ -65,13 +102,13 @@ def padding_does_not_change_outputs(subject: Subject) -> None:
     expected, _ = decoder(X, decoder.start(memory(), B, T), KEEP)
     padded = X.masked_fill(~KEEP[..., None], 100.0)
     actual, _ = decoder(padded, decoder.start(memory(100.0), B, T), KEEP)
-    checks.assert_close(actual[KEEP], expected[KEEP])
+    assert_close(actual[KEEP], expected[KEEP], PADDING)
     for i, (s, t) in enumerate(zip(SOURCE_LENGTHS.tolist(), TARGET_LENGTHS.tolist(), strict=True)):
         states, inputs, layout = memory()
         single_layout = type(layout)(layout.keep[i : i + 1, :s], layout.positions[i : i + 1, :s])
         single_memory = Memory(states[i : i + 1, :s], inputs[i : i + 1, :s], single_layout)
         outputs, _ = decoder(X[i : i + 1, :t], decoder.start(single_memory, 1, t), None)
-        checks.assert_close(outputs[0], expected[i, :t])
+        assert_close(outputs[0], expected[i, :t], PADDING)
 
 
 @law(Decoder)
@@ -84,7 +121,48 @@ def sentences_continue_after_padding(subject: Subject) -> None:
         single_memory = Memory(*(rows(part, torch.tensor([i])) for part in memory()))
         _, state = decoder(X[i : i + 1, :t], decoder.start(single_memory, 1, None), None)
         expected, _ = decoder(new[i : i + 1], state, None)
-        checks.assert_close(batch_outputs[i : i + 1], expected)
+        assert_close(
+            batch_outputs[i : i + 1],
+            expected,
+            f"forward: after {t} tokens and {T - t} of padding, the next tokens have other outputs than "
+            "without padding. Leave padding out of the state: store `keep` with the keys of a cache, add "
+            "`keep.sum(1)` and not `inputs.size(1)` to lengths, and let a recurrent state skip padding",
+        )
+
+
+@law(Decoder)
+def sentences_do_not_influence_each_other(subject: Subject) -> None:
+    """In training mode, outputs of a sentence do not depend on the other sentences."""
+    decoder = subject.build(D)
+    assert_sentences_are_independent(
+        decoder, lambda x: decoder(x, decoder.start(memory(), B, T), None)[0], X, "forward"
+    )
+
+
+def _tokens(decoder: Decoder, inputs: Tensor, state: State) -> Tensor:
+    """Return the outputs [B, T, D] of inputs [B, T, D], computed token by token."""
+    outputs = []
+    for t in range(inputs.size(1)):
+        output, state = decoder(inputs[:, t : t + 1], state, None)
+        outputs.append(output)
+    return torch.cat(outputs, 1)
+
+
+@law(Decoder)
+def states_do_not_influence_each_other(subject: Subject) -> None:
+    """Two states that are advanced in turns give the same outputs as one after the other."""
+    decoder, inputs = subject.build(D), (X, X.flip(-1))
+    expected = [_tokens(decoder, x, decoder.start(memory(), B, None)) for x in inputs]
+    states: list[State] = [decoder.start(memory(), B, None) for _ in inputs]
+    for t in range(T):
+        for i, x in enumerate(inputs):
+            outputs, states[i] = decoder(x[:, t : t + 1], states[i], None)
+            assert_close(
+                outputs,
+                expected[i][:, t : t + 1],
+                "forward: two states of one decoder influence each other. Keep what must be remembered in "
+                "the returned state, not in an attribute of the decoder; `start` must create new tensors",
+            )
 
 
 def _last_outputs(decoder: Decoder) -> Tensor:
@@ -99,41 +177,27 @@ def rows_of_a_state_can_be_reordered(subject: Subject) -> None:
     decoder, order = subject.build(D), torch.tensor([2, 0, 0])
     expected, _ = decoder(X, decoder.start(memory(), B, None), None)
     start = rows(decoder.start(memory(), B, None), order)
-    checks.assert_close(decoder(X[order], start, None)[0], expected[order])
+    assert_close(
+        decoder(X[order], start, None)[0], expected[order], STATE.format("start", "selected with seqx.rows")
+    )
     _, state = decoder(X[:, :3], decoder.start(memory(), B, None), None)
-    checks.assert_close(decoder(X[order, 3:], rows(state, order), None)[0], _last_outputs(decoder)[order])
+    assert_close(
+        decoder(X[order, 3:], rows(state, order), None)[0],
+        _last_outputs(decoder)[order],
+        STATE.format("forward", "selected with seqx.rows"),
+    )
 
 
 @law(Decoder)
 def rows_of_a_state_can_be_forked(subject: Subject) -> None:
-    """Sentences can be repeated in adjacent rows, and these rows can be reordered, also across sentences."""
+    """Each hypothesis of a beam continues as if it were alone, also after hypotheses were reordered."""
     decoder, twice = subject.build(D), torch.arange(B).repeat_interleave(2)
-    expected = _last_outputs(decoder)
+    new = vectors(2 * B, 2, D, seed=7)  # other tokens for each hypothesis
     for order in (torch.tensor([1, 1, 2, 3, 5, 4, 6, 6]), torch.tensor([7, 0, 2, 2, 1, 6, 5, 4])):
+        parents = twice[order]
+        source = Memory(*(rows(part, parents) for part in memory()))
+        _, state = decoder(X[parents, :3], decoder.start(source, 2 * B, None), None)
+        expected = _tokens(decoder, new, state)
         _, state = decoder(X[twice, :3], fork(decoder.start(memory(), B, None), 2), None)
-        outputs, _ = decoder(X[twice[order], 3:], rows(state, order), None)
-        checks.assert_close(outputs, expected[twice[order]])
-
-
-@law(Decoder)
-def every_parameter_gets_a_gradient(subject: Subject) -> None:
-    """Each trained parameter gets a gradient that is not all zeros."""
-    checks.check_gradients(subject.build(D), _decode)
-
-
-@law(Decoder)
-def state_dict_round_trip(subject: Subject) -> None:
-    """The state dict determines the outputs."""
-    checks.check_state_dict(subject, _decode, D)
-
-
-@law(Decoder)
-def bfloat16_agrees(subject: Subject) -> None:
-    """Outputs under bfloat16 autocast are close to those in float32."""
-    checks.check_bfloat16(subject.build(D), _decode)
-
-
-@law(Decoder)
-def compiles(subject: Subject) -> None:
-    """The component compiles to one graph and gives the same outputs."""
-    checks.check_compilation(subject.build(D), _decode)
+        outputs = _tokens(decoder, new, rows(state, order))
+        assert_close(outputs, expected, STATE.format("forward", "forked with seqx.fork"))

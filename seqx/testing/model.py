@@ -5,8 +5,9 @@ from torch import Tensor
 
 from seqx.interfaces.networks import Ensemble, Model
 from seqx.interfaces.tensors import BOS, Column, fork, rows
-from seqx.testing import checks
+from seqx.testing.checks import assert_close, assert_sentences_are_independent
 from seqx.testing.law import Subject, law
+from seqx.testing.network import Sample, add_network_laws
 from seqx.testing.samples import SIZE, SIZES, SOURCE, SOURCE_LENGTHS, TARGET, TARGET_LENGTHS, B, T
 from seqx.testing.toy import Toy
 
@@ -20,18 +21,34 @@ def _outputs(model: Model) -> Tensor:
     return torch.cat([logits.flatten(), *labels])
 
 
+add_network_laws(
+    Model, Sample(_outputs, [SIZES], (SOURCE.values, SOURCE.layout.keep, TARGET.values, TARGET.layout.keep))
+)
+
+INCREMENTAL = (
+    "advance: with {1} tokens in each call, token {0} has other logits than with all tokens in one call, so "
+    "training and decoding differ (capacity: {2}); return the state after these tokens, and continue from it"
+)
+PADDING = (
+    "{} of a sentence differ in a padded batch from those of the sentence alone. encode: use "
+    "`source.layout.keep`. advance: use `keep`"
+)
+
+
 @law(Model)
 def incremental_outputs_equal_parallel_outputs(subject: Subject) -> None:
     """One token or four tokens at a time give the same logits as all tokens at once."""
     model = subject.build(SIZES)
     expected = model.head(model.advance(INPUTS, model.start(model.encode(SOURCE), T), None)[0])
     shape = (B, T, SIZE)
-    assert expected.shape == shape, f"logits have the shape {tuple(expected.shape)}, not [B, T, V]: {shape}"
+    assert expected.shape == shape, f"head: return logits [B, T, V] = {shape}, not {tuple(expected.shape)}"
     for size in (1, 4):
-        state = model.start(model.encode(SOURCE), None)
-        for start in range(0, T, size):
-            outputs, state = model.advance(INPUTS[:, start : start + size], state, None)
-            checks.assert_close(model.head(outputs), expected[:, start : start + size])
+        for capacity in (None, T):
+            state = model.start(model.encode(SOURCE), capacity)
+            for start in range(0, T, size):
+                outputs, state = model.advance(INPUTS[:, start : start + size], state, None)
+                problem = INCREMENTAL.format(start, size, capacity)
+                assert_close(model.head(outputs), expected[:, start : start + size], problem)
 
 
 @law(Model)
@@ -39,9 +56,15 @@ def outputs_do_not_depend_on_later_tokens(subject: Subject) -> None:
     """The logits of a target token do not depend on later target tokens."""
     model, changed = subject.build(SIZES), TARGET.values.clone()
     changed[:, 3:] = 4 + (changed[:, 3:] + 1) % (SIZE - 4)
-    scores = model.head(model(SOURCE, TARGET)), model.head(model(SOURCE, Column(changed, TARGET.layout)))
-    checks.assert_close(
-        scores[1][:, :4][TARGET.layout.keep[:, :4]], scores[0][:, :4][TARGET.layout.keep[:, :4]]
+    keep = TARGET.layout.keep[:, :4]
+    expected, actual = (
+        model.head(model(SOURCE, Column(ids, TARGET.layout)))[:, :4][keep] for ids in (TARGET.values, changed)
+    )
+    assert_close(
+        actual,
+        expected,
+        "forward: the logits of target token 3 depend on this token or on later ones. Shift the target "
+        "right, so that the model reads BOS and the tokens before the predicted one, and mask later tokens",
     )
 
 
@@ -50,50 +73,65 @@ def padding_does_not_change_outputs(subject: Subject) -> None:
     """A sentence gets the same scores and labels alone as in a padded batch."""
     model = subject.build(SIZES)
     batch_scores, labels = model.score(SOURCE, TARGET), model.labels(model.encode(SOURCE))
-    assert not batch_scores[~TARGET.layout.keep].count_nonzero(), "`score` is not 0 on padding"
+    assert not batch_scores[~TARGET.layout.keep].count_nonzero(), "score: padding must have the score 0"
     for i, (s, t) in enumerate(zip(SOURCE_LENGTHS.tolist(), TARGET_LENGTHS.tolist(), strict=True)):
         source = Column.of(SOURCE.values[i : i + 1, :s], torch.tensor([s]))
         target = Column.of(TARGET.values[i : i + 1, :t], torch.tensor([t]))
-        checks.assert_close(model.score(source, target)[0], batch_scores[i, :t])
+        assert_close(model.score(source, target)[0], batch_scores[i, :t], PADDING.format("scores"))
         for name, single_labels in model.labels(model.encode(source)).items():
-            checks.assert_close(single_labels[0], labels[name][i, :s])
+            assert_close(single_labels[0], labels[name][i, :s], PADDING.format(f"labels {name!r}"))
+
+
+@law(Model)
+def sentences_continue_after_padding(subject: Subject) -> None:
+    """Each target of a padded batch continues after its own last token."""
+    model, new = subject.build(SIZES), torch.tensor([[5, 6]]).expand(B, 2)
+    _, state = model.advance(INPUTS, model.start(model.encode(SOURCE), None), TARGET.layout.keep)
+    batch_logits = model.head(model.advance(new, state, None)[0])
+    for i, t in enumerate(TARGET_LENGTHS.tolist()):
+        start = rows(model.start(model.encode(SOURCE), None), torch.tensor([i]))
+        _, state = model.advance(INPUTS[i : i + 1, :t], start, None)
+        assert_close(
+            model.head(model.advance(new[:1], state, None)[0])[0],
+            batch_logits[i],
+            f"advance: after {t} tokens and {T - t} of padding, the next tokens have other logits than "
+            "without padding; pass `keep` on to the decoder, and leave padding out of the state",
+        )
+
+
+@law(Model)
+def sentences_do_not_influence_each_other(subject: Subject) -> None:
+    """In training mode, outputs of a sentence do not depend on the other sentences."""
+    model = subject.build(SIZES)
+    ids = torch.randint(4, SIZE, (B, T), generator=torch.Generator().manual_seed(7))
+
+    def run(x: Tensor) -> Tensor:
+        tokens = Column.of(x, torch.full((B,), T))
+        return model.head(model(tokens, tokens))
+
+    assert_sentences_are_independent(model, run, ids, "forward")
 
 
 @law(Model)
 def rows_of_a_state_can_be_reordered(subject: Subject) -> None:
     """Rows can be forked, selected, repeated and omitted, as in beam search."""
     model, order = subject.build(SIZES), torch.tensor([5, 0, 0])
-    twice = torch.arange(B).repeat_interleave(2)
-    _, state = model.advance(INPUTS[:, :3], model.start(model.encode(SOURCE), None), None)
-    expected = model.head(model.advance(INPUTS[:, 3:], state, None)[0])
+    twice, new = torch.arange(B).repeat_interleave(2), torch.tensor([[5, 6], [7, 8], [9, 10]])
+    start = rows(model.start(model.encode(SOURCE), None), twice[order])
+    whole = torch.cat([INPUTS[twice[order], :3], new], 1)
+    expected = model.head(model.advance(whole, start, None)[0])[:, 3:]
     state = fork(model.start(model.encode(SOURCE), None), 2)
     _, state = model.advance(INPUTS[twice, :3], state, None)
-    outputs, _ = model.advance(INPUTS[twice[order], 3:], rows(state, order), None)
-    checks.assert_close(model.head(outputs), expected[twice[order]])
-
-
-@law(Model)
-def every_parameter_gets_a_gradient(subject: Subject) -> None:
-    """Each trained parameter gets a gradient that is not all zeros."""
-    checks.check_gradients(subject.build(SIZES), _outputs)
-
-
-@law(Model)
-def state_dict_round_trip(subject: Subject) -> None:
-    """The state dict determines the outputs."""
-    checks.check_state_dict(subject, _outputs, SIZES)
-
-
-@law(Model)
-def bfloat16_agrees(subject: Subject) -> None:
-    """Outputs under bfloat16 autocast are close to those in float32."""
-    checks.check_bfloat16(subject.build(SIZES), _outputs)
-
-
-@law(Model)
-def compiles(subject: Subject) -> None:
-    """The component compiles to one graph and gives the same outputs."""
-    checks.check_compilation(subject.build(SIZES), _outputs)
+    state = rows(state, order)
+    for t in range(2):
+        outputs, state = model.advance(new[:, t : t + 1], state, None)
+        assert_close(
+            model.head(outputs),
+            expected[:, t : t + 1],
+            "advance: the logits are wrong after the rows of the state were forked and selected. All that "
+            "differs between sentences must be in tensors of the state whose first dimension is the batch, "
+            "and `select` and `fork` of a state must copy what `advance` changes in place",
+        )
 
 
 def _labels(model: Model) -> Tensor:
@@ -106,24 +144,29 @@ def two_equal_models_predict_like_one(subject: Subject) -> None:
     """An ensemble of a model and itself gives the scores and labels of the model, also token by token."""
     toy = Toy(SIZES)
     ensemble = subject.build([toy, toy])
-    checks.assert_close(ensemble.score(SOURCE, TARGET), toy.score(SOURCE, TARGET))
-    checks.assert_close(_labels(ensemble), _labels(toy))
+    problem = "the {} of a model and itself differ from those of the model; average, do not add up"
+    assert_close(ensemble.score(SOURCE, TARGET), toy.score(SOURCE, TARGET), problem.format("scores"))
+    assert_close(_labels(ensemble), _labels(toy), problem.format("labels"))
     expected = toy.head(toy.advance(INPUTS, toy.start(toy.encode(SOURCE), T), None)[0]).log_softmax(-1)
     state = ensemble.start(ensemble.encode(SOURCE), T)
     for t in range(T):
         outputs, state = ensemble.advance(INPUTS[:, t : t + 1], state, None)
-        checks.assert_close(ensemble.head(outputs).log_softmax(-1), expected[:, t : t + 1])
+        actual = ensemble.head(outputs).log_softmax(-1)
+        assert_close(actual, expected[:, t : t + 1], problem.format(f"logits of token {t}"))
 
 
 @law(Ensemble)
 def every_model_contributes(subject: Subject) -> None:
-    """An ensemble of two models predicts like neither of them; their order makes no difference."""
+    """Predictions of two models differ from those of each, and do not depend on the order of the models."""
     toys = [Toy(SIZES, seed=seed) for seed in (0, 1)]
     ensemble, reversed_ensemble = subject.build(toys), subject.build(toys[::-1])
-    scores = ensemble.score(SOURCE, TARGET)
-    checks.assert_close(reversed_ensemble.score(SOURCE, TARGET), scores)
-    labels = _labels(ensemble)
-    checks.assert_close(_labels(reversed_ensemble), labels)
-    assert all((labels - _labels(toy)).abs().max() > 1e-3 for toy in toys), "labels are those of one model"
-    differences = [(scores - toy.score(SOURCE, TARGET)).abs().max() for toy in toys]
-    assert min(differences) > 1e-3, "scores are those of one model; average the probabilities of all models"
+    scores, labels = ensemble.score(SOURCE, TARGET), _labels(ensemble)
+    order = "the {} depend on the order of the models"
+    assert_close(reversed_ensemble.score(SOURCE, TARGET), scores, order.format("scores"))
+    assert_close(_labels(reversed_ensemble), labels, order.format("labels"))
+    differences = {
+        "labels": min((labels - _labels(toy)).abs().max() for toy in toys),
+        "scores": min((scores - toy.score(SOURCE, TARGET)).abs().max() for toy in toys),
+    }
+    ignored = [name for name, difference in differences.items() if difference < 1e-3]
+    assert not ignored, f"the {' and '.join(ignored)} of two models are those of one of them; average both"

@@ -3,84 +3,99 @@
 Letters in shapes: B sentences, T queries, S keys, D = d_model, H heads, K the width of a head.
 """
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from seqx.interfaces.networks import PositionalEncoding
-from seqx.testing import checks
+from seqx.testing.checks import assert_close
 from seqx.testing.law import Subject, law
+from seqx.testing.network import Sample, add_network_laws
 from seqx.testing.samples import B, D, T, vectors
 
 H, K = 2, 8
 X, Q, KEYS = vectors(B, T, D), vectors(B, H, T, K, seed=1), vectors(B, H, T, K, seed=2)
 WEIGHTS = vectors(B, H, T, T, seed=3).softmax(-1)
-POSITIONS = torch.arange(T).expand(B, T)
+POSITIONS = torch.arange(T).repeat(B, 1)
 
 
-def _all_outputs(encoding: PositionalEncoding) -> Tensor:
-    """Return all outputs of the encoding in one tensor [N]."""
-    parts = [encoding.embed(X, POSITIONS), encoding.query(Q, POSITIONS), encoding.key(KEYS, POSITIONS)]
-    bias, values = (
-        encoding.bias(Q, KEYS, POSITIONS, POSITIONS),
-        encoding.values(WEIGHTS, POSITIONS, POSITIONS),
-    )
-    return torch.cat([part.flatten() for part in (*parts, bias, values) if part is not None])
+class _Part(NamedTuple):
+    """Some of the sentences, queries and keys of the sample."""
+
+    sentences: slice = slice(None)
+    queries: slice = slice(None)
+    keys: slice = slice(None)
+
+
+def _results(
+    encoding: PositionalEncoding, positions: Tensor, part: _Part, weights: Tensor = WEIGHTS
+) -> dict[str, Tensor]:
+    """Return the results of all methods for a part of the sample, without those that are None.
+
+    Args:
+        encoding: the encoding
+        positions: positions of queries and keys [B, T]
+        part: the sentences, queries and keys that are passed
+        weights: attention weights [B, H, T, S] of the whole sample
+    """
+    b, t, s = part
+    of_queries, of_keys = positions[b, t], positions[b, s]
+    q, k, w = Q[b, :, t], KEYS[b, :, s], weights[b, :, t, s]
+    bias = encoding.bias(q, k, of_queries, of_keys)
+    results = {
+        "embed": encoding.embed(X[b, t], of_queries),
+        "query": encoding.query(q, of_queries),
+        "key": encoding.key(k, of_keys),
+        "bias": None if bias is None else bias.expand_as(w),
+        "values": encoding.values(w, of_queries, of_keys),
+    }
+    return {name: result for name, result in results.items() if result is not None}
+
+
+def _assert_same(encoding: PositionalEncoding, positions: Tensor, part: _Part, problem: str) -> None:
+    """Assert that a part of the sample alone has the same results as in the whole sample."""
+    b, t, s = part
+    weights = torch.zeros_like(WEIGHTS)
+    weights[b, :, t, s] = WEIGHTS[b, :, t, s]
+    whole = _results(encoding, positions, _Part(), weights)
+    expected: Mapping[str, Tensor] = {
+        name: result[b, t] if name == "embed" else result[b, :, s if name == "key" else t]
+        for name, result in whole.items()
+    }
+    for name, result in _results(encoding, positions, part).items():
+        assert_close(
+            result, expected[name][..., s] if name == "bias" else expected[name], f"{name}: {problem}"
+        )
+
+
+def _all_results(encoding: PositionalEncoding) -> Tensor:
+    """Return all results for the whole sample in one tensor [N]."""
+    return torch.cat([result.flatten() for result in _results(encoding, POSITIONS, _Part()).values()])
+
+
+add_network_laws(PositionalEncoding, Sample(_all_results, [D, H], (X, Q, KEYS, WEIGHTS, POSITIONS)))
 
 
 @law(PositionalEncoding)
 def encoding_depends_on_positions_only(subject: Subject) -> None:
     """Later tokens are encoded alike with and without the earlier tokens in the tensor."""
-    encoding, later = subject.build(D, H), POSITIONS[:, 3:]
-    checks.assert_close(encoding.embed(X[:, 3:], later), encoding.embed(X, POSITIONS)[:, 3:])
-    checks.assert_close(encoding.query(Q[:, :, 3:], later), encoding.query(Q, POSITIONS)[:, :, 3:])
-    checks.assert_close(encoding.key(KEYS[:, :, 3:], later), encoding.key(KEYS, POSITIONS)[:, :, 3:])
-    expected, actual = (
-        encoding.bias(Q, KEYS, POSITIONS, POSITIONS),
-        encoding.bias(Q[:, :, 3:], KEYS, later, POSITIONS),
+    problem = (
+        "the result depends on the indices of tokens in the tensor, or on other tokens; use the positions "
+        "that are passed, not `torch.arange(x.size(1))`, and no mean or norm over time. In a search a token "
+        "is encoded alone, at its position"
     )
-    if expected is not None:
-        assert actual is not None, "`bias` returns None only without the earlier queries"
-        checks.assert_close(actual, expected[:, :, 3:])
-    expected, actual = (
-        encoding.values(WEIGHTS, POSITIONS, POSITIONS),
-        encoding.values(WEIGHTS[:, :, 3:], later, POSITIONS),
-    )
-    if expected is not None:
-        assert actual is not None, "`values` returns None only without the earlier queries"
-        checks.assert_close(actual, expected[:, :, 3:])
+    _assert_same(subject.build(D, H), POSITIONS, _Part(queries=slice(3, None), keys=slice(2, None)), problem)
 
 
 @law(PositionalEncoding)
 def each_sentence_has_its_own_positions(subject: Subject) -> None:
     """Sentences of a batch may start at different positions."""
-    encoding = subject.build(D, H)
-    shift = torch.arange(B)[:, None]
-    batch = encoding.embed(X, POSITIONS + shift)
-    single = [encoding.embed(X[i : i + 1], POSITIONS[i : i + 1] + i) for i in range(B)]
-    checks.assert_close(batch, torch.cat(single))
-
-
-@law(PositionalEncoding)
-def every_parameter_gets_a_gradient(subject: Subject) -> None:
-    """Each trained parameter gets a gradient that is not all zeros."""
-    encoding = subject.build(D, H)
-    if any(p.requires_grad for p in encoding.parameters()):
-        checks.check_gradients(encoding, _all_outputs)
-
-
-@law(PositionalEncoding)
-def state_dict_round_trip(subject: Subject) -> None:
-    """The state dict determines the outputs."""
-    checks.check_state_dict(subject, _all_outputs, D, H)
-
-
-@law(PositionalEncoding)
-def bfloat16_agrees(subject: Subject) -> None:
-    """Outputs under bfloat16 autocast are close to those in float32."""
-    checks.check_bfloat16(subject.build(D, H), _all_outputs)
-
-
-@law(PositionalEncoding)
-def compiles(subject: Subject) -> None:
-    """The component compiles to one graph and gives the same outputs."""
-    checks.check_compilation(subject.build(D, H), _all_outputs)
+    problem = (
+        "a sentence is encoded in another way alone than in a batch whose sentences are at other positions; "
+        "use the positions of each sentence, not `positions[0]`"
+    )
+    encoding, shifted = subject.build(D, H), POSITIONS + torch.arange(B)[:, None]
+    for i in range(B):
+        _assert_same(encoding, shifted, _Part(sentences=slice(i, i + 1)), problem)

@@ -9,7 +9,7 @@ from seqx.testing.law import Subject, law
 from seqx.testing.predictor import FixedPredictor
 
 
-def _learned(subject: Subject, folder: Path) -> Task:
+def learned(subject: Subject, folder: Path) -> Task:
     """Build a task, fetch its corpus and learn its vocabulary in a new folder."""
     folder.mkdir()
     task: Task = subject.build()
@@ -26,82 +26,102 @@ def _examples(task: Task, split: str) -> list[Example]:
 
 @law(Task)
 def learned_files_can_be_loaded(subject: Subject) -> None:
-    """A task that loads the folder of another task has the same vocabularies, identity and examples."""
+    """A task that loads the folder of another has its vocabularies, identity and examples."""
     with tempfile.TemporaryDirectory() as folder:
-        first = _learned(subject, Path(folder, "a"))
+        first = learned(subject, Path(folder, "a"))
         second: Task = subject.build()
         second.fetch(Path(folder, "a"), lambda _, __: None)
         second.load(Path(folder, "a"))
-        assert dict(second.vocab_sizes) == dict(first.vocab_sizes), "`vocab_sizes` changes with `load`"
-        assert second.identity() == first.identity(), "`identity` differs between equal tasks"
-        assert _examples(second, "dev") == _examples(first, "dev"), "examples change with `load`"
+        pairs = {
+            "vocab_sizes": (dict(first.vocab_sizes), dict(second.vocab_sizes)),
+            "identity": (first.identity(), second.identity()),
+            "example": (_examples(first, "dev"), _examples(second, "dev")),
+        }
+        different = [name for name, (learned_value, loaded) in pairs.items() if learned_value != loaded]
+        assert not different, (
+            f"load: {' and '.join(different)} of a task that loads the files of another differ from those of "
+            "the other; write all that was learned into `folder`, and identify the text by its content"
+        )
 
 
 @law(Task)
 def examples_are_valid(subject: Subject) -> None:
     """Ids are in the vocabularies, a target has one EOS, at its end, and no test row is rejected."""
     with tempfile.TemporaryDirectory() as folder:
-        task = _learned(subject, Path(folder, "a"))
-        assert _examples(task, "train")
-        assert len(_examples(task, "test")) == len(list(task.rows("test")))
+        task = learned(subject, Path(folder, "a"))
+        assert _examples(task, "train"), "example: all training rows are rejected"
+        rejected = len(list(task.rows("test"))) - len(_examples(task, "test"))
+        assert not rejected, (
+            f"example: {rejected} rows of the test split are rejected; reject rows only if `training` is true"
+        )
         for example in _examples(task, "dev"):
             for column, size in task.vocab_sizes.items():
-                ids = example.columns[column]
-                are_valid = all(0 <= i < size for i in ids)
-                assert are_valid, f"{column} has an id below 0 or above {size - 1}: {ids}"
+                outside = [i for i in example.columns[column] if not 0 <= i < size]
+                assert not outside, f"example: the ids {outside} of {column!r} are not below its size, {size}"
             target = example.columns["target"]
-            assert target, "a target has no tokens; it needs at least EOS"
-            has_one_eos = target.count(EOS) == 1 and target[-1] == EOS
-            assert task.many_eos or has_one_eos, f"a target must have one EOS ({EOS}), at its end: {target}"
+            ends = task.many_eos or (target[-1:] == [EOS] and target.count(EOS) == 1)
+            assert ends, (
+                f"example: the target {target} must end with EOS ({EOS}), and have no other; if each of its "
+                "lines ends with EOS, set `many_eos`"
+            )
 
 
 @law(Task)
 def inputs_are_encoded_like_examples(subject: Subject) -> None:
     """Inputs are encoded like the source of examples."""
     with tempfile.TemporaryDirectory() as folder:
-        task = _learned(subject, Path(folder, "a"))
-        examples, inputs = _examples(task, "test"), task.inputs(task.read_split("test"))
-        counts = len(inputs), len(task.references(task.read_split("test"))), len(examples)
-        assert len(set(counts)) == 1, f"numbers of inputs, references and examples differ: {counts}"
+        task = learned(subject, Path(folder, "a"))
+        examples, split = _examples(task, "test"), task.read_split("test")
+        inputs = task.inputs(split)
+        counts = len(inputs), len(task.references(split)), len(examples)
+        assert len(set(counts)) == 1, (
+            f"inputs, references and examples of the test split must have one number, not {counts}"
+        )
         for text, example in zip(inputs, examples, strict=True):
-            read, encoded = list(task.read(text)["source"]), list(example.columns["source"])
-            assert read == encoded, f"{text!r}: `read` returns {read}, but `example` {encoded}"
+            expected, actual = list(example.columns["source"]), list(task.read(text)["source"])
+            assert actual == expected, (
+                f"read: the input {text!r} has the ids {actual}, but its example has the source {expected}, "
+                "so the model is asked something else than it was trained on; normalise and encode both "
+                "alike"
+            )
 
 
 @law(Task)
 def scores_match_score_names(subject: Subject) -> None:
     """`evaluate` returns only scores that `score_names` lists, and both have the same first score."""
     with tempfile.TemporaryDirectory() as folder:
-        task = _learned(subject, Path(folder, "a"))
+        task = learned(subject, Path(folder, "a"))
         expected = task.score_names()
         if expected is not None:
             names = list(task.evaluate(FixedPredictor(lambda _: "x", -9.0), task.read_split("test")).scores)
-            message = f"`evaluate` returns the scores {names}, but `score_names` lists {expected}"
-            assert names[0] == expected[0], f"{message}; the first names must be equal"
-            assert set(names) <= set(expected), message
+            agree = names[0] == expected[0] and set(names) <= set(expected)
+            assert agree, (
+                f"score_names: {list(expected)} must list all scores of `evaluate`, {names}, in this order"
+            )
 
 
 @law(Task)
 def references_score_best(subject: Subject) -> None:
-    """References score best, references decoded from their ids almost as well, and the answer "x" less."""
+    """References score best, references decoded from their ids almost as well, and "x" scores less."""
     with tempfile.TemporaryDirectory() as folder:
-        task = _learned(subject, Path(folder, "a"))
-        inputs, references = (
-            task.inputs(task.read_split("test")),
-            iter(task.references(task.read_split("test"))),
-        )
+        task = learned(subject, Path(folder, "a"))
+        split = task.read_split("test")
+        inputs, references = task.inputs(split), iter(task.references(split))
         targets = (example.columns["target"][:-1] for example in _examples(task, "test"))
         decoded = iter([task.write(ids, text, {}) for ids, text in zip(targets, inputs, strict=True)])
-        ranks = []
         predictors = (
             FixedPredictor(lambda _: next(references)),
             FixedPredictor(lambda _: next(decoded)),
             FixedPredictor(lambda _: "x", -9.0),
         )
-        for predictor in predictors:
-            evaluation = task.evaluate(predictor, task.read_split("test"))
-            ranks.append(next(iter(evaluation.scores.values())).rank)
-        best, second, worst = ranks
-        message = f"rank of references: {best}, of references decoded from ids: {second}, of 'x': {worst}"
-        assert best >= second > worst, message
-        assert second >= best - 0.1 * abs(best), f"{message}; encoding and decoding lose too much"
+        evaluations = [task.evaluate(predictor, split) for predictor in predictors]
+        best, second, worst = (next(iter(evaluation.scores.values())).rank for evaluation in evaluations)
+        problem = f"(main score: references {best:.4g}, decoded targets {second:.4g}, answers x {worst:.4g})"
+        assert best >= second > worst, (
+            f"evaluate: the references must score best, and the answers x worst {problem}; compare the "
+            "answers of the model with `references`, in the same order"
+        )
+        assert second >= best - 0.1 * abs(best), (
+            f"write: targets that are decoded from their ids score far below the references {problem}; "
+            "`write` must undo what `example` does to a target"
+        )

@@ -1,5 +1,6 @@
 """Laws of normalizers, tokenizers, corpora and metrics."""
 
+import math
 import tempfile
 from pathlib import Path
 
@@ -31,11 +32,12 @@ def line_stays_one_line(subject: Subject) -> None:
     normalizer = subject.build()
     for line in [*LINES, "  wide \t spaces ", "“quotes” and … more", ""]:
         normalized = normalizer(line)
-        where = f"{line!r} becomes {normalized!r}"
-        assert "\n" not in normalized, f"{where}, which has a line feed"
-        assert bool(normalized.strip()) == bool(line.strip()), f"{where}; only an empty line may become empty"
-        assert normalizer(line) == normalized, f"{where}, but not in a second call"
-        assert "\n" not in normalizer.restore(normalized), f"{where}; `restore` then adds a line feed"
+        assert normalizer(line) == normalized, f"the second call changes {line!r} in another way"
+        for text in (normalized, normalizer.restore(normalized)):
+            assert "\n" not in text, f"{line!r} becomes {text!r}; a line must stay one line"
+        assert bool(normalized.strip()) == bool(line.strip()), (
+            f"{line!r} becomes {normalized!r}; rows with an empty side are removed from training"
+        )
 
 
 def _learned(subject: Subject, folder: Path) -> Tokenizer:
@@ -46,14 +48,26 @@ def _learned(subject: Subject, folder: Path) -> Tokenizer:
     return tokenizer
 
 
+def _assert_same_ids(actual: Tokenizer, expected: Tokenizer, problem: str) -> None:
+    """Assert that two tokenizers have the same size and encode the lines alike."""
+    assert actual.size == expected.size, f"{problem}: the sizes are {expected.size} and {actual.size}"
+    for line in LINES:
+        first, second = expected.encode(line), actual.encode(line)
+        assert first == second, f"{problem}: {line!r} has the ids {first} and {second}"
+
+
 @law(Tokenizer)
 def decode_inverts_encode(subject: Subject) -> None:
     """Decoding inverts encoding on the training text."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = _learned(subject, Path(folder, "a"))
         for line in LINES:
-            decoded = tokenizer.decode(tokenizer.encode(line))
-            assert decoded == line, f"{line!r} is decoded as {decoded!r}"
+            ids = tokenizer.encode(line)
+            decoded = tokenizer.decode(ids)
+            assert decoded == line, (
+                f"decode: {line!r} has the ids {ids} and comes back as {decoded!r}, so references and "
+                "answers differ; keep case, spaces and accents, and leave changes of text to a normalizer"
+            )
 
 
 @law(Tokenizer)
@@ -63,9 +77,11 @@ def ids_are_in_the_vocabulary(subject: Subject) -> None:
         tokenizer = _learned(subject, Path(folder, "a"))
         for line in [*LINES, "<pad> <s> </s> <unk>", "日本語"]:
             ids = tokenizer.encode(line)
-            are_valid = all(UNK <= i < tokenizer.size for i in ids)
-            assert are_valid, f"{line!r} has an id below {UNK} or above {tokenizer.size - 1}: {ids}"
-        assert tokenizer.encode("") == [], "the empty text has ids"
+            assert all(UNK <= i < tokenizer.size for i in ids), (
+                f"encode: {line!r} has the ids {ids}; ids must be from {UNK} (UNK) to {tokenizer.size - 1} "
+                "(`size` - 1), also for text that spells special symbols"
+            )
+        assert tokenizer.encode("") == [], "encode: an empty text must have no ids"
 
 
 @law(Tokenizer)
@@ -74,8 +90,10 @@ def decode_ignores_special_ids(subject: Subject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = _learned(subject, Path(folder, "a"))
         ids = tokenizer.encode(LINES[0])
-        decoded, expected = tokenizer.decode([1, *ids, 2, 0, 0]), tokenizer.decode(ids)
-        assert decoded == expected, f"ids of BOS, EOS and PAD change the text {expected!r} to {decoded!r}"
+        plain, special = tokenizer.decode(ids), tokenizer.decode([1, *ids, 2, 0, 0])
+        assert special == plain, (
+            f"decode: BOS, EOS and PAD change {plain!r} to {special!r}; leave out these ids"
+        )
 
 
 @law(Tokenizer)
@@ -83,9 +101,8 @@ def learning_is_deterministic(subject: Subject) -> None:
     """The same lines give the same vocabulary size and the same ids."""
     with tempfile.TemporaryDirectory() as folder:
         first, second = (_learned(subject, Path(folder, name)) for name in "ab")
-        assert first.size == second.size, f"two vocabularies have the sizes {first.size} and {second.size}"
-        for line in LINES:
-            assert first.encode(line) == second.encode(line), f"{line!r} has other ids after learning again"
+        problem = "learn: the same lines give another vocabulary; sort symbols, and seed random numbers"
+        _assert_same_ids(second, first, problem)
 
 
 @law(Tokenizer)
@@ -96,43 +113,52 @@ def learned_files_can_be_loaded(subject: Subject) -> None:
         moved = Path(folder, "a").rename(Path(folder, "moved"))
         second: Tokenizer = subject.build()
         second.load(moved)
-        assert second.size == first.size, f"`load` changes the size from {first.size} to {second.size}"
-        for line in LINES:
-            assert second.encode(line) == first.encode(line), f"{line!r} has other ids after `load`"
+        problem = (
+            "load: a tokenizer that loads the files of another differs from it; write all of it into `folder`"
+        )
+        _assert_same_ids(second, first, problem)
 
 
 @law(Corpus)
 def rows_are_deterministic(subject: Subject) -> None:
-    """Rows of a split have one length, and are the same in each iteration and in another corpus object."""
+    """Each split has rows of one length, the same in each iteration and in another object."""
     with tempfile.TemporaryDirectory() as folder:
         corpora: list[Corpus] = [subject.build(), subject.build()]
         for corpus in corpora:
             corpus.fetch(Path(folder), lambda _, __: None)
         first, second = corpora
-        assert first.identity() == second.identity(), "`identity` differs between equal corpora"
+        assert first.identity() == second.identity(), (
+            "identity: two corpora with the same settings have different identities, so nothing is found in "
+            "the cache; use the content only"
+        )
         for split in SPLITS:
             rows = list(first.rows(split))
             assert rows, f"{split} is empty"
             widths = {len(row) for row in rows}
-            assert len(widths) == 1, f"rows of {split} have different numbers of columns: {widths}"
-            assert list(first.rows(split)) == rows, f"a second iteration over {split} yields other rows"
-            assert list(second.rows(split)) == rows, f"another corpus object yields other rows of {split}"
+            assert widths == {len(rows[0])}, f"rows: the rows of {split} have {sorted(widths)} columns"
+            for name, again in (("iteration", first), ("object", second)):
+                assert list(again.rows(split)) == rows, (
+                    f"rows: {split} has other rows in the second {name}; return the same rows in the same "
+                    "order, with a new `random.Random(seed)` in each call"
+                )
 
 
 @law(Corpus)
 def one_split_can_be_fetched(subject: Subject) -> None:
-    """A split can be read if only this split was fetched; a later fetch of all splits adds the others."""
+    """A split can be read after it alone was fetched; a later fetch of all splits adds the others."""
     with tempfile.TemporaryDirectory() as folder:
         complete_corpus: Corpus = subject.build()
         complete_corpus.fetch(Path(folder, "whole"), lambda _, __: None)
         for split in SPLITS:
             corpus: Corpus = subject.build()
             corpus.fetch(Path(folder, split), lambda _, __: None, splits=(split,))
-            rows, expected = sorted(corpus.rows(split)), sorted(complete_corpus.rows(split))
-            assert rows == expected, f"{split} has other rows if only this split is fetched"
+            assert sorted(corpus.rows(split)) == sorted(complete_corpus.rows(split)), (
+                f"fetch: {split}, fetched alone, has other rows than after a fetch of all splits"
+            )
             corpus.fetch(Path(folder, split), lambda _, __: None)
-            same = corpus.identity() == complete_corpus.identity()
-            assert same, f"`identity` differs if {split} is fetched before the other splits"
+            assert corpus.identity() == complete_corpus.identity(), (
+                f"identity: it differs if {split} was fetched first"
+            )
 
 
 @law(Metric)
@@ -141,11 +167,32 @@ def references_score_best(subject: Subject) -> None:
     metric = subject.build()
     perfect = metric(TREES, TREES)
     other = metric([line[: len(line) // 2] for line in TREES], TREES)
-    assert perfect, "the metric returns no score"
-    assert list(perfect) == list(other), f"names of scores differ: {list(perfect)} and {list(other)}"
+    assert perfect, "return at least one score"
+    assert list(perfect) == list(other), (
+        f"the scores are {list(perfect)} for one text, {list(other)} for another"
+    )
     for name, score in perfect.items():
-        truncated = other[name].value
-        assert score.signature, f"{name}: the signature is empty; describe how the score is computed"
-        assert score.value > truncated, (
-            f"{name}: references score {score.value}, and truncated references {truncated}"
+        assert score.signature, f"{name}: give the score a signature that says how it was computed"
+        assert score.beats(other[name].value), (
+            f"{name}: the references score {score.value:g}, truncated outputs {other[name].value:g}; check "
+            "the order of `outputs` and `references`, and set `lower_is_better` if a lower value is better"
+        )
+
+
+@law(Metric)
+def scores_depend_on_the_pairs_only(subject: Subject) -> None:
+    """Scores depend neither on the order of outputs and references nor on earlier calls."""
+    metric = subject.build()
+    outputs = [TREES[0], TREES[1][:40], TREES[1]]
+    expected = metric(outputs, TREES)
+    again, reversed_scores = metric(outputs, TREES), metric(outputs[::-1], TREES[::-1])
+    for name, score in expected.items():
+        assert again[name].value == score.value, (
+            f"{name}: the second call with the same texts gives {again[name].value:g} instead of "
+            f"{score.value:g}; keep no counts in attributes"
+        )
+        assert math.isclose(reversed_scores[name].value, score.value, rel_tol=1e-6, abs_tol=1e-9), (
+            f"{name}: in reverse order, the pairs of outputs and references score "
+            f"{reversed_scores[name].value:g} instead of {score.value:g}; compare each output with its own "
+            "reference, and sum over all pairs"
         )

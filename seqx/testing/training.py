@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from seqx.interfaces.learning import Objective, Optimizer, Schedule
 from seqx.interfaces.tensors import Batch, Column, Layers
-from seqx.testing import checks
+from seqx.testing.checks import assert_close
 from seqx.testing.law import Subject, law
 from seqx.testing.samples import SIZES, SOURCE, TARGET, TARGET_LENGTHS
 from seqx.testing.toy import Toy
@@ -26,9 +26,27 @@ def _padded(tokens: Column, padding: int) -> Column:
     return Column(wider.values.masked_fill(~wider.layout.keep, padding), wider.layout)
 
 
-def _twice(tokens: Column) -> Column:
-    """Return a batch that has each sentence twice."""
-    return Column.of(tokens.values.repeat(2, 1), tokens.layout.keep.sum(1).repeat(2))
+def _sentence(tokens: Column, index: int) -> Column:
+    """Return a batch of one sentence without padding."""
+    length = int(tokens.layout.keep[index].sum())
+    return Column.of(tokens.values[index : index + 1, :length], torch.tensor([length]))
+
+
+@law(Objective)
+def names_of_sums_and_counts_agree(subject: Subject) -> None:
+    """Each sum has a count; one of them is called "loss", and all of `trained_on` are among them."""
+    objective, batch = subject.build(), _batch(SOURCE, TARGET)
+    counts, sums = objective.counts(batch), objective(Toy(SIZES), batch)
+    assert set(sums) == set(counts), (
+        f"forward returns the sums {sorted(sums)}, but counts has {sorted(counts)}; return a count for each "
+        "sum"
+    )
+    assert {"loss", *objective.trained_on} <= set(sums), (
+        f'forward must return "loss" and the sums of trained_on, {objective.trained_on}; it returns '
+        f"{sorted(sums)}"
+    )
+    shapes = {name: list(value.shape) for name, value in sums.items() if value.dim()}
+    assert not shapes, f"forward: each sum must be a scalar tensor; the shapes are {shapes}"
 
 
 @law(Objective)
@@ -36,37 +54,53 @@ def padding_does_not_change_sums(subject: Subject) -> None:
     """Sums and counts depend neither on the amount of padding nor on its ids."""
     objective, model = subject.build(), Toy(SIZES)
     plain, padded = _batch(SOURCE, TARGET), _batch(SOURCE, _padded(TARGET, 7))
-    counts = dict(objective.counts(plain)), dict(objective.counts(padded))
-    assert counts[0] == counts[1], f"padding changes the counts from {counts[0]} to {counts[1]}"
+    before, after = dict(objective.counts(plain)), dict(objective.counts(padded))
+    assert before == after, (
+        f"counts: more padding changes the counts from {before} to {after}; count the tokens of the layout"
+    )
     expected, actual = objective(model, plain), objective(model, padded)
     for name in expected:
-        checks.assert_close(actual[name], expected[name])
+        assert_close(
+            actual[name],
+            expected[name],
+            f"forward: the sum {name!r} depends on padding; sum where `layout.keep` is true",
+        )
 
 
 @law(Objective)
-def returns_sums_not_means(subject: Subject) -> None:
-    """A batch that has each sentence twice has twice the sums and twice the counts; "loss" comes first."""
+def sums_add_up_over_microbatches(subject: Subject) -> None:
+    """The sums and counts of a batch are those of its sentences, added up."""
     objective, model = subject.build(), Toy(SIZES)
-    once, twice = _batch(SOURCE, TARGET), _batch(_twice(SOURCE), _twice(TARGET))
-    expected, actual = objective(model, once), objective(model, twice)
-    assert next(iter(expected)) == "loss", f"the first sum must be called loss: {list(expected)}"
-    for name, count in objective.counts(once).items():
-        twice_count = objective.counts(twice)[name]
-        assert twice_count == 2 * count, (
-            f"{name}: the count of twice the batch is {twice_count}, not twice {count}"
+    whole = _batch(SOURCE, TARGET)
+    singles = [
+        _batch(*(_sentence(tokens, i) for tokens in (SOURCE, TARGET))) for i in range(len(TARGET_LENGTHS))
+    ]
+    for name, count in objective.counts(whole).items():
+        total = sum(objective.counts(single)[name] for single in singles)
+        assert count == total, (
+            f"counts: {name!r} is {count} for a batch, but {total} for its sentences together; return a "
+            "number that adds up, such as the number of target tokens"
         )
-    for name in expected:
-        checks.assert_close(actual[name], 2 * expected[name])
+    expected, parts = objective(model, whole), [objective(model, single) for single in singles]
+    for name, value in expected.items():
+        assert_close(
+            torch.stack([part[name] for part in parts]).sum(),
+            value,
+            f"forward: the sum {name!r} of a batch is not that of its sentences, added up, so the loss "
+            "depends on the division into microbatches. Return sums, not means: the training loop divides "
+            "them once by `counts`, over the whole update",
+        )
 
 
 @law(Objective)
 def better_model_has_smaller_loss(subject: Subject) -> None:
-    """A model that predicts the target has a smaller loss than a random model; no loss is negative."""
+    """A model that predicts the target has a smaller loss than one that guesses; no loss is negative."""
     objective, batch = subject.build(), _batch(TARGET, TARGET)
-    better, worse = (objective(Toy(SIZES, margin=m), batch)["loss"].detach() for m in (3.0, 0.0))
-    losses = f"the loss is {float(better)} for a good model, and {float(worse)} for a random one"
-    assert 0 <= float(better) < float(worse), (
-        f"{losses}; it must be at least 0, and smaller for the good model"
+    better, worse = (float(objective(Toy(SIZES, margin=m), batch)["loss"].detach()) for m in (3.0, 0.0))
+    assert 0 <= better < worse, (
+        f"forward: the loss is {better:.4g} for a model that predicts the target and {worse:.4g} for one "
+        "that guesses; it must be at least 0 and smaller for the better model. Check the sign, and that the "
+        "logits at a position are compared with the target at the same position"
     )
 
 
@@ -77,12 +111,16 @@ def gradient_step_reduces_the_loss(subject: Subject) -> None:
     before = objective(model, batch)["loss"]
     before.backward()
     with torch.no_grad():
-        for p in model.parameters():
-            assert p.grad is not None, "the loss has no gradient for a parameter of the model"
+        for name, p in model.named_parameters():
+            assert p.grad is not None, (
+                f"forward: the loss gives the parameter {name} no gradient; do not detach"
+            )
             p.sub_(p.grad, alpha=1e-2 / float(TARGET_LENGTHS.sum()))
     after = float(objective(model, batch)["loss"].detach())
     assert after < float(before.detach()), (
-        f"the step changes the loss from {float(before.detach())} to {after}"
+        f"forward: a small step against the gradient changes the loss from {float(before.detach()):.6g} to "
+        f"{after:.6g}; the gradient is not that of the loss. Check the sign, and `backward` of an own "
+        "autograd function"
     )
 
 
@@ -106,14 +144,20 @@ class _Regression(nn.Module):
         return (self.head(self.norm(x))[:, 0] - self.targets).square().mean()
 
 
-def _train(optimizer: torch.optim.Optimizer, model: _Regression, updates: int) -> None:
-    """Train a model at a learning rate of 0.01."""
+def _train(optimizer: torch.optim.Optimizer, model: _Regression, updates: int, rate: float = 0.01) -> None:
+    """Train a model at a constant learning rate."""
     for _ in range(updates):
         for group in optimizer.param_groups:
-            group["lr"] = 0.01 * group.get("scale", 1.0)
+            group["lr"] = rate * group.get("scale", 1.0)
         optimizer.zero_grad()
         model().backward()
         optimizer.step()
+
+
+def _names_of(pairs_differ: bool, model: nn.Module, other: nn.Module) -> str:
+    """Return the names of the parameters that differ between two models, or of those that are equal."""
+    pairs = zip(model.named_parameters(), other.parameters(), strict=True)
+    return ", ".join(name for (name, p), expected in pairs if p.equal(expected) != pairs_differ)
 
 
 @law(Optimizer)
@@ -121,11 +165,27 @@ def reduces_the_loss_of_a_regression(subject: Subject) -> None:
     """50 updates reduce the loss of a small regression and change every parameter."""
     model, first = _Regression(), _Regression()
     _train(subject.build().build(model), model, 50)
-    losses = float(first().detach()), float(model().detach())
-    assert losses[1] < losses[0], f"50 updates change the loss from {losses[0]} to {losses[1]}"
-    pairs = zip(model.named_parameters(), first.parameters(), strict=True)
-    unchanged = [name for (name, p), old in pairs if p.equal(old)]
-    assert not unchanged, f"parameters that the optimizer did not change: {', '.join(unchanged)}"
+    before, after = float(first().detach()), float(model().detach())
+    assert after < before, (
+        f"step: 50 updates change the loss from {before:.4g} to {after:.4g}; check the sign"
+    )
+    unchanged = _names_of(False, model, first)
+    assert not unchanged, (
+        f"build: the optimizer does not change {unchanged}; pass it all parameters of the module"
+    )
+
+
+@law(Optimizer)
+def learning_rate_zero_changes_nothing(subject: Subject) -> None:
+    """Updates at a learning rate of 0 leave all parameters as they are."""
+    model, first = _Regression(), _Regression()
+    _train(subject.build().build(model), model, 3, rate=0.0)
+    changed = _names_of(True, model, first)
+    assert not changed, (
+        f"step: at a learning rate of 0 the optimizer changes {changed}, so the schedule has no effect on "
+        'it; multiply each change by `group["lr"]`, also weight decay, and read it in `step`, not in the '
+        "constructor"
+    )
 
 
 @law(Optimizer)
@@ -142,9 +202,11 @@ def resumes_with_the_same_updates(subject: Subject) -> None:
     loaded.load_state_dict(torch.load(file, weights_only=True))
     _train(optimizer, whole, 3)
     _train(loaded, resumed, 3)
-    pairs = zip(resumed.named_parameters(), whole.parameters(), strict=True)
-    different = [name for (name, p), expected in pairs if not p.equal(expected)]
-    assert not different, f"parameters that differ after resuming: {', '.join(different)}"
+    different = _names_of(True, resumed, whole)
+    assert not different, (
+        f"state_dict: after the state is saved and loaded, the next updates of {different} differ. Keep all "
+        "that changes in `self.state[parameter]` or in `param_groups`, not in attributes of the optimizer"
+    )
 
 
 @law(Schedule)
@@ -158,13 +220,19 @@ def rates_are_positive_and_finite(subject: Subject) -> None:
         for step in {*(length for length in lengths if length <= steps), steps}
         if not (math.isfinite(rate := schedule(step, steps)) and rate > 0)
     }
-    assert not bad, f"learning rates by update and number of updates: {bad}"
+    assert not bad, (
+        f"learning rates must be positive and finite, but (update, number of updates): rate is {bad}; "
+        "updates are counted from 1, and the last one needs a rate above 0, too"
+    )
 
 
 @law(Schedule)
 def rate_depends_on_the_step_only(subject: Subject) -> None:
     """A schedule keeps no state between calls, so a resumed run has the same learning rates."""
     schedule, fresh = subject.build(), subject.build()
-    forwards = [schedule(step, 50) for step in range(1, 50)]
-    backwards = [fresh(step, 50) for step in range(49, 0, -1)]
-    assert backwards == forwards[::-1], "learning rates depend on earlier calls; use only `step` and `steps`"
+    forwards = {step: schedule(step, 50) for step in range(1, 50)}
+    different = [step for step in range(49, 0, -1) if fresh(step, 50) != forwards[step]]
+    assert not different, (
+        f"the learning rates of {len(different)} of 49 updates depend on the order of the calls, so a "
+        "resumed run has other ones; compute the rate from `step` and `steps` alone, and change no attribute"
+    )

@@ -34,8 +34,10 @@ class CorrectObjective(CrossEntropy):
         keep = batch.columns["target"].layout.keep
         match self.fault:
             case "padding_does_not_change_sums":
-                sums["loss"] = sums["loss"] + (~keep).sum()
-            case "returns_sums_not_means":
+                sums["loss"] = sums["loss"] + batch.columns["target"].values[~keep].sum()
+            case "names_of_sums_and_counts_agree":
+                sums["uncounted"] = sums["loss"]
+            case "sums_add_up_over_microbatches":
                 sums["loss"] = sums["loss"] / batch.count
             case "better_model_has_smaller_loss":
                 sums["loss"] = sums["loss"] - 100 * batch.count
@@ -50,6 +52,16 @@ class Forgetful(torch.optim.Adam):
     def load_state_dict(self, state_dict: Any) -> None: ...
 
 
+class Decaying(torch.optim.Adam):
+    """An optimizer that decays weights at any learning rate."""
+
+    def step(self, closure: Any = None) -> Any:
+        with torch.no_grad():
+            for p in self.param_groups[0]["params"]:
+                p.mul_(0.9999)
+        return super().step(closure)
+
+
 class CorrectOptimizer(Adam):
     """An optimizer that breaks the law named by `fault`."""
 
@@ -61,11 +73,11 @@ class CorrectOptimizer(Adam):
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
         if self.fault == "reduces_the_loss_of_a_regression":
             return super().build(nn.ModuleList(list(module.children())[1:]))
-        return (
-            Forgetful(module.parameters())
-            if self.fault == "resumes_with_the_same_updates"
-            else super().build(module)
-        )
+        if self.fault == "resumes_with_the_same_updates":
+            return Forgetful(module.parameters())
+        if self.fault == "learning_rate_zero_changes_nothing":
+            return Decaying(module.parameters())
+        return super().build(module)
 
 
 class CorrectSchedule(InverseSquareRoot):
@@ -110,7 +122,9 @@ class CorrectSearch(Greedy):
         if self.fault == "respects_length_limits":
             limits = limits + 1
         nbests = super().__call__(model, source, limits, grammar, memory)
-        if self.fault == "finds_the_best_hypothesis":
+        if self.fault == "finds_the_best_hypothesis" and grammar is None and int(limits.max()) == 20:
+            return [[dataclasses.replace(h, ids=[*h.ids, 4]) for h in hypotheses] for hypotheses in nbests]
+        if self.fault == "log_probabilities_are_those_of_the_model":
             return [[dataclasses.replace(h, logprob=-9.0) for h in hypotheses] for hypotheses in nbests]
         if self.fault == "obeys_the_grammar" and grammar is not None:
             return [[dataclasses.replace(h, ids=[5]) for h in hypotheses] for hypotheses in nbests]
@@ -197,7 +211,32 @@ class CorrectMetric(Chrf):
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
         if self.fault == "references_score_best":
             outputs = references
-        return super().__call__(outputs, references)
+        scores = super().__call__(outputs, references)
+        if self.fault == "scores_depend_on_the_pairs_only":
+            return {
+                name: dataclasses.replace(score, value=score.value + len(outputs[0]))
+                for name, score in scores.items()
+            }
+        return scores
+
+
+class CountingGrammar(seqx.Grammar):
+    """A grammar that allows all symbols, or those that a faulty task forbids at each second call."""
+
+    def __init__(self, size: int, period: int | None) -> None:
+        self.size, self.period, self.calls = size, period, 0
+
+    def start(self, rows: int, max_lengths: Tensor) -> seqx.State:
+        return torch.zeros(rows)
+
+    def allowed(self, state: seqx.State) -> Tensor:
+        self.calls += 1
+        allowed = torch.ones(len(state), self.size, dtype=torch.bool)
+        allowed[:, seqx.UNK] = self.period is None or self.calls % self.period > 0
+        return allowed
+
+    def advance(self, state: seqx.State, tokens: Tensor) -> seqx.State:
+        return state
 
 
 class CorrectTask(Translation):
@@ -208,6 +247,10 @@ class CorrectTask(Translation):
     def __init__(self) -> None:
         sample = Sample(train=60, dev=6, test=6)
         super().__init__(corpus=sample, tokenizer=SentencePiece(size=330), metrics=[Chrf()])
+
+    def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> seqx.Grammar:
+        fault = self.fault == "grammar_depends_on_the_written_symbols_only"
+        return CountingGrammar(self.tokenizer.size, 2 if fault else None)
 
     def identity(self) -> Mapping[str, object]:
         unique = {"fault": id(self)} if self.fault == "learned_files_can_be_loaded" else {}

@@ -1,5 +1,6 @@
 """For each law of networks, a faulty network breaks this law and no other."""
 
+import random
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,14 +17,23 @@ class Correct(nn.Module):
     """A network that obeys all laws except the one that `fault` names."""
 
     fault = ""
+    has_changed = False
 
     def __init__(self) -> None:
         super().__init__()
 
     def add_fault(self) -> None:
-        """Add the parameter or the random factor of the fault."""
+        """Add the parameter, the buffer or the random factor of the fault."""
         self.unused = nn.Parameter(torch.ones(1)) if self.fault == "every_parameter_gets_a_gradient" else None
+        if self.fault == "seed_determines_weights":
+            self.register_buffer("unseeded", torch.tensor(random.random()))
         self.unsaved_factor = float(torch.rand(1)) + 1 if self.fault == "state_dict_round_trip" else 1.0
+
+    def change_argument(self, x: Tensor, keep: Tensor) -> None:
+        """Change padding, on which outputs do not depend, in the tensor of the caller."""
+        if self.fault == "arguments_are_not_changed" and not self.has_changed:
+            x[~keep] += 1
+            type(self).has_changed = True  # the law restores the argument
 
     def apply_fault(self, x: Tensor) -> Tensor:
         """Return outputs with the fault, if it is one of outputs."""
@@ -31,6 +41,10 @@ class Correct(nn.Module):
             return x * 1.5
         if self.fault == "compiles" and x.sum().item() > 1e9:
             return x + 1
+        if self.fault == "outputs_are_reproducible":
+            return x * (1 + 1e-6 * torch.rand(()))
+        if self.fault == "sentences_do_not_influence_each_other" and self.training:
+            return x + x.mean(0, keepdim=True)
         return x * self.unsaved_factor
 
 
@@ -47,7 +61,37 @@ class CorrectEncoder(TransformerEncoder, Correct):
     def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
         if self.fault == "padding_does_not_change_outputs":
             layout = seqx.Layout.of(torch.ones_like(layout.keep))
+        self.change_argument(inputs, layout.keep)
         return self.apply_fault(super().forward(inputs, layout))
+
+
+def has_query(encoding: seqx.PositionalEncoding) -> bool:
+    """Return true if an encoding changes queries."""
+    return type(encoding).query is not seqx.PositionalEncoding.query
+
+
+class WithoutValues(seqx.PositionalEncoding):
+    """An encoding without its term of values."""
+
+    def __init__(self, encoding: seqx.PositionalEncoding) -> None:
+        super().__init__(encoding.d_model, encoding.heads)
+        self.encoding = encoding
+
+    def query(self, q: Tensor, positions: Tensor) -> Tensor:
+        return self.encoding.query(q, positions)
+
+    def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
+        return self.encoding.bias(q, k, q_positions, k_positions)
+
+
+class BiasOfHalfTheQueries(WithoutValues):
+    """An encoding whose bias is computed with half of the queries."""
+
+    def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
+        return super().bias(q / 2, k, q_positions, k_positions)
+
+    def values(self, weights: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
+        return self.encoding.values(weights, q_positions, k_positions)
 
 
 class CorrectAttention(MultiHeadAttention, Correct):
@@ -58,7 +102,7 @@ class CorrectAttention(MultiHeadAttention, Correct):
         self.add_fault()
 
     def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
-        memory = super().project(keys, values, positioned)
+        memory = super().project(keys, keys if self.fault == "values_are_gathered" else values, positioned)
         if self.fault == "incremental_outputs_equal_parallel_outputs":
             return memory._replace(keys=memory.keys * torch.arange(1, keys.size(1) + 1)[:, None])
         return memory
@@ -67,21 +111,30 @@ class CorrectAttention(MultiHeadAttention, Correct):
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> Tensor:
         if self.fault == "positions_are_used_or_rejected":
-            positioned = seqx.Positioned.unordered(positioned.layout)
+            positioned = positioned._replace(encoding=WithoutValues(positioned.encoding))
         if self.fault == "padded_keys_do_not_change_outputs":
             all_tokens = memory.layout._replace(keep=torch.ones_like(memory.layout.keep))
             memory = memory._replace(layout=all_tokens)
+        if self.fault == "bias_gets_the_queries_and_keys_of_the_scores":
+            positioned = positioned._replace(encoding=BiasOfHalfTheQueries(positioned.encoding))
+        self.change_argument(queries, positioned.layout.keep)
         outputs = super().forward(queries, positioned, memory, mask)
+        if self.fault == "queries_do_not_influence_each_other" and queries.size(1) == 2:
+            outputs = outputs * 1.1
         if self.fault == "outputs_do_not_depend_on_later_tokens":
-            outputs = outputs + 1e-9 * memory.values.mean()
+            outputs = outputs + 1e-9 * memory.keys.mean((1, 2, 3))[:, None, None]
         return self.apply_fault(outputs)
 
     def weights(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> Tensor:
-        if self.fault == "weights_are_probabilities":
-            mask = mask._replace(causal=False)
-        return super().weights(queries, positioned, memory, mask)
+        if self.fault == "bias_gets_the_queries_and_keys_of_the_scores":
+            positioned = positioned._replace(encoding=BiasOfHalfTheQueries(positioned.encoding))
+        # Only the law of this fault has an encoding with a bias and nothing else.
+        if self.fault == "weights_are_those_of_forward" and not has_query(positioned.encoding):
+            positioned = seqx.Positioned.unordered(positioned.layout)
+        weights = super().weights(queries, positioned, memory, mask)
+        return weights * 1.01 if self.fault == "weights_are_probabilities" else weights
 
     def check(self, encoding: seqx.PositionalEncoding | None) -> None:
         if self.fault != "positions_are_used_or_rejected":
@@ -116,6 +169,8 @@ class SelectableState(NamedTuple):
 class CorrectDecoder(TransformerDecoder, Correct):
     """A decoder that breaks the law named by `fault`."""
 
+    last: Tensor | None = None
+
     def __init__(self, d_model: int) -> None:
         TransformerDecoder.__init__(self, d_model, **SMALL)
         self.add_fault()
@@ -130,7 +185,13 @@ class CorrectDecoder(TransformerDecoder, Correct):
         return SelectableState(super().start(memory, batch, capacity), batch, self.fault)
 
     def forward(self, inputs: Tensor, state: Any, keep: Tensor | None) -> tuple[Tensor, Any]:
+        if keep is not None:
+            self.change_argument(inputs, keep)
         outputs, after = super().forward(inputs, state.inner, keep)
+        if self.fault == "states_do_not_influence_each_other":
+            # The law advances a second state by the reversed vectors of the first one.
+            outputs = outputs * (1.1 if self.last is not None and inputs.equal(self.last.flip(-1)) else 1.0)
+            self.last = inputs
         if self.fault == "incremental_outputs_equal_parallel_outputs" and inputs.size(1) == 4:
             outputs = outputs * 1.1
         if self.fault == "outputs_do_not_depend_on_later_tokens":
@@ -157,12 +218,16 @@ class CorrectModel(EncoderDecoder, Correct):
         return super().start(memory, capacity)._replace(fault=self.fault)
 
     def advance(self, ids: Tensor, state: Any, keep: Tensor | None) -> tuple[Tensor, Any]:
-        outputs, state = super().advance(ids, state, keep)
-        return outputs * 1.1 if self.fault == "incremental_outputs_equal_parallel_outputs" and ids.size(
-            1
-        ) == 4 else outputs, state
+        outputs, after = super().advance(ids, state, keep)
+        if self.fault == "incremental_outputs_equal_parallel_outputs" and ids.size(1) == 4:
+            outputs = outputs * 1.1
+        if self.fault == "sentences_continue_after_padding":
+            lengths = state.inner.lengths + ids.size(1)
+            after = after._replace(inner=after.inner._replace(lengths=lengths))
+        return outputs, after
 
     def forward(self, source: seqx.Column, target: seqx.Column) -> Tensor:
+        self.change_argument(target.values, target.layout.keep)
         outputs = super().forward(source, target)
         if self.fault == "outputs_do_not_depend_on_later_tokens":
             outputs = outputs * (target.values * target.layout.keep).sum(1)[:, None, None]
@@ -185,6 +250,11 @@ class CorrectPositions(Learned, Correct):
         if self.fault == "each_sentence_has_its_own_positions":
             positions = positions[:1].expand_as(positions)
         return self.apply_fault(super().embed(x, positions))
+
+    def values(self, weights: Tensor, q_positions: Tensor, k_positions: Tensor) -> None:
+        if self.fault == "arguments_are_not_changed" and not self.has_changed:
+            weights.copy_(weights.flip(0))
+            type(self).has_changed = True
 
 
 class CorrectEnsemble(AveragingEnsemble):
@@ -234,8 +304,8 @@ class EncoderWithoutKernel(CorrectEncoder):
 
 
 def test_missing_bf16_kernel_breaks_no_law(broken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqx.testing.checks.has_bf16", lambda device: True)
+    monkeypatch.setattr("seqx.testing.network.has_bf16", lambda device: True)
     assert broken(seqx.Encoder, EncoderWithoutKernel) == {"bfloat16_agrees"}
-    monkeypatch.setattr("seqx.testing.checks.has_bf16", lambda device: False)
+    monkeypatch.setattr("seqx.testing.network.has_bf16", lambda device: False)
     with pytest.raises(pytest.skip.Exception, match=r"no kernel on this cpu .* descriptor for it"):
         broken(seqx.Encoder, EncoderWithoutKernel)
