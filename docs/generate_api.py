@@ -34,6 +34,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Constraints": ("seqx.constraints",),
     "Values": ("seqx.interfaces",),
+    "Parallel strategies": ("seqx.parallel",),
     "Runs": ("seqx.training", "seqx.run_record"),
     "Plugins": ("seqx.plugin", "seqx.errors"),
     "Commands, files and devices": ("seqx",),

@@ -27,6 +27,13 @@ if TYPE_CHECKING:  # interfaces of training and decoding
     from seqx.interfaces.learning import Schedule as Schedule
     from seqx.interfaces.learning import Search as Search
 
+if TYPE_CHECKING:  # parallel strategies
+    from seqx.parallel.ddp import DDP as DDP
+    from seqx.parallel.fsdp import FSDP as FSDP
+    from seqx.parallel.parallelism import Parallelism as Parallelism
+    from seqx.parallel.parallelism import Step as Step
+    from seqx.parallel.process_group import World as World
+
 if TYPE_CHECKING:  # interfaces of text and tasks
     from seqx.interfaces.codec import Codec as Codec
     from seqx.interfaces.task import Split as Split

@@ -17,7 +17,7 @@ from seqx.inference.loading import model_folder
 from seqx.interfaces.learning import Callback
 from seqx.interfaces.networks import Model
 from seqx.parallel import World
-from seqx.parallel.strategy import Strategy
+from seqx.parallel.parallelism import Parallelism
 from seqx.plugin.hooks import events
 from seqx.plugin.loading import Plugins
 from seqx.recipe import Configured
@@ -181,7 +181,7 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
     config, world = context.config, context.world
     strategy = build_strategy(config, model, world, context.device)
     batches = build_batches(context, store)
-    optimizer = config.optimizer.build(strategy.step)
+    optimizer = strategy.build_optimizer(config.optimizer)
     average = None if config.ema is None else Average(config.ema, model)
     detector = DivergenceDetector(nonfinite=config.max_nonfinite, spike=config.spike)
     progress = ProgressTracker()
@@ -219,7 +219,7 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
 def build_checkpointer(
     context: Context,
     vocabulary: Path,
-    strategy: Strategy,
+    strategy: Parallelism,
     optimizer: torch.optim.Optimizer,
     average: Average | None,
     detector: DivergenceDetector,
@@ -247,7 +247,7 @@ def build_checkpointer(
 
 
 def build_validator(
-    context: Context, store: Store, strategy: Strategy, model: Model, progress: ProgressTracker
+    context: Context, store: Store, strategy: Parallelism, model: Model, progress: ProgressTracker
 ) -> Validator:
     """Build the validator, which scores the model on the development and test sets."""
     task = context.experiment.task
@@ -268,7 +268,7 @@ def build_validator(
 
 def build_rollback(
     context: Context,
-    strategy: Strategy,
+    strategy: Parallelism,
     batches: Batches,
     checkpointer: Checkpointer,
     detector: DivergenceDetector,

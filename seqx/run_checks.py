@@ -29,11 +29,12 @@ MAY_CHANGE = (
     "published",
     "training.deterministic",
     "training.microbatch",
+    "training.parallel",
     "training.patience",
     "training.max_rollbacks",
     "training.returns",  # the old name of max_rollbacks; digests of old recipes exclude it
     "training.save_minutes",
-    "training.sharding",
+    "training.sharding",  # the old name of parallel
     "training.steps",
 )
 """The settings that may change when a run resumes, because they do not affect the updates made before."""

@@ -10,7 +10,7 @@ import torch
 from seqx.data.batches import Batches
 from seqx.data.loader import BatchLoader
 from seqx.data.store import Store
-from seqx.parallel.strategy import Step, Strategy
+from seqx.parallel.parallelism import SingleDevice, Step
 from seqx.plugin.loading import load_plugins
 from seqx.recipe import check, load
 from seqx.runtime.devices import precision_of
@@ -61,7 +61,9 @@ def training(
     with BatchLoader(data, device=device) as plans:
         yield updates(
             GradientAccumulation(
-                strategy=Strategy(step), device=device, precision=precision_of(config.precision, device)
+                strategy=SingleDevice.of(step, device),
+                device=device,
+                precision=precision_of(config.precision, device),
             ),
             config.optimizer.build(step),
             partial(config.schedule, steps=config.steps),

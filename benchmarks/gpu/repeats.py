@@ -13,7 +13,7 @@ from benchmarks import corpus
 from benchmarks.gpu.cases import Case, Measurements
 from benchmarks.gpu.recipes import TINY, batches, experiment, model, training
 from seqx.data.store import Store
-from seqx.parallel.strategy import Step
+from seqx.parallel.parallelism import Step
 from seqx.runtime.devices import deterministic, device_of
 
 VOCABULARY = 500

@@ -19,7 +19,7 @@ from benchmarks.gpu.recipes import TINY, batches, experiment, model, training
 from seqx.data.batches import Batches
 from seqx.data.ragged import Integers
 from seqx.data.store import Store
-from seqx.parallel.strategy import Step
+from seqx.parallel.parallelism import Step
 from seqx.runtime.allocator import keep_heap
 from seqx.runtime.devices import deterministic, device_of, precision_of
 from seqx.training.compile import compile_layers

@@ -1,9 +1,10 @@
-"""Objectives, optimizers and learning-rate schedules."""
+"""Objectives, optimizers, learning-rate schedules and parallel strategies."""
 
 import seqx
 from seqx_training.cross_entropy import CrossEntropy
 from seqx_training.muon import Muon
 from seqx_training.optimizers import Adafactor, Adam, AdamW
+from seqx_training.parallel import fsdp
 from seqx_training.rdrop import RDrop
 from seqx_training.schedules import Constant, CosineDecay, InverseSquareRoot, LinearDecay, WarmupStableDecay
 
@@ -19,12 +20,13 @@ __all__ = [
     "Muon",
     "RDrop",
     "WarmupStableDecay",
+    "fsdp",
 ]
 
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Register the objectives, optimizers and schedules."""
+    """Register the objectives, optimizers, schedules and parallel strategies."""
     registry.add(seqx.Objective, cross_entropy=CrossEntropy, r_drop=RDrop)
     registry.add(seqx.Optimizer, adam=Adam, adamw=AdamW, adafactor=Adafactor, muon=Muon)
     registry.add(
@@ -35,3 +37,4 @@ def seqx_register(registry: seqx.Registry) -> None:
         linear=LinearDecay,
         wsd=WarmupStableDecay,
     )
+    registry.add(seqx.Parallelism, ddp=seqx.DDP, fsdp=fsdp)

@@ -17,24 +17,18 @@ from torch.nn.parallel import DistributedDataParallel
 
 from seqx.errors import UserError
 from seqx.interfaces.tensors import Batch
+from seqx.parallel.parallelism import Parallelism, Step
 from seqx.parallel.process_group import World
-from seqx.parallel.strategy import DistributedStrategy, Step
 
 
-class DDP(DistributedStrategy):
-    """Keep the whole model on every rank, and add up gradients during the last backward pass of an update.
-
-    Each rank runs at least one microbatch. A rank without examples computes a dummy example with weight 0.
-
-    Args:
-        step: the model and the objective, on this rank's device
-        world: the ranks
-    """
+class DDP(Parallelism):
+    """Data parallelism: each rank has the whole model; gradients are added up in the last backward pass."""
 
     rebuilds_buckets = True
 
-    def __init__(self, step: Step, world: World) -> None:
-        super().__init__(step, world)
+    def setup(self, step: Step, world: World, device: torch.device) -> None:
+        """Move the model to the device and wrap it."""
+        super().setup(step, world, device)
         self._module = self._wrap()
         self._reduced_buckets = 0  # gradient buckets of this update that are in the all-reduce
 
@@ -47,21 +41,12 @@ class DDP(DistributedStrategy):
         module.register_comm_hook(None, self._all_reduce)
         return module
 
-    def any(self, flag: bool) -> bool:
-        """Return true if the flag is true on any rank (collective)."""
-        with self.stragglers.waiting():
-            return self.world.any(flag)
-
     def global_counts(self, batches: Sequence[Batch]) -> Counter[str]:
         """Return the counts over all ranks, given this rank's batches (collective)."""
         # Torch rebuilds its buckets in the next forward pass. A rank that runs out of memory may not reach
         # it, so all ranks rebuild them here.
         self._module.reducer._rebuild_buckets()  # noqa: SLF001  as torch's own Join does
-        return self.gather_counts(batches)[0]
-
-    def num_microbatches(self, own: int) -> int:
-        """Return the number of microbatches this rank must run: at least one, which adds up the gradients."""
-        return max(1, own)
+        return super().global_counts(batches)
 
     def abort_update(self, *, sync: bool) -> None:
         """Send zeros instead of the gradients that the other ranks still wait for.

@@ -20,40 +20,47 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from seqx.errors import UserError
 from seqx.interfaces.networks import Attention, Model
 from seqx.interfaces.tensors import Batch, Layers
+from seqx.parallel.parallelism import Parallelism, Step
 from seqx.parallel.process_group import World
-from seqx.parallel.strategy import DistributedStrategy, Step
+from seqx.parallel.stragglers import Stragglers
 
 
-class FSDP(DistributedStrategy):
-    """Keep a shard of the model on every rank, and gather parameters when they are needed.
+class FSDP(Parallelism):
+    """Sharded data parallelism: each rank keeps a shard of the model, and gathers weights when it needs them.
 
     All ranks run the same number of microbatches, because each pass needs the shards of all ranks. A whole
     copy of the model is validated and saved; it is in the memory of the CPU while it is not used.
 
     Args:
-        step: the model and the objective, on the CPU; the shard of this rank is moved to its device
-        world: the ranks
-        device: the device of this rank
-        full: free the gathered weights of a layer after each pass; false: after the update
+        reshard_after_forward: gather the weights of one layer at a time, and free them after each pass;
+            false: gather all weights, and free them after the update
 
     Raises:
-        UserError: in the forward pass, if `full` is true and a layer is called several times per batch
+        UserError: in the forward pass, if a layer is called several times per batch with
+            `reshard_after_forward`
     """
 
-    def __init__(self, step: Step, world: World, device: torch.device, *, full: bool = True) -> None:
-        super().__init__(step, world)
+    model_is_current = False
+    shards_parameters = True
+
+    def __init__(self, *, reshard_after_forward: bool = True) -> None:
+        self.reshard_after_forward = reshard_after_forward
+
+    def setup(self, step: Step, world: World, device: torch.device) -> None:
+        """Shard the model; the shard of this rank is moved to its device."""
+        self.step, self.world, self.device = step, world, device
+        self.stragglers = Stragglers(world)
         world.expect_lockstep()
-        self.device = device
         self._full_model = copy.deepcopy(step.model)  # with requires_grad, as in `Average`
         self._num_microbatches = 0
         mesh = init_device_mesh(device.type, (world.size,))
         called = set[nn.Module]()
         units = _units(step)
-        if full:
+        if self.reshard_after_forward:
             step.register_forward_pre_hook(lambda *_: called.clear())
             for module in units:
                 module.register_forward_pre_hook(partial(_check_called_once, called))
-        for module in (*units, step) if full else (step,):
+        for module in (*units, step) if self.reshard_after_forward else (step,):
             sharded = fully_shard(module, mesh=mesh)
             if isinstance(module, Attention):
                 register_fsdp_forward_method(module, "project")
@@ -79,6 +86,10 @@ class FSDP(DistributedStrategy):
         """Return the largest number of microbatches that any rank has, which all ranks must run."""
         del own
         return self._num_microbatches
+
+    def any(self, flag: bool) -> bool:
+        """Return the flag: if it is true on another rank, that rank has ended."""
+        return flag
 
     def abort_update(self, *, sync: bool) -> None:
         """Fail: each pass of the other ranks needs the shard of this one.
@@ -132,9 +143,9 @@ class FSDP(DistributedStrategy):
             case _:
                 return state
 
-    def load_optimizer_state(self, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    def load_optimizer_state(self, state: Mapping[str, Any]) -> None:
         """Load this rank's shards of a state with whole tensors into the optimizer."""
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         shards = {
             number: {
                 name: _shard(value, parameters[number])
@@ -144,11 +155,10 @@ class FSDP(DistributedStrategy):
             }
             for number, values in state["state"].items()
         }
-        optimizer.load_state_dict({**state, "state": shards})
+        self.optimizer.load_state_dict({**state, "state": shards})
 
-    def load_device(self, device: torch.device) -> torch.device:
+    def load_device(self) -> torch.device:
         """Return the CPU: a checkpoint's tensors are whole, and may not fit on the device."""
-        del device
         return torch.device("cpu")
 
     @contextlib.contextmanager
@@ -165,8 +175,8 @@ def _check_called_once(called: set[nn.Module], module: nn.Module, _: object) -> 
     """Refuse a second call in a batch: a rank would hang in a call that other ranks do not make."""
     if module in called:
         raise UserError(
-            "training.sharding: full requires a model that calls each layer once per batch, but "
-            f"{type(module).__name__} is called several times; set training.sharding: state"
+            f"training.parallel: {type(module).__name__} is called several times per batch, and fsdp gathers "
+            "its weights once; set training.parallel: {type: fsdp, reshard_after_forward: false}"
         )
     called.add(module)
 

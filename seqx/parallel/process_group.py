@@ -5,11 +5,12 @@ exchange gradients themselves.
 """
 
 import contextlib
+import io
 import os
 import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -87,6 +88,20 @@ class World:
         with self.waiting():
             dist.all_gather_object(values, value, group=self._group)
         return values
+
+    def gather(self, state: Any) -> list[Any]:
+        """Return the states of all ranks, with tensors on the CPU, on rank 0; others get [] (collective).
+
+        States are nests of tensors, numbers and strings, as those of `state_dict`.
+        """
+        if self.size == 1:
+            return [state]
+        file = io.BytesIO()
+        torch.save(state, file)
+        files = [b""] * self.size if self.is_rank_zero else None
+        with self.waiting():
+            dist.gather_object(file.getvalue(), files, dst=0, group=self._group)
+        return [torch.load(io.BytesIO(each), map_location="cpu", weights_only=True) for each in files or ()]
 
     def all_gather_ints(self, numbers: Sequence[int]) -> list[list[int]]:
         """Return the integers of all ranks, in their order; all ranks pass the same number (collective)."""

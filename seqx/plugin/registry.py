@@ -172,6 +172,15 @@ def renamed_settings(maker: Callable[..., Any]) -> dict[str, str]:
     return {old: new for old, new in renamed.items() if new in parameters and old not in parameters}
 
 
+def renamed_values(maker: Callable[..., Any], old: str) -> Mapping[str, Any]:
+    """Return the new values of a renamed setting by their old values: the class attribute `renamed_values`.
+
+    It is empty if the values are the same under the new name.
+    """
+    values: Mapping[str, Mapping[str, Any]] = getattr(_without_partial(maker), "renamed_values", {})
+    return values.get(old, {})
+
+
 def section_settings(cls: Callable[..., Any]) -> dict[str, Setting]:
     """Return the settings of a section.
 

@@ -23,9 +23,10 @@ from seqx.recipe.annotations import (
 )
 from seqx.recipe.configured import Collection, Configured, PlainValue, Value
 from seqx.recipe.defaults import Defaults
-from seqx.recipe.renamed import is_stored, with_new_names
+from seqx.recipe.renamed import is_stored, with_new_names, with_new_value
 from seqx.recipe.suggestions import hint
-from seqx.recipe.yaml_tree import Node, merge
+from seqx.recipe.yaml_tree import Node, merge, of_plain
+from seqx.recipe.yaml_writer import dump
 
 T = TypeVar("T")
 
@@ -184,9 +185,14 @@ class _Checker:
         renamed = renamed_settings(constructor.maker)
         result: dict[str, Node] = {}
         for old in written.keys() & renamed.keys():
-            result[renamed[old]] = written[old]
+            before = written[old].plain()
+            now = with_new_value(constructor.maker, old, before)
+            result[renamed[old]] = written[old] if now == before else of_plain(now, written[old].at)
             if not is_stored(node.keys[old].source):
-                self.problem(node.keys[old], path, f"{old} is now called {renamed[old]}")
+                message = f"{old} is now called {renamed[old]}"
+                if now != before:
+                    message = f"{old}: {before} is now written {renamed[old]}: {dump(now, flow=True)}"
+                self.problem(node.keys[old], path, message)
         for key in written.keys() - renamed.keys():  # a stored recipe with an override may have both names
             result[key] = merge(result[key], written[key]) if key in result else written[key]
         return result

@@ -282,3 +282,10 @@ def moved(node: Node, change: Callable[[Location], Location]) -> Node:
     elif isinstance(value, list):
         value = [moved(child, change) for child in value]
     return Node(value, change(node.at), {key: change(at) for key, at in node.keys.items()})
+
+
+def of_plain(plain: Any, at: Location) -> Node:
+    """Return the tree of plain values, all at one location."""
+    if isinstance(plain, Mapping):
+        return Node({key: of_plain(value, at) for key, value in plain.items()}, at, dict.fromkeys(plain, at))
+    return Node([of_plain(item, at) for item in plain] if isinstance(plain, list) else plain, at)

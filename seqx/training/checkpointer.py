@@ -12,7 +12,7 @@ from seqx.interfaces.learning import Callback
 from seqx.interfaces.networks import Model
 from seqx.interfaces.scores import ValidationScore
 from seqx.parallel import World
-from seqx.parallel.strategy import Strategy
+from seqx.parallel.parallelism import Parallelism
 from seqx.plugin.blame import message_naming_plugin
 from seqx.runtime.devices import raise_torch_oom
 from seqx.runtime.random_state import random_state, set_random_state
@@ -21,6 +21,10 @@ from seqx.storage.checkpoints import Checkpoints
 
 RANDOM = "distributed.random"
 """The key of the random states of all ranks in a checkpoint, if there are several ranks."""
+
+
+RANKS = "training.parallel"
+"""The key of the states that strategies keep of each rank (`Parallelism.rank_state`) in a checkpoint."""
 
 
 class Checkpointer:
@@ -45,7 +49,7 @@ class Checkpointer:
         model: Model,
         optimizer: torch.optim.Optimizer,
         parts: Mapping[str, Any],
-        strategy: Strategy,
+        strategy: Parallelism,
         world: World,
         device: torch.device,
         warn: Callable[[str], None],
@@ -75,6 +79,7 @@ class Checkpointer:
         for path in self._parts.keys() & states.keys():
             self._load_state(path, states[path], progress.step)
         self._strategy.load_full_model()
+        self._strategy.load_rank_states(states.get(RANKS, []))
         self._set_random_state(states.get(RANDOM, []))
         return progress
 
@@ -93,6 +98,8 @@ class Checkpointer:
         states = self._strategy.full_state_dict(
             {path: part.state_dict() for path, part in self._parts.items()}
         )
+        if rank_state := self._strategy.rank_state():
+            states[RANKS] = self._world.gather(rank_state)
         if self._world.size > 1:
             states[RANDOM] = self._world.all_gather(random_state(self._device))
         if not self._world.is_rank_zero:
@@ -105,7 +112,7 @@ class Checkpointer:
 
     def _newest(self, before: int | None) -> tuple[TrainingProgress, dict[str, Any]] | None:
         """Read the newest undamaged checkpoint. Rank 0 chooses it, and renames damaged checkpoints."""
-        device = self._strategy.load_device(self._device)
+        device = self._strategy.load_device()
         if self._world.is_rank_zero:
             newest = self.checkpoints.resume(self.model, device, self._warn, before=before)
             self._world.broadcast(newest[0].step if newest else None)
@@ -118,13 +125,13 @@ class Checkpointer:
         try:
             with raise_torch_oom():
                 if part is self._optimizer:
-                    self._strategy.load_optimizer_state(self._optimizer, state)
+                    self._strategy.load_optimizer_state(state)
                 else:
                     part.load_state_dict(state)
         except torch.OutOfMemoryError:
             raise UserError(
                 f"{self._device} is out of memory while it loads the state of {path}; make the model "
-                "smaller, or shard it over several devices with training.sharding=state"
+                "smaller, or shard it over several devices with training.parallel=fsdp"
             ) from None
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             if message_naming_plugin(error) is not None:

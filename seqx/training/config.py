@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Lt
 
 from seqx.interfaces.learning import Objective, Optimizer, Schedule
+from seqx.parallel.parallelism import Parallelism
 from seqx.runtime.devices import Precision
 from seqx.training.ema import Ema
-
-Sharding = Literal["none", "state", "full"]
 
 Order = Literal["last", "best"]
 
@@ -83,9 +82,8 @@ class Training:
         precision: the precision of matrix products; auto is bf16 if the hardware computes it, else fp32
         deterministic: use only kernels whose results are the same bits every time, so that a resumed run on a
             GPU gives the same parameters as one that was not interrupted; slower on a GPU, no effect on a CPU
-        sharding: the division of the model between devices; none: each device has the whole model; state:
-            each keeps a shard of weights, gradients and optimizer state, and gathers all weights for an
-            update; full: as state, but gathers the weights of one layer at a time
+        parallel: the strategy by which several processes train one model; null: ddp. A run with one process
+            ignores it
         compile: compile each layer; saves time on a GPU in runs of more than a few minutes
         validate_every: the number of updates between two validations on the development set
         save_every: the number of updates between two checkpoints that may be averaged or selected
@@ -116,6 +114,15 @@ class Training:
         "keep": "keep_checkpoints",
         "nonfinite": "max_nonfinite",
         "returns": "max_rollbacks",
+        "sharding": "parallel",
+    }
+
+    renamed_values: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "sharding": {
+            "none": None,
+            "state": {"type": "fsdp", "reshard_after_forward": False},
+            "full": "fsdp",
+        },
     }
 
     steps: Annotated[int, Gt(0)] = 100_000
@@ -128,7 +135,7 @@ class Training:
     clip: Annotated[float, Gt(0)] | None = None
     precision: Precision = "auto"
     deterministic: bool = False
-    sharding: Sharding = "none"
+    parallel: Parallelism | None = None
     compile: bool = False
     validate_every: Annotated[int, Gt(0)] = 1000
     save_every: Annotated[int, Gt(0)] = 1000
@@ -151,10 +158,10 @@ class Training:
                 f"average: {self.average} checkpoints are averaged, but keep_checkpoints is "
                 f"{self.keep_checkpoints}; set keep_checkpoints to {self.average} or more"
             )
-        if self.sharding != "none" and self.ema is not None:
+        if self.ema is not None and self.parallel is not None and not self.parallel.model_is_current:
             raise ValueError(
-                f"sharding: {self.sharding} does not support a moving average of the weights; "
-                "set ema: null, or sharding: none"
+                f"parallel: {type(self.parallel).__name__} does not have the whole model after each update, "
+                "and a moving average of the weights needs it; set ema: null, or parallel: ddp"
             )
 
     @property

@@ -13,7 +13,7 @@ from torch import Tensor
 from seqx.data.loader import Microbatch, UpdateBatch
 from seqx.errors import OomRestartError, UserError
 from seqx.interfaces.tensors import Batch, rows
-from seqx.parallel.strategy import Strategy
+from seqx.parallel.parallelism import Parallelism
 from seqx.runtime.devices import autocast, raise_torch_oom
 from seqx.training.recovery.memory_limit import MicrobatchLimit
 
@@ -45,7 +45,7 @@ class GradientAccumulation:
         describe: returns text for messages that describes the examples with certain numbers in the store
     """
 
-    strategy: Strategy
+    strategy: Parallelism
     device: torch.device
     precision: Literal["bf16", "fp32"]
     limit: MicrobatchLimit = field(default_factory=MicrobatchLimit)
@@ -54,8 +54,8 @@ class GradientAccumulation:
     def accumulate_gradients(self, batch: UpdateBatch, update: str, *, sync: bool = True) -> Sums:
         """Add up the gradients of an update's microbatches in the parameters' `grad`.
 
-        Each sum of the objective is divided once, by its count over the whole update, so that the result does
-        not depend on the microbatches.
+        Each sum of the objective is divided once, by its count over the whole update (see
+        `Parallelism.loss_counts`), so that the result does not depend on the microbatches.
 
         Args:
             batch: the examples of this rank
@@ -69,10 +69,12 @@ class GradientAccumulation:
         strategy = self.strategy
         microbatches = split_to_fit(batch.microbatches, self.limit)
         with oom_as_restart(update, self.device, microbatches):
-            counts = strategy.global_counts([microbatch.batch for microbatch in microbatches])
+            batches = [microbatch.batch for microbatch in microbatches]
+            counts = strategy.global_counts(batches)
+            divisors = strategy.loss_counts(batches, counts)
         oom_retries = 0
         while True:
-            sums, too_large = self._run_microbatches(microbatches, batch.dummy, counts, sync=sync)
+            sums, too_large = self._run_microbatches(microbatches, batch.dummy, divisors, sync=sync)
             if too_large is not None:
                 self._check_splittable(too_large, update)
                 with oom_as_restart(update, self.device, [too_large]):
@@ -93,7 +95,7 @@ class GradientAccumulation:
         self,
         microbatches: list[Microbatch],
         dummy: Microbatch | None,
-        counts: Mapping[str, int],
+        divisors: Mapping[str, int],
         *,
         sync: bool,
     ) -> tuple[dict[str, Tensor], Microbatch | None]:
@@ -112,19 +114,19 @@ class GradientAccumulation:
             last = number == len(weighted)
             try:
                 with raise_torch_oom(), self.strategy.gradient_sync(last=sync and last):
-                    self._backward(microbatch.batch, weight, counts, sums)
+                    self._backward(microbatch.batch, weight, divisors, sums)
             except torch.OutOfMemoryError:
                 return {}, microbatch
         return sums, None
 
     def _backward(
-        self, batch: Batch, weight: float, counts: Mapping[str, int], sums: dict[str, Tensor]
+        self, batch: Batch, weight: float, divisors: Mapping[str, int], sums: dict[str, Tensor]
     ) -> None:
         """Add the gradients of a batch to the parameters' `grad`, and the terms of its loss to `sums`."""
         with autocast(self.device, self.precision):
             terms = self.strategy(batch.to(self.device))
         trained_on = self.strategy.step.objective.trained_on
-        loss = sum(weight * terms[name] / max(1, counts[name]) for name in trained_on)
+        loss = sum(weight * terms[name] / max(1, divisors[name]) for name in trained_on)
         assert isinstance(loss, Tensor), "an objective has at least one sum in trained_on"
         loss.backward()  # type: ignore[no-untyped-call]
         for name, term in terms.items():
@@ -153,7 +155,7 @@ def oom_as_restart(update: str, device: torch.device, microbatches: list[Microba
         if not splittable:
             raise UserError(
                 f"{update}: {device} is out of memory: the model and its gradients do not fit; make the "
-                "model smaller, or shard it over more devices with training.sharding=state"
+                "model smaller, or shard it over more devices with training.parallel=fsdp"
             ) from None
         raise OomRestartError(
             f"{update}: {device} is out of memory with {max(splittable)} padded tokens per pass; "

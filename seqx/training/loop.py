@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seqx.data.loader import UpdateBatch
 from seqx.errors import UserError
-from seqx.parallel.strategy import Step
+from seqx.parallel.parallelism import Step
 from seqx.runtime.devices import raise_torch_oom
 from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.update import Update
@@ -68,6 +68,7 @@ def updates(
         except torch.OutOfMemoryError:
             raise _optimizer_oom_error(f"update {number}", accumulation.device) from None
         optimizer.zero_grad(set_to_none=True)
+        strategy.update_finished()
         yield Update(
             step=number,
             sums=sums,
@@ -124,7 +125,7 @@ def _optimizer_oom_error(update: str, device: torch.device) -> UserError:
     return UserError(
         f"{update}: {device} is out of memory in the step of the optimizer; set a smaller "
         "training.microbatch, make the model smaller, or shard it over several devices with "
-        "training.sharding=state"
+        "training.parallel=fsdp"
     )
 
 

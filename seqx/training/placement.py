@@ -6,15 +6,15 @@ from seqx.errors import UserError
 from seqx.interfaces.networks import Model
 from seqx.parallel import World
 from seqx.parallel.ddp import DDP
-from seqx.parallel.strategy import Step, Strategy
+from seqx.parallel.parallelism import Parallelism, SingleDevice, Step
 from seqx.runtime.allocator import keep_heap
 from seqx.runtime.devices import raise_torch_oom
 from seqx.training.compile import compile_layers, while_compiling
 from seqx.training.config import Training
 
 
-def build_strategy(config: Training, model: Model, world: World, device: torch.device) -> Strategy:
-    """Move the model and the objective, or this rank's shard of them, to the device.
+def build_strategy(config: Training, model: Model, world: World, device: torch.device) -> Parallelism:
+    """Move the model and the objective, or this rank's shard of them, to the device; return the strategy.
 
     Raises:
         UserError: the model does not fit into memory
@@ -24,21 +24,15 @@ def build_strategy(config: Training, model: Model, world: World, device: torch.d
     if config.compile:
         compile_layers(model)
     step = Step(model, config.objective)
+    strategy = SingleDevice() if world.size == 1 else config.parallel or DDP()
     seed_rank(config.seed, world.rank)
     try:
         with raise_torch_oom():
-            if world.size == 1:
-                strategy = Strategy(step.to(device))
-            elif config.sharding == "none":
-                strategy = DDP(step.to(device), world)
-            else:
-                from seqx.parallel.fsdp import FSDP  # noqa: PLC0415  the import takes half a second
-
-                strategy = FSDP(step, world, device, full=config.sharding == "full")
+            strategy.setup(step, world, device)
     except torch.OutOfMemoryError:
         raise UserError(
             f"{device} is out of memory: the model does not fit; make it smaller, or shard it over several "
-            "devices with training.sharding=state"
+            "devices with training.parallel=fsdp"
         ) from None
     if config.compile and world.size > 1:
         while_compiling(strategy.waiting)

@@ -11,7 +11,7 @@ from seqx.inference.loading import model_folder
 from seqx.interfaces.networks import Model
 from seqx.interfaces.scores import PERPLEXITY
 from seqx.interfaces.task import Task
-from seqx.parallel.strategy import Step
+from seqx.parallel.parallelism import Step
 from seqx.plugin.registry import Make
 from seqx.recipe import Configured, recording_built_objects
 from seqx.training.compile import layers
@@ -107,11 +107,12 @@ def _inconsistent_settings(experiment: ExperimentParts, model: Model) -> Iterato
             "training.compile",
             "the model has no layers (`seqx.Layers`) to compile; set compile: false",
         )
-    if training.sharding != "none" and not training.optimizer.shards:
+    shards = training.parallel is not None and training.parallel.shards_parameters
+    if shards and not training.optimizer.shards:
         name = type(training.optimizer).__name__
         yield (
-            "training.sharding",
-            f"{name} cannot update shards of parameters; choose another optimizer, or set sharding: none",
+            "training.parallel",
+            f"{name} cannot update shards of parameters; choose another optimizer, or set parallel: ddp",
         )
     try:
         training.optimizer.build(Step(model, training.objective))

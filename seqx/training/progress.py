@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 
 from seqx.interfaces.scores import Score, ValidationScore
-from seqx.parallel.strategy import Strategy
+from seqx.parallel.parallelism import Parallelism
 from seqx.runtime.signals import Stopped, StopRequest
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.training.config import Patience
@@ -99,7 +99,7 @@ class StopFlags:
         save_minutes: minutes after which the next checkpoint is due; None: never
     """
 
-    def __init__(self, stop: StopRequest, strategy: Strategy, save_minutes: float | None) -> None:
+    def __init__(self, stop: StopRequest, strategy: Parallelism, save_minutes: float | None) -> None:
         self._stop = stop
         self._strategy = strategy
         self._save_minutes = save_minutes

@@ -192,7 +192,6 @@ class Trainer:
             if self._average is not None:
                 self._average.add_weights(update.skipped)
             self._progress.add_update(update, seconds=before + time.monotonic() - started)
-            self._accumulation.strategy.update_finished()
             self._events.updated(run=self.run, update=update)
             if update.oom_retries:
                 self._warn_low_memory(f"update {update.step}")

@@ -13,7 +13,7 @@ from seqx.interfaces.networks import Model
 from seqx.interfaces.scores import Evaluation, Score, ValidationScore
 from seqx.interfaces.task import Task
 from seqx.parallel import World
-from seqx.parallel.strategy import Strategy
+from seqx.parallel.parallelism import Parallelism
 from seqx.runtime.signals import StopRequest
 from seqx.training.progress import ProgressTracker
 from seqx.training.recovery.data_fingerprint import HELD_OUT, DataFingerprint
@@ -45,7 +45,7 @@ class Validator:
         *,
         device: torch.device,
         precision: Literal["bf16", "fp32"],
-        strategy: Strategy,
+        strategy: Parallelism,
         world: World,
         stop: StopRequest,
         fingerprint: DataFingerprint,

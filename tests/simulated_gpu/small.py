@@ -17,7 +17,7 @@ from seqx import recipe
 from seqx.data.batches import Batches
 from seqx.data.loader import BatchLoader
 from seqx.data.store import Store
-from seqx.parallel.strategy import Step, Strategy
+from seqx.parallel.parallelism import SingleDevice, Step
 from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import Registry
 from seqx.runtime.devices import autocast
@@ -96,7 +96,9 @@ def training(
         yield (
             Trained(model),
             updates(
-                GradientAccumulation(strategy=Strategy(step), device=device, precision=precision),
+                GradientAccumulation(
+                    strategy=SingleDevice.of(step, device), device=device, precision=precision
+                ),
                 settings.optimizer.build(step),
                 partial(settings.schedule, steps=settings.steps),
                 batches,

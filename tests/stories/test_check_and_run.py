@@ -70,8 +70,8 @@ MISTAKES = [
     (FILES, ["training.init_from=nowhere"], "training.init_from: ", "there is no such folder"),
     (
         FILES,
-        ["training.optimizer=adafactor", "training.sharding=full"],
-        "training.sharding: ",
+        ["training.optimizer=adafactor", "training.parallel=fsdp"],
+        "training.parallel: ",
         "update shards",
     ),
     (FILES, ["model.d_model=33"], "model.", "33"),

@@ -219,7 +219,7 @@ def narrow_recipe(most: int) -> str:
     return str(tiny(f"plugins: [narrow.py]\n{text}", f"narrow_{most}.yaml"))
 
 
-SHARDED = (*SETTINGS, "training.sharding=full", "--device", "cpu")
+SHARDED = (*SETTINGS, "training.parallel=fsdp", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")

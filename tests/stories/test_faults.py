@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from seqx.parallel.strategy import Step
+from seqx.parallel.parallelism import Step
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.checkpoints import Checkpoints
 from seqx.training.recovery.divergence import Divergence

@@ -8,7 +8,7 @@ import torch
 from seqx.data.batches import Batches
 from seqx.errors import UserError
 from seqx.parallel import World
-from seqx.parallel.strategy import Strategy
+from seqx.parallel.parallelism import Parallelism
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.training.checkpointer import Checkpointer
 from seqx.training.notices import Notices
@@ -41,7 +41,7 @@ class Rollback:
         *,
         max_rollbacks: int,
         batches: Batches,
-        strategy: Strategy,
+        strategy: Parallelism,
         device: torch.device,
         precision: Literal["bf16", "fp32"],
         world: World,

@@ -13,7 +13,7 @@ from seqx.data.batches import Batches
 from seqx.data.loader import Position
 from seqx.data.ragged import Integers
 from seqx.data.store import Store
-from seqx.parallel.strategy import Step
+from seqx.parallel.parallelism import Step
 from seqx.runtime.devices import autocast, raise_torch_oom
 
 _SHOWN = 100  # number of characters of a text that messages show

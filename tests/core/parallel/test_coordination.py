@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from seqx.interfaces.tensors import Batch
 from seqx.parallel import World
-from seqx.parallel.strategy import Step
+from seqx.parallel.parallelism import Step
 from seqx.runtime.signals import Stopped, StopRequest
 from seqx.storage.weights import WEIGHTS
 from tests.core.parallel.ranks import RankExit, run_on_ranks

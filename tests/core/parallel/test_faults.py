@@ -15,7 +15,7 @@ from seqx.data.plan import Plan, plan
 from seqx.errors import UserError
 from seqx.parallel import World, heartbeat, join_ranks, mailbox
 from seqx.parallel.ddp import DDP
-from seqx.parallel.strategy import Step
+from seqx.parallel.parallelism import Step
 from tests.core.parallel.ranks import RankExit, run_on_ranks
 from tests.core.parallel.test_training import train, updates
 
@@ -77,7 +77,7 @@ def raise_oom() -> None:
     [
         (0, raise_user_error, (), 2, "sentence 17: cannot be read; correct it\n"),
         (2, raise_runtime_error, (), 1, "RuntimeError: failed\n"),
-        (1, raise_oom, ("training.sharding=full",), 71, "update 8: cpu is out of memory with "),
+        (1, raise_oom, ("training.parallel=fsdp",), 71, "update 8: cpu is out of memory with "),
     ],
 )
 def test_error_of_one_rank_ends_all(
@@ -221,7 +221,7 @@ def test_hanging_rank_with_shards_shows_all_tracebacks(
     def hang() -> None:
         time.sleep(1000)
 
-    exits = exits_after_fault(3, tmp_path, 1, hang, "training.sharding=full", saved=saved)
+    exits = exits_after_fault(3, tmp_path, 1, hang, "training.parallel=fsdp", saved=saved)
 
     messages = [each.stderr for each in exits if "has computed its part of an update" in each.stderr]
     assert len(messages) == 1

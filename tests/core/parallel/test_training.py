@@ -17,7 +17,7 @@ from seqx.experiment import run
 from seqx.parallel import SINGLE_PROCESS, World
 from seqx.parallel.ddp import DDP
 from seqx.parallel.fsdp import FSDP
-from seqx.parallel.strategy import Step
+from seqx.parallel.parallelism import Step
 from seqx.plugin.loading import Plugins, load_plugins
 from seqx.recipe import Configured
 from seqx.runtime.signals import StopRequest
@@ -142,13 +142,13 @@ def test_run_resumes_with_another_number_of_ranks(
 
 
 @pytest.mark.promise("resume-on-several-devices")
-@pytest.mark.parametrize("sharding", ["none", "full"])
-def test_killed_run_resumes_bitwise_with_the_same_number_of_ranks(sharding: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_killed_run_resumes_bitwise_with_the_same_number_of_ranks(parallel: str, tmp_path: Path) -> None:
     """All files are equal, and each rank continues its own dropout.
 
     Three ranks are used, because a sum of only two numbers does not depend on their order.
     """
-    settings = ("model.encoder.dropout=0.1", f"training.sharding={sharding}", "training.steps=10")
+    settings = ("model.encoder.dropout=0.1", f"training.parallel={parallel}", "training.steps=10")
     train_on_ranks(3, tmp_path, "uninterrupted", *settings)
 
     def on_rank(world: World) -> None:
@@ -157,7 +157,7 @@ def test_killed_run_resumes_bitwise_with_the_same_number_of_ranks(sharding: str,
         def kill_in_update_8(step: Step, batch: Any) -> Any:
             nonlocal calls
             calls += 1
-            if calls == 8 - (sharding != "none"):  # without shards, the first call computes a dummy example
+            if calls == 8 - (parallel != "ddp"):  # with DDP, the first call computes a dummy example
                 os.kill(os.getpid(), signal.SIGKILL)
             return forward(step, batch)
 
@@ -176,30 +176,30 @@ def test_killed_run_resumes_bitwise_with_the_same_number_of_ranks(sharding: str,
 @pytest.mark.promise("sharded-training")
 def test_sharded_training_equals_training_on_one_device(alone: tuple[Path, Any], tmp_path: Path) -> None:
     """The run then resumes with other numbers of ranks, with and without shards."""
-    sharded = ("training.sharding=full", "training.microbatch=100")
+    sharded = ("training.parallel=fsdp", "training.microbatch=100")
     scores = train_on_ranks(2, tmp_path, "run", *sharded)
     assert losses(tmp_path / "run") == pytest.approx(losses(alone[0]), rel=CLOSE)
     assert scores == [alone[1]] * 2
 
     train_on_ranks(2, tmp_path, "half", *sharded, "training.steps=10")
-    for size, sharding in ((3, "full"), (1, "none"), (2, "none")):
-        shutil.copytree(tmp_path / "half", tmp_path / f"on {size} {sharding}")
-        train_on_ranks(size, tmp_path, f"on {size} {sharding}", f"training.sharding={sharding}")
-        assert losses(tmp_path / f"on {size} {sharding}") == pytest.approx(losses(alone[0]), rel=CLOSE)
+    for size, parallel in ((3, "fsdp"), (1, "fsdp"), (2, "ddp")):
+        shutil.copytree(tmp_path / "half", tmp_path / f"on {size} {parallel}")
+        train_on_ranks(size, tmp_path, f"on {size} {parallel}", f"training.parallel={parallel}")
+        assert losses(tmp_path / f"on {size} {parallel}") == pytest.approx(losses(alone[0]), rel=CLOSE)
 
 
 SETTINGS = {
     "recurrent": [
-        "training.sharding=state",
+        "training.parallel={type: fsdp, reshard_after_forward: false}",
         "model.encoder={type: lstm, layers: 2, dropout: 0}",
         "model.decoder={type: gru, layers: 1, attention: additive, order: bahdanau, dropout: 0}",
     ],
     "convolution": [
-        "training.sharding=full",
+        "training.parallel=fsdp",
         "model.encoder={type: convolution, layers: 2, width: 16, positions: learned, dropout: 0}",
         "model.decoder={type: convolution, layers: 2, width: 16, attention: multihead, dropout: 0}",
     ],
-    "muon": ["training.sharding=full", "training.optimizer={type: muon}"],
+    "muon": ["training.parallel=fsdp", "training.optimizer={type: muon}"],
 }
 
 
@@ -212,18 +212,20 @@ def test_sharded_training_works_with_all_models_and_optimizers(name: str, tmp_pa
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=2e-5)
 
 
-def test_full_sharding_refuses_layers_that_are_called_per_token(tmp_path: Path) -> None:
+def test_fsdp_that_reshards_refuses_layers_that_are_called_per_token(tmp_path: Path) -> None:
     for rank in (0, 1):
         (tmp_path / f"{rank}").mkdir()
-    settings = (*SETTINGS["recurrent"], "training.sharding=full")
+    settings = (*SETTINGS["recurrent"], "training.parallel.reshard_after_forward=true")
     exits = run_on_ranks(2, lambda world: train(world, tmp_path, "run", *settings), tmp_path)
     assert [each.code for each in exits] == [2, 2]
-    assert "set training.sharding: state" in "".join(each.stderr for each in exits)
+    assert "set training.parallel: {type: fsdp, reshard_after_forward: false}" in "".join(
+        each.stderr for each in exits
+    )
 
 
-def test_sharding_refuses_an_optimizer_that_needs_whole_matrices(tmp_path: Path) -> None:
+def test_fsdp_refuses_an_optimizer_that_needs_whole_matrices(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Adafactor cannot update shards"):
-        train_on_ranks(1, tmp_path, "run", "training.optimizer={type: adafactor}", "training.sharding=state")
+        train_on_ranks(1, tmp_path, "run", "training.optimizer={type: adafactor}", "training.parallel=fsdp")
 
 
 class OneIdleLayer(torch.nn.Module):
@@ -240,7 +242,8 @@ class OneIdleLayer(torch.nn.Module):
 @pytest.mark.promise("parameters-without-gradient")
 def test_ddp_names_parameters_without_gradient(tmp_path: Path) -> None:
     def on_rank(world: World) -> None:
-        strategy = DDP(cast("Any", OneIdleLayer()), world)
+        strategy = DDP()
+        strategy.setup(cast("Any", OneIdleLayer()), world, torch.device("cpu"))
         with strategy.gradient_sync(last=True):
             sums = dict(strategy(cast("Any", torch.ones(2, 3))))
             torch.autograd.backward(sums["loss"])
@@ -256,7 +259,7 @@ def test_fsdp_keeps_one_shard_per_rank(tmp_path: Path) -> None:
     def count_weights(world: World) -> tuple[int, int]:
         model = torch.nn.Sequential(*(torch.nn.Linear(8, 8) for _ in range(3)))
         step = Step(cast("Any", model), cast("Any", None))
-        FSDP(step, world, torch.device("cpu"))
+        FSDP().setup(step, world, torch.device("cpu"))
         sharded = [p for p in step.parameters() if isinstance(p, DTensor)]
         return sum(p.numel() for p in sharded), sum(p.to_local().numel() for p in sharded)
 

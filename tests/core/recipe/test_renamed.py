@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -18,10 +18,16 @@ from seqx.recipe.yaml_tree import parse
 class Renamed:
     """A section whose settings had other names."""
 
-    renamed: ClassVar[Mapping[str, str]] = {"keep": "keep_checkpoints", "norm_place": "norm_order"}
+    renamed: ClassVar[Mapping[str, str]] = {
+        "keep": "keep_checkpoints",
+        "norm_place": "norm_order",
+        "speed": "limits",
+    }
+    renamed_values: ClassVar[Mapping[str, Mapping[str, Any]]] = {"speed": {"slow": {"low": 1}, "none": None}}
 
     keep_checkpoints: int
     norm_order: str = "post"
+    limits: Mapping[str, int] | None = None
 
 
 def test_an_old_name_of_a_setting_is_reported_with_the_new_name() -> None:
@@ -38,11 +44,35 @@ def test_an_old_name_in_an_override_of_a_stored_recipe_is_reported(tmp_path: Pat
         check(node, Registry(), Renamed)
 
 
+@pytest.mark.parametrize(("old", "new"), [("slow", "{low: 1}"), ("none", "null")])
+def test_an_old_value_of_a_renamed_setting_is_reported_with_the_new_value(old: str, new: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        check(parse(f"keep_checkpoints: 2\nspeed: {old}\n", "mine.yaml"), Registry(), Renamed)
+    (problem,) = caught.value.problems
+    message = f"mine.yaml:2:1: recipe: speed: {old} is now written limits: {new}\n"
+    assert str(problem).startswith(message)
+
+
+@pytest.mark.parametrize(("old", "new"), [("slow", {"low": 1}), ("none", None)])
+def test_old_values_in_a_stored_recipe_are_translated(old: str, new: object, tmp_path: Path) -> None:
+    checked = check(parse(f"keep: 2\nspeed: {old}\n", stored(tmp_path)), Registry(), Renamed)
+    assert checked.plain()["limits"] == new
+    assert with_new_names({"keep": 2, "speed": old}, checked) == {"keep_checkpoints": 2, "limits": new}
+
+
 def test_old_names_in_a_stored_recipe_are_translated(tmp_path: Path) -> None:
     node = parse("keep: 2\nnorm_place: pre\n", stored(tmp_path))
-    assert check(node, Registry(), Renamed).plain() == {"keep_checkpoints": 2, "norm_order": "pre"}
+    assert check(node, Registry(), Renamed).plain() == {
+        "keep_checkpoints": 2,
+        "norm_order": "pre",
+        "limits": None,
+    }
     changed = override(override(node, "keep_checkpoints=3"), "norm_order=post")
-    assert check(changed, Registry(), Renamed).plain() == {"keep_checkpoints": 3, "norm_order": "post"}
+    assert check(changed, Registry(), Renamed).plain() == {
+        "keep_checkpoints": 3,
+        "norm_order": "post",
+        "limits": None,
+    }
 
 
 def test_a_plain_stored_recipe_gets_the_new_names_of_a_checked_recipe() -> None:

@@ -13,7 +13,7 @@ from seqx.errors import OomRestartError, UserError
 from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
 from seqx.interfaces.tensors import Batch, Column
-from seqx.parallel.strategy import Step, Strategy
+from seqx.parallel.parallelism import SingleDevice, Step
 from seqx.training.gradient_accumulation import GradientAccumulation, oom_as_restart
 from seqx.training.loop import updates
 from seqx.training.update import Update
@@ -92,7 +92,7 @@ def step() -> Step:
 
 
 def accumulation(step: Step) -> GradientAccumulation:
-    return GradientAccumulation(strategy=Strategy(step), device=CPU, precision="fp32")
+    return GradientAccumulation(strategy=SingleDevice.of(step, CPU), device=CPU, precision="fp32")
 
 
 def train(

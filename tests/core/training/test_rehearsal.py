@@ -10,7 +10,7 @@ import seqx_training
 from seqx.errors import UserError
 from seqx.interfaces.learning import Optimizer
 from seqx.interfaces.tensors import Column
-from seqx.parallel.strategy import Step
+from seqx.parallel.parallelism import Step
 from seqx.training.loop import rehearse, updates
 from tests.core.training.test_loop import (
     WHOLE,

@@ -14,7 +14,7 @@ from seqx.data.prepare import prepare
 from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
 from seqx.interfaces.tensors import Batch
-from seqx.parallel.strategy import Step
+from seqx.parallel.parallelism import Step
 from seqx.training.recovery.worst_examples import describe_examples, worst_examples
 from tests.core.data.pairs import Pairs, rows
 from tests.core.training.test_loop import CPU, TokenTable
