@@ -104,7 +104,7 @@ class Context:
         return tuple(split for split in HELD_OUT if split in self.experiment.task.available)
 
     def report_preparation(self, what: str, share: float | None) -> None:
-        """Notify callbacks of the current preparation and its finished fraction."""
+        """Notify callbacks of the current step of preparation, and of the fraction of it that is finished."""
         self.events.preparing(what=what, share=share)
 
 

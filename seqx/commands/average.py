@@ -39,8 +39,8 @@ def average(
     """Average checkpoints of a run into a model.
 
     RUN is the folder of a run, such as runs/NAME; the run may be unfinished. Without --last and --best,
-    average the checkpoints that the recipe selects. Checkpoints that were saved between validations are not
-    averaged.
+    average the checkpoints that the recipe selects. Checkpoints that only serve to resume the run
+    (training.save_minutes) are left out, unless there are no others.
     """
     if last is not None and best is not None:
         raise click.UsageError("use --last or --best, not both", ctx)

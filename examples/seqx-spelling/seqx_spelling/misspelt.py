@@ -27,7 +27,7 @@ class Misspelt(seqx.Corpus):
         column: column of that corpus, from 0
         copies: number of misspellings of each word in the training split
         shortest: smallest number of letters of a word
-        most: largest number of words, the first in alphabetical order; all if left out
+        most: maximum number of words, taken in alphabetical order; null: all words
         seed: seed of the errors
     """
 
