@@ -252,7 +252,7 @@ MISTAKES = [
     ),
     mistake(
         IgnoredValues,
-        "keys that are gathered instead of values",
+        "a weighted sum of keys instead of values",
         "values_are_gathered",
         r"project: .*, not `keys`",
     ),
