@@ -70,7 +70,7 @@ class Events:
         """
 
     @hookspec
-    def evaluated(self, run: Any, step: int, split: str, evaluation: Any) -> None:
+    def evaluated(self, run: Any, step: int, split: str, evaluation: Any, predictor: Any) -> None:
         """The model was scored on a split.
 
         Args:
@@ -78,6 +78,7 @@ class Events:
             step: number of updates so far
             split: "dev" or "test"
             evaluation: the scores and answers, a `seqx.Evaluation`
+            predictor: the scored model, a `seqx.Predictor`, which can be used until the callback returns
         """
 
     @hookspec
@@ -94,12 +95,13 @@ class Events:
         """
 
     @hookspec
-    def finished(self, run: Any, scores: Any) -> None:
+    def finished(self, run: Any, scores: Any, predictor: Any) -> None:
         """The run is finished.
 
         Args:
             run: the run
             scores: for each split, the scores by name
+            predictor: the final model, a `seqx.Predictor`, which can be used until the callback returns
         """
 
     @hookspec

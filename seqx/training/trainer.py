@@ -127,7 +127,8 @@ class Trainer:
     ) -> Mapping[str, Mapping[str, Score]]:
         """Score the finished model on the development and test sets; see `Validator.test`."""
         scores = self._validator.test(self.run, dev, write_outputs)
-        self._events.finished(run=self.run, scores=scores)
+        with self._validator.predictor() as predictor:
+            self._events.finished(run=self.run, scores=scores, predictor=predictor)
         return scores
 
     @contextmanager

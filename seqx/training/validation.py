@@ -1,6 +1,7 @@
 """Score the model on the development and test sets."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal
 
 import click
@@ -12,7 +13,7 @@ from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.scores import Evaluation, Score, ValidationScore
 from seqx.interfaces.task import Task
-from seqx.parallel import World
+from seqx.parallel import SINGLE_PROCESS, World
 from seqx.parallel.parallelism import Parallelism
 from seqx.runtime.signals import StopRequest
 from seqx.training.progress import ProgressTracker
@@ -111,22 +112,45 @@ class Validator:
 
     def score(self, split: str) -> Evaluation:
         """Score the model on a split."""
-        rows = self.task.read_split(split)
-        self._fingerprint.check(rows)
-        predictor = Predictor(
+        with self._inference():
+            return self._score(split)
+
+    @contextmanager
+    def predictor(self) -> Iterator[Predictor]:
+        """Provide a predictor of the model that answers on this rank alone, for callbacks."""
+        with self._inference():
+            yield self._predictor(SINGLE_PROCESS)
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        """Run a block in which the model is on the device and not compiled.
+
+        The states of a search grow, so layers that are compiled for training do not fit them.
+        """
+        with torch.compiler.set_stance("force_eager"), self._strategy.model_on_device():
+            yield
+
+    def _predictor(self, world: World) -> Predictor:
+        """Return a predictor whose work the ranks of `world` share."""
+        # If only one of several ranks answers, a signal must not interrupt it: the others would wait for it.
+        interruptible = world.size == self._world.size
+        return Predictor(
             self.task,
             self.model,
             self._search,
             device=self._device,
             precision=self._precision,
-            before_batch=self._stop.raise_if_requested,
-            world=self._world,
+            before_batch=self._stop.raise_if_requested if interruptible else lambda: None,
+            world=world,
             lenient=True,
         )
+
+    def _score(self, split: str) -> Evaluation:
+        """Score the model on a split; print the warnings of the first time."""
+        rows = self.task.read_split(split)
+        self._fingerprint.check(rows)
         self._world.enter_stage(f"scoring {split}")
-        # The states of a search grow, so layers that are compiled for training do not fit them.
-        with torch.compiler.set_stance("force_eager"), self._strategy.model_on_device():
-            evaluation = evaluate(predictor, rows)
+        evaluation = evaluate(self._predictor(self._world), rows)
         if split not in self._reported:
             self._reported.add(split)
             for warning in evaluation.warnings if self._world.is_rank_zero else ():
@@ -136,6 +160,13 @@ class Validator:
 
     def _evaluate(self, run: Run, split: str, known: Evaluation | None = None) -> Evaluation:
         """Score the model on a split, unless its evaluation is known, and notify callbacks."""
-        evaluation = known or self.score(split)
-        self._events.evaluated(run=run, step=self._progress.step, split=split, evaluation=evaluation)
+        with self.predictor() as predictor:
+            evaluation = known or self._score(split)
+            self._events.evaluated(
+                run=run,
+                step=self._progress.step,
+                split=split,
+                evaluation=evaluation,
+                predictor=predictor,
+            )
         return evaluation

@@ -195,3 +195,49 @@ def test_two_local_plugins_with_one_name_are_refused() -> None:
         refused("run", recipe)
         == "tiny.yaml:1:11: two local plugins are called mine; rename one of the files\n"
     )
+
+
+ANSWERS = '''\
+"""A callback that answers with the scored model."""
+
+from pathlib import Path
+
+import seqx
+
+
+class Answers(seqx.Callback):
+    """Writes answers and scores into a file."""
+
+    @seqx.hookimpl
+    def evaluated(
+        self, step: int, split: str, evaluation: seqx.Evaluation, predictor: seqx.Predictor
+    ) -> None:
+        example = evaluation.answers[0]
+        assert predictor([example.input]) == [example.output]
+        self.write(f"{split} {step}", predictor)
+
+    @seqx.hookimpl
+    def finished(self, predictor: seqx.Predictor) -> None:
+        self.write("finished", predictor)
+
+    def write(self, when: str, predictor: seqx.Predictor) -> None:
+        with Path("answers.txt").open("a") as file:
+            file.write(f"{when}: {predictor(['A dog sleeps.'])[0]}\\n")
+
+
+@seqx.hookimpl
+def seqx_register(registry: seqx.Registry) -> None:
+    """Register the callback."""
+    registry.add(seqx.Callback, answers=Answers)
+'''
+
+
+def test_callback_answers_with_the_scored_model() -> None:
+    Path("answering.py").write_text(ANSWERS, encoding="utf-8")
+    callbacks = TINY.replace("callbacks: [", "callbacks: [answers, ")
+    recipe = tiny("plugins: [./answering.py]\n" + callbacks)
+    done("run", recipe, "training.steps=4")
+    written = Path("answers.txt").read_text(encoding="utf-8").splitlines()
+    assert [line.partition(":")[0] for line in written] == ["dev 3", "dev 4", "dev 4", "test 4", "finished"]
+    answer = done("translate", "runs/tiny", "--trust-local-plugins", text="A dog sleeps.\n").rstrip("\n")
+    assert {line.partition(": ")[2] for line in written[2:]} == {answer}

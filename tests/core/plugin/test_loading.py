@@ -343,7 +343,7 @@ def test_callbacks_get_events_in_their_order() -> None:
     relay = events([Listener(heard, "a"), Listener(heard, "b")])
     relay.started(run=None)
     relay.updated(run=None, update=3)
-    relay.finished(run=None, scores={})
+    relay.finished(run=None, scores={}, predictor=None)
     assert heard == ["a started", "b started", "a 3", "b 3"]
 
 

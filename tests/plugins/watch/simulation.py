@@ -88,7 +88,7 @@ def update(
     )
 
 
-def evaluation(bleu: float) -> seqx.Evaluation:
+def evaluation_with(bleu: float) -> seqx.Evaluation:
     answers = [
         seqx.Answer(input=f"in {i}", output=f"out\n\x1b[2J{i}", reference=f"ref {i}") for i in range(9)
     ]
@@ -116,15 +116,27 @@ class Simulation:
             self.clock.now += 1
             self.events.updated(run=self.run, update=update(step, loss=5 - step / 100, nll=4 - step / 100))
 
-    def evaluate(self, step: int, bleu: float, split: str = "dev") -> None:
-        self.events.evaluated(run=self.run, step=step, split=split, evaluation=evaluation(bleu))
+    def evaluate(
+        self,
+        step: int,
+        bleu: float = 20.0,
+        split: str = "dev",
+        evaluation: seqx.Evaluation | None = None,
+    ) -> None:
+        self.events.evaluated(
+            run=self.run,
+            step=step,
+            split=split,
+            evaluation=evaluation or evaluation_with(bleu),
+            predictor=None,
+        )
 
     def save(self, step: int) -> None:
         self.events.saved(run=self.run, step=step, path=self.run.folder / "checkpoints" / f"{step:08}")
 
     def finish(self) -> None:
-        scores = {"dev": evaluation(21.0).scores, "test": evaluation(20.5).scores}
-        self.events.finished(run=self.run, scores=scores)
+        scores = {"dev": evaluation_with(21.0).scores, "test": evaluation_with(20.5).scores}
+        self.events.finished(run=self.run, scores=scores, predictor=None)
 
     def fail(self, error: BaseException) -> None:
         self.events.failed(run=self.run, error=error)

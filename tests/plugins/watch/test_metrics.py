@@ -11,7 +11,7 @@ import pytest
 import seqx
 from seqx_watch import Metrics
 from seqx_watch.metrics_reader import RecordedMetrics
-from tests.plugins.watch.simulation import Simulation, evaluation, run, update
+from tests.plugins.watch.simulation import Simulation, evaluation_with, run, update
 
 
 def parse_strictly(text: str) -> Any:
@@ -87,8 +87,8 @@ def test_metrics_write_non_finite_numbers_as_strings(tmp_path: Path) -> None:
     line = read(tmp_path)[-1]
     assert (line["loss"], line["norm"], line["skipped"]) == ("NaN", "Infinity", 1)
     assert math.isnan(float(line["perplexity"]))
-    diverged = replace(evaluation(20.0), perplexity=math.inf)
-    simulation.events.evaluated(run=simulation.run, step=1, split="dev", evaluation=diverged)
+    diverged = replace(evaluation_with(20.0), perplexity=math.inf)
+    simulation.evaluate(1, evaluation=diverged)
     assert read(tmp_path)[-1]["perplexity"] == "Infinity"
     recorded = RecordedMetrics.read(tmp_path / "metrics.jsonl").evaluations["dev"]
     assert (recorded.perplexity, recorded.scores["bleu"].value) == (math.inf, 20.0)
