@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 # The only list of public names. Type checkers read these imports, and `_modules` reads them as text.
 if TYPE_CHECKING:  # interfaces of networks
+    from seqx.interfaces.input_layer import InputLayer as InputLayer
     from seqx.interfaces.networks import Attention as Attention
     from seqx.interfaces.networks import Decoder as Decoder
     from seqx.interfaces.networks import Encoder as Encoder
@@ -49,6 +50,7 @@ if TYPE_CHECKING:  # interfaces of text and tasks
 if TYPE_CHECKING:  # tensors and their layout
     from seqx.interfaces.tensors import Batch as Batch
     from seqx.interfaces.tensors import Column as Column
+    from seqx.interfaces.tensors import Features as Features
     from seqx.interfaces.tensors import KeyValue as KeyValue
     from seqx.interfaces.tensors import Layout as Layout
     from seqx.interfaces.tensors import Mask as Mask

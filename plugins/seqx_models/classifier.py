@@ -32,6 +32,8 @@ class Classifier(seqx.Model):
     Args:
         d_model: width of embeddings and states, D
         encoder: encoder of the source
+        source_input: input layer of the source, for a task whose source has vectors; token embeddings if left
+            out
         pooling: reduction of the encoder states to one vector: their mean, their maximum in each dimension
             (max), or the first state
         dropout: dropout probability of the pooled state
@@ -45,6 +47,7 @@ class Classifier(seqx.Model):
         *,
         d_model: Annotated[int, Gt(0)] = 512,
         encoder: seqx.Make[seqx.Encoder],
+        source_input: seqx.Make[seqx.InputLayer] | None = None,
         pooling: Pooling = "mean",
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.1,
         scale_embeddings: bool = True,
@@ -52,9 +55,13 @@ class Classifier(seqx.Model):
     ) -> None:
         super().__init__(vocab_sizes)
         self.d_model = d_model
-        self.embedding = seqx.ScaledEmbedding(
-            vocab_sizes["source"], d_model, scaled=scale_embeddings, std=embedding_std
-        )
+        self.embedding: seqx.InputLayer | seqx.ScaledEmbedding
+        if source_input is None:
+            self.embedding = seqx.ScaledEmbedding(
+                vocab_sizes["source"], d_model, scaled=scale_embeddings, std=embedding_std
+            )
+        else:
+            self.embedding = source_input(vocab_sizes["source"], d_model)
         self.encoder = encoder(d_model)
         self.limit = self.encoder.limit
         self.pool = POOLINGS[pooling]
@@ -64,8 +71,8 @@ class Classifier(seqx.Model):
 
     def encode(self, source: seqx.Column) -> seqx.Memory:
         """Encode the source [B, S]."""
-        inputs = self.embedding(source.values)
-        return seqx.Memory(self.encoder(inputs, source.layout), inputs, source.layout)
+        inputs, layout = self.embedding.embed(source)
+        return seqx.Memory(self.encoder(inputs, layout), inputs, layout)
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> ClassifierState:
         """Pool the source; return the state before the label."""

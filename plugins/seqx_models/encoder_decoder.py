@@ -23,14 +23,16 @@ class EncoderDecoder(seqx.Model):
         d_model: width of embeddings and states, D
         encoder: encoder of the source
         decoder: decoder of the target
+        source_input: input layer of the source, for a task whose source has vectors; token embeddings if left
+            out
         tie_embeddings: matrices that are tied: none; the target embedding and the output projection
             (target); or both of these and the source embedding (all), as in Vaswani et al. 2017
         scale_embeddings: multiply embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4)
         embedding_std: standard deviation of the initial embeddings; d_model^-0.5 if left out
 
     Raises:
-        ValueError: `tie_embeddings: all` with vocabularies of different sizes, or the decoder does not use a
-            source
+        ValueError: `tie_embeddings: all` with vocabularies of different sizes or with an input layer, the
+            source has vectors and there is no input layer, or the decoder does not use a source
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"share": "tie_embeddings"}
@@ -42,12 +44,18 @@ class EncoderDecoder(seqx.Model):
         d_model: Annotated[int, Gt(0)] = 512,
         encoder: seqx.Make[seqx.Encoder],
         decoder: seqx.Make[seqx.Decoder],
+        source_input: seqx.Make[seqx.InputLayer] | None = None,
         tie_embeddings: Literal["none", "target", "all"] = "none",
         scale_embeddings: bool = True,
         embedding_std: Annotated[float, Gt(0)] | None = None,
     ) -> None:
         super().__init__(vocab_sizes)
         source, target = vocab_sizes["source"], vocab_sizes["target"]
+        if tie_embeddings == "all" and source_input is not None:
+            raise ValueError(
+                "tie_embeddings: all ties the embeddings of the source, which source_input replaces; "
+                "set tie_embeddings: target"
+            )
         if tie_embeddings == "all" and source != target:
             raise ValueError(
                 "tie_embeddings: all needs one vocabulary for source and target, but theirs have "
@@ -56,17 +64,23 @@ class EncoderDecoder(seqx.Model):
         self.d_model = d_model
         embedding = partial(seqx.ScaledEmbedding, d_model=d_model, scaled=scale_embeddings, std=embedding_std)
         self.target = embedding(target)
-        self.source = None if tie_embeddings == "all" else embedding(source)
+        self.source: seqx.InputLayer | seqx.ScaledEmbedding | None = None
+        if tie_embeddings != "all":
+            self.source = embedding(source) if source_input is None else source_input(source, d_model)
         self.projection = embedding(target) if tie_embeddings == "none" else None
         self.encoder = encoder(d_model)
         self.decoder = decoder(d_model)
         self.decoder.check(source=True)
         self.limit = seqx.smallest_limit(self.encoder.limit, self.decoder.limit)
 
+    @property
+    def _source_input(self) -> seqx.InputLayer | seqx.ScaledEmbedding:
+        return self.target if self.source is None else self.source
+
     def encode(self, source: seqx.Column) -> seqx.Memory:
         """Encode the source [B, S]."""
-        inputs = (self.source or self.target)(source.values)
-        return seqx.Memory(self.encoder(inputs, source.layout), inputs, source.layout)
+        inputs, layout = self._source_input.embed(source)
+        return seqx.Memory(self.encoder(inputs, layout), inputs, layout)
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> seqx.State:
         """Return the decoder's state before the first token; `capacity` is the maximum number of tokens."""
@@ -75,6 +89,10 @@ class EncoderDecoder(seqx.Model):
     def advance(self, ids: Tensor, state: seqx.State, keep: Tensor | None) -> tuple[Tensor, seqx.State]:
         """Advance by target ids [B, T]; return outputs [B, T, D] and the state after them."""
         return self.decoder(self.target(ids), state, keep)
+
+    def positions_used(self, source: int, target: int) -> int:
+        """Return the larger length of the embedded source and the target."""
+        return max(self._source_input.output_length(source), target)
 
     def head(self, outputs: Tensor) -> Tensor:
         """Return the logits [..., V] of the next token for outputs [..., D]."""

@@ -23,6 +23,11 @@ PAD, BOS, EOS, UNK = 0, 1, 2, 3
 WORDS = "words"
 """The column of a task that is 1 where a source token begins a word, and 0 elsewhere."""
 
+
+class Features(int):
+    """The number of features F of a column of vectors, which a task returns in place of a vocabulary size."""
+
+
 State = Any
 """The state of a model between tokens: tensors whose first dimension is the batch, nested in tuples, named
 tuples, lists and dicts, or None. Numbers that differ between sentences are tensors [B]. An object with its
@@ -234,9 +239,17 @@ class ScaledEmbedding(nn.Embedding):
         d_model: width of an embedding, D
         scaled: multiply embeddings by sqrt(d_model), as the paper does
         std: standard deviation of the initial values; None: d_model^-0.5
+
+    Raises:
+        ValueError: the column has vectors, which have no vocabulary
     """
 
     def __init__(self, symbols: int, d_model: int, *, scaled: bool = True, std: float | None = None) -> None:
+        if isinstance(symbols, Features):
+            raise ValueError(  # noqa: TRY004  the reason is a setting of the recipe
+                f"the source has vectors of {symbols} features, not token ids; choose a model with an input "
+                "layer, and set it, as in source_input: projection"
+            )
         super().__init__(symbols, d_model)
         nn.init.normal_(self.weight, std=std or d_model**-0.5)
         self.scale = math.sqrt(d_model) if scaled else 1.0
@@ -244,6 +257,14 @@ class ScaledEmbedding(nn.Embedding):
     def forward(self, ids: Tensor) -> Tensor:
         """Return the scaled embeddings [B, T, D] of `ids` [B, T]."""
         return super().forward(ids) * self.scale
+
+    def embed(self, column: Column) -> tuple[Tensor, Layout]:
+        """Return the scaled embeddings [B, T, D] of a column of ids, and its layout (see `InputLayer`)."""
+        return self(column.values), column.layout
+
+    def output_length(self, length: int) -> int:
+        """Return the number of embeddings of `length` tokens, which is the same (see `InputLayer`)."""
+        return length
 
     def logits(self, outputs: Tensor) -> Tensor:
         """Return the products [..., V] of outputs [..., D] with the unscaled embedding of each symbol.

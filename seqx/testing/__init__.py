@@ -14,6 +14,7 @@ from seqx.testing import (
     decoder,
     encoder,
     grammar,
+    input_layer,
     model,
     positions,
     search,
@@ -28,6 +29,6 @@ from seqx.testing.predictor import FixedPredictor
 __all__ = ["FixedPredictor", "Subject", "check_grammar", "law", "laws", "laws_of", "subjects"]
 
 _MODULES_WITH_LAWS = (
-    *(attention, attention_positions, decoder, encoder, model, positions),
-    *(grammar, search, tasks, text, training),
+    *(attention, attention_positions, decoder, encoder, input_layer),
+    *(model, positions, grammar, search, tasks, text, training),
 )

@@ -14,13 +14,21 @@ import torch
 import seqx
 import seqx_sample
 import seqx_text
-from seqx.interfaces import learning, networks, task, text
+from seqx.interfaces import input_layer, learning, networks, task, text
 from seqx.plugin.registry import Registry
 from seqx.testing import Subject, check_grammar, laws_of
 from tests.docs.listings import ROOT, Listing, listings
 
 INTERFACES: list[type] = [
-    *(seqx.PositionalEncoding, seqx.Attention, seqx.Encoder, seqx.Decoder, seqx.Model, seqx.Ensemble),
+    *(
+        seqx.PositionalEncoding,
+        seqx.Attention,
+        seqx.InputLayer,
+        seqx.Encoder,
+        seqx.Decoder,
+        seqx.Model,
+        seqx.Ensemble,
+    ),
     *(seqx.Objective, seqx.Optimizer, seqx.Schedule, seqx.Search, seqx.Grammar, seqx.Callback),
     *(seqx.Normalizer, seqx.Tokenizer, seqx.Corpus, seqx.Metric, seqx.Task),
 ]
@@ -78,7 +86,7 @@ def is_interface(value: object) -> bool:
 def test_each_public_interface_is_listed() -> None:
     public = {
         value
-        for module in (learning, networks, task, text)
+        for module in (input_layer, learning, networks, task, text)
         for name, value in vars(module).items()
         if is_interface(value) and value.__module__ == module.__name__ and name in seqx.__all__
     }

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import seqx
 from seqx.testing import laws_of
-from seqx_models import AveragingEnsemble, EncoderDecoder
+from seqx_models import AveragingEnsemble, EncoderDecoder, StridedConvolution
 from seqx_transformer import Learned, MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
 
 
@@ -270,7 +270,25 @@ class CorrectEnsemble(AveragingEnsemble):
         return outputs * 2 if self.fault == "two_equal_models_predict_like_one" else outputs, state
 
 
+class CorrectInputLayer(StridedConvolution, Correct):
+    """An input layer that breaks the law named by `fault`."""
+
+    def __init__(self, size: int, d_model: int) -> None:
+        StridedConvolution.__init__(self, size, d_model)
+        self.add_fault()
+
+    def forward(self, source: seqx.Column) -> tuple[Tensor, seqx.Layout]:
+        self.change_argument(source.values, source.layout.keep)
+        embeddings, layout = super().forward(source)
+        if self.fault == "padding_does_not_change_outputs":
+            embeddings = embeddings - embeddings.mean(1, keepdim=True)
+        if self.fault == "layout_describes_embeddings":
+            layout = layout._replace(positions=2 * layout.positions)
+        return self.apply_fault(embeddings), layout
+
+
 CORRECT: dict[type, Any] = {
+    seqx.InputLayer: CorrectInputLayer,
     seqx.Attention: CorrectAttention,
     seqx.Ensemble: CorrectEnsemble,
     seqx.Decoder: CorrectDecoder,
