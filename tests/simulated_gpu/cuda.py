@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _foreach_utils
 from torch.utils import _pytree as pytree
 
-from tests.simulated_gpu.backend import PRIVATE, DeviceTensor
+from tests.simulated_gpu.backend import PRIVATE, DeviceTensor, replace_leaves
 
 _RECURRENT = {torch.gru, torch.gru_cell, torch.lstm, torch.lstm_cell}
 
@@ -135,10 +135,10 @@ class _Functions(TorchFunctionMode):
     def _cast(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Return the arguments with the dtypes of autocast."""
         if func in _LOW_PRECISION:
-            return pytree.tree_map_only(DeviceTensor, self._to_low_precision, (args, kwargs))
+            return replace_leaves(DeviceTensor, self._to_low_precision, (args, kwargs))
         has_dtype = kwargs.get("dtype") is not None or any(isinstance(a, torch.dtype) for a in args)
         if func in _FLOAT32 or (func in _FLOAT32_BY_DEFAULT and not has_dtype):
-            return pytree.tree_map_only(
+            return replace_leaves(
                 DeviceTensor, lambda t: t.float() if t.dtype.is_floating_point else t, (args, kwargs)
             )
         return args, kwargs
@@ -156,7 +156,7 @@ class _Functions(TorchFunctionMode):
 
 def _with_private_device(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the arguments with the backend's device instead of "cuda"."""
-    args, kwargs = pytree.tree_map_only(torch.device, _private, (args, kwargs))
+    args, kwargs = replace_leaves(torch.device, _private, (args, kwargs))
     if isinstance(kwargs.get("device"), str):
         kwargs["device"] = _private(torch.device(kwargs["device"]))
     if func is Tensor.to and len(args) > 1 and isinstance(args[1], str):

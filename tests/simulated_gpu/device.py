@@ -14,6 +14,7 @@ import contextlib
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +23,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.simulated_gpu.backend import NAME, Active, DeviceTensor
+from tests.simulated_gpu.backend import NAME, Active, DeviceTensor, replace_leaves
 from tests.simulated_gpu.cuda import patch
 
 aten = torch.ops.aten
@@ -117,6 +118,11 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     # --- computing
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return false: excluding each operation from torch.compile takes time, and nothing is compiled."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -124,28 +130,34 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute an operation on the device of its tensors or of its result."""
-        flat, spec = pytree.tree_flatten((args, kwargs))
-        tensors = [item for item in flat if isinstance(item, Tensor)]
-        device_tensors = [tensor for tensor in tensors if isinstance(tensor, DeviceTensor)]
+        device_tensors: list[DeviceTensor] = []
+        host_tensors: list[Tensor] = []
+
+        def to_cpu(tensor: Tensor) -> Tensor:
+            if isinstance(tensor, DeviceTensor):
+                device_tensors.append(tensor)
+                return tensor.on_cpu
+            host_tensors.append(tensor)
+            return tensor
+
+        cpu_args, cpu_kwargs = replace_leaves(Tensor, to_cpu, (args, kwargs))
         target = kwargs.get("device")
         on_device = bool(device_tensors) if target is None else torch.device(target).type in ("cuda", NAME)
         if not device_tensors and not on_device:
             return self._on_host(func, args, kwargs)
-        name = func.name().removeprefix("aten::").partition(".")[0]
-        if len(device_tensors) < len(tensors):
-            self._check_mix(func, name, args, [t for t in tensors if not isinstance(t, DeviceTensor)])
+        name = _name(func)
+        if host_tensors:
+            self._check_mix(func, name, args, host_tensors)
         if device_tensors:
             self._note_waits(func, name, args, kwargs)
         if func in _COPYING:
             self._note_copy(func, args, kwargs, to_device=on_device)
         self.kernels += not (func.is_view or name in _NO_KERNELS)
-        on_cpu = [item.on_cpu if isinstance(item, DeviceTensor) else item for item in flat]
-        cpu_args, cpu_kwargs = pytree.tree_unflatten(on_cpu, spec)
         out = self._compute(func, cpu_args, _for_cpu(func, cpu_kwargs))
         changed = _changed(func, args, kwargs)
         if changed is not None:
             return changed
-        return pytree.tree_map_only(Tensor, DeviceTensor, out) if on_device else out
+        return replace_leaves(Tensor, DeviceTensor, out) if on_device else out
 
     def _on_host(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         out = func(*args, **{key: value for key, value in kwargs.items() if key != "pin_memory"})
@@ -239,10 +251,15 @@ def _for_cpu(func: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     return kwargs
 
 
+@cache
+def _name(func: Any) -> str:
+    """Return the name of an operation without its namespace and its overload."""
+    return str(func.name()).removeprefix("aten::").partition(".")[0]
+
+
 def _changed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Return the tensors that an in-place operation has changed; None for any other operation."""
-    returned = func._schema.returns
-    if not (func._schema.is_mutable and returned and _is_written(returned[0])):
+    if not _returns_changed(func):
         return None
     schema = func._schema.arguments
     outs = [a for a, parameter in zip(args, schema, strict=False) if _is_written(parameter)]
@@ -252,6 +269,13 @@ def _changed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if parameter.kwarg_only and _is_written(parameter) and parameter.name in kwargs
     ]
     return outs[0] if len(outs) == 1 else tuple(outs)
+
+
+@cache
+def _returns_changed(func: Any) -> bool:
+    """Return true if an operation returns the tensors that it changes."""
+    returned = func._schema.returns
+    return bool(func._schema.is_mutable and returned and _is_written(returned[0]))
 
 
 def _is_written(parameter: Any) -> bool:

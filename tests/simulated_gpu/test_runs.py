@@ -45,6 +45,7 @@ RECIPES = {
     name: text.replace("callbacks: [", "callbacks: [stopper, ").replace("dev: 6, test: 6", "dev: 3, test: 3")
     for name, text in RECIPES.items()
 }
+SHORT_ANSWERS = ["search.size=2", "search.ratio=0.1", "search.extra=3"]
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +62,7 @@ def test_resumed_run_ends_with_bitwise_equal_weights(
     name: str, ema: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny(RECIPES[name])
-    overrides = ["training.ema={decay: 0.5}"] if ema else []
+    overrides = [*SHORT_ANSWERS, *(["training.ema={decay: 0.5}"] if ema else [])]
     with SimulatedGpu() as gpu:
         done("run", recipe, "--device", "cuda", "--folder", "uninterrupted", *overrides)
         assert not gpu.mixes
