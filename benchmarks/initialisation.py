@@ -12,10 +12,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter
 
 import seqx
 from seqx.data.cache import default_cache
@@ -23,7 +21,6 @@ from seqx.data.store import Store
 from seqx.interfaces.scores import perplexity
 from seqx.storage.json_format import json_text
 
-_LINE = TypeAdapter(dict[str, Any])
 FILES = "${{SEQX_DATA}}/tatoeba_en_de/{split}.{language}.gz"
 
 
@@ -68,8 +65,7 @@ def main() -> int:
     command = [sys.executable, "-m", "seqx", "run", *recipe]
     start_time = time.monotonic()
     subprocess.run([*command, *overrides(arguments.updates, arguments.tokens)], check=True)
-    lines = seqx.read_json_lines(_LINE, arguments.folder / "metrics.jsonl", "run it again")
-    losses = {line["step"]: float(line["loss"]) for _, line in lines if line["kind"] == "update"}
+    losses = {line["step"]: line["loss"] for line in seqx.MetricsFile(arguments.folder).read().updates}
     stores = [path.parent for path in default_cache().glob("*/index.json")]
     newest = max(stores, key=lambda path: path.stat().st_mtime)
     bound = entropy(Store.open(newest))

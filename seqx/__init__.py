@@ -114,6 +114,10 @@ if TYPE_CHECKING:  # models, runs and recipes
     from seqx.inference import load as load
     from seqx.recipe.differences import differences as differences
     from seqx.run_record import Record as Record
+    from seqx.storage.metrics_file import MetricsFile as MetricsFile
+    from seqx.storage.metrics_file import MetricsLine as MetricsLine
+    from seqx.storage.metrics_file import RecordedMetrics as RecordedMetrics
+    from seqx.storage.metrics_file import ScoreLine as ScoreLine
 
 if TYPE_CHECKING:  # commands
     from seqx.commands.arguments import split_overrides as split_overrides
@@ -129,6 +133,7 @@ if TYPE_CHECKING:  # errors
     from seqx.errors import unwritable as unwritable
 
 if TYPE_CHECKING:  # files and JSON
+    from seqx.storage.append_only_file import AppendOnlyFile as AppendOnlyFile
     from seqx.storage.bounded_read import read_bounded as read_bounded
     from seqx.storage.bounded_read import read_bounded_json as read_bounded_json
     from seqx.storage.json_format import first_error as first_error

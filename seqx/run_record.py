@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from seqx.run_folder import LINK_CHECKED, RunFolder
 from seqx.storage.atomic import check_links
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.json_format import read_as, read_json
+from seqx.storage.metrics_file import MetricsFile, RecordedMetrics
 from seqx.storage.weights import WEIGHTS
 from seqx.training.candidates import WeightsCandidate, read_compared
 from seqx.training.description import Experiment
@@ -46,6 +48,15 @@ class Record:
     parameters: int | None  # None if the run is not finished
     scores: Mapping[str, Mapping[str, Score]] | None  # by split and metric; None if it is not finished
     compared: Sequence[WeightsCandidate] = ()  # candidates for the final weights, the best first
+
+    @cached_property
+    def metrics(self) -> RecordedMetrics:
+        """The losses, scores and other metrics that the callback `metrics` recorded.
+
+        Raises:
+            UserError: `metrics.jsonl` cannot be read
+        """
+        return MetricsFile(self.folder).read()
 
     @classmethod
     def read(cls, folder: Path) -> "Record":

@@ -3,20 +3,23 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import Annotated, Any, NotRequired
 
+from annotated_types import Ge, Lt
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 import seqx
 from seqx_watch.difference_lines import difference_lines
 from seqx_watch.lines import duration, number
-from seqx_watch.metrics_reader import Count, RecordedMetrics
 from seqx_watch.table import markdown
 
 SPLITS = ("dev", "test")
 Row = Mapping[str, Any]
 """The data of one run, as `seqx compare --json` prints it."""
+
+
+_Count = Annotated[int, Ge(0), Lt(1 << 63)]
 
 
 class _Published(TypedDict):
@@ -29,9 +32,9 @@ class _Published(TypedDict):
 class _CheckedData(TypedDict):
     """The data of a run's files that are checked here, because its recipe may be of another version."""
 
-    updates: Count
-    steps: Count
-    parameters: Count | None
+    updates: _Count
+    steps: _Count
+    parameters: _Count | None
     published: _Published | None
 
 
@@ -45,11 +48,9 @@ def compare_runs(folders: Sequence[Path]) -> list[Row]:
         UserError: a folder does not contain a run, or a run that this version cannot read
     """
     records = [seqx.Record.read(folder) for folder in folders]
-    all_metrics = [RecordedMetrics.read(folder / "metrics.jsonl") for folder in folders]
-    first = records[0], all_metrics[0]
     return [
-        {"run": name, **_run_data(record, metrics), **_differences(first, (record, metrics))}
-        for name, record, metrics in zip(_names(folders), records, all_metrics, strict=True)
+        {"run": name, **_run_data(record), **_differences(records[0], record)}
+        for name, record in zip(_names(folders), records, strict=True)
     ]
 
 
@@ -73,9 +74,10 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
-def _run_data(record: seqx.Record, metrics: RecordedMetrics) -> Row:
+def _run_data(record: seqx.Record) -> Row:
     """Return the data of one run."""
-    checked, evaluations = _checked_data(record), metrics.evaluations
+    checked, metrics = _checked_data(record), record.metrics
+    evaluations = metrics.last_evaluations
     scores = record.scores or {split: each.scores for split, each in evaluations.items() if split == "dev"}
     return {
         "folder": str(record.folder),
@@ -126,14 +128,12 @@ def _checked_data(record: seqx.Record) -> _CheckedData:
         ) from None
 
 
-def _differences(
-    first: tuple[seqx.Record, RecordedMetrics], other: tuple[seqx.Record, RecordedMetrics]
-) -> Row:
+def _differences(first: seqx.Record, other: seqx.Record) -> Row:
     """Return the differences of a run from the first one."""
-    recipes = [{**record.recipe, "published": None} for record, _ in (first, other)]
+    recipes = [{**record.recipe, "published": None} for record in (first, other)]
     environments = [
-        {**record.environment, **{name: metrics.start.get(name) for name in ("device", "precision")}}
-        for record, metrics in (first, other)
+        {**record.environment, **{name: record.metrics.start.get(name) for name in ("device", "precision")}}
+        for record in (first, other)
     ]
     return {"recipe": seqx.differences(*recipes), "environment": seqx.differences(*environments)}
 

@@ -3,19 +3,14 @@
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Gt
-from pydantic import TypeAdapter
 from torch import Tensor
 
 import seqx
-from seqx_watch.append_only_file import AppendOnlyFile
-from seqx_watch.metrics_reader import MetricsLine
-
-_LINE = TypeAdapter(MetricsLine)
 
 
 class Metrics(seqx.Callback):
@@ -32,7 +27,7 @@ class Metrics(seqx.Callback):
 
     def __init__(self, *, every: Annotated[int, Gt(0)] = 100) -> None:
         self.every = every
-        self._file: AppendOnlyFile | None = None
+        self._file: seqx.MetricsFile | None = None
         self._window = Window()
 
     def state_dict(self) -> dict[str, Any]:
@@ -46,23 +41,24 @@ class Metrics(seqx.Callback):
     @seqx.hookimpl
     def started(self, run: seqx.Run) -> None:
         """Remove the lines of steps after the checkpoint, and record the start."""
-        path = run.folder / "metrics.jsonl"
-        is_recorded = truncate(path, run.done, pending=run.pending)
-        self._file = AppendOnlyFile(path)
+        self._file = seqx.MetricsFile(run.folder)
+        is_recorded = self._file.truncate(run.done, pending=run.pending)
         if run.resumed is not None and not is_recorded:
             # The run was killed after it had saved the checkpoint and before it recorded it.
             self.saved(run, run.done, run.resumed)
-        self._write(
-            "start",
-            step=run.done,
-            run=run.name,
-            steps=run.training.steps,
-            parameters=run.parameters,
-            device=run.device,
-            precision=run.precision,
-            examples=len(run.store),
-            dropped=run.store.dropped,
-            leaks=run.store.leaks,
+        self._append(
+            {
+                "kind": "start",
+                "step": run.done,
+                "run": run.name,
+                "steps": run.training.steps,
+                "parameters": run.parameters,
+                "device": run.device,
+                "precision": run.precision,
+                "examples": len(run.store),
+                "dropped": run.store.dropped,
+                "leaks": run.store.leaks,
+            }
         )
 
     @seqx.hookimpl
@@ -70,91 +66,51 @@ class Metrics(seqx.Callback):
         """Record the means over the last updates, every `every` updates."""
         self._window.add(update)
         if update.step % self.every == 0 or update.step == run.training.steps:
-            means = self._window.read()
-            self._write(
-                "update",
-                **asdict(means),
-                perplexity=means.perplexity,
-                tokens_per_second=means.tokens_per_second,
-            )
+            self._append(self._window.read().line())
 
     @seqx.hookimpl
     def noticed(self, step: int, what: str) -> None:
         """Record a problem."""
-        self._write("noticed", step=step, what=what)
+        self._append({"kind": "noticed", "step": step, "what": what})
 
     @seqx.hookimpl
     def evaluated(self, step: int, split: str, evaluation: seqx.Evaluation) -> None:
         """Record the scores of a split."""
-        self._write(
-            "evaluation",
-            step=step,
-            split=split,
-            scores=_scores(evaluation.scores),
-            perplexity=evaluation.perplexity,
+        self._append(
+            {
+                "kind": "evaluation",
+                "step": step,
+                "split": split,
+                "scores": _scores(evaluation.scores),
+                "perplexity": evaluation.perplexity,
+            }
         )
 
     @seqx.hookimpl
     def saved(self, run: seqx.Run, step: int, path: Path) -> None:
         """Record the path of a checkpoint."""
-        self._write("saved", step=step, path=os.path.relpath(path, run.folder))
+        self._append({"kind": "saved", "step": step, "path": os.path.relpath(path, run.folder)})
 
     @seqx.hookimpl
     def finished(self, scores: Mapping[str, Mapping[str, seqx.Score]]) -> None:
         """Record the scores of the final model."""
-        self._write("finished", scores={split: _scores(named) for split, named in scores.items()})
+        by_split = {split: _scores(named) for split, named in scores.items()}
+        self._append({"kind": "finished", "scores": by_split})
         self._file = None
 
     @seqx.hookimpl
     def failed(self, error: BaseException) -> None:
         """Record the error that ended the run."""
-        self._write("failed", error=type(error).__name__, message=str(error))
+        self._append({"kind": "failed", "error": type(error).__name__, "message": str(error)})
         self._file = None
 
-    def _write(self, kind: str, **values: Any) -> None:
+    def _append(self, line: seqx.MetricsLine) -> None:
         if self._file:
-            self._file.write(seqx.json_text({"kind": kind, **values}, ensure_ascii=False))
+            self._file.append(line)
 
 
-def truncate(path: Path, done: int, *, pending: bool = False) -> bool:
-    """Remove the lines after the line "saved" of the checkpoint of step `done`, and incomplete lines.
-
-    Args:
-        path: the file
-        done: number of updates before the checkpoint
-        pending: the run will repeat the validation and the checkpoint of step `done`
-
-    Returns:
-        true if the file contains that line, or the run will write it
-    """
-    if not path.exists():
-        return True
-    kept: list[str] = []
-    end = 0  # number of lines up to the line "saved" of the checkpoint; 0 if there is none
-    new = path.with_name(f".{path.name}")
-    try:
-        for line, record in seqx.read_json_lines(_LINE, path, "correct this line, or remove the file"):
-            step, kind = record.get("step"), record["kind"]
-            if (step is not None and step > done) or (pending and _is_rewritten(kind, step == done)):
-                break
-            kept.append(line)
-            if kind == "saved" and step == done:
-                end = len(kept)
-        new.write_text("".join(f"{line}\n" for line in kept[: end or None]), encoding="utf-8")
-        new.replace(path)
-    except OSError as error:
-        new.unlink(missing_ok=True)
-        raise seqx.unwritable(path, error, "make it writable, or remove it") from None
-    return pending or end > 0
-
-
-def _is_rewritten(kind: str, is_last_step: bool) -> bool:
-    """Return true if the resumed run writes a line of this kind again."""
-    return kind == "failed" or (is_last_step and kind in ("evaluation", "saved"))
-
-
-def _scores(scores: Mapping[str, seqx.Score]) -> dict[str, dict[str, Any]]:
-    return {name: score.to_json() for name, score in scores.items()}
+def _scores(scores: Mapping[str, seqx.Score]) -> dict[str, seqx.ScoreLine]:
+    return {name: {"value": score.value, "signature": score.signature} for name, score in scores.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +138,25 @@ class WindowMeans:
     def tokens_per_second(self) -> float:
         """Target tokens per second of training alone."""
         return self.tokens / self.seconds if self.seconds else 0.0
+
+    def line(self) -> seqx.MetricsLine:
+        """Return the line of `metrics.jsonl` with these means."""
+        return {
+            "kind": "update",
+            "step": self.step,
+            "updates": self.updates,
+            "loss": self.loss,
+            "nll": self.nll,
+            "others": self.others,
+            "learning_rate": self.learning_rate,
+            "norm": self.norm,
+            "tokens": self.tokens,
+            "padding": self.padding,
+            "seconds": self.seconds,
+            "skipped": self.skipped,
+            "perplexity": self.perplexity,
+            "tokens_per_second": self.tokens_per_second,
+        }
 
 
 class Window:

@@ -11,7 +11,6 @@ from annotated_types import Ge, Gt
 
 import seqx
 from seqx_watch import lines
-from seqx_watch.append_only_file import AppendOnlyFile
 from seqx_watch.metrics import Window
 from seqx_watch.terminal import Terminal
 
@@ -42,7 +41,7 @@ class ConsoleProgress(seqx.Callback):
         self.seconds = seconds
         self.examples = examples
         self._terminal: Terminal | None = None
-        self._log: AppendOnlyFile | None = None
+        self._log: seqx.AppendOnlyFile | None = None
         self._lines_before_log: list[str] = []  # lines from before the log was opened
         self._topic = self._last_preparation = ""
         self._last_line_time = -math.inf
@@ -75,7 +74,7 @@ class ConsoleProgress(seqx.Callback):
     @seqx.hookimpl
     def started(self, run: seqx.Run) -> None:
         """Open the log, and show the sizes of model and data."""
-        self._log = AppendOnlyFile(run.folder / "log.txt")
+        self._log = seqx.AppendOnlyFile(run.folder / "log.txt")
         for line in self._lines_before_log:
             self._log.write(line)
         self._lines_before_log.clear()

@@ -10,7 +10,6 @@ import pytest
 
 import seqx
 from seqx_watch import Metrics
-from seqx_watch.metrics_reader import RecordedMetrics
 from tests.plugins.watch.simulation import Simulation, evaluation_with, run, update
 
 
@@ -71,6 +70,21 @@ def test_metrics_of_a_run_from_start_to_end(tmp_path: Path) -> None:
     assert finished["scores"]["test"]["bleu"] == {"value": 20.5, "signature": "nrefs:1|case:mixed"}
 
 
+def test_metrics_file_reads_what_the_callback_wrote(tmp_path: Path) -> None:
+    simulation = Simulation(run(tmp_path, steps=25), Metrics(every=10))
+    simulation.start()
+    simulation.update(1, 20)
+    simulation.evaluate(10, 10.0)
+    simulation.evaluate(20, 20.0)
+    recorded = seqx.MetricsFile(tmp_path).read()
+    assert [line["step"] for line in recorded.updates] == [10, 20]
+    assert [line["loss"] for line in recorded.updates] == pytest.approx([4.945, 4.845])
+    assert [(e.step, e.scores["bleu"].value) for e in recorded.evaluations] == [(10, 10.0), (20, 20.0)]
+    assert recorded.last_evaluations["dev"].step == recorded.step == 20
+    assert (recorded.start["parameters"], recorded.tokens_per_second) == (61_362_176, 2000.0)
+    assert recorded.failed is None
+
+
 def test_metrics_can_be_read_during_the_run(tmp_path: Path) -> None:
     simulation = Simulation(run(tmp_path), Metrics(every=1))
     simulation.start()
@@ -90,7 +104,7 @@ def test_metrics_write_non_finite_numbers_as_strings(tmp_path: Path) -> None:
     diverged = replace(evaluation_with(20.0), perplexity=math.inf)
     simulation.evaluate(1, evaluation=diverged)
     assert read(tmp_path)[-1]["perplexity"] == "Infinity"
-    recorded = RecordedMetrics.read(tmp_path / "metrics.jsonl").evaluations["dev"]
+    recorded = seqx.MetricsFile(tmp_path).read().last_evaluations["dev"]
     assert (recorded.perplexity, recorded.scores["bleu"].value) == (math.inf, 20.0)
 
 
@@ -172,7 +186,7 @@ def test_malformed_metrics_line_is_one_message(tmp_path: Path, line: str) -> Non
     file.write_text(f"{text.partition(chr(10))[0]}\n{line}\n{text}", encoding="utf-8")
     for read_metrics in (
         Simulation(run(tmp_path, done=20), Metrics(every=10)).start,
-        lambda: RecordedMetrics.read(file),
+        seqx.MetricsFile(tmp_path).read,
     ):
         with pytest.raises(seqx.UserError, match=r"metrics\.jsonl:2: cannot be read \(.*\); \w+") as caught:
             read_metrics()
