@@ -25,6 +25,9 @@ ISA_LIMITS := ONEDNN_MAX_CPU_ISA=AVX2,ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_IS
 ISA_TESTS = tests/laws $(shell grep --recursive --files-with-matches --include='test_*.py' mark.isa tests)
 DISTRIBUTED := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+# Without bytecode each process would compile torch again, which takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test most-tests simulated-gpu-tests test-quick test-isa lint types imports docs clean
 
 run: $(VENV)/installed
