@@ -37,7 +37,7 @@ class Bracketing(Linearisation):
     Args:
         tags: write the part of speech of each word; if false, every word is written as XX, which gives an F1
             that is about 1 point higher (Vinyals et al. 2015, section 3)
-        depth: maximum number of constituents that the grammar lets be open at once; TOP counts if written
+        depth: maximum number of open constituents that the grammar allows; TOP counts if it is written
     """
 
     first: ClassVar[int]
@@ -94,7 +94,7 @@ class Bracketing(Linearisation):
 
 
 class MaxCounts(NamedTuple):
-    """The largest value in one tree of each count that a grammar limits; `BracketState` has these counts."""
+    """The counts that a grammar limits. Each is the maximum over all prefixes of a tree's symbols."""
 
     depth: int  # open constituents
     opens: int  # constituents opened between two words
@@ -121,15 +121,15 @@ class MaxCounts(NamedTuple):
 class BracketState(NamedTuple):
     """The grammar's state: counts of the symbols that each hypothesis has written, each [N]."""
 
-    used: Tensor  # words written
-    left: Tensor  # words still to be written
-    budget: Tensor  # symbols that may still be written
+    words_written: Tensor
+    words_left: Tensor
+    symbols_left: Tensor  # number of symbols that may still be written
     stack: Tensor  # [N, depth + 1] int32 labels of the open constituents, outermost first; see `height`
     height: Tensor  # number of open constituents; entries of `stack` from here on are undefined
-    new: Tensor  # bool: the last symbol was an opening bracket
+    just_opened: Tensor  # bool: the last symbol was an opening bracket
     opens: Tensor  # constituents opened since the last word
     unaries: Tensor  # constituents closed in a row, each directly after its opening bracket
-    begun: Tensor  # bool: at least one constituent was opened
+    has_brackets: Tensor  # bool: at least one constituent was opened
 
 
 class LegalKinds(NamedTuple):
@@ -182,7 +182,7 @@ class BracketGrammar(seqx.Grammar):
         self.closes = torch.tensor([closes[label] for label in paired])
 
     @abstractmethod
-    def legal(self, written: BracketState) -> LegalKinds:
+    def legal(self, state: BracketState) -> LegalKinds:
         """Return the kinds of symbols that may come next; at least one kind per row."""
 
     def start(self, rows: int, max_lengths: Tensor) -> BracketState:
@@ -193,15 +193,15 @@ class BracketGrammar(seqx.Grammar):
         )
         zeros = torch.zeros(rows, dtype=torch.int64, device=device)
         return BracketState(
-            used=zeros,
-            left=seqx.to_device(self.words, device),
-            budget=max_lengths,
+            words_written=zeros,
+            words_left=seqx.to_device(self.words, device),
+            symbols_left=max_lengths,
             stack=torch.zeros(rows, self.depth + 1, dtype=torch.int32, device=device),
             height=zeros,
-            new=zeros.bool(),
+            just_opened=zeros.bool(),
             opens=zeros,
             unaries=zeros,
-            begun=zeros.bool(),
+            has_brackets=zeros.bool(),
         )
 
     def allowed(self, state: BracketState) -> Tensor:
@@ -217,14 +217,14 @@ class BracketGrammar(seqx.Grammar):
         kind = self.kinds[tokens]
         word, opened, closed = kind == Kind.WORD, kind == Kind.OPEN, kind == Kind.CLOSE
         return BracketState(
-            used=state.used + word,
-            left=(state.left - word.long()).clamp_min(0),
-            budget=state.budget - 1,
-            # Every symbol writes a label above the stack; only an opening bracket keeps it there.
+            words_written=state.words_written + word,
+            words_left=(state.words_left - word.long()).clamp_min(0),
+            symbols_left=state.symbols_left - 1,
+            # Every symbol writes a label above the stack; only an opening bracket raises `height` to keep it.
             stack=state.stack.scatter(1, state.height[:, None], self.labels[tokens][:, None]),
             height=(state.height + opened - closed.long()).clamp(0, self.depth),
-            new=opened,
+            just_opened=opened,
             opens=(state.opens + opened).masked_fill(word, 0),
-            unaries=(state.unaries + closed).masked_fill(word | (closed & ~state.new), 0),
-            begun=state.begun | opened,
+            unaries=(state.unaries + closed).masked_fill(word | (closed & ~state.just_opened), 0),
+            has_brackets=state.has_brackets | opened,
         )

@@ -1,4 +1,4 @@
-"""Clean treebank trees for training: remove traces, cut labels, and unescape words."""
+"""Clean treebank trees: remove traces, and cut labels. Escape and unescape words."""
 
 import re
 from collections.abc import Iterable
@@ -69,7 +69,7 @@ def clean(
 
 
 def cut(name: str, separators: Iterable[str]) -> str:
-    """Cut a label or tag at the first separator that is not at its beginning (-LRB-)."""
+    """Cut a label or tag at its first separator. Separators with which it begins do not count (-LRB-)."""
     positions = (name.find(each, 1) for each in separators if not name.startswith(each))
     return name[: min((position for position in positions if position > 0), default=len(name))]
 

@@ -44,19 +44,19 @@ class InOrderGrammar(BracketGrammar):
         super().__init__(linearisation, vocabulary, words)
         self.unaries = linearisation.unaries
 
-    def legal(self, written: BracketState) -> LegalKinds:
+    def legal(self, state: BracketState) -> LegalKinds:
         """Return the kinds of symbols that may come next."""
-        started, words_remain, inside = written.used > 0, written.left > 0, written.height > 0
-        unary = written.unaries < self.unaries  # another unary constituent is allowed
-        must_open = ~inside & (words_remain | (started & ~written.begun))
+        started, words_remain, inside = state.words_written > 0, state.words_left > 0, state.height > 0
+        unary = state.unaries < self.unaries  # another unary constituent is allowed
+        must_open = ~inside & (words_remain | (started & ~state.has_brackets))
         # symbols that are not needed for the remaining words and for closing the open brackets
-        spare = written.budget - written.left - written.height
-        may_nest = (written.height < self.depth) & (spare >= 2)
-        # The outermost constituent only closes early if another one around it still fits.
-        may_close = ~words_remain | (written.height > 1) | (spare >= 2)
+        spare = state.symbols_left - state.words_left - state.height
+        may_nest = (state.height < self.depth) & (spare >= 2)
+        # While words remain, the outermost constituent may close only if another one around it still fits.
+        may_close = ~words_remain | (state.height > 1) | (spare >= 2)
         return LegalKinds(
             word=words_remain & (inside | ~started),
-            open=started & ~written.new & (words_remain | unary) & (must_open | may_nest),
-            close=inside & (~words_remain | ((~written.new | unary) & may_close)),
-            end=~words_remain & ~inside & (written.begun | ~started),
+            open=started & ~state.just_opened & (words_remain | unary) & (must_open | may_nest),
+            close=inside & (~words_remain | ((~state.just_opened | unary) & may_close)),
+            end=~words_remain & ~inside & (state.has_brackets | ~started),
         )

@@ -79,7 +79,7 @@ class Parsing(seqx.CorpusTask):
         sample_segmentation: sample another segmentation of the words in each epoch (subword regularisation,
             Kudo 2018); its strength is a setting of the tokenizer
         separators: labels are cut at these strings, which begin function tags, indices and features; a
-            separator at the beginning of a label does not cut it
+            separator with which a label begins does not cut it, as in -LRB-
         tag_separators: part-of-speech tags are cut at these strings
     """
 

@@ -19,7 +19,7 @@ class TopDown(Bracketing):
     """Writes a label before its children: `(S (NP XX XX )NP (VP XX )VP )S` (Vinyals et al. 2015).
 
     Args:
-        opens: maximum number of constituents that the grammar lets open between two words
+        opens: maximum number of opening brackets that the grammar allows between two words
     """
 
     first: ClassVar[int] = 0
@@ -42,15 +42,15 @@ class TopDownGrammar(BracketGrammar):
         super().__init__(linearisation, vocabulary, words)
         self.opens = linearisation.opens
 
-    def legal(self, written: BracketState) -> LegalKinds:
+    def legal(self, state: BracketState) -> LegalKinds:
         """Return the kinds of symbols that may come next."""
-        words_remain, inside = written.left > 0, written.height > 0
+        words_remain, inside = state.words_left > 0, state.height > 0
         # symbols that are not needed for the remaining words and for closing the open brackets
-        spare = written.budget - written.left - written.height
-        may_nest = (written.opens < self.opens) & (written.height < self.depth) & (spare >= 2)
+        spare = state.symbols_left - state.words_left - state.height
+        may_nest = (state.opens < self.opens) & (state.height < self.depth) & (spare >= 2)
         return LegalKinds(
             word=words_remain & inside,
             open=words_remain & (may_nest | ~inside),
-            close=inside & (~words_remain | (~written.new & (written.height > 1))),
+            close=inside & (~words_remain | (~state.just_opened & (state.height > 1))),
             end=~words_remain & ~inside,
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 MAX_DEPTH = 250
-"""Maximum depth of a tree that is read or written. Code that is recursive is safe for such trees."""
+"""Maximum depth of a tree that is read or written. Recursive code is safe for such trees."""
 
 UNTAGGED = "XX"
 """Placeholder: the symbol of a word in a linearisation, and the part of speech of an untagged word."""
@@ -56,7 +56,7 @@ class Tree(NamedTuple):
     def readable(self) -> "Tree":
         """Return the tree without empty constituents and without constituents deeper than `MAX_DEPTH`.
 
-        Constituents that are too deep are replaced by their words. The reader rejects all of these.
+        The reader would reject both. Constituents that are too deep are replaced by their words.
         """
         labels: list[str] = []
         parts: list[list[Tree | Leaf]] = [[]]

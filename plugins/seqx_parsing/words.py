@@ -15,7 +15,7 @@ MAX_SUBWORDS = 64
 _SPACE = re.compile(f"{SPACE}+")
 _CUTS = ({".", "!", "?"}, {";", ":", "--"}, {","})  # sentences are split after these words, if possible
 
-# NLTK's tokenizer replaces straight double quotes, because it finds out if they open or close.
+# Straight double quotes are missing here: NLTK's tokenizer finds out if they open or close.
 _REPLACED = str.maketrans({"“": "``", "”": "''", "‘": "` ", "’": "'", "—": "--", "…": "..."})  # noqa: RUF001
 """Typographic characters and their replacements in the Penn Treebank."""
 

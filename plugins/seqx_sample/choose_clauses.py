@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from .choose_phrases import around, head, pair, person, place
-from .choose_predicates import action, company, passive, state
+from .choose_phrases import head_noun, person, phrase_of, place, two_persons
+from .choose_predicates import action, passive, person_adjunct, state
 from .clauses import Clause, WithRelativeClause
 from .draw import Draw, adverbials, frames_with_object, nouns
 from .phrases import Common, Name, NounPhrase, PrepositionalPhrase, RelativePronoun
@@ -54,20 +54,20 @@ _TIMES: dict[Tense, tuple[str, ...]] = {
 _EVENTS = frozenset({"event", "film"})
 _BEFORE_AND_AFTER = (Preposition("before", "vor", "dative"), Preposition("after", "nach", "dative"))
 _NEGATABLE = {"the", "my", "your", "his", "her", "our", "their", "this"}
-_EVER = {"oft", "immer", "nie"}
+_PERFECT_FREQUENCIES = {"oft", "immer", "nie"}
 
 
 def tense_for(draw: Draw, predicate: Predicate, subject: NounPhrase) -> Tense:
     """Draw a tense that suits the verb and its subject."""
-    noun = head(subject)
+    noun = head_noun(subject)
     if predicate.voice == "passive":
         return draw.weighted(_PASSIVE)
     if noun is None or not noun.classes.isdisjoint({"person", "animal"}):
-        return allowed(draw, predicate, _ACTIVE)
-    return allowed(draw, predicate, _LIFELESS)
+        return allowed_tense(draw, predicate, _ACTIVE)
+    return allowed_tense(draw, predicate, _LIFELESS)
 
 
-def allowed(draw: Draw, predicate: Predicate, weights: Tenses) -> Tense:
+def allowed_tense(draw: Draw, predicate: Predicate, weights: Tenses) -> Tense:
     """Draw one of the tenses: no modals for states, no past that equals the present ("read", "put")."""
     verb = predicate.verb
     if verb.stative:
@@ -80,13 +80,13 @@ def allowed(draw: Draw, predicate: Predicate, weights: Tenses) -> Tense:
 def subject(draw: Draw, *, pronouns: float = 0.22) -> Subject:
     """Draw a subject: a person, an animal or a vehicle."""
     if draw.chance(0.05):
-        return pair(draw), SOMEBODY
+        return two_persons(draw), SOMEBODY
     if draw.chance(0.2):
         noun = draw.pick(nouns(frozenset({"animal", "public"})))
-        return around(draw, noun), noun
+        return phrase_of(draw, noun), noun
     phrase = person(draw, pronouns=pronouns)
-    noun_of = head(phrase)
-    return phrase, noun_of if noun_of and not isinstance(phrase, Name) else SOMEBODY
+    person_noun = head_noun(phrase)
+    return phrase, person_noun if person_noun and not isinstance(phrase, Name) else SOMEBODY
 
 
 def negatable(phrase: NounPhrase) -> bool:
@@ -100,7 +100,7 @@ def clause(
     who: Subject | None = None,
     adverbs: float = 0.4,
     states: float = 0.14,
-    moods: bool = False,
+    temporary: bool = False,
     tenses: Tenses | None = None,
     kinds: str = "ITDRPMFLU",
 ) -> Clause:
@@ -111,43 +111,49 @@ def clause(
         who: the subject; if None, it is drawn, and the clause may be passive
         adverbs: factor of the probability of adverbials
         states: probability of a clause with the copula
-        moods: allow temporary states only, such as "tired"
+        temporary: allow temporary states only, such as "tired"
         tenses: tenses to choose from, with their weights; None: all that suit the verb
         kinds: kinds of frames to choose from, see verbs.txt
     """
     phrase, noun = who or subject(draw)
     negated = draw.chance(0.13) and negatable(phrase) and not isinstance(phrase, WithRelativeClause)
-    predicate = state(draw, noun, phrase, mood=moods) if draw.chance(states) else None
+    predicate = state(draw, noun, phrase, temporary=temporary) if draw.chance(states) else None
     if predicate is None and who is None and draw.chance(0.1):
         phrase, predicate = passive(draw)
         negated = negated and negatable(phrase)
-    plain = predicate is not None
+    has_no_adverbials = predicate is not None
     if predicate is None:
         predicate, _ = action(draw, noun, phrase, kinds=kinds, negated=negated)
-    tense = allowed(draw, predicate, tenses) if tenses else tense_for(draw, predicate, phrase)
+    tense = allowed_tense(draw, predicate, tenses) if tenses else tense_for(draw, predicate, phrase)
     negated = negated and tense not in {"must", "may", "had to"}
     result = Clause(phrase, predicate, tense, negated=negated)
-    return result if plain or (negated and draw.chance(0.7)) else _adverbed(draw, result, noun, adverbs)
+    return (
+        result
+        if has_no_adverbials or (negated and draw.chance(0.7))
+        else _with_adverbials(draw, result, noun, adverbs)
+    )
 
 
-def _adverbed(draw: Draw, result: Clause, noun: Noun, share: float) -> Clause:
+def _with_adverbials(draw: Draw, result: Clause, noun: Noun, factor: float) -> Clause:
     predicate = result.predicate
     active = not predicate.verb.stative
-    if active and result.tense in _TIMES and draw.chance(share * 0.5):
+    if active and result.tense in _TIMES and draw.chance(factor * 0.5):
         result = replace(result, time=when(draw, result.tense, habit=not result.negated))
-    elif result.tense in {"present", "past", "perfect"} and not result.negated and draw.chance(share * 0.4):
+    elif result.tense in {"present", "past", "perfect"} and not result.negated and draw.chance(factor * 0.4):
         options = [
-            each for each in adverbials("frequency") if result.tense != "perfect" or each.german in _EVER
+            each
+            for each in adverbials("frequency")
+            if result.tense != "perfect" or each.german in _PERFECT_FREQUENCIES
         ]
         result = replace(result, frequency=draw.pick(options))
     manners = [each for each in adverbials("manner") if each.uses & predicate.verb.manners]
-    if manners and draw.chance(share * 0.5):
+    if manners and draw.chance(factor * 0.5):
         return replace(result, manner=draw.pick(manners))
     if result.negated or not active or not isinstance(predicate, Intransitive | Transitive):
         return result
-    if draw.chance(share * 0.7):
-        return replace(result, place=company(draw, predicate, result.subject))
-    return replace(result, place=where(draw, result, noun)) if draw.chance(share * 0.6) else result
+    if draw.chance(factor * 0.7):
+        return replace(result, place=person_adjunct(draw, predicate, result.subject))
+    return replace(result, place=where(draw, result, noun)) if draw.chance(factor * 0.6) else result
 
 
 def where(draw: Draw, result: Clause, noun: Noun) -> Adverbial | PrepositionalPhrase | None:
@@ -171,14 +177,14 @@ def when(draw: Draw, tense: Tense, *, habit: bool = True) -> Adverbial | Preposi
     return draw.pick([each for each in options if each.german != "jetzt"] if tense == "future" else options)
 
 
-def timed(tense: Tense) -> bool:
+def allows_time(tense: Tense) -> bool:
     """Return true if an adverbial of time can go with the tense."""
     return tense in _TIMES
 
 
-def related(draw: Draw, phrase: NounPhrase) -> NounPhrase:
+def with_relative_clause(draw: Draw, phrase: NounPhrase) -> NounPhrase:
     """Add a suitable relative clause to a phrase, if there is one."""
-    noun = head(phrase)
+    noun = head_noun(phrase)
     if (
         noun is None
         or not isinstance(phrase, Common)
@@ -198,7 +204,7 @@ def related(draw: Draw, phrase: NounPhrase) -> NounPhrase:
         predicate = Prepositional(verb, PrepositionalPhrase(frame.preposition, pronoun))
     else:
         predicate = Dative(verb, pronoun) if frame.kind == "D" else Transitive(verb, pronoun)
-    who = person(draw, but=phrase, pronouns=0.45, definite=True)
+    who = person(draw, other_than=phrase, pronouns=0.45, definite=True)
     return WithRelativeClause(phrase, Clause(who, predicate, tense_for(draw, predicate, who)))
 
 

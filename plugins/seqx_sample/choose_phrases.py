@@ -84,7 +84,7 @@ _PRONOUNS = (
 IN = Preposition("in", "in", "dative")
 ON = Preposition("on", "auf", "dative")
 AT = Preposition("at", "an", "dative")
-_NEAR = (
+_NEARBY_PREPOSITIONS = (
     Preposition("behind", "hinter", "dative"),
     Preposition("in front of", "vor", "dative"),
     Preposition("next to", "neben", "dative"),
@@ -92,43 +92,43 @@ _NEAR = (
 UNDER = Preposition("under", "unter", "dative")
 
 
-def reference(phrase: NounPhrase) -> Pronoun | None:
+def pronoun_for(phrase: NounPhrase) -> Pronoun | None:
     """Return the pronoun that can replace a phrase in both languages; None if there is none."""
     if isinstance(phrase, Pronoun):
         return phrase
     if phrase.plural:
         return Pronoun(3, True)
-    noun = head(phrase)
+    noun = head_noun(phrase)
     return Pronoun(3, False, noun.sex, phrase.gender) if noun and noun.sex else None
 
 
-def head(phrase: NounPhrase) -> Noun | None:
+def head_noun(phrase: NounPhrase) -> Noun | None:
     """Return the noun of a phrase; None if the phrase has no single noun."""
     match phrase:
         case Name(noun) | Common(noun=noun) | Owned(thing=Common(noun=noun)) | Placed(head=Common(noun=noun)):
             return noun
         case WithRelativeClause(head=inner):
-            return head(inner)
+            return head_noun(inner)
         case _:
             return None
 
 
 def person(
-    draw: Draw, *, but: NounPhrase | None = None, pronouns: float = 0.3, definite: bool = False
+    draw: Draw, *, other_than: NounPhrase | None = None, pronouns: float = 0.3, definite: bool = False
 ) -> NounPhrase:
-    """Draw a person other than `but`."""
+    """Draw a person other than `other_than`."""
     if draw.chance(pronouns):
         allowed = [
             each
             for each in _PRONOUNS
-            if but is None or (each.person, each.plural) != (but.person, but.plural)
+            if other_than is None or (each.person, each.plural) != (other_than.person, other_than.plural)
         ]
-        return draw.pick([each for each in allowed if not _overlap(each, but)])
+        return draw.pick([each for each in allowed if not _overlap(each, other_than)])
     if draw.chance(0.22):
         name = Name(draw.pick(lexicon().names))
-        if but != name:
+        if other_than != name:
             return name
-    return common(draw, _PERSON, but=but, definite=definite)
+    return common(draw, _PERSON, other_than=other_than, definite=definite)
 
 
 def _overlap(one: Pronoun, other: NounPhrase | None) -> bool:
@@ -140,18 +140,18 @@ def common(
     draw: Draw,
     classes: frozenset[str],
     *,
-    but: NounPhrase | None = None,
+    other_than: NounPhrase | None = None,
     definite: bool = False,
     owned: float = 0.07,
 ) -> Common | Owned:
-    """Draw a phrase with a noun of the classes, other than the noun of `but`."""
+    """Draw a phrase with a noun of the classes, other than the noun of `other_than`."""
     noun = draw.pick(nouns(classes))
-    if but is not None and noun == head(but) and len(nouns(classes)) > 1:
-        return common(draw, classes, but=but, definite=definite, owned=owned)
-    return around(draw, noun, definite=definite, owned=owned)
+    if other_than is not None and noun == head_noun(other_than) and len(nouns(classes)) > 1:
+        return common(draw, classes, other_than=other_than, definite=definite, owned=owned)
+    return phrase_of(draw, noun, definite=definite, owned=owned)
 
 
-def around(draw: Draw, noun: Noun, *, definite: bool = False, owned: float = 0.07) -> Common | Owned:
+def phrase_of(draw: Draw, noun: Noun, *, definite: bool = False, owned: float = 0.07) -> Common | Owned:
     """Draw a phrase for a noun: determiner, number, optionally an adjective or an owner."""
     adjective = draw.pick(adjectives(noun)) if adjectives(noun) and draw.chance(0.3) else None
     if noun.mass:
@@ -184,10 +184,10 @@ def _degree(draw: Draw, determiner: str, adjective: Adjective | None) -> Degree:
     return 1 if determiner == "a" and draw.chance(0.2) else 0
 
 
-def pair(draw: Draw) -> CoordinatedNounPhrase:
+def two_persons(draw: Draw) -> CoordinatedNounPhrase:
     """Draw two persons."""
     first = Name(draw.pick(lexicon().names))
-    second = person(draw, but=first, pronouns=0, definite=True)
+    second = person(draw, other_than=first, pronouns=0, definite=True)
     return CoordinatedNounPhrase(first, second)
 
 
@@ -195,25 +195,27 @@ def place(draw: Draw, classes: str = "in,on,at") -> PrepositionalPhrase:
     """Draw the place of an event: in, on or at a place, or near a building."""
     noun = draw.pick(nouns(frozenset(classes.split(","))))
     if "building" in noun.classes and draw.chance(0.2):
-        return beside(draw, noun, draw.pick(_NEAR))
+        return prepositional_phrase(draw, noun, draw.pick(_NEARBY_PREPOSITIONS))
     preposition = IN if "in" in noun.classes else ON if "on" in noun.classes else AT
-    return beside(draw, noun, preposition)
+    return prepositional_phrase(draw, noun, preposition)
 
 
-def beside(draw: Draw, noun: Noun, preposition: Preposition, case: Case = "dative") -> PrepositionalPhrase:
+def prepositional_phrase(
+    draw: Draw, noun: Noun, preposition: Preposition, case: Case = "dative"
+) -> PrepositionalPhrase:
     """Draw a phrase for a noun, mostly with "the" and nothing else, and put a preposition before it."""
-    phrase = around(draw, noun, owned=0.03)
+    phrase = phrase_of(draw, noun, owned=0.03)
     if draw.chance(0.6) or not isinstance(phrase, Common) or phrase.determiner in {"bare", "every", "all"}:
         phrase = Common("the", None, 0, noun, False)
     return PrepositionalPhrase(Preposition(preposition.english, preposition.german, case), phrase)
 
 
-def near(draw: Draw, classes: Sequence[str], case: Case) -> PrepositionalPhrase:
+def position(draw: Draw, classes: Sequence[str], case: Case) -> PrepositionalPhrase:
     """Draw a place on a surface, or under, behind, in front of or beside an object of the classes."""
     noun = draw.pick(nouns(frozenset(classes)))
-    options = [*_NEAR]
+    options = [*_NEARBY_PREPOSITIONS]
     if "surface" in noun.classes:
         options += [ON, ON, ON]
     if noun.english in {"table", "bed", "chair", "sofa"}:
         options.append(UNDER)
-    return beside(draw, noun, draw.pick(options), case)
+    return prepositional_phrase(draw, noun, draw.pick(options), case)

@@ -2,7 +2,18 @@
 
 from dataclasses import replace
 
-from .choose_phrases import IN, ON, around, beside, common, head, near, pair, person, place
+from .choose_phrases import (
+    IN,
+    ON,
+    common,
+    head_noun,
+    person,
+    phrase_of,
+    place,
+    position,
+    prepositional_phrase,
+    two_persons,
+)
 from .draw import Draw, adjectives, adverbials, frames_with_object, frames_with_subject, nouns
 from .phrases import Common, NounPhrase, Owned, Placed, PrepositionalPhrase
 from .predicates import (
@@ -69,7 +80,7 @@ _FOR_SOMEBODY = {
 _TOGETHER = {"dance", "sing", "work", "wait", "cook", "swim", "laugh", "rest"}
 _PERSON = frozenset({"person"})
 _SOLID = frozenset({"thing", "furniture"})
-_DONE_TO = frozenset(
+_PASSIVE_SUBJECTS = frozenset(
     {"thing", "text", "building", "vehicle", "food", "person", "matter", "opening", "room", "song"}
 )
 _COMPARABLE = frozenset(
@@ -84,8 +95,8 @@ def object_of(
     """Draw an object of the classes."""
     noun = draw.pick(nouns(classes))
     if "person" in noun.classes and "person" in classes:
-        return pair(draw) if draw.chance(0.04) else person(draw, but=subject, definite=negated)
-    phrase = common(draw, classes - {"person"}, but=subject)
+        return two_persons(draw) if draw.chance(0.04) else person(draw, other_than=subject, definite=negated)
+    phrase = common(draw, classes - {"person"}, other_than=subject)
     if not isinstance(phrase, Common):
         return phrase
     if negated and phrase.determiner in {
@@ -108,7 +119,9 @@ def object_of(
     return phrase
 
 
-def filled(draw: Draw, verb: Verb, frame: Frame, subject: NounPhrase, *, negated: bool = False) -> Predicate:
+def with_complements(
+    draw: Draw, verb: Verb, frame: Frame, subject: NounPhrase, *, negated: bool = False
+) -> Predicate:
     """Draw the complements that a frame of a verb requires."""
     match frame.kind:
         case "T":
@@ -116,12 +129,12 @@ def filled(draw: Draw, verb: Verb, frame: Frame, subject: NounPhrase, *, negated
                 verb, object_of(draw, frame.objects[0], subject, negated=negated)
             )
         case "D" if "animal" not in frame.objects[0]:
-            predicate = Dative(verb, person(draw, but=subject, definite=True))
+            predicate = Dative(verb, person(draw, other_than=subject, definite=True))
         case "D":
             predicate = Dative(verb, object_of(draw, frame.objects[0], subject, negated=True))
         case "R":
-            recipient = person(draw, but=subject, definite=True)
-            predicate = Ditransitive(verb, recipient, common(draw, frame.objects[1], but=recipient))
+            recipient = person(draw, other_than=subject, definite=True)
+            predicate = Ditransitive(verb, recipient, common(draw, frame.objects[1], other_than=recipient))
         case "P":
             assert frame.preposition is not None
             phrase = object_of(draw, frame.objects[0], subject, negated=True)
@@ -129,7 +142,7 @@ def filled(draw: Draw, verb: Verb, frame: Frame, subject: NounPhrase, *, negated
         case "M" | "F":
             predicate = Prepositional(verb, _goal(draw, verb))
         case "L":
-            predicate = Prepositional(verb, _position(draw, verb, head(subject)))
+            predicate = Prepositional(verb, _lasting_place(draw, verb, head_noun(subject)))
         case "U":
             predicate = Putting(verb, common(draw, frame.objects[0]), _new_place(draw))
         case _:
@@ -140,31 +153,35 @@ def filled(draw: Draw, verb: Verb, frame: Frame, subject: NounPhrase, *, negated
 def _goal(draw: Draw, verb: Verb) -> PrepositionalPhrase:
     preposition, classes = draw.pick(_GOALS[verb.english])
     noun = draw.pick(nouns(frozenset(classes.split(","))))
-    return beside(draw, noun, preposition, preposition.case)
+    return prepositional_phrase(draw, noun, preposition, preposition.case)
 
 
 def _new_place(draw: Draw) -> PrepositionalPhrase:
     if draw.chance(0.3):
-        return beside(draw, draw.pick(nouns(frozenset({"holder", "cupboard"}))), _INTO, "accusative")
-    return near(draw, ["surface"], "accusative")
+        return prepositional_phrase(
+            draw, draw.pick(nouns(frozenset({"holder", "cupboard"}))), _INTO, "accusative"
+        )
+    return position(draw, ["surface"], "accusative")
 
 
-def _position(draw: Draw, verb: Verb, noun: Noun | None) -> PrepositionalPhrase | Adverbial:
+def _lasting_place(draw: Draw, verb: Verb, noun: Noun | None) -> PrepositionalPhrase | Adverbial:
     if verb.english in {"live", "stay"}:
         if draw.chance(0.2):
             return draw.pick(adverbials("place")[: 2 if verb.english == "live" else 4])
         classes = "city,village,house,castle,hotel,island" if verb.english == "live" else "in,island"
         noun = draw.pick(nouns(frozenset(classes.split(","))))
-        return beside(draw, noun, ON if noun.english == "island" else IN)
-    kinds = noun.classes if noun else _PERSON
-    if "vehicle" in kinds:
+        return prepositional_phrase(draw, noun, ON if noun.english == "island" else IN)
+    noun_classes = noun.classes if noun else _PERSON
+    if "vehicle" in noun_classes:
         return (
-            place(draw, "street,bridge,at,market") if draw.chance(0.5) else near(draw, ["building"], "dative")
+            place(draw, "street,bridge,at,market")
+            if draw.chance(0.5)
+            else position(draw, ["building"], "dative")
         )
     if draw.chance(0.2):
         return place(draw)
-    lying = verb.english != "stand" or kinds.isdisjoint(_PERSON | {"furniture"})
-    return near(draw, ["surface"] if lying else ["building", "cupboard", "table", "tree"], "dative")
+    lying = verb.english != "stand" or noun_classes.isdisjoint(_PERSON | {"furniture"})
+    return position(draw, ["surface"] if lying else ["building", "cupboard", "table", "tree"], "dative")
 
 
 def action(
@@ -177,19 +194,19 @@ def action(
             frames_with_subject(noun, draw.pick([kind for kind in kinds if kind in "RPMDUL"])) or options
         )
     verb, frame = draw.pick(options)
-    return filled(draw, verb, frame, subject, negated=negated), frame
+    return with_complements(draw, verb, frame, subject, negated=negated), frame
 
 
-def state(draw: Draw, noun: Noun, subject: NounPhrase, *, mood: bool = False) -> Predicate | None:
+def state(draw: Draw, noun: Noun, subject: NounPhrase, *, temporary: bool = False) -> Predicate | None:
     """Draw a state of a subject with this noun; None if there is none.
 
-    If `mood` is true, only temporary states such as "tired" are drawn.
+    If `temporary` is true, only temporary states such as "tired" are drawn.
     """
-    options = [each for each in adjectives(noun) if not mood or "mood" in each.classes]
+    options = [each for each in adjectives(noun) if not temporary or "mood" in each.classes]
     if not options:
         return None
     adjective = draw.pick(options)
-    if mood:
+    if temporary:
         return Being(adjective)
     if "person" in noun.classes and draw.chance(0.2):
         return _profession(draw, subject) or Being(adjective)
@@ -213,18 +230,20 @@ def _profession(draw: Draw, subject: NounPhrase) -> Predicate | None:
 def _comparison(draw: Draw, adjective: Adjective, noun: Noun, subject: NounPhrase) -> Predicate:
     equal = draw.chance(0.35)
     if "person" in noun.classes:
-        return Compared(adjective, equal, person(draw, but=subject, pronouns=0, definite=True))
-    kinds = noun.classes & _COMPARABLE
-    others = [each for each in nouns(kinds or noun.classes) if adjective in adjectives(each) and each != noun]
+        return Compared(adjective, equal, person(draw, other_than=subject, pronouns=0, definite=True))
+    classes = noun.classes & _COMPARABLE
+    others = [
+        each for each in nouns(classes or noun.classes) if adjective in adjectives(each) and each != noun
+    ]
     if not others:
         return Being(adjective)
-    return Compared(adjective, equal, around(draw, draw.pick(others), definite=True, owned=0))
+    return Compared(adjective, equal, phrase_of(draw, draw.pick(others), definite=True, owned=0))
 
 
 def passive(draw: Draw) -> tuple[Common | Owned, Predicate]:
     """Draw a predicate in the passive voice, with or without an agent."""
     while True:
-        noun = draw.pick(nouns(_DONE_TO))
+        noun = draw.pick(nouns(_PASSIVE_SUBJECTS))
         options = [
             verb
             for verb, _ in frames_with_object(noun, "T")
@@ -234,21 +253,21 @@ def passive(draw: Draw) -> tuple[Common | Owned, Predicate]:
         ]
         if options:
             break
-    subject = around(draw, noun, owned=0.05)
-    agent = person(draw, but=subject, pronouns=0.1, definite=True) if draw.chance(0.4) else None
+    subject = phrase_of(draw, noun, owned=0.05)
+    agent = person(draw, other_than=subject, pronouns=0.1, definite=True) if draw.chance(0.4) else None
     return subject, Passive(draw.pick(options), agent)
 
 
-def company(draw: Draw, predicate: Predicate, subject: NounPhrase) -> PrepositionalPhrase | None:
+def person_adjunct(draw: Draw, predicate: Predicate, subject: NounPhrase) -> PrepositionalPhrase | None:
     """Draw a phrase with, without or for somebody; None if the verb allows none."""
     verb = predicate.verb.english
-    doer = head(subject)
+    doer = head_noun(subject)
     if predicate.verb.particle or (doer and doer.classes.isdisjoint(_PERSON)):
         return None
     if verb in _TOGETHER and isinstance(predicate, Intransitive):
         return PrepositionalPhrase(
-            draw.weighted({_WITH: 3, _WITHOUT: 1}), person(draw, but=subject, definite=True)
+            draw.weighted({_WITH: 3, _WITHOUT: 1}), person(draw, other_than=subject, definite=True)
         )
     if verb in _FOR_SOMEBODY and isinstance(predicate, Transitive):
-        return PrepositionalPhrase(_FOR, person(draw, but=subject, definite=True))
+        return PrepositionalPhrase(_FOR, person(draw, other_than=subject, definite=True))
     return None

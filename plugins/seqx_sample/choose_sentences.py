@@ -8,17 +8,17 @@ from .choose_clauses import (
     SOMEBODY,
     Subject,
     Tenses,
+    allows_time,
     clause,
     is_state,
     negatable,
-    related,
     subject,
     tense_for,
-    timed,
     when,
     where,
+    with_relative_clause,
 )
-from .choose_phrases import around, common, person, place, reference
+from .choose_phrases import common, person, phrase_of, place, pronoun_for
 from .choose_predicates import action
 from .clauses import Clause, Saying
 from .draw import Draw, adverbials, frames, frames_with_object, nouns
@@ -44,7 +44,7 @@ from .words import Verb
 _IT = Pronoun(3, plural=False)
 _YOU = Pronoun(2, plural=False)
 _CONJUNCTIONS = {"because": 5, "although": 3, "if": 4, "when": 3, "while": 2, "before": 2, "after": 2}
-_AFTER_IF: Tenses = {"present": 3, "future": 4, "can": 2, "must": 2, "may": 1}
+_MAIN_TENSES_OF_IF: Tenses = {"present": 3, "future": 4, "can": 2, "must": 2, "may": 1}
 _REASONS = {"because", "although"}
 # verbs of getting, for the first of two chained actions
 _GETTING = {"buy", "find", "steal", "look", "bring", "take"}
@@ -59,12 +59,14 @@ def _statement(draw: Draw) -> Sentence:
     """Draw a main clause, sometimes with a relative clause on its subject or object."""
     if draw.chance(0.3):
         who, noun = subject(draw, pronouns=0)
-        return Statement(clause(draw, who=(related(draw, who), noun), adverbs=0.15, states=0.35))
+        return Statement(clause(draw, who=(with_relative_clause(draw, who), noun), adverbs=0.15, states=0.35))
     result = clause(draw)
     predicate = result.predicate
-    alone = not (result.place or result.manner or result.time)
-    if isinstance(predicate, Transitive) and alone and draw.chance(0.35):
-        result = replace(result, predicate=replace(predicate, object=related(draw, predicate.object)))
+    has_no_adverbials = not (result.place or result.manner or result.time)
+    if isinstance(predicate, Transitive) and has_no_adverbials and draw.chance(0.35):
+        result = replace(
+            result, predicate=replace(predicate, object=with_relative_clause(draw, predicate.object))
+        )
     return Statement(result)
 
 
@@ -72,11 +74,11 @@ def _fronted(draw: Draw) -> Sentence:
     """Draw a main clause that begins with an adverbial."""
     who = subject(draw)
     result = clause(draw, who=who, adverbs=0.15, states=0.03)
-    lively = not result.predicate.verb.stative
-    if lively and result.time is None and timed(result.tense) and draw.chance(0.75):
+    is_action = not result.predicate.verb.stative
+    if is_action and result.time is None and allows_time(result.tense) and draw.chance(0.75):
         habit = not result.negated and result.frequency is None
         return Fronted(when(draw, result.tense, habit=habit), result)
-    if lively and result.place is None and isinstance(result.predicate, Transitive | Intransitive):
+    if is_action and result.place is None and isinstance(result.predicate, Transitive | Intransitive):
         adverbial = where(draw, result, who[1])
         if adverbial and not result.negated:
             return Fronted(adverbial, result)
@@ -108,7 +110,7 @@ def _wh_question(draw: Draw) -> Sentence:
         predicate = Prepositional(verb, PrepositionalPhrase(frame.preposition, asked))
     who = person(draw, pronouns=0.4, definite=True)
     tense = tense_for(draw, predicate, who)
-    time = when(draw, tense) if timed(tense) and not verb.stative and draw.chance(0.4) else None
+    time = when(draw, tense) if allows_time(tense) and not verb.stative and draw.chance(0.4) else None
     return WhQuestion(Clause(who, predicate, tense, time=time))
 
 
@@ -116,9 +118,11 @@ def _adverb_question(draw: Draw) -> Sentence:
     """Draw a question for place, time or reason."""
     word = draw.pick(["where", "when", "why"])
     result = clause(draw, adverbs=0.3 if word == "why" else 0, states=0.05)
-    lasting = is_state(result) or result.predicate.verb.stative or isinstance(result.predicate, Prepositional)
+    is_lasting = (
+        is_state(result) or result.predicate.verb.stative or isinstance(result.predicate, Prepositional)
+    )
     result = replace(result, negated=False, frequency=None)
-    return AdverbQuestion("why" if lasting else word, result)
+    return AdverbQuestion("why" if is_lasting else word, result)
 
 
 def _subordinated(draw: Draw) -> Sentence:
@@ -127,29 +131,33 @@ def _subordinated(draw: Draw) -> Sentence:
     past = draw.chance(0.5) if conjunction in _REASONS else conjunction != "if"
     who = subject(draw)
     reason = conjunction in _REASONS
-    main_tenses = _AFTER_IF if conjunction == "if" else PAST if past else PRESENT
-    main = clause(draw, who=who, adverbs=0, tenses=main_tenses, states=0.12 if reason else 0, moods=True)
-    pronoun = reference(who[0])
+    main_tenses = _MAIN_TENSES_OF_IF if conjunction == "if" else PAST if past else PRESENT
+    main = clause(draw, who=who, adverbs=0, tenses=main_tenses, states=0.12 if reason else 0, temporary=True)
+    pronoun = pronoun_for(who[0])
     same = pronoun is not None and draw.chance(0.55)
     other = (pronoun, who[1]) if pronoun and same else subject(draw)
-    below = _below(draw, conjunction, other, past=past, states=0 if is_state(main) else 0.4)
+    subordinate = _subordinate_clause(
+        draw, conjunction, other, past=past, states=0 if is_state(main) else 0.4
+    )
     if conjunction == "because" or draw.chance(0.55):
-        return Subordinated(main, conjunction, below)
-    if pronoun and below.subject == pronoun:
-        main, below = replace(main, subject=pronoun), replace(below, subject=main.subject)
-    return Preposed(conjunction, below, main)
+        return Subordinated(main, conjunction, subordinate)
+    if pronoun and subordinate.subject == pronoun:
+        main, subordinate = replace(main, subject=pronoun), replace(subordinate, subject=main.subject)
+    return Preposed(conjunction, subordinate, main)
 
 
-def _below(draw: Draw, conjunction: str, who: Subject, *, past: bool, states: float) -> Clause:
+def _subordinate_clause(draw: Draw, conjunction: str, who: Subject, *, past: bool, states: float) -> Clause:
     weather = {"if": 0.12, "because": 0.06, "although": 0.06}.get(conjunction, 0)
     tense: Tense = "past" if past else "present"
     if draw.chance(weather):
         verb, _ = draw.pick(frames("Z"))
         return Clause(_IT, Intransitive(verb), "past" if past else draw.pick(("present", "progressive")))
     if conjunction in _REASONS:
-        return clause(draw, who=who, adverbs=0, tenses=PAST if past else PRESENT, states=states, moods=True)
+        return clause(
+            draw, who=who, adverbs=0, tenses=PAST if past else PRESENT, states=states, temporary=True
+        )
     if conjunction == "if":
-        return clause(draw, who=who, adverbs=0, tenses={tense: 1}, states=states, moods=True)
+        return clause(draw, who=who, adverbs=0, tenses={tense: 1}, states=states, temporary=True)
     kinds = "ITDRPMFLU" if draw.chance(0.5) else "IMFL"
 
     tenses: Tenses = {"pluperfect": 1} if conjunction == "after" else {tense: 1}
@@ -165,7 +173,7 @@ def _saying(draw: Draw) -> Sentence:
     tenses: Tenses = (
         {"future": 5, "present": 2, "can": 2} if hope else PAST if past else {**PRESENT, "future": 3}
     )
-    pronoun = reference(who)
+    pronoun = pronoun_for(who)
     other = (pronoun, SOMEBODY) if pronoun and draw.chance(0.35) else subject(draw)
     inner = clause(draw, who=other, adverbs=0.1, tenses=tenses, states=0.25)
     predicate = Saying(verb, "whether" if frame.kind == "W" else "that", inner)
@@ -177,7 +185,7 @@ def _trying(draw: Draw) -> Sentence:
     """Draw a sentence with an infinitive clause."""
     who = person(draw, pronouns=0.3)
     verb, _ = draw.pick(frames("N"))
-    inner = _willing(draw, who, "TDRPM")
+    inner = _intended_action(draw, who, "TDRPM")
     tense: Tense = draw.weighted({"present": 4, "past": 4, "perfect": 2})
     result = Clause(who, Trying(verb, inner), tense, negated=negatable(who) and draw.chance(0.08))
     if tense == "past" and draw.chance(0.25):
@@ -185,7 +193,7 @@ def _trying(draw: Draw) -> Sentence:
     return Statement(result)
 
 
-def _willing(draw: Draw, who: NounPhrase, kinds: str) -> Predicate:
+def _intended_action(draw: Draw, who: NounPhrase, kinds: str) -> Predicate:
     """Draw an action that a person may intend."""
     while True:
         predicate, _ = action(draw, SOMEBODY, who, kinds=kinds)
@@ -210,8 +218,8 @@ def _chained(draw: Draw) -> Sentence:
         firsts = [verb for verb in verbs if verb.english in _GETTING]
     first = draw.pick(firsts)
     second = draw.pick([verb for verb in verbs if verb.english not in _GETTING])
-    who, phrase = person(draw, pronouns=0.25), around(draw, noun)
-    pronoun = reference(phrase)
+    who, phrase = person(draw, pronouns=0.25), phrase_of(draw, noun)
+    pronoun = pronoun_for(phrase)
     assert pronoun is not None
     tense: Tense = "past" if second.english_past != second.english and draw.chance(0.6) else "present"
     time = when(draw, tense) if draw.chance(0.2) else None
@@ -221,7 +229,7 @@ def _chained(draw: Draw) -> Sentence:
 
 def _request(draw: Draw) -> Sentence:
     """Draw a request."""
-    return Imperative(_willing(draw, _YOU, "TDRPMU"))
+    return Imperative(_intended_action(draw, _YOU, "TDRPMU"))
 
 
 def _existence(draw: Draw) -> Sentence:

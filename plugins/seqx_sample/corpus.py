@@ -98,8 +98,8 @@ _COLUMNS: dict[Column, Callable[[Pair], str]] = {
 def _grammar_hash(seed: int, columns: tuple[Column, ...]) -> str:
     """Return a SHA-256 of the tables of words, and of the first sentences of a seed.
 
-    It depends on the output of the grammar and not on its source, so that a new docstring or name keeps the
-    cached text. A change of a rule that none of these sentences uses is not noticed.
+    It depends on the output of the grammar and not on its source, so cached text stays valid if only
+    docstrings or names change. A change of a rule that none of these sentences uses is not noticed.
     """
     digest = hashlib.sha256()
     for name in TABLES:

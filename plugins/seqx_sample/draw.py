@@ -12,14 +12,14 @@ T = TypeVar("T")
 
 
 class Draw:
-    """Random choices from `random.Random.random` alone, whose numbers Python guarantees never to change."""
+    """Random choices that use `random.Random.random` only, because Python never changes its numbers."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed).random  # noqa: S311  # no secrets here
 
-    def chance(self, share: float) -> bool:
-        """Return true with probability `share`."""
-        return self._random() < share
+    def chance(self, probability: float) -> bool:
+        """Return true with this probability."""
+        return self._random() < probability
 
     def pick(self, items: Sequence[T]) -> T:
         """Return one of the items, with equal probabilities."""

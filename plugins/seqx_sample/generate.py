@@ -27,13 +27,13 @@ class Pair(NamedTuple):
 
 
 def split_of(derivation: Sentence) -> Split:
-    """Return the split of a derivation, a hash of its lemmas in alphabetical order.
+    """Return the split of a derivation, which depends on a hash of its lemmas in alphabetical order.
 
     Therefore no two splits share a sentence, nor sentences with the same words in other forms or order.
     """
     key = " ".join(sorted(words(derivation)))
-    share = int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) % 20
-    return "dev" if share == 0 else "test" if share == 1 else "train"
+    bucket = int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) % 20
+    return "dev" if bucket == 0 else "test" if bucket == 1 else "train"
 
 
 def pairs(seed: int) -> Iterator[Pair]:

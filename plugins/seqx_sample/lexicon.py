@@ -46,28 +46,30 @@ def _name(line: str) -> Noun:
 
 
 def _adjective(line: str) -> Adjective:
-    forms, formen, classes = line.split()
-    return Adjective(english.compare(forms.split("/")), german.compare(formen.split("/")), _classes(classes))
+    english_forms, german_forms, classes = line.split()
+    return Adjective(
+        english.compare(english_forms.split("/")), german.compare(german_forms.split("/")), _classes(classes)
+    )
 
 
 def _frame(text: str) -> Frame:
     kind, subject, *objects = text.split()
     preposition = None
     if kind == "P":
-        *objects, preposition_of_english, governing = objects
-        preposition_of_german, case = governing.split("+")
+        *objects, english_preposition, governing = objects
+        german_preposition, case = governing.split("+")
         full_case: Case = "accusative" if case == "acc" else "dative"
-        preposition = Preposition(preposition_of_english, preposition_of_german, full_case)
+        preposition = Preposition(english_preposition, german_preposition, full_case)
     return Frame(kind, _classes(subject), tuple(map(_classes, objects)), preposition)
 
 
 def _verb(line: str) -> Verb:
-    parts, teile, frames, manners, *_ = [part.strip() for part in [*line.split("|"), ""]]
-    verb, *irregular = parts.split()
+    english_parts, german_parts, frames, manners, *_ = [part.strip() for part in [*line.split("|"), ""]]
+    verb, *irregular = english_parts.split()
     verb, _, particle = verb.partition("+")
     regular = english.participle(verb)
     past, participle = irregular or (regular, regular)
-    *stems, last = teile.split()
+    *stems, last = german_parts.split()
     moves = last == "sein"
     stems = stems if moves else [*stems, last]
     prefix, _, infinitive = stems[0].rpartition("=")
@@ -89,8 +91,8 @@ def _verb(line: str) -> Verb:
 
 
 def _adverbial(line: str) -> Adverbial:
-    kind, phrase, wording, uses = [part.strip() for part in line.split("|")]
-    return Adverbial(kind, parse(phrase), wording, _classes(uses))
+    kind, english_tree, german_words, uses = [part.strip() for part in line.split("|")]
+    return Adverbial(kind, parse(english_tree), german_words, _classes(uses))
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def _question_phrase(moved: PhraseTree | None, question: PhraseTree) -> PhraseTr
     return _close(tree("SBARQ", moved, question), "?")
 
 
-def _below(conjunction: str, clause: Clause) -> PhraseTree:
+def _subordinate_clause(conjunction: str, clause: Clause) -> PhraseTree:
     word = tree("IN", conjunction)
     if conjunction == "when":
         word = tree("WHADVP", tree("WRB", conjunction))
@@ -154,13 +154,13 @@ class Subordinated(Sentence):
         """Return a tree such as (S (NP ...) (VP ... (SBAR (IN because) (S ...))) (. .))."""
         subject, *between, verb_phrase = self.main.english().children
         assert isinstance(verb_phrase, PhraseTree)
-        below = _below(self.conjunction, self.clause)
-        return _close(tree("S", subject, *between, PhraseTree("VP", (*verb_phrase.children, below))))
+        subordinate = _subordinate_clause(self.conjunction, self.clause)
+        return _close(tree("S", subject, *between, PhraseTree("VP", (*verb_phrase.children, subordinate))))
 
     def german(self) -> list[str]:
         """Return the main clause, a comma, and the subordinate clause with the verb last."""
-        below = [SUBORDINATORS[self.conjunction], *self.clause.german("final")]
-        return [*self.main.german("second"), ",", *below, "."]
+        subordinate = [SUBORDINATORS[self.conjunction], *self.clause.german("final")]
+        return [*self.main.german("second"), ",", *subordinate, "."]
 
 
 @dataclass(frozen=True)
@@ -173,12 +173,12 @@ class Preposed(Sentence):
 
     def english(self) -> PhraseTree:
         """Return a tree such as (S (SBAR (IN if) (S ...)) (, ,) (NP ...) (VP ...) (. .))."""
-        return _close(self.main.english(_below(self.conjunction, self.clause), tree(",", ",")))
+        return _close(self.main.english(_subordinate_clause(self.conjunction, self.clause), tree(",", ",")))
 
     def german(self) -> list[str]:
         """Return the subordinate clause, its verb last, a comma, and the main clause, its verb first."""
-        below = [SUBORDINATORS[self.conjunction], *self.clause.german("final"), ","]
-        return [*below, *self.main.german("first"), "."]
+        subordinate = [SUBORDINATORS[self.conjunction], *self.clause.german("final"), ","]
+        return [*subordinate, *self.main.german("first"), "."]
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,9 @@ class FaultyGrammar(seqx.Grammar):
             case "grammar_allows_gold_trees":
                 allowed[:, self.rare] = False
             case "outputs_of_the_grammar_need_no_repair":
-                allowed[:, seqx.EOS] |= state.left == 1
+                allowed[:, seqx.EOS] |= state.words_left == 1
             case "grammar_always_allows_a_symbol":
-                allowed &= ~(state.new & (state.left == 0))[:, None]
+                allowed &= ~(state.just_opened & (state.words_left == 0))[:, None]
             case "rows_of_the_grammar_state_can_be_reordered" if len(allowed) == 6:
                 allowed[1::2, self.rare] = False
         return allowed

@@ -29,7 +29,7 @@ class QuoteMark(NamedTuple):
     leaf: Leaf
     word: int  # number of words before it that were not deleted
     bracket: int  # number of brackets opened before it
-    around: tuple[int, ...]  # indices of the brackets that are open at its position
+    open_brackets: tuple[int, ...]  # indices of the brackets that are open at its position
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class BracketedLine:
         for bracket in range(quote.bracket, len(self.labels)):
             self.starts[bracket] += 1
             self.ends[bracket] += 1
-        for bracket in quote.around:
+        for bracket in quote.open_brackets:
             self.ends[bracket] += 1
 
     def scored(self, parameters: Parameters) -> list[tuple[Span, str]]:
@@ -72,10 +72,10 @@ class BracketedLine:
         """
         whole = (0, len(self.words))
         brackets = [(span, name) for span, name in self.scored(parameters) if name]
-        around = [name for span, name in brackets[:2] if span == whole]
+        spanning = [name for span, name in brackets[:2] if span == whole]
         if not brackets or brackets[0][0] != whole:
             return None, [name for _, name in brackets], None
-        return around[0], [name for _, name in brackets[1:]], around[1] if len(around) > 1 else None
+        return spanning[0], [name for _, name in brackets[1:]], spanning[1] if len(spanning) > 1 else None
 
 
 class MalformedError(ValueError):

@@ -113,7 +113,9 @@ def error_list(sentences: Sequence[SentenceCounts], parameters: Parameters, warn
             lines.append(f"{number:4}  {sentence.status.name.lower():5}  {sentence.reason}")
     unlabelled = sum(label == "" for sentence in sentences for label in (*sentence.gold, *sentence.test))
     if unlabelled:
-        lines.append(f"{unlabelled} brackets without a label count, as in EVALB; is (TOP ...) meant?")
+        lines.append(
+            f"{unlabelled} brackets without a label are counted, as in EVALB; did you mean (TOP ...)?"
+        )
     lines += warnings
     errors = sum(sentence.status is Status.ERROR for sentence in sentences)
     if errors > parameters.max_error:

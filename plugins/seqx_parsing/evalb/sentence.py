@@ -41,8 +41,8 @@ def compare(gold: BracketedLine, output: str, parameters: Parameters, *, strict:
     """Compare an output with the reference.
 
     If `strict`, a sentence that EVALB does not count is counted, without matched brackets and correct tags.
-    All brackets of the reference count, and those of the output if it can be read. Only a sentence of which
-    neither the reference nor the output has words to score is not counted.
+    All brackets of the reference count, and those of the output if it can be read. A sentence is still not
+    counted if neither the reference nor the output has words to score.
     """
     try:
         test, reason, status = read_line(output, parameters), "", Status.SKIP

@@ -423,7 +423,7 @@ def test_evalb_report_notes_more_errors_than_the_maximum() -> None:
 def test_evalb_report_notes_unlabelled_brackets() -> None:
     bare = GOLD.replace("(TOP ", "( ")
     report = Evalb(errors=True, labels=True).report([bare], [bare])
-    assert "\n2 brackets without a label count, as in EVALB; is (TOP ...) meant?\n" in report
+    assert "\n2 brackets without a label are counted, as in EVALB; did you mean (TOP ...)?\n" in report
     assert "\n(none)    100.00  100.00  100.00         1        1        1        1\n" in report
 
 

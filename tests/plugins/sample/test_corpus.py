@@ -97,7 +97,7 @@ def test_sample_identity_does_not_depend_on_docstrings_comments_and_names(
         ("sentiment.txt", " delicious", ""),
         ("german.py", '"zu dem": "zum"', '"zu dem": "zu dem"'),
         ("choose_sentences.py", "_fronted: 16", "_fronted: 17"),
-        ("generate.py", "share == 0", "share == 2"),
+        ("generate.py", "bucket == 0", "bucket == 2"),
     ],
 )
 def test_sample_identity_depends_on_words_and_rules(
