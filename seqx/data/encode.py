@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqx.data.ragged import Ragged, compact
+from seqx.interfaces.rows import Row, row_texts
 from seqx.interfaces.task import Example, Rejected, Task, Values
 
-Row = tuple[str, ...]
+Texts = tuple[str, ...]
+"""The texts of a row, see `row_texts`."""
 
 LEAK = "leak"
 """The reason for dropping training rows that also occur in other splits."""
@@ -33,23 +35,23 @@ class Overlap:
 
 
 class LeakFinder:
-    """A finder of rows that occur in other splits. It ignores case, white space and empty text.
+    """A finder of rows that occur in other splits. It ignores case, white space and empty values.
 
     Args:
         splits: the rows of each other split, by name
     """
 
     def __init__(self, splits: Mapping[str, Iterable[Row]]) -> None:
-        self._rows: dict[str, set[Row]] = {}
+        self._rows: dict[str, set[Texts]] = {}
         self._sides: dict[str, list[set[str]]] = {}
         self._ends: set[str] = set()
         for split, rows in splits.items():
-            folded = {_folded(row) for row in rows}
+            folded = {_folded(row_texts(row)) for row in rows}
             self._rows[split] = folded
             self._sides[split] = [set(side) - {""} for side in zip(*folded, strict=True)]
             self._ends.update(_ends(text) for row in folded for text in row)
 
-    def count(self, row: Row, overlaps: Mapping[str, Overlap]) -> bool:
+    def count(self, row: Texts, overlaps: Mapping[str, Overlap]) -> bool:
         """Add a row to the overlap with each split; return true if any of its columns occurs in any split."""
         # Folding every row would take a fifth of the time of preparation, so skip rows that cannot match.
         if all(_ends(text) not in self._ends for text in row):
@@ -100,11 +102,12 @@ class RowEncoder:
             if isinstance(example, Rejected):
                 dropped[example.reason] += 1
                 continue
-            if self.leaks.count(row, overlaps) and self.drop_leaks:
+            texts_of_row = row_texts(row)
+            if self.leaks.count(texts_of_row, overlaps) and self.drop_leaks:
                 dropped[LEAK] += 1
                 continue
             examples.append(example)
-            hashes.append(_hash(row))
+            hashes.append(_hash(texts_of_row))
         columns = {
             name: _column(name, [example.columns[name] for example in examples])
             for name in _names(examples, "columns")
@@ -148,7 +151,7 @@ def _utf8(rows: Sequence[str]) -> Ragged:
     return Ragged.of(np.frombuffer(b"".join(encoded), np.uint8), lengths)
 
 
-def _folded(row: Row) -> Row:
+def _folded(row: Texts) -> Texts:
     """Return a row in lower case, with single spaces between words."""
     return tuple(" ".join(text.casefold().split()) for text in row)
 
@@ -159,7 +162,7 @@ def _ends(text: str) -> str:
     return f"{words[0]} {text.rsplit(None, 1)[-1]}".casefold() if words else ""
 
 
-def _hash(row: Row) -> int:
+def _hash(row: Texts) -> int:
     """Return a 64-bit hash of a row, without white space at the ends of its columns.
 
     The probability of a collision in a corpus of 36 million rows is 1 in 28,000.

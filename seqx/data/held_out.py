@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from seqx.errors import shortened
+from seqx.interfaces.rows import row_texts
 from seqx.interfaces.task import Split, Task
 
 T = TypeVar("T")
@@ -16,7 +17,7 @@ _MIN_SIDES = 10  # minimum number of repetitions for a warning about a source or
 
 def held_out_warnings(task: Task, split: Split) -> list[str]:
     """Return the warnings about a split, one line each."""
-    rows = [tuple(text.strip() for text in row) for row in split.rows]
+    rows = [tuple(map(str.strip, row_texts(row))) for row in split.rows]
     warnings = [*_suspicious(rows)]
     excluded = len(rows) - len(task.references(split))
     if excluded > 0:

@@ -20,9 +20,10 @@ import torch
 
 from seqx import __version__
 from seqx.data.cache import cache_key, default_cache, get_or_create
-from seqx.data.encode import Block, LeakFinder, Overlap, Row, RowEncoder, first_of_each
+from seqx.data.encode import Block, LeakFinder, Overlap, RowEncoder, first_of_each
 from seqx.data.store import FORMAT, Store, Writer
 from seqx.errors import UserError
+from seqx.interfaces.rows import Row
 from seqx.interfaces.task import Task
 from seqx.interfaces.text import ProgressReporter
 from seqx.plugin.local import LocalSource, local_sources

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from seqx.errors import UserError
 from seqx.interfaces.learning import Grammar, Hypothesis
+from seqx.interfaces.rows import Row
 from seqx.interfaces.scores import AnswerWarning, Evaluation
 from seqx.interfaces.text import SPLITS, Problem, ProgressReporter
 
@@ -107,7 +108,7 @@ class Split:
     """The rows of a split, read into memory."""
 
     name: str  # train, dev or test
-    rows: Sequence[tuple[str, ...]]  # in the order of the corpus
+    rows: Sequence[Row]  # in the order of the corpus
 
 
 class TextModel(Protocol):
@@ -185,18 +186,18 @@ class Task(ABC):
         """Load the vocabulary that `learn` wrote into `folder`."""
 
     @abstractmethod
-    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+    def rows(self, split: str) -> Iterator[Row]:
         """Yield the rows of a split, always in the same order. Rows are read in one process."""
 
     @abstractmethod
-    def example(self, row: tuple[str, ...], *, training: bool) -> Example | Rejected:
+    def example(self, row: Row, *, training: bool) -> Example | Rejected:
         """Return the example of a row, or the reason why it is rejected. Called in several processes.
 
         A column ends with EOS if the model reads or predicts EOS. The number of target tokens, such as in
         `training.tokens`, is the number of tokens in the column "target".
 
         Args:
-            row: the strings of the row
+            row: the values of the row, such as strings
             training: true for a training row; rows of other splits must not be rejected
         """
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from seqx.interfaces.codec import Codec
+from seqx.interfaces.rows import Row
 from seqx.interfaces.scores import Score
 
 SPLITS = ("train", "dev", "test")
@@ -89,7 +90,7 @@ class Tokenizer(Codec, ABC):
 
 
 class Corpus(ABC):
-    """A source of text: rows of strings, one string for each column."""
+    """A source of rows: for each column a string, a number, an array, or a nest of these."""
 
     unique: bool = True
     """True if repeated training rows are removed; false if the corpus repeats rows on purpose."""
@@ -127,7 +128,7 @@ class Corpus(ABC):
         """
 
     @abstractmethod
-    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+    def rows(self, split: str) -> Iterator[Row]:
         """Yield the rows of a split, always in the same order.
 
         Raises:

@@ -3,8 +3,11 @@
 import tempfile
 from pathlib import Path
 
-from seqx.interfaces.task import Example, Task
-from seqx.interfaces.tensors import EOS
+import numpy as np
+
+from seqx.interfaces.rows import value_text
+from seqx.interfaces.task import Example, Task, Values
+from seqx.interfaces.tensors import EOS, Features
 from seqx.testing.law import Subject, law
 from seqx.testing.predictor import FixedPredictor
 
@@ -24,6 +27,11 @@ def _examples(task: Task, split: str) -> list[Example]:
     return [example for example in examples if isinstance(example, Example)]
 
 
+def _dev_texts(task: Task) -> list[str]:
+    """Return texts that identify the columns of the development examples."""
+    return [value_text(dict(example.columns)) for example in _examples(task, "dev")]
+
+
 @law(Task)
 def learned_files_can_be_loaded(subject: Subject) -> None:
     """A task that loads the folder of another has its vocabularies, identity and examples."""
@@ -35,7 +43,10 @@ def learned_files_can_be_loaded(subject: Subject) -> None:
         pairs = {
             "vocab_sizes": (dict(first.vocab_sizes), dict(second.vocab_sizes)),
             "identity": (first.identity(), second.identity()),
-            "example": (_examples(first, "dev"), _examples(second, "dev")),
+            "example": tuple(
+                [value_text(example.columns) for example in _examples(task, "dev")]
+                for task in (first, second)
+            ),
         }
         different = [name for name, (learned_value, loaded) in pairs.items() if learned_value != loaded]
         assert not different, (
@@ -56,14 +67,26 @@ def examples_are_valid(subject: Subject) -> None:
         )
         for example in _examples(task, "dev"):
             for column, size in task.vocab_sizes.items():
-                outside = [i for i in example.columns[column] if not 0 <= i < size]
-                assert not outside, f"example: the ids {outside} of {column!r} are not below its size, {size}"
-            target = example.columns["target"]
+                _check_values(example.columns[column], column, size)
+            target = list(example.columns["target"])
             ends = task.many_eos or (target[-1:] == [EOS] and target.count(EOS) == 1)
             assert ends, (
                 f"example: the target {target} must end with EOS ({EOS}), and have no other; if each of its "
                 "lines ends with EOS, set `many_eos`"
             )
+
+
+def _check_values(values: Values, column: str, size: int) -> None:
+    """Assert that the values of a column are ids below `size`, or vectors of `size` features."""
+    if isinstance(size, Features):
+        shape = np.shape(values)
+        assert shape[1:] == (size,), (
+            f"example: the vectors of {column!r} have the shape {list(shape)}, but `vocab_sizes` says that "
+            f"they have {size} features"
+        )
+        return
+    outside = [i for i in values if not 0 <= i < size]
+    assert not outside, f"example: the ids {outside} of {column!r} are not below its size, {size}"
 
 
 @law(Task)
@@ -78,11 +101,11 @@ def inputs_are_encoded_like_examples(subject: Subject) -> None:
             f"inputs, references and examples of the test split must have one number, not {counts}"
         )
         for text, example in zip(inputs, examples, strict=True):
-            expected, actual = list(example.columns["source"]), list(task.read(text)["source"])
-            assert actual == expected, (
-                f"read: the input {text!r} has the ids {actual}, but its example has the source {expected}, "
-                "so the model is asked something else than it was trained on; normalise and encode both "
-                "alike"
+            expected, actual = example.columns["source"], task.read(text)["source"]
+            assert np.array_equal(actual, expected), (
+                f"read: the input {text!r} has the source {actual}, but its example has the source "
+                f"{expected}, so the model is asked something else than it was trained on; normalise and "
+                "encode both alike"
             )
 
 

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from seqx.data.store import Store
 from seqx.errors import UserError
+from seqx.interfaces.rows import Row, row_texts
 from seqx.interfaces.task import Split, Task
 from seqx.storage.atomic import write_atomically
 from seqx.storage.json_format import read_as
@@ -18,11 +19,11 @@ HELD_OUT = ("dev", "test")
 """The splits that are read again whenever a model is scored."""
 
 
-def digest(rows: Iterable[tuple[str, ...]]) -> str:
+def digest(rows: Iterable[Row]) -> str:
     """Return the SHA-256 of rows, which depends on their order."""
     sha256 = hashlib.sha256()
     for row in rows:
-        sha256.update(json.dumps(row).encode() + b"\n")
+        sha256.update(json.dumps(row_texts(row)).encode() + b"\n")
     return sha256.hexdigest()
 
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from seqx.errors import UserError
 from seqx.interfaces.scores import Evaluation
@@ -14,7 +15,7 @@ from seqx.interfaces.task import Example, Rejected, Split, Task, TextModel
 from seqx.interfaces.tensors import EOS
 from seqx.interfaces.text import SPLITS, ProgressReporter
 
-Row = tuple[str, ...]
+Row = tuple[Any, ...]
 
 
 @dataclass
@@ -107,3 +108,14 @@ def rows(count: int, seed: int = 0, max_words: int = 40) -> list[Row]:
         return " ".join(rng.choices(words, k=rng.randint(1, max_words)))
 
     return [(sentence(), sentence()) for _ in range(count)]
+
+
+class Signals(Pairs):
+    """A task whose rows are a source of vectors and a target text."""
+
+    def example(self, row: Row, *, training: bool) -> Example | Rejected:
+        signal, text = row
+        return Example(columns={"source": signal, "target": self._ids(text)})
+
+    def inputs(self, split: Split) -> list[Any]:
+        return [signal for signal, _ in split.rows]

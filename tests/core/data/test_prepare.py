@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqx.data.encode import first_of_each
+from seqx.data.held_out import held_out_warnings
 from seqx.data.prepare import cached_vocabulary, prepare
 from seqx.data.store import Store
 from seqx.errors import UserError
-from tests.core.data.pairs import Pairs, rows
+from seqx.interfaces.rows import value_text
+from seqx.training.recovery.data_fingerprint import digest as digest_of_rows
+from tests.core.data.pairs import Pairs, Signals, rows
 
 
 def digest(store: Store) -> dict[str, str]:
@@ -152,7 +156,7 @@ def test_interrupted_preparation_leaves_no_folder(tmp_path: Path) -> None:
     code = (
         "import sys, itertools, os, signal, pathlib\n"
         "from seqx.data.prepare import prepare\n"
-        "from tests.core.data.pairs import Pairs, rows\n"
+        "from tests.core.data.pairs import Pairs, Signals, rows\n"
         "class Endless(Pairs):\n"
         "    def rows(self, split):\n"
         "        return itertools.cycle(rows(2000)) if split == 'train' else iter(())\n"
@@ -194,6 +198,49 @@ def test_first_of_each_is_fast_for_millions_of_hashes() -> None:
     assert keep[:-1000].all()
 
 
+def signals(count: int, seed: int = 0) -> list[tuple[Any, ...]]:
+    """Return rows of a signal of three features, and a text."""
+    rng = np.random.default_rng(seed)
+    shapes = [(int(length), 3) for length in rng.integers(1, 9, count)]
+    return [(rng.normal(size=shape).astype(np.float32), f"text {seed} {i}") for i, shape in enumerate(shapes)]
+
+
+def test_rows_of_arrays_are_compared_by_their_values(tmp_path: Path) -> None:
+    train = signals(20)
+    repeated, other_text = (train[3][0].copy(), "text 0 3"), (train[4][0], "other")
+    task = Signals(
+        {"train": [*train, repeated, other_text], "dev": [(train[5][0].copy(), "x"), *signals(2, 1)]}
+    )
+    store = prepare(task, "train", {}, tmp_path, text=False)
+    assert store.dropped == {"duplicate": 1}
+    assert store.leaks["dev"] == {"rows": 0, "sides": [1, 0]}
+    assert [store[i]["source"].tolist() for i in range(20)] == [signal.tolist() for signal, _ in train]
+    clean = prepare(task, "train", {}, tmp_path, text=False, leaks="drop")
+    assert clean.dropped == {"duplicate": 1, "leak": 1}
+
+
+def test_rows_of_arrays_are_prepared_by_several_processes(tmp_path: Path) -> None:
+    task = Signals({"train": signals(40)})
+    one = prepare(task, "train", {"n": 1}, tmp_path, text=False)
+    two = prepare(task, "train", {"n": 2}, tmp_path, text=False, processes=2, min_rows=1)
+    assert [one[i]["source"].tolist() for i in range(40)] == [two[i]["source"].tolist() for i in range(40)]
+
+
+def test_suspicious_rows_of_arrays_are_reported() -> None:
+    empty = np.zeros((0, 3), np.float32)
+    task = Signals({"dev": [*signals(20), (empty, "x"), *[(np.ones((2, 3)), "same")] * 3]})
+    assert held_out_warnings(task, task.read_split("dev")) == [
+        "dev: 1 of 24 sources are empty",
+        f"dev: 3 of 24 rows are identical: '{value_text(np.ones((2, 3)))} / same'",
+    ]
+
+
+def test_digest_of_rows_of_arrays_depends_on_their_values() -> None:
+    rows = signals(3)
+    assert digest_of_rows(rows) == digest_of_rows(signals(3)) != digest_of_rows(signals(3, seed=1))
+    assert digest_of_rows([("a", "b")]) == hashlib.sha256(b'["a", "b"]\n').hexdigest()  # as in earlier runs
+
+
 def lines(path: Path) -> list[str]:
     return gzip.open(path, "rt", encoding="utf-8", newline="\n").read().removesuffix("\n").split("\n")
 
@@ -216,7 +263,7 @@ def test_prepared_multi30k_has_the_published_counts(data: Callable[[str], Path],
 SCRIPT_START = """
 import pathlib, sys
 from seqx.data.prepare import prepare
-from tests.core.data.pairs import Pairs, rows
+from tests.core.data.pairs import Pairs, Signals, rows
 class TaskOfScript(Pairs): pass
 def work(task_type):
     task = task_type({"train": rows(300)})
