@@ -95,7 +95,7 @@ class DDP(Parallelism):
     def reduce_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the sums added up over all ranks (collective)."""
         self._reduced_buckets = 0
-        return self.all_reduce_sums(sums)
+        return super().reduce_sums(sums)
 
     def _all_reduce(self, _: None, bucket: GradBucket) -> torch.futures.Future[Tensor]:
         """Add up a bucket of gradients over all ranks; torch's default hook would average them."""

@@ -108,11 +108,6 @@ class FSDP(Parallelism):
             warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
             yield
 
-    def reduce_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the sums added up over all ranks (collective)."""
-        self.stragglers.part_done()
-        return self.all_reduce_sums(sums)
-
     @torch.no_grad()
     def gather_full_model(self) -> None:
         """Copy the trained weights of all ranks into the whole model (collective)."""

@@ -200,7 +200,10 @@ class Parallelism(ABC):
 
     def reduce_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the sums added up over all ranks (collective)."""
-        return self.all_reduce_sums(sums)
+        self.stragglers.part_done()
+        names = sorted(sums)
+        total = self.world.all_reduce(torch.stack([sums[name].float() for name in names]))
+        return dict(zip(names, total.unbind(), strict=True))
 
     def clip_grad_norm(self, max_norm: float) -> Tensor:
         """Clip the gradient to a norm of `max_norm`; return the norm before, equal on all ranks."""
@@ -274,12 +277,6 @@ class Parallelism(ABC):
             counts.update(dict(zip(rank_names, rank_counts, strict=True)))
         self.stragglers.record([seconds for *_, seconds in gathered])
         return counts, max(size for _, _, size, _ in gathered)
-
-    def all_reduce_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return named scalars added up over all ranks (collective)."""
-        names = sorted(sums)
-        total = self.world.all_reduce(torch.stack([sums[name].float() for name in names]))
-        return dict(zip(names, total.unbind(), strict=True))
 
 
 class SingleDevice(Parallelism):

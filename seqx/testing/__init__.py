@@ -16,6 +16,7 @@ from seqx.testing import (
     grammar,
     input_layer,
     model,
+    parallel,
     positions,
     search,
     tasks,
@@ -30,5 +31,5 @@ __all__ = ["FixedPredictor", "Subject", "check_grammar", "law", "laws", "laws_of
 
 _MODULES_WITH_LAWS = (
     *(attention, attention_positions, decoder, encoder, input_layer),
-    *(model, positions, grammar, search, tasks, text, training),
+    *(model, parallel, positions, grammar, search, tasks, text, training),
 )

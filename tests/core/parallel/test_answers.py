@@ -7,9 +7,9 @@ from typing import Any
 import seqx
 from seqx.inference import Predictor
 from seqx.parallel import SINGLE_PROCESS, World
+from seqx.testing.ranks import run_on_ranks
 from seqx_search import Beam, Greedy
 from tests.core.inference.test_predictor import CPU, LINES, Letters, RecordingModel
-from tests.core.parallel.ranks import run_on_ranks
 from tests.models import PARSING, write_model
 
 TEXTS = [*LINES, "aabb caa"]  # the last text is answered in two parts

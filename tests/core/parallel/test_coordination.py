@@ -19,7 +19,7 @@ from seqx.parallel import World
 from seqx.parallel.parallelism import Step
 from seqx.runtime.signals import Stopped, StopRequest
 from seqx.storage.weights import WEIGHTS
-from tests.core.parallel.ranks import RankExit, run_on_ranks
+from seqx.testing.ranks import RankExit, run_on_ranks
 from tests.core.parallel.test_training import CLOSE, losses, train, train_on_ranks
 from tests.stories.tiny import lines
 

@@ -16,7 +16,7 @@ from seqx.errors import UserError
 from seqx.parallel import World, heartbeat, join_ranks, mailbox
 from seqx.parallel.ddp import DDP
 from seqx.parallel.parallelism import Step
-from tests.core.parallel.ranks import RankExit, run_on_ranks
+from seqx.testing.ranks import RankExit, run_on_ranks
 from tests.core.parallel.test_training import train, updates
 
 PROMISED_S = 30

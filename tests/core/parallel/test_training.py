@@ -22,8 +22,8 @@ from seqx.plugin.loading import Plugins, load_plugins
 from seqx.recipe import Configured
 from seqx.runtime.signals import StopRequest
 from seqx.storage.checkpoints import Checkpoints
+from seqx.testing.ranks import run_on_ranks
 from seqx.training.description import Experiment
-from tests.core.parallel.ranks import run_on_ranks
 from tests.models import RECIPE
 from tests.stories.tiny import lines
 
@@ -44,11 +44,14 @@ CLOSE = 1e-6
 
 
 def checked_recipe(folder: Path, *settings: str) -> tuple[Configured[Experiment], Plugins]:
-    """Write the recipe, and return it checked, with its plugins."""
+    """Write the recipe, with the plugin in the folder if there is one; return it checked, with plugins."""
     file = folder / "tiny.yaml"
-    file.write_text(RECIPE.replace("layers: 1", "layers: 1, dropout: 0") + TRAINING, encoding="utf-8")
-    plugins = load_plugins()
-    return recipe.check(recipe.load(file, None, settings).tree, plugins.registry, Experiment), plugins
+    local = [f"plugins: [{path}]\n" for path in folder.glob("*.py")]
+    text = RECIPE.replace("layers: 1", "layers: 1, dropout: 0") + TRAINING
+    file.write_text("".join([*local, text]), encoding="utf-8")
+    loaded = recipe.load(file, None, settings)
+    plugins = load_plugins(loaded.plugins)
+    return recipe.check(loaded.tree, plugins.registry, Experiment), plugins
 
 
 def train(world: World, folder: Path, name: str, *settings: str, stop: StopRequest | None = None) -> Any:

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import importlib
 import logging
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch._dynamo  # noqa: F401  optimizers need it; imported here, it is not imported again by each rank
+import torch
 from torch._C._distributed_c10d import TCPStore
 
 from seqx.errors import UserError
@@ -46,6 +47,7 @@ def run_on_ranks(
         timeout: seconds after which the processes are killed
         separate_store: keep the store in a process of its own, as torchrun does, and not on rank 0
     """
+    importlib.import_module("torch._dynamo")  # optimizers need it; otherwise each rank imports it
     context = multiprocessing.get_context("fork")  # so that modules are imported only once
     port = _free_port()
     # Not in this process: a thread of the store may hold a lock of the C library while a rank is forked.
@@ -110,6 +112,7 @@ def _run_rank(
     result_pipe: Any,
 ) -> None:
     """Join the process group, and send the result of the function through the pipe."""
+    torch.set_num_threads(1)  # the threads of the parent do not exist here
     gc.freeze()  # objects of the parent may wait, when collected, for threads that do not exist here
     file = (folder / f"stderr.{rank}").open("w", encoding="utf-8")
     os.dup2(file.fileno(), 2)
