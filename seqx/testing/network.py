@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seqx.errors import UserError
 from seqx.runtime.devices import autocast, has_bf16
 from seqx.testing.checks import assert_close, assert_unchanged
+from seqx.testing.host_tensors import HostTensors
 from seqx.testing.law import Subject, law
 
 
@@ -95,6 +96,18 @@ def state_dict_round_trip(sample: Sample, subject: Subject) -> None:
     )
 
 
+def tensors_are_on_the_device_of_the_inputs(sample: Sample, subject: Subject) -> None:
+    """A network combines no tensor that is always on the CPU with its inputs, so that it works on a GPU."""
+    with HostTensors() as tensors:
+        network = sample.network(subject)
+        tensors.start(network)
+        sample.run(network)
+    assert not tensors.problems, (
+        f"{tensors.problems[0]}, so the network fails on a GPU. Pass `device=x.device` or use `x.new_zeros`; "
+        "make tensors that the constructor creates parameters or buffers"
+    )
+
+
 @torch.no_grad()
 def bfloat16_agrees(sample: Sample, subject: Subject) -> None:
     """Outputs under bfloat16 autocast differ by at most a tenth (of their norm) from float32.
@@ -135,5 +148,6 @@ def compiles(sample: Sample, subject: Subject) -> None:
 
 _LAWS = (
     *(arguments_are_not_changed, outputs_are_reproducible, seed_determines_weights),
-    *(every_parameter_gets_a_gradient, state_dict_round_trip, bfloat16_agrees, compiles),
+    *(every_parameter_gets_a_gradient, state_dict_round_trip, tensors_are_on_the_device_of_the_inputs),
+    *(bfloat16_agrees, compiles),
 )

@@ -41,6 +41,8 @@ class Correct(nn.Module):
             return x * 1.5
         if self.fault == "compiles" and x.sum().item() > 1e9:
             return x + 1
+        if self.fault == "tensors_are_on_the_device_of_the_inputs":
+            return x * torch.ones(1)
         if self.fault == "outputs_are_reproducible":
             return x * (1 + 1e-6 * torch.rand(()))
         if self.fault == "sentences_do_not_influence_each_other" and self.training:
@@ -104,7 +106,9 @@ class CorrectAttention(MultiHeadAttention, Correct):
     def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
         memory = super().project(keys, keys if self.fault == "values_are_gathered" else values, positioned)
         if self.fault == "incremental_outputs_equal_parallel_outputs":
-            return memory._replace(keys=memory.keys * torch.arange(1, keys.size(1) + 1)[:, None])
+            return memory._replace(
+                keys=memory.keys * torch.arange(1, keys.size(1) + 1, device=keys.device)[:, None]
+            )
         return memory
 
     def forward(
@@ -181,7 +185,9 @@ class CorrectDecoder(TransformerDecoder, Correct):
             memory = memory._replace(layout=seqx.Layout.of(torch.ones_like(memory.layout.keep)))
         if self.fault == "uses_source_is_correct":
             assert memory is not None
-            memory = memory._replace(states=torch.arange(16.0).expand_as(memory.states))
+            memory = memory._replace(
+                states=torch.arange(16.0, device=memory.states.device).expand_as(memory.states)
+            )
         return SelectableState(super().start(memory, batch, capacity), batch, self.fault)
 
     def forward(self, inputs: Tensor, state: Any, keep: Tensor | None) -> tuple[Tensor, Any]:

@@ -145,6 +145,13 @@ class BiasOfExchangedPositions(DotProduct):
         )
 
 
+class MaskOnTheCpu(DotProduct):
+    """Compares indices that are always on the CPU."""
+
+    def visible(self, mask: seqx.Mask, queries: seqx.Layout, keys: seqx.Layout) -> Tensor:
+        return super().visible(mask, queries, keys) & (torch.arange(keys.keep.size(1)) >= 0)
+
+
 class DropoutLeftOn(DotProduct):
     """Drops weights in evaluation mode, too."""
 
@@ -243,6 +250,12 @@ MISTAKES = [
         "`bias` with the positions of other queries",
         BIAS,
         r"bias gets other positions than those of the queries",
+    ),
+    mistake(
+        MaskOnTheCpu,
+        "a tensor that is created without `device`",
+        "tensors_are_on_the_device_of_the_inputs",
+        r"attention\.py:\d+: `torch\.arange` creates a tensor on the CPU, .* `device=x\.device`",
     ),
     mistake(
         DropoutLeftOn,

@@ -243,6 +243,17 @@ class AddedVectors(seqx.PositionalEncoding):
         return (self.slope * k_positions)[:, None, None, :].expand(-1, -1, q.size(2), -1)
 
 
+class TableInAttribute(AddedVectors):
+    """Keeps a table of sines in an attribute, which does not move with the module."""
+
+    def __init__(self, d_model: int, heads: int) -> None:
+        super().__init__(d_model, heads)
+        self.sines = torch.arange(20.0).sin()[:, None]
+
+    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
+        return super().embed(x, positions) + self.sines[positions]
+
+
 class IndicesInEmbed(AddedVectors):
     """Numbers the tokens of the tensor."""
 
@@ -365,6 +376,13 @@ MISTAKES = [
         CountsPadding,
         CONTINUE,
         r"advance: after 3 tokens and 3 of padding, .* pass `keep` on",
+    ),
+    Mistake(
+        "a table in an attribute",
+        seqx.PositionalEncoding,
+        TableInAttribute,
+        "tensors_are_on_the_device_of_the_inputs",
+        r"networks\.py:\d+: `torch\.arange` .* constructor creates parameters or buffers",
     ),
     Mistake(
         "indices instead of positions in `embed`",
