@@ -96,26 +96,26 @@ def test_tests_of_external_plugins_pass(environment: Environment) -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "options"),
-    [
-        ("seqx-kerple/recipes/kerple.yaml", []),
-        ("seqx-local-sgd/recipes/local_sgd.yaml", ["--devices", "2", "--device", "cpu"]),
-        (f"seqx-{NEW_PLUGIN}/recipes/{NEW_PLUGIN}.yaml", []),
-    ],
+    "recipe", ["seqx-kerple/recipes/kerple.yaml", f"seqx-{NEW_PLUGIN}/recipes/{NEW_PLUGIN}.yaml"]
 )
-def test_recipes_of_external_plugins_train_and_translate(
-    environment: Environment, recipe: str, options: list[str]
-) -> None:
+def test_recipes_of_external_plugins_train_and_translate(environment: Environment, recipe: str) -> None:
     name, _, path = recipe.partition("/")
     tiny = ["training.steps=2", "training.tokens=200", "training.save_every=1", "model.d_model=32"]
     tiny += ["task.corpus.train=300", "task.corpus.dev=2", "task.corpus.test=2", "task.tokenizer.size=400"]
     tiny += ["search.ratio=0.1", "search.extra=1"]
     run = environment.folder / "runs" / name
     file = str(environment.sources[name] / path)
-    environment.run("seqx", "run", file, "--profile", "sample", "--folder", str(run), *options, *tiny)
+    environment.run("seqx", "run", file, "--profile", "sample", "--folder", str(run), *tiny)
     info = json.loads((run / "model" / "model.json").read_text(encoding="utf-8"))
     assert info["plugins"][Path(path).stem]["version"] == "0.1.0"
     assert environment.run("seqx", "translate", str(run), text="The cat sleeps.\n").count("\n") == 1
+
+
+def test_recipe_of_an_external_strategy_is_accepted(environment: Environment) -> None:
+    file = str(environment.sources["seqx-local-sgd"] / "recipes" / "local_sgd.yaml")
+    environment.run("seqx", "check", file, "--profile", "sample")
+    shown = environment.run("seqx", "show", file, "--profile", "sample")
+    assert "parallel: {type: local_sgd, every: 8}" in shown
 
 
 def test_external_task_trains_and_its_command_corrects_words(environment: Environment) -> None:

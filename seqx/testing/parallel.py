@@ -23,9 +23,9 @@ def _differences(one: dict[str, Tensor], other: dict[str, Tensor]) -> str:
     return ", ".join(name for name in one if not torch.equal(one[name], other[name]))
 
 
-def _check_same(one: Trained, other: Trained, when: str) -> None:
-    """Assert that two runs have the same updates and the same model, bit by bit."""
-    for number, (a, b) in enumerate(zip(one.updates, other.updates, strict=True), 1):
+def _check_same(one: Trained, other: Trained, when: str, *, first: int = 1) -> None:
+    """Assert that two runs have the same updates from `first` on and the same model, bit by bit."""
+    for number, (a, b) in enumerate(zip(one.updates, other.updates, strict=True), first):
         assert a == b, f"update {number} differs {when}: {a}, {b}"
     names = _differences(one.model, other.model)
     assert not names, f"the model differs {when}: {names}"
@@ -99,6 +99,7 @@ def resumes_with_the_same_updates(subject: Subject) -> None:
             seen.resumed,
             rest,
             f"on rank {rank} after resuming from update {SAVED}; check `rank_state` and `load_rank_states`",
+            first=SAVED + 1,
         )
 
 

@@ -1,5 +1,6 @@
 """Compare docs/how-to/write_components.md with the interfaces, and run the laws on its listings."""
 
+import ast
 import dataclasses
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import seqx
 import seqx_sample
 import seqx_text
 from seqx.interfaces import input_layer, learning, networks, task, text
+from seqx.parallel import parallelism
 from seqx.plugin.registry import Registry
 from seqx.testing import Subject, check_grammar, laws_of
 from tests.docs.listings import ROOT, Listing, listings
@@ -29,7 +31,15 @@ INTERFACES: list[type] = [
         seqx.Model,
         seqx.Ensemble,
     ),
-    *(seqx.Objective, seqx.Optimizer, seqx.Schedule, seqx.Search, seqx.Grammar, seqx.Callback),
+    *(
+        seqx.Objective,
+        seqx.Optimizer,
+        seqx.Schedule,
+        seqx.Parallelism,
+        seqx.Search,
+        seqx.Grammar,
+        seqx.Callback,
+    ),
     *(seqx.Normalizer, seqx.Tokenizer, seqx.Corpus, seqx.Metric, seqx.Task),
 ]
 
@@ -86,11 +96,11 @@ def is_interface(value: object) -> bool:
 def test_each_public_interface_is_listed() -> None:
     public = {
         value
-        for module in (input_layer, learning, networks, task, text)
+        for module in (input_layer, learning, networks, parallelism, task, text)
         for name, value in vars(module).items()
         if is_interface(value) and value.__module__ == module.__name__ and name in seqx.__all__
     }
-    assert public == {*INTERFACES}
+    assert public - {seqx.Step} == {*INTERFACES}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +118,23 @@ def test_components_of_listings_obey_the_laws(module: ModuleType) -> None:
             assert laws
             for law in laws:
                 law(subject)
+
+
+def without_docstrings_of_functions(text: str) -> str:
+    """Return Python code without comments and without the docstrings of functions and of the module."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.Module) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return ast.unparse(tree)
+
+
+def test_tutorial_writes_the_strategy_of_the_example() -> None:
+    tutorial = listings(ROOT / "docs/tutorials/parallel_strategy.md")
+    *_, last = (item.text for item in tutorial if item.file == "local_sgd.py")
+    example = ROOT / "examples/seqx-local-sgd/seqx_local_sgd/__init__.py"
+    expected = without_docstrings_of_functions(example.read_text(encoding="utf-8"))
+    assert without_docstrings_of_functions(last) == expected
 
 
 def test_grammar_listing_obeys_the_laws() -> None:

@@ -1,4 +1,4 @@
-"""Local SGD (Stich 2019, arXiv:1805.09767): ranks train alone, and average their weights every few updates."""
+"""Local SGD (Stich 2019, arXiv:1805.09767): ranks train alone, and average weights every few updates."""
 
 import contextlib
 import copy
