@@ -16,13 +16,23 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 from seqx.cli import main
+from seqx.plugin.loading import load_plugins
 
 PYTHON_MODULE = [sys.executable, "-m"]
 Popen = subprocess.Popen  # forks replace the name in subprocess
+
+
+@cache
+def import_modules() -> None:
+    """Import the plugins, and modules that they import later, so that no fork has to import them again."""
+    load_plugins()
+    for module in ("seqx.commands.run", "sentencepiece", "torch._dynamo", "torch.profiler._cupti_monitor"):
+        importlib.import_module(module)
 
 
 class Forked(Popen[Any]):
@@ -49,7 +59,7 @@ class Forked(Popen[Any]):
         command = [str(argument) for argument in args]
         if command[:2] != PYTHON_MODULE:
             command = [*PYTHON_MODULE, "seqx", *command]
-        importlib.import_module("torch._dynamo")  # optimizers import it; import it once before all forks
+        import_modules()
         self.pid = os.fork()
         if self.pid == 0:
             _run_command(command[2], command[3:], self._before, named)

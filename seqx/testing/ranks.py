@@ -22,6 +22,7 @@ from torch._C._distributed_c10d import TCPStore
 
 from seqx.errors import UserError
 from seqx.parallel import World, join_ranks
+from seqx.plugin.loading import load_plugins
 
 RankFunction = Callable[[World], Any]
 
@@ -47,7 +48,8 @@ def run_on_ranks(
         timeout: seconds after which the processes are killed
         separate_store: keep the store in a process of its own, as torchrun does, and not on rank 0
     """
-    importlib.import_module("torch._dynamo")  # optimizers need it; otherwise each rank imports it
+    load_plugins()  # import the plugins and torch._dynamo; otherwise each rank imports them
+    importlib.import_module("torch._dynamo")
     context = multiprocessing.get_context("fork")  # so that modules are imported only once
     port = _free_port()
     # Not in this process: a thread of the store may hold a lock of the C library while a rank is forked.

@@ -113,7 +113,11 @@ def install(folder: Path, address: Path) -> None:
 
 def serve(address: str) -> None:
     """Serve until the parent process ends."""
+    import sentencepiece  # noqa: F401
+
     import seqx.testing  # noqa: F401
+    import seqx_parsing.parse_command
+    import seqx_parsing.trees_command  # noqa: F401
     from seqx.cli import main
 
     with contextlib.redirect_stdout(io.StringIO()):
