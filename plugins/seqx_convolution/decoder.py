@@ -111,7 +111,9 @@ class ConvolutionDecoder(seqx.Decoder):
                 built_attention.check(None)
         self.uses_source = attention is not None
         if attention is None and source_positions is not None:
-            raise ValueError("source_positions needs attention to a source; set attention, or remove both")
+            raise ValueError(
+                "source_positions needs attention to a source; set attention, or source_positions: null"
+            )
         self.embedded = EmbeddingInput(positions, d_model, dropout=dropout)
         self.source = (
             None if attention is None else EmbeddingInput(source_positions, d_model, dropout=dropout)

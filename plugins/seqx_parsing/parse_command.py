@@ -27,9 +27,9 @@ def parse(answer: seqx.StdinCommand, *, raw: bool, draw: bool) -> None:
     Sentences that are too long for the model are parsed in parts; standard error says how many. It also says
     how many outputs were not valid trees and had to be repaired.
 
-    With --nbest, each line is LINE, RANK, SCORE and TREE, separated by tabs. Trees are ranked by the score:
-    the log-probability divided by the length penalty of the search. With --json, each input is answered with
-    one object: input, output, score, logprob and, in nbest, all answers.
+    With --nbest, each line is LINE (the number of the input), RANK, SCORE and TREE, separated by tabs. Trees
+    are ranked by the score: the log-probability divided by the length penalty of the search. With --json,
+    each input is answered with one object: input, output, score, logprob and, in nbest, all answers.
     """
     answer(
         parse=tokenize if raw else str,

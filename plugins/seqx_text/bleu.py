@@ -48,8 +48,10 @@ class Bleu(seqx.Metric):
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn if the tokenizer does not split the references into words."""
-        how = f"bleu: tokenize={self.tokenize}"
-        return spacing.warn_if_unspaced(references, how, splittable=_SPLITTABLE.get(self.tokenize, ()))
+        tokenization = f"bleu: tokenize={self.tokenize}"
+        return spacing.warn_if_unspaced(
+            references, tokenization, splittable=_SPLITTABLE.get(self.tokenize, ())
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ class TokenizedBleu(seqx.Metric):
     """BLEU of outputs and references that are tokenized by `normalizers`, without smoothing.
 
     Args:
-        normalizers: normalizers of outputs and references, applied in this order, which put spaces between
+        normalizers: normalizers of outputs and references, applied in this order; they put spaces between
             tokens
     """
 
@@ -65,14 +67,14 @@ class TokenizedBleu(seqx.Metric):
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
         """Return the corpus score from 0 to 100, as `tokenized_bleu`."""
-        how = "+".join(map(repr, self.normalizers)) or "as given"
-        score = _tokenized_bleu(map(self._tokens, outputs), map(self._tokens, references), how)
+        tokenization = "+".join(map(repr, self.normalizers)) or "as given"
+        score = _tokenized_bleu(map(self._tokens, outputs), map(self._tokens, references), tokenization)
         return {"tokenized_bleu": score}
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn if the normalizers do not split the references into words."""
-        how = "tokenized_bleu: the list of normalizers"
-        return spacing.warn_if_unspaced(list(map(self._tokens, references)), how, advice=_ADVICE)
+        tokenization = "tokenized_bleu: the list of normalizers"
+        return spacing.warn_if_unspaced(list(map(self._tokens, references)), tokenization, advice=_ADVICE)
 
     def _tokens(self, text: str) -> str:
         for normalizer in self.normalizers:
@@ -97,23 +99,27 @@ class PaperBleu(seqx.Metric):
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
         """Return the corpus score from 0 to 100, as `paper_bleu`."""
-        how = f"unicode punctuation+{self._moses!r}+##AT##|sacremoses:{version()}"
-        return {"paper_bleu": _tokenized_bleu(map(self._tokens, outputs), map(self._tokens, references), how)}
+        tokenization = f"unicode punctuation+{self._moses!r}+##AT##|sacremoses:{version()}"
+        return {
+            "paper_bleu": _tokenized_bleu(
+                map(self._tokens, outputs), map(self._tokens, references), tokenization
+            )
+        }
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn if Moses' tokenizer does not split the references into words."""
-        how = "paper_bleu: Moses' tokenizer"
-        return spacing.warn_if_unspaced(list(map(self._tokens, references)), how, advice=_ADVICE)
+        tokenization = "paper_bleu: Moses' tokenizer"
+        return spacing.warn_if_unspaced(list(map(self._tokens, references)), tokenization, advice=_ADVICE)
 
     def _tokens(self, text: str) -> str:
         tokens = self._moses(replace_unicode(text, self.lang))
         return re.sub(r"(\S)-(\S)", r"\1 ##AT##-##AT## \2", tokens)
 
 
-def _tokenized_bleu(outputs: Iterable[str], references: Iterable[str], how: str) -> seqx.Score:
-    """Return the BLEU of tokenized text; the signature begins with `how` the text was tokenized."""
+def _tokenized_bleu(outputs: Iterable[str], references: Iterable[str], tokenization: str) -> seqx.Score:
+    """Return the BLEU of tokenized text; its signature begins with `tokenization`."""
     from sacrebleu.metrics.bleu import BLEU  # noqa: PLC0415
 
     bleu = BLEU(tokenize="none", smooth_method="none", force=True)
     value = bleu.corpus_score(list(outputs), [list(references)]).score
-    return seqx.Score(value=value, signature=f"text:{how}|{bleu.get_signature()}")
+    return seqx.Score(value=value, signature=f"text:{tokenization}|{bleu.get_signature()}")

@@ -40,7 +40,7 @@ class Files(seqx.Corpus):
         }
         if len(set(widths.values())) > 1 or not all(widths.values()):
             raise ValueError(
-                f"files: every list needs one path per column, and all lists the same number, found {widths}"
+                f"files: all lists need the same number of paths, one for each column, but they have {widths}"
             )
         # SHA-256 of the text of each file, by split
         self._hashes: dict[str, list[list[str]]] = {}

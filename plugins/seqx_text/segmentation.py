@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
-_UNKNOWN_PENALTY = 10.0  # score of an unknown character below that of the rarest subword, as in SentencePiece
+_UNKNOWN_PENALTY = (
+    10.0  # how far the score of an unknown character is below the lowest score, as in SentencePiece
+)
 _MAX_CACHED_WORDS = 8192  # words; the first ones are cached, because frequent words occur early
 _MAX_CACHED_LENGTH = 32  # characters of a cached word; longer ones (lines without spaces) rarely repeat
 
@@ -88,8 +90,8 @@ class Unigram:
 class Merges:
     """A sampler that drops merges of byte pair encoding (BPE-dropout; Provilkov et al. 2020, section 3).
 
-    If the merge of two neighbours is dropped, it is considered again after one of them was merged with its
-    other neighbour.
+    Each merge of two neighbours is drawn once. If it is dropped, the two stay separate until one of them is
+    merged with its other neighbour; the merge of the new neighbours is another one.
 
     Args:
         scores: score of each subword; merges with a higher score come first, those with equal scores from

@@ -23,7 +23,7 @@ def exact(output: str, reference: str) -> float:
 
 
 def overlap(output: str, reference: str) -> float:
-    """Return the F1 of the words; without words in one of the two, 1 if both have none, else 0.
+    """Return the F1 of the words. If one of the two has no words, return 1 if neither has any, else 0.
 
     See Rajpurkar et al. 2018 for questions without an answer.
     """
@@ -51,7 +51,7 @@ class _BestAnswerMetric(seqx.Metric):
     def _score(
         self, measure: Callable[[str, str], float], outputs: Sequence[str], references: Sequence[str]
     ) -> seqx.Score:
-        """Return the mean over outputs of the largest measure with a reference answer, from 0 to 100."""
+        """Return the mean of the outputs' measures, from 0 to 100; the best reference answer counts."""
         values = [
             max(measure(output, answer) for answer in self._answers(reference))
             for output, reference in zip(outputs, references, strict=True)

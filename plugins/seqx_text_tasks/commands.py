@@ -15,13 +15,14 @@ from seqx_text_tasks.text_to_text import TextToText
 def generate(answer: seqx.StdinCommand) -> None:
     """Continue each line of standard input with a language model; write one line per input.
 
-    Each output begins with its input and ends with the line. KEY=VALUE changes a setting of the search, for
-    example search.temperature=0.7 or search.seed=2, or the search itself (search=greedy). Several MODELs form
-    an ensemble that averages their probabilities. An empty line is answered with an empty line.
+    Each output begins with its input and ends where the model ends the line. KEY=VALUE changes a setting of
+    the search, for example search.temperature=0.7 or search.seed=2, or the search itself (search=greedy).
+    Several MODELs form an ensemble that averages their probabilities. An empty line is answered with an empty
+    line.
 
-    With --nbest, which needs beam search, each line is LINE, RANK, SCORE and TEXT, separated by tabs. With
-    --json, each input is answered with one object: input, output, score and logprob of the continuation and,
-    in nbest, all answers.
+    With --nbest, which needs beam search, each line is LINE (the number of the input), RANK, SCORE and TEXT,
+    separated by tabs. With --json, each input is answered with one object: input, output, score and logprob
+    of the continuation and, in nbest, all answers.
     """
     answer(task=LanguageModel)
 
@@ -47,10 +48,10 @@ def answer(answer: seqx.StdinCommand) -> None:
 def classify(answer: seqx.StdinCommand) -> None:
     """Classify each line of standard input; write one label per line.
 
-    With --nbest, which needs a beam of that size (search.size=8), each line is LINE, RANK, PROBABILITY and
-    LABEL, separated by tabs. With --json, each input is answered with one object: input, output, score,
-    logprob and, in nbest, all answers. Several MODELs form an ensemble that averages their probabilities. An
-    empty line is answered with an empty line.
+    With --nbest, which needs a beam of that size (search.size=8), each line is LINE (the number of the
+    input), RANK, PROBABILITY and LABEL, separated by tabs. With --json, each input is answered with one
+    object: input, output, score, logprob and, in nbest, all answers. Several MODELs form an ensemble that
+    averages their probabilities. An empty line is answered with an empty line.
 
     If the task truncates long inputs, standard error says how many were truncated.
     """

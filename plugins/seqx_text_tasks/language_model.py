@@ -29,7 +29,7 @@ class LanguageModel(seqx.CorpusTask):
             (`blocks`)
         max_length: maximum number of tokens of an example, including EOS
         column: the corpus column of the text, counted from 0
-        sample_segmentation: sample the segmentation of the training text anew in each epoch (subword
+        sample_segmentation: sample another segmentation of the training text in each epoch (subword
             regularisation, Kudo 2018); the tokenizer's settings control its strength
     """
 

@@ -1,4 +1,4 @@
-"""Parallel strategies that load the parts of torch that they need only when a recipe names them."""
+"""Parallel strategies; torch's modules for them are imported only if a recipe names the strategy."""
 
 import seqx
 

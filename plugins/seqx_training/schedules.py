@@ -50,8 +50,8 @@ class Constant(seqx.Schedule):
 class CosineDecay(seqx.Schedule):
     """Linear warm-up, then decay along half a cosine (Loshchilov and Hutter 2017, equation 5).
 
-    One period of arXiv:1608.03983, without restarts. The decay starts after step `warmup`; it would reach the
-    floor one update after the last, so that the last update still has an effect.
+    This is one period of arXiv:1608.03983, without restarts. The decay starts after step `warmup`; it would
+    reach the floor one update after the last, so that the last update still has an effect.
 
     Args:
         warmup: number of updates of the warm-up

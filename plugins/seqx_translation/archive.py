@@ -41,7 +41,9 @@ class Archive:
         if not re.fullmatch(r"[0-9a-fA-F]{64}", self.sha256):
             raise ValueError(f"sha256 is {self.sha256[:80]!r}, but it needs 64 hexadecimal digits")
         if self.name in ("", ".."):
-            raise ValueError(f"url is {self.url[:80]!r}, which does not name a file; set that of an archive")
+            raise ValueError(
+                f"url is {self.url[:80]!r}, which does not name a file; set the url of an archive"
+            )
         if not self.url.isprintable():
             raise ValueError(f"url is {self.url[:80]!r}; remove the control characters")
 
@@ -70,7 +72,7 @@ def extract(archive: Archive, path: Path, files: Mapping[str, Path], progress: s
             found = ", ".join(
                 f"{archive.members[language]} has {count:,}" for language, count in counts.items()
             )
-            expected = "".join(f"; expected are {count:,}" for count in expected_counts)
+            expected = "".join(f"; {count:,} are expected" for count in expected_counts)
             raise seqx.UserError(f"{path}: the members must have the same number of lines: {found}{expected}")
         for language, part in parts.items():
             part.replace(files[language])

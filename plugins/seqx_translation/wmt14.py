@@ -1,7 +1,7 @@
 """The training data of WMT 2014: English with German or French (Bojar et al. 2014).
 
 Sizes and checksums are those recorded by TensorFlow Datasets. The 4.5 million English-German pairs of Vaswani
-et al. 2017 are these three archives. Both directions share the downloaded files.
+et al. 2017 are those of the three German archives. Both directions share the downloaded files.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _GIGA = "3ff8319f6919393520559bfbc7ad6a747ec81b3abc7be9993b338d4b017b4d9a"
 
 
 def _archive(path: str, size: int, sha256: str, stem: str, other: str, lines: int | None) -> Archive:
-    """Return an archive of WMT; in names of members, the language replaces `*` or follows `stem`."""
+    """Return an archive of WMT; in names of members, ".LANGUAGE" replaces `*` or follows `stem`."""
     stem, _, extension = stem.partition("*")
     members = {language: f"{stem}.{language}{extension}" for language in ("en", other)}
     return Archive(url=f"{_HOST}/{path}", size=size, sha256=sha256, members=members, lines=lines)

@@ -43,7 +43,8 @@ def opening(run: seqx.Run) -> Iterator[str]:
     for split, shared in store.leaks.items():
         if shared["rows"] or any(shared["sides"]):
             sides = ", ".join(f"{count:,} (column {i})" for i, count in enumerate(shared["sides"]))
-            yield f"{shared['rows']:,} training rows also occur in {split}; by one column alone: {sides}"
+            rows = f"{shared['rows']:,} training rows"
+            yield f"{rows} also occur in {split}; compared by a single column: {sides}"
     if run.done:
         yield f"resumed from update {run.done:,}"
 
@@ -51,7 +52,7 @@ def opening(run: seqx.Run) -> Iterator[str]:
 def progress(means: WindowMeans, steps: int, left: float) -> str:
     """Format the step, the training metrics and the remaining time in columns."""
     return f"step {means.step:>{len(str(steps))}}/{steps}  {metrics(means)}  left {duration(left):>8}" + (
-        f"  skipped {means.skipped}: gradient not finite" if means.skipped else ""
+        f"  skipped {means.skipped}: loss or gradient not finite" if means.skipped else ""
     )
 
 

@@ -3,10 +3,9 @@
 A symbol writes several bytes, so that one transition of a token automaton replaces several of a byte
 automaton. Two symbols are in the same class if they have the same transition from every node. Tables have one
 column for each class instead of each symbol. The conversion follows a trie of the texts of all symbols, so
-that it reads a prefix of several symbols only once. If two texts are in the same class, they stay in the same
-class when the same byte is appended to each.
-Willard and Louf 2023 (Efficient guided generation for large language models) also index a vocabulary by
-automaton states.
+that it reads a prefix that several symbols share only once. If two texts are in the same class, they stay in
+the same class when the same byte is appended to each. Willard and Louf 2023 (Efficient guided generation for
+large language models) also index a vocabulary by automaton states.
 
 Letters in shapes: V symbols, A nodes, C classes of symbols, M sets of required phrases (2^n for n phrases).
 """

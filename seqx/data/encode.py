@@ -157,7 +157,7 @@ def _folded(row: Texts) -> Texts:
 
 
 def _ends(text: str) -> str:
-    """Return the first and the last word in lower case; texts with other ends differ when folded, too."""
+    """Return the first and the last word in lower case. If these differ, the folded texts differ, too."""
     words = text.split(None, 1)
     return f"{words[0]} {text.rsplit(None, 1)[-1]}".casefold() if words else ""
 

@@ -16,7 +16,7 @@ TARGET = "target"
 """The name of the column whose tokens determine the size of an update."""
 
 _UPDATES_PER_POOL = 500  # a pool has this many updates; examples are grouped by length within a pool
-_SLABS = 3  # approximate number of slabs of a pool, divided by the number of groups in each slab
+_SLABS = 3  # approximate ratio of the number of slabs in a pool to the number of groups in a slab
 _LENGTH_BITS = 20  # bits of a sort key that hold the length
 
 

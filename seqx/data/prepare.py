@@ -58,9 +58,10 @@ def prepare(
 ) -> Store:
     """Return the examples of a split from the cache; encode them first if they are missing.
 
-    Training rows that the task rejects are dropped. Repeated training rows (apart from white space around
-    columns) are dropped if `task.unique` is true. The store records the number of dropped rows by reason. It
-    also records how many training rows occur in each split of `against`, ignoring case and white space:
+    Training rows that the task rejects are dropped. Training rows that repeat an earlier row, apart from
+    white space around columns, are dropped if `task.unique` is true. The store records the number of dropped
+    rows by reason. It also records how many training rows occur in each split of `against`, ignoring case and
+    white space:
     `{"dev": {"rows": 1, "sides": [3, 2]}}`, see `Overlap`. The result does not depend on `processes`.
 
     Args:
@@ -73,7 +74,7 @@ def prepare(
         leaks: what to do with training rows of which a column occurs in a split of `against`
         against: the splits that training rows must not occur in
         text: keep the text as well as the tokens, so that each epoch can encode it again
-        min_rows: number of rows from which on other processes are started
+        min_rows: minimum number of rows for which other processes are started
 
     Raises:
         UserError: all rows were dropped, a process was killed, or the task raised it

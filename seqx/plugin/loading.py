@@ -157,12 +157,12 @@ def origin(entry: EntryPoint) -> tuple[str, str]:
 
 @functools.lru_cache(maxsize=32)
 def _version_and_name(dist: Distribution) -> tuple[str, str]:
-    """Return both; `dist.version` and `dist.name` read and parse a file at each access."""
+    """Return version and name from the cache, because `dist` reads and parses a file at each access."""
     return dist.version, dist.name
 
 
 def _order(entry: EntryPoint) -> tuple[bool, str, str]:
-    """Return a sort key: included plugins first, so that of two with one name the other is refused."""
+    """Return a sort key. Included plugins come first: another plugin with the same name is refused."""
     source = origin(entry)[1] if entry.dist else ""
     return source != DISTRIBUTION, source, entry.name
 
@@ -177,7 +177,7 @@ def _check_name(entry: EntryPoint, plugins: Plugins) -> None:
 
 @functools.lru_cache(maxsize=32)
 def _check_version(dist: Distribution) -> None:
-    """Check that a distribution with plugins allows this version of seqx; once, if it does."""
+    """Check that a distribution with plugins allows this version of seqx; a success is cached."""
     version, source = _version_and_name(dist)
     for line in dist.requires or ():
         try:

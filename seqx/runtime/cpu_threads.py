@@ -3,7 +3,7 @@
 With GNU's OpenMP (libgomp, which torch's Linux packages use) an idle thread spins for some milliseconds
 before it sleeps. This is fast on an idle machine, and slow while other processes compete for CPUs, because a
 spinning thread takes the CPU from the thread that it waits for. If libgomp manages more threads than there
-are CPUs, threads spin a thousand times shorter. `adapt_to_contention` uses this: while other processes
+are CPUs, threads spin for a thousandth of this time. `adapt_to_contention` uses this: while other processes
 compete, it holds a second pool of sleeping threads, and releases it when the machine is idle again. The
 number of computing threads stays the same, and so does every bit of the results.
 """

@@ -106,7 +106,7 @@ class FailedLine(TypedDict):
 
 
 class _AnyLine(TypedDict):
-    """The fields that are read of lines of other types."""
+    """The fields that are read from lines of all other types."""
 
     kind: str
     step: NotRequired[Count | None]
@@ -199,7 +199,7 @@ class MetricsFile:
             pending: the run will repeat the validation and the checkpoint of step `done`
 
         Returns:
-            true if the file contains that line, or the run will write it
+            true if the file is missing, if it contains that line, or if the run will write the line
 
         Raises:
             UserError: the file cannot be read or written

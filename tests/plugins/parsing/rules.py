@@ -19,7 +19,7 @@ class Rules(ABC):
     """The symbols written so far for a tree over `words` words."""
 
     words: int
-    used: int = 0  # words written
+    words_written: int = 0
     stack: tuple[str, ...] = ()
     last: str = ""
     count: int = 0  # top-down: brackets opened since the last word; in-order: unary closings in a row
@@ -38,8 +38,10 @@ class Rules(ABC):
             stack = (*stack, symbol[1:])
         if symbol[0] == ")":
             stack = stack[:-1]
-        used = self.used + (symbol == "XX")
-        return replace(self, used=used, stack=stack, last=symbol, count=self.next_count(symbol))
+        words_written = self.words_written + (symbol == "XX")
+        return replace(
+            self, words_written=words_written, stack=stack, last=symbol, count=self.next_count(symbol)
+        )
 
     def choices(self) -> list[str]:
         brackets = [bracket + label for bracket in "()" for label in LABELS]
@@ -49,7 +51,7 @@ class Rules(ABC):
 @dataclass(frozen=True)
 class TopDownRules(Rules):
     def legal(self, symbol: str) -> bool:
-        words_remain = self.used < self.words
+        words_remain = self.words_written < self.words
         if symbol == END:
             return not words_remain and not self.stack
         if symbol == "XX":
@@ -71,14 +73,14 @@ class TopDownRules(Rules):
 @dataclass(frozen=True)
 class InOrderRules(Rules):
     def legal(self, symbol: str) -> bool:
-        words_remain, opened = self.used < self.words, self.last[:1] == "("
+        words_remain, opened = self.words_written < self.words, self.last[:1] == "("
         finished = bool(self.last) and not opened
         if symbol == END:
             return (
                 not words_remain and not self.stack and (self.words == 0 or (finished and self.last != "XX"))
             )
         if symbol == "XX":
-            return words_remain and (self.used == 0 or bool(self.stack))
+            return words_remain and (self.words_written == 0 or bool(self.stack))
         if symbol[0] == "(":
             return finished and (words_remain or self.count < UNARIES) and len(self.stack) < DEPTH
         return self.stack[-1:] == (symbol[1:],) and (not opened or self.count < UNARIES)
@@ -97,8 +99,8 @@ def shortest(state: Rules) -> float:
     return min((1 + shortest(state.after(symbol)) for symbol in state.choices()), default=float("inf"))
 
 
-def allowed_symbols(state: Rules, budget: int) -> Iterable[str]:
-    """Yield the legal symbols if at most `budget` more symbols, without END, may be written."""
+def allowed_symbols(state: Rules, symbols_left: int) -> Iterable[str]:
+    """Yield the legal symbols if at most `symbols_left` more symbols, without END, may be written."""
     for symbol in state.choices():
-        if symbol == END or 1 + shortest(state.after(symbol)) <= budget:
+        if symbol == END or 1 + shortest(state.after(symbol)) <= symbols_left:
             yield symbol

@@ -142,7 +142,7 @@ def test_evalb_scores_a_perfect_tree() -> None:
 @pytest.mark.parametrize(
     ("test", "matched", "brackets", "crossing", "tags"),
     [
-        (GOLD.replace("(NP ", "(NP-SBJ=1 "), 4, 4, 0, 4),  # decoration is cut
+        (GOLD.replace("(NP ", "(NP-SBJ=1 "), 4, 4, 0, 4),  # the function tag and the index are cut
         (GOLD.replace("(RB ", "(RB-X "), 4, 4, 0, 3),  # but not from tags
         (GOLD.replace("(ADVP ", "(PRT "), 4, 4, 0, 4),  # equal labels
         (GOLD.replace("(NP ", "(ADJP "), 3, 4, 0, 4),
@@ -171,7 +171,7 @@ def test_evalb_matches_equal_labels_in_order() -> None:
     assert counted(gold, test).pairs == [("ADVP", "PRT")]
     assert counted("(PRT (ADVP (RB up)))", test).pairs == [("PRT", "PRT")]
     chain = replace(COLLINS, equal_labels=(("A", "B"), ("B", "C")))
-    assert counted("(A (RB up))", "(C (RB up))", chain).pairs == []  # equal to equal is not equal
+    assert counted("(A (RB up))", "(C (RB up))", chain).pairs == []  # equality is not transitive
     assert counted("(A (A (RB up)))", "(B (A (RB up)))", chain).pairs == [("A", "B"), ("A", "A")]
 
 
@@ -188,7 +188,11 @@ def test_evalb_restores_quotes_only_if_words_differ() -> None:
     assert counted(gold, test).status is Status.ERROR
     one = counted(gold, test, new)
     assert one.status is Status.VALID
-    assert (one.words, one.tags, len(one.pairs)) == (4, 3, 2)  # S and VP: the spans of both know the quote
+    assert (one.words, one.tags, len(one.pairs)) == (
+        4,
+        3,
+        2,
+    )  # S and VP contain the quotation mark in both trees
     assert counted(test, gold, new).tags == 3
 
 

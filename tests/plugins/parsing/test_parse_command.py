@@ -219,7 +219,7 @@ def test_unrepaired_output_is_an_empty_answer(model: Path) -> None:
     several = answered(call("a b\n", model, *settings, "--nbest", "2"))
     assert [row.split("\t")[3] for row in several] == [""]  # no tree, once
     result = call(f"{' '.join('abc')}\n{'the house ' * 20}\n", model, *settings, "task.max_length=20")
-    assert answered(result) == ["", ""]  # a part without a tree leaves the whole without
+    assert answered(result) == ["", ""]  # if a part has no tree, the sentence has none
 
 
 def test_parse_flattens_too_deep_trees(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

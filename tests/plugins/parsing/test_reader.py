@@ -93,7 +93,7 @@ def test_reader_ignores_markup_between_trees(name: str, end: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["<S", "ID=1>", "</S>", "<S>", "*x*", "*x*x*", "%%", "<"])
-def test_reader_rejects_markup_inside_a_tree(word: str) -> None:
+def test_reader_reads_words_of_a_tree_that_look_like_markup(word: str) -> None:
     tree = Tree("TOP", (Leaf("SYM", word), Leaf(word, "a"), Tree(word, (Leaf("X", "b"),))))
     assert list(read([str(tree)], "here")) == [tree]
     assert list(read(str(tree).split(" "), "here")) == [tree]

@@ -35,7 +35,7 @@ def test_sample_has_enough_sentences_for_every_split(stream: list[Pair]) -> None
     assert count["test"] >= 500
 
 
-def test_sample_has_a_thousand_forms_and_twenty_rules_per_language(stream: list[Pair]) -> None:
+def test_sample_has_a_thousand_forms_and_thirty_rules_per_language(stream: list[Pair]) -> None:
     train = [pair for pair in stream if pair.split == "train"]
     english = Counter(word for pair in train for word in re.findall(r"[^\W\d_]+", pair.english.lower()))
     german = Counter(word for pair in train for word in re.findall(r"[^\W\d_]+", pair.german.lower()))

@@ -123,5 +123,5 @@ def test_files_name_missing_files_and_variables(tmp_path: Path, monkeypatch: pyt
 def test_files_reject_splits_of_different_widths() -> None:
     with pytest.raises(ValueError, match=r"train\[0\]': 2.*test\[0\]': 1"):
         Files(train=["a", "b"], dev=["a", "b"], test=["a"])
-    with pytest.raises(ValueError, match="needs one path per column"):
+    with pytest.raises(ValueError, match="the same number of paths, one for each column"):
         Files(train=[list[str]()])

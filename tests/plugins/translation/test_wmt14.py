@@ -169,7 +169,7 @@ def test_wmt14_explains_a_missing_network(tmp_path: Path, heldout: Files) -> Non
         (CRAWL, tar({"commoncrawl.de-en.en": "e\n"}), None, "has no member commoncrawl.de-en.de"),
         (CRAWL, tar(CRAWL, kind=tarfile.SYMTYPE), None, "member commoncrawl.de-en.de is not a regular file"),
         (CRAWL, tar(CRAWL | {"commoncrawl.de-en.de": "E\nF"}), None, "de has 2, commoncrawl.de-en.en has 1"),
-        (CRAWL, tar(CRAWL), 7, "en has 1; expected are 7"),
+        (CRAWL, tar(CRAWL), 7, "en has 1; 7 are expected"),
         (CRAWL, tar({**CRAWL, **LONG})[:-30_000], None, "is not a tar archive, or is damaged"),
         (CRAWL, b"<html>moved</html>", None, "is not a tar archive, or is damaged"),
         (

@@ -31,7 +31,7 @@ preparing train: 8,000 rows
 wmt: 61,362,176 parameters, on cpu in fp32, in FOLDER
 1,500 training examples, 60,000 target tokens; 25 updates per epoch, 120 in total
 dropped 13 of 1,513 rows: 12 duplicate, 1 empty
-2 training rows also occur in dev; by one column alone: 3 (column 0), 5 (column 1)
+2 training rows also occur in dev; compared by a single column: 3 (column 0), 5 (column 1)
 step  50/120  loss  4.7450  perplexity    42.309  rate 5.00e-04      2,000 target tokens/s  padding  5.0%  \
 left  0:01:10
 step 100/120  loss  4.2450  perplexity    25.662  rate 1.00e-03      2,000 target tokens/s  padding  5.0%  \
@@ -161,7 +161,7 @@ def test_console_progress_reports_skipped_updates(
         simulation.events.updated(run=simulation.run, update=update(step, loss=float("nan"), skipped=True))
     line = capsys.readouterr().err.splitlines()[-1]
     assert "loss     nan" in line
-    assert line.endswith("skipped 2: gradient not finite")
+    assert line.endswith("skipped 2: loss or gradient not finite")
 
 
 def test_console_progress_logs_an_error_without_printing_it(
