@@ -92,7 +92,10 @@ class Grammar(ABC):
 
     @abstractmethod
     def allowed(self, state: State) -> Tensor:
-        """Return which symbols may come next: [N, V] bool. Called once for each token."""
+        """Return which symbols may come next: [N, V] bool. Called once for each token.
+
+        It must be a new tensor, because the search may change it.
+        """
 
     @abstractmethod
     def advance(self, state: State, tokens: Tensor) -> State:
