@@ -25,12 +25,13 @@ import torch
 
 from seqx.inference import Predictor, load
 from seqx.interfaces.learning import Search
-from seqx.interfaces.networks import Model
+from seqx.interfaces.networks import Generator
 from seqx.interfaces.scores import Evaluation
-from seqx.interfaces.task import Example, Rejected, Split, Task, TextModel
+from seqx.interfaces.task import Example, Rejected, Split, TextModel
 from seqx.interfaces.tensors import EOS, UNK
 from seqx.interfaces.text import SPLITS, ProgressReporter
 from seqx.runtime.devices import device_of
+from seqx.tasks.seq2seq import GenerationTask
 from seqx_models import EncoderDecoder
 from seqx_search import Beam, Greedy
 from seqx_transformer import MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
@@ -38,7 +39,7 @@ from seqx_transformer import MultiHeadAttention, ReLU, TransformerDecoder, Trans
 VOCABULARY = 37_000
 
 
-class TokenIds(Task):
+class TokenIds(GenerationTask):
     """A task whose texts are lists of token ids."""
 
     @property
@@ -93,7 +94,7 @@ class TokenIds(Task):
         return Evaluation(scores={})
 
 
-def base() -> Model:
+def base() -> Generator:
     """Build the Transformer (base) of Vaswani et al. 2017 with random weights."""
     torch.manual_seed(0)
     attention = lambda d: MultiHeadAttention(d, heads=8)  # noqa: E731

@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # interfaces of networks
     from seqx.interfaces.networks import Decoder as Decoder
     from seqx.interfaces.networks import Encoder as Encoder
     from seqx.interfaces.networks import Ensemble as Ensemble
+    from seqx.interfaces.networks import Generator as Generator
+    from seqx.interfaces.networks import Integers as Integers
     from seqx.interfaces.networks import Model as Model
     from seqx.interfaces.networks import PositionalEncoding as PositionalEncoding
     from seqx.interfaces.networks import Positioned as Positioned
@@ -68,6 +70,8 @@ if TYPE_CHECKING:  # token ids, examples, answers and scores
     from seqx.interfaces.scores import perplexity as perplexity
     from seqx.interfaces.task import Candidate as Candidate
     from seqx.interfaces.task import Example as Example
+    from seqx.interfaces.task import InputError as InputError
+    from seqx.interfaces.task import Inputs as Inputs
     from seqx.interfaces.task import NBest as NBest
     from seqx.interfaces.task import Rejected as Rejected
     from seqx.interfaces.task import Request as Request
@@ -92,7 +96,9 @@ if TYPE_CHECKING:  # parts of tasks
     from seqx.tasks.columns import select_columns as select_columns
     from seqx.tasks.metric import CorpusTask as CorpusTask
     from seqx.tasks.metric import MetricTask as MetricTask
+    from seqx.tasks.seq2seq import GenerationTask as GenerationTask
     from seqx.tasks.seq2seq import Seq2SeqTask as Seq2SeqTask
+    from seqx.tasks.seq2seq import TextPairTask as TextPairTask
     from seqx.tasks.seq2seq import denormalize as denormalize
     from seqx.tasks.seq2seq import normalize as normalize
 

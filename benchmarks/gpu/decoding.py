@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks.gpu.cases import Case, Measurements
 from benchmarks.gpu.machine import median
 from benchmarks.gpu.recipes import TINY, experiment, model
-from seqx.interfaces.networks import Model
+from seqx.interfaces.networks import Generator
 from seqx.interfaces.tensors import EOS, UNK, Column, State
 from seqx.runtime.devices import autocast, device_of, precision_of
 from seqx_search import Beam
@@ -19,10 +19,10 @@ LENGTH = 28
 """Number of tokens of each source and each output, EOS included."""
 
 
-class Endless(Model):
+class Endless(Generator):
     """Wraps a model so that no output ends before its limit."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Generator) -> None:
         super().__init__(model.vocab_sizes)
         self.model = model
 
@@ -56,7 +56,7 @@ def cases(*, dry_run: bool) -> Iterator[Case]:
         yield Case(f"batch {size}", needs, partial(measure, endless, size, repeats=1 if dry_run else 5))
 
 
-def measure(model: Model, size: int, left: float, *, repeats: int) -> Measurements:
+def measure(model: Generator, size: int, left: float, *, repeats: int) -> Measurements:
     """Measure the speed of decoding a batch of `size` sentences."""
     device = device_of("auto")
     precision = precision_of("auto", device)

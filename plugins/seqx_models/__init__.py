@@ -4,7 +4,7 @@ import seqx
 from seqx_models.classifier import Classifier
 from seqx_models.decoder_only import DecoderOnly
 from seqx_models.encoder_decoder import EncoderDecoder
-from seqx_models.ensemble import AveragingEnsemble
+from seqx_models.ensemble import AveragingEnsemble, GeneratorEnsemble
 from seqx_models.input_layers import Projection, StridedConvolution
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Classifier",
     "DecoderOnly",
     "EncoderDecoder",
+    "GeneratorEnsemble",
     "Projection",
     "StridedConvolution",
 ]
@@ -19,7 +20,7 @@ __all__ = [
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Register the models, the ensemble and the input layers."""
+    """Register the models, the ensembles and the input layers."""
     registry.add(seqx.Model, classifier=Classifier, decoder_only=DecoderOnly, encoder_decoder=EncoderDecoder)
     registry.add(seqx.InputLayer, convolution=StridedConvolution, projection=Projection)
-    registry.add(seqx.Ensemble, ensemble=AveragingEnsemble)
+    registry.add(seqx.Ensemble, ensemble=AveragingEnsemble, generators=GeneratorEnsemble)

@@ -4,30 +4,20 @@ Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, V
 """
 
 from collections.abc import Mapping
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar
 
-import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 import seqx
+from seqx_models.input_layers import with_embedded_source
 from seqx_models.pooling import POOLINGS, Pooling
-
-
-class ClassifierState(NamedTuple):
-    """The state of a classifier between the label and EOS."""
-
-    sentence: Tensor  # [B, D] the pooled states of the source
-    lengths: Tensor  # [B] the number of target tokens so far
 
 
 class Classifier(seqx.Model):
     """A classifier: encoder, pooling and a linear map to the labels.
 
-    The target is a label followed by EOS, so that every objective and search works. The distribution of the
-    label depends on the source. The distribution after the label comes from one trained vector, which is the
-    same for all sources and labels. Training soon gives EOS a probability near 1 there, so the
-    log-probability of a target is almost that of its label.
+    The target is a label. If a task has several target tokens, all of them have the same distribution.
 
     Args:
         d_model: width of embeddings and states, D
@@ -40,6 +30,8 @@ class Classifier(seqx.Model):
         scale_embeddings: multiply embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4)
         embedding_std: standard deviation of the initial embeddings; d_model^-0.5 if left out
     """
+
+    removed_weights: ClassVar[tuple[str, ...]] = ("after",)  # the output after the label, which predicted EOS
 
     def __init__(
         self,
@@ -66,32 +58,19 @@ class Classifier(seqx.Model):
         self.limit = self.encoder.limit
         self.pool = POOLINGS[pooling]
         self.dropout = nn.Dropout(dropout)
-        self.after = nn.Parameter(torch.randn(d_model))  # the output after the label
         self.projection = nn.Linear(d_model, vocab_sizes["target"])
 
-    def encode(self, source: seqx.Column) -> seqx.Memory:
-        """Encode the source [B, S]."""
+    def positions_used(self, lengths: Mapping[str, seqx.Integers]) -> seqx.Integers:
+        """Return the length of the embedded source of each example."""
+        return super().positions_used(with_embedded_source(lengths, self.embedding))
+
+    def forward(self, batch: seqx.Batch) -> Tensor:
+        """Return the pooled states of the sources, once for each target token: [B, T, D]."""
+        source, target = batch.columns["source"], batch.columns["target"]
         inputs, layout = self.embedding.embed(source)
-        return seqx.Memory(self.encoder(inputs, layout), inputs, layout)
-
-    def start(self, memory: seqx.Memory, capacity: int | None) -> ClassifierState:
-        """Pool the source; return the state before the label."""
-        sentence = self.pool(memory.states, memory.layout.keep)
-        return ClassifierState(
-            self.dropout(sentence), memory.layout.keep.new_zeros(len(sentence), dtype=torch.int64)
-        )
-
-    def advance(
-        self, ids: Tensor, state: ClassifierState, keep: Tensor | None
-    ) -> tuple[Tensor, ClassifierState]:
-        """Advance by target ids [B, T], whose values are ignored; return outputs [B, T, D] and the state."""
-        kept = torch.ones_like(ids) if keep is None else keep.long()
-        positions = state.lengths[:, None] + kept.cumsum(1) - kept  # [B, T]
-        outputs = torch.where(
-            positions[..., None] == 0, state.sentence[:, None], self.after.to(state.sentence)
-        )
-        return outputs, ClassifierState(state.sentence, state.lengths + kept.sum(1))
+        pooled = self.dropout(self.pool(self.encoder(inputs, layout), layout.keep))
+        return pooled[:, None].expand(-1, target.values.size(1), -1)
 
     def head(self, outputs: Tensor) -> Tensor:
-        """Return the logits [..., V] of the next token for outputs [..., D]."""
+        """Return the logits [..., V] of the label for outputs [..., D]."""
         return self.projection(outputs)

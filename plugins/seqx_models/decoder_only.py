@@ -21,7 +21,7 @@ class DecoderOnlyState(NamedTuple):
     first: Tensor | None  # [B, D] the embedding of the last source token; None after the first target token
 
 
-class DecoderOnly(seqx.Model):
+class DecoderOnly(seqx.Generator):
     """A decoder that continues its source, as a language model does (Liu et al. 2018, section 4.2.3).
 
     Source and target are one sequence over one vocabulary. The decoder's output at the last source token

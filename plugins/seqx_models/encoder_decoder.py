@@ -11,9 +11,10 @@ from annotated_types import Gt
 from torch import Tensor
 
 import seqx
+from seqx_models.input_layers import with_embedded_source
 
 
-class EncoderDecoder(seqx.Model):
+class EncoderDecoder(seqx.Generator):
     """A model with an encoder of the source and a decoder of the target (Sutskever et al. 2014).
 
     The embeddings and the output projection can be tied (Press and Wolf 2017; Vaswani et al. 2017, section
@@ -90,9 +91,9 @@ class EncoderDecoder(seqx.Model):
         """Advance by target ids [B, T]; return outputs [B, T, D] and the state after them."""
         return self.decoder(self.target(ids), state, keep)
 
-    def positions_used(self, source: int, target: int) -> int:
-        """Return the larger length of the embedded source and the target."""
-        return max(self._source_input.output_length(source), target)
+    def positions_used(self, lengths: Mapping[str, seqx.Integers]) -> seqx.Integers:
+        """Return the larger length of the embedded source and the target, of each example."""
+        return super().positions_used(with_embedded_source(lengths, self._source_input))
 
     def head(self, outputs: Tensor) -> Tensor:
         """Return the logits [..., V] of the next token for outputs [..., D]."""

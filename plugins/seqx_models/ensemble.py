@@ -26,6 +26,21 @@ class AveragingEnsemble(seqx.Ensemble):
         self.limit = seqx.smallest_limit(*(model.limit for model in models))
         self.single_sequence = any(model.single_sequence for model in models)
 
+    def forward(self, batch: seqx.Batch) -> Tensor:
+        """Return the log-probabilities [B, T, V] of each target token."""
+        return average([model.head(model(batch)).float().log_softmax(-1) for model in self.models])
+
+
+class GeneratorEnsemble(AveragingEnsemble, seqx.Generator):
+    """An ensemble of generators that averages the probabilities of each next token.
+
+    Raises:
+        ValueError: there are no models, or their vocabularies have different sizes
+    """
+
+    members = seqx.Generator
+    models: seqx.Layers[seqx.Generator]  # type: ignore[assignment]
+
     def encode(self, source: seqx.Column) -> seqx.State:
         """Encode the source with each model; return the memory of each."""
         return tuple(model.encode(source) for model in self.models)
@@ -41,7 +56,11 @@ class AveragingEnsemble(seqx.Ensemble):
             outputs, after = model.advance(ids, before, keep)
             logprobs.append(model.head(outputs).float().log_softmax(-1))
             states.append(after)
-        return torch.stack(logprobs).logsumexp(0) - math.log(len(logprobs)), tuple(states)
+        return average(logprobs), tuple(states)
+
+    def head(self, outputs: Tensor) -> Tensor:
+        """Return the outputs of `advance` unchanged, because they are log-probabilities already."""
+        return outputs
 
     @property
     def has_token_labels(self) -> bool:
@@ -52,12 +71,12 @@ class AveragingEnsemble(seqx.Ensemble):
         """Return, for each column that all models label, the logarithms of the averaged probabilities."""
         all_labels = [model.labels(m) for model, m in zip(self.models, memory, strict=True)]
         return {
-            name: torch.stack([labels[name] for labels in all_labels]).logsumexp(0)
-            - math.log(len(all_labels))
+            name: average([labels[name] for labels in all_labels])
             for name in all_labels[0]
             if all(name in labels for labels in all_labels)
         }
 
-    def head(self, outputs: Tensor) -> Tensor:
-        """Return the outputs of `advance` unchanged, because they are log-probabilities already."""
-        return outputs
+
+def average(logprobs: Sequence[Tensor]) -> Tensor:
+    """Return the logarithms of the averaged probabilities of several models."""
+    return torch.stack([*logprobs]).logsumexp(0) - math.log(len(logprobs))

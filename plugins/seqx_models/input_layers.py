@@ -3,9 +3,11 @@
 Letters in shapes: B sentences, S source tokens, F features of a token, D = d_model.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated
 
+import numpy as np
 import torch.nn.functional as F
 from annotated_types import Gt
 from torch import Tensor, nn
@@ -88,3 +90,12 @@ def _strided(layout: seqx.Layout, stride: int) -> seqx.Layout:
     """Return the layout of every `stride`-th token."""
     segments = None if layout.segments is None else layout.segments[:, ::stride]
     return seqx.Layout.of(layout.keep[:, ::stride])._replace(segments=segments)
+
+
+def with_embedded_source(
+    lengths: Mapping[str, seqx.Integers], layer: seqx.InputLayer | seqx.ScaledEmbedding
+) -> Mapping[str, seqx.Integers]:
+    """Return the lengths [N] of columns, with the number of embeddings as the length of each source."""
+    different, inverse = np.unique(lengths["source"], return_inverse=True)
+    embedded = np.array([layer.output_length(int(length)) for length in different])
+    return {**lengths, "source": embedded[inverse]}

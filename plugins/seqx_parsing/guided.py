@@ -22,7 +22,7 @@ class GuidedState(NamedTuple):
     written: Tensor  # [B] number of words written so far
 
 
-class GuidedEncoderDecoder(seqx.Model):
+class GuidedEncoderDecoder(seqx.Generator):
     """Encoder-decoder with deterministic attention: the decoder receives the next word to write.
 
     A parser writes one symbol per input word, in order, so the next word is always known. The encoder state
@@ -80,7 +80,7 @@ class GuidedEncoderDecoder(seqx.Model):
         begins = layout.keep & (words != nn.functional.pad(words, (1, 0), value=-1)[:, :-1])
         lengths = begins.sum(1)
         # Find the first token of each word without a loop: scatter token positions by word number.
-        # Tokens that do not begin a word all go to the extra position at the end.
+        # Column that do not begin a word all go to the extra position at the end.
         target = torch.where(begins, words, length)
         positions = torch.arange(length, device=words.device).expand(count, -1)
         first = zeros.new_zeros(count, length + 1).scatter(1, target, positions)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import seqx
 
 
-class TaggingModel(seqx.Model):
+class TaggingModel(seqx.Generator):
     """Adds a classifier to a model: it labels each source token from the encoder's state.
 
     Args:
@@ -26,7 +26,7 @@ class TaggingModel(seqx.Model):
         self,
         vocab_sizes: Mapping[str, int],
         *,
-        inner: seqx.Make[seqx.Model],
+        inner: seqx.Make[seqx.Generator],
         column: str = "tags",
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.1,
     ) -> None:
@@ -70,7 +70,7 @@ class TaggingModel(seqx.Model):
 class TaggingObjective(seqx.Objective):
     """The loss of another objective plus the cross-entropy of the source tokens' labels, for `TaggingModel`.
 
-    Tokens with the label PAD are ignored. Both losses share one encoder pass, unless the other objective runs
+    Column with the label PAD are ignored. Both losses share one encoder pass, unless the other objective runs
     the model a second time with other dropout (R-Drop).
 
     Args:
@@ -95,22 +95,27 @@ class TaggingObjective(seqx.Objective):
 
     def forward(self, model: seqx.Model, batch: seqx.Batch) -> Mapping[str, Tensor]:
         """Return the losses summed over the batch."""
-        memory = model.encode(batch.columns["source"])
-        gold = batch.columns[self.column].values
-        logprobs = model.labels(memory).get(self.column)
-        if logprobs is None:
+        predicted: Mapping[str, Tensor] = {}
+        memory = None
+        if isinstance(model, seqx.Generator):
+            memory = model.encode(batch.columns["source"])
+            predicted = model.labels(memory)
+        if not isinstance(model, seqx.Generator) or self.column not in predicted:
             raise seqx.UserError(
                 f"the model does not predict labels {self.column!r} for the source tokens; wrap it: "
                 "{type: tagging, inner: ...}"
             )
-        tags = F.nll_loss(logprobs.flatten(0, 1), gold.flatten(), ignore_index=seqx.PAD, reduction="sum")
+        gold = batch.columns[self.column].values
+        tags = F.nll_loss(
+            predicted[self.column].flatten(0, 1), gold.flatten(), ignore_index=seqx.PAD, reduction="sum"
+        )
         return {**self.inner(_PreEncodedModel(model, memory), batch), "tags": tags * self.weight}
 
 
-class _PreEncodedModel(seqx.Model):
+class _PreEncodedModel(seqx.Generator):
     """A model whose first call of `encode` returns a memory that was computed before."""
 
-    def __init__(self, model: seqx.Model, memory: seqx.State) -> None:
+    def __init__(self, model: seqx.Generator, memory: seqx.State) -> None:
         super().__init__(model.vocab_sizes)
         self.model = model
         self.memory = memory

@@ -57,7 +57,7 @@ _VOCABULARY_FILE = TypeAdapter(_VocabularyFile)
 
 
 @dataclass(kw_only=True, eq=False)
-class Parsing(seqx.CorpusTask):
+class Parsing(seqx.GenerationTask, seqx.CorpusTask):
     """Parsing as writing a linearised tree (Vinyals et al. 2015; Vaswani et al. 2017, section 6.3).
 
     The input is a sentence with spaces between its words, split as in the treebank. The source consists of

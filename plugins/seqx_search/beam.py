@@ -132,7 +132,7 @@ class Beam(LengthLimitedSearch):
 
     def __call__(
         self,
-        model: seqx.Model,
+        model: seqx.Generator,
         source: seqx.Column,
         max_lengths: Tensor,
         grammar: seqx.Grammar | None = None,
@@ -148,7 +148,7 @@ class Beam(LengthLimitedSearch):
 
     def _search(
         self,
-        model: seqx.Model,
+        model: seqx.Generator,
         source: seqx.Column,
         max_lengths: Tensor,
         grammar: seqx.Grammar | None,

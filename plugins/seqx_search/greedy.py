@@ -15,7 +15,7 @@ class Greedy(LengthLimitedSearch):
 
     def __call__(
         self,
-        model: seqx.Model,
+        model: seqx.Generator,
         source: seqx.Column,
         max_lengths: Tensor,
         grammar: seqx.Grammar | None = None,

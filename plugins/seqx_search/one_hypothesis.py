@@ -23,7 +23,7 @@ the sentences [N] in the batch, and the number of the step, from 0.
 
 @torch.no_grad()
 def decode_one_hypothesis(
-    model: seqx.Model,
+    model: seqx.Generator,
     source: seqx.Column,
     max_lengths: Tensor,
     grammar: seqx.Grammar | None,

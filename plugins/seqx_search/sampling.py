@@ -36,7 +36,7 @@ class Sampling(LengthLimitedSearch):
 
     def __call__(
         self,
-        model: seqx.Model,
+        model: seqx.Generator,
         source: seqx.Column,
         max_lengths: Tensor,
         grammar: seqx.Grammar | None = None,

@@ -1,43 +1,65 @@
 """Text classification: one label per text."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import seqx
-from seqx_text_tasks.labels import Labels, OneLabel
-from seqx_text_tasks.text_to_text import TextToText
+from seqx_text_tasks.labels import Labels
+from seqx_text_tasks.text_to_text import ColumnTask
 
 
 @dataclass(kw_only=True, eq=False)
-class Classification(TextToText):
+class Classification(ColumnTask):
     """Classification of texts, for example by sentiment, topic or language.
 
-    The labels of the training rows are saved with the model. A target is one token, the label.
+    The labels of the training rows are saved with the model. A target is one token, the label. Every model
+    can be trained: its prediction of the first target token is that of the label.
 
     Args:
         tokenizer: the tokenizer of the text
-        target_tokenizer: the tokenizer of the labels. With `labels`, the default, each label is one token.
-            Other tokenizers encode labels like any text (Raffel et al. 2020)
+        target_tokenizer: the labels; each is one token
         target: the column of the labels, counted from 0
     """
 
     target_tokenizer: seqx.Tokenizer | None = field(default_factory=Labels)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.target_tokenizer, Labels):
+            raise ValueError(  # noqa: TRY004  ValueErrors become messages about the recipe
+                "target_tokenizer: a label is one token, so this must be labels; to write labels of several "
+                "tokens, use the task text_to_text with a model that generates, such as encoder_decoder"
+            )
+
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
-        """Return the ids of the text and of its label, each with EOS.
+        """Return the ids of the text with EOS, and that of its label.
 
         Raises:
             UserError: the label is not in the vocabulary, which comes from training.init_from
         """
         example = super().example(row, training=training)
         is_known = isinstance(example, seqx.Rejected) or seqx.UNK not in example.columns["target"]
-        if training and not is_known and isinstance(self.target_tokenizer, Labels):
+        if training and not is_known:
             raise seqx.UserError(
                 f"the training text has the label {row[1][:40]!r}, but the model of training.init_from does "
                 "not; remove such rows, or train without training.init_from"
             )
         return example
 
-    def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> seqx.Grammar | None:
-        """Return the grammar of a single label; None if a label can have several tokens."""
-        return OneLabel(self.target_tokenizer.size) if isinstance(self.target_tokenizer, Labels) else None
+    def answer(
+        self, model: seqx.Model, inputs: seqx.Inputs, search: seqx.Search | None
+    ) -> list[list[seqx.Candidate]]:
+        """Return the most probable labels of each text, with their probabilities."""
+        source = inputs.batch.columns["source"].values
+        unknown = source.new_full((len(source), 1), seqx.UNK)  # the model predicts this token, and ignores it
+        target = seqx.Column.of(unknown, unknown.new_ones(len(source)))
+        batch = seqx.Batch({**inputs.batch.columns, "target": target}, len(source))
+        logprobs = model.head(model(batch)[:, 0]).double().log_softmax(1)[:, seqx.UNK + 1 :]
+        best, labels = logprobs.topk(min(inputs.num_answers, logprobs.size(1)))
+        return [
+            [self._candidate(label + seqx.UNK + 1, logprob) for label, logprob in zip(*row, strict=True)]
+            for row in zip(labels.tolist(), best.tolist(), strict=True)
+        ]
+
+    def _candidate(self, label: int, logprob: float) -> seqx.Candidate:
+        hypothesis = seqx.Hypothesis(ids=[label], score=logprob, logprob=logprob)
+        return seqx.Candidate(self.target_text([label]), hypothesis)

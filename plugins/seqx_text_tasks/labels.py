@@ -1,15 +1,13 @@
-"""The tokenizer `labels`, and the grammar of a single label."""
+"""The tokenizer `labels`: each label is one token."""
 
 import json
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
-import torch
 from annotated_types import MinLen
 from pydantic import FailFast, TypeAdapter
-from torch import Tensor
 
 import seqx
 
@@ -58,30 +56,3 @@ class Labels(seqx.Tokenizer):
     def _set_labels(self, labels: Sequence[str]) -> None:
         self.labels = tuple(labels)
         self._ids = {label: i for i, label in enumerate(self.labels, seqx.UNK + 1)}
-
-
-class LabelState(NamedTuple):
-    """The state of `OneLabel`."""
-
-    labelled: Tensor  # [N] bool: the label has been written
-
-
-class OneLabel(seqx.Grammar):
-    """The grammar of one label followed by EOS."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def start(self, rows: int, max_lengths: Tensor) -> LabelState:
-        """Return the state of `rows` empty hypotheses."""
-        return LabelState(torch.zeros(rows, dtype=torch.bool, device=max_lengths.device))
-
-    def allowed(self, state: LabelState) -> Tensor:
-        """Return the allowed symbols, [N, V] bool: any label at first, then EOS."""
-        symbols = torch.arange(self.size, device=state.labelled.device)
-        labelled = state.labelled[:, None]
-        return torch.where(labelled, symbols == seqx.EOS, symbols > seqx.UNK)
-
-    def advance(self, state: LabelState, tokens: Tensor) -> LabelState:
-        """Return the state after one more token per hypothesis, [N] int64."""
-        return LabelState(state.labelled | (tokens > seqx.UNK))

@@ -14,7 +14,7 @@ import seqx
 
 
 @dataclass(kw_only=True, eq=False)
-class LanguageModel(seqx.CorpusTask):
+class LanguageModel(seqx.GenerationTask, seqx.CorpusTask):
     """Language modelling: each token is predicted from the preceding ones (Bengio et al. 2003).
 
     The lines of the corpus are documents, paragraphs or sentences; each ends with EOS. Empty lines are

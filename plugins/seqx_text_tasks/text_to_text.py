@@ -1,4 +1,4 @@
-"""Text-to-text tasks, such as summarization and question answering."""
+"""Tasks that predict a column of a corpus from other columns, such as question answering."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +12,8 @@ from seqx_text_tasks.template import Template
 
 
 @dataclass(kw_only=True, eq=False)
-class TextToText(seqx.Seq2SeqTask):
-    """Prediction of one column of a corpus from other columns (Raffel et al. 2020, section 2.4).
+class ColumnTask(seqx.TextPairTask):
+    """Prediction of one column of a corpus from other columns.
 
     An input is a line with the columns of the template in ascending order, separated by tabs.
 
@@ -66,3 +66,11 @@ class TextToText(seqx.Seq2SeqTask):
         truncated = self.truncate and len(super().source_ids(self.source_text(text))) > self.max_length
         message = f"inputs have more than {self.max_length} tokens; their ends were not read"
         return [seqx.AnswerWarning(message, int(truncated), 1)]
+
+
+@dataclass(kw_only=True, eq=False)
+class TextToText(ColumnTask, seqx.Seq2SeqTask):
+    """Prediction of one column of a corpus from other columns (Raffel et al. 2020, section 2.4).
+
+    An input is a line with the columns of the template in ascending order, separated by tabs.
+    """

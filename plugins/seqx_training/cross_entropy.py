@@ -104,7 +104,7 @@ def target_ids(batch: seqx.Batch) -> Tensor:
 
 def outputs_before_targets(model: seqx.Model, batch: seqx.Batch) -> Tensor:
     """Run the model once; return its outputs [N, D] before each target token."""
-    outputs: Tensor = model(batch.columns["source"], batch.columns["target"])
+    outputs: Tensor = model(batch)
     return outputs.flatten(0, 1).index_select(0, target_positions(batch))
 
 

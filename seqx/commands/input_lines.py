@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeVar
 
 from seqx.errors import UserError
-from seqx.inference import InputError
-from seqx.interfaces.task import Request
+from seqx.interfaces.task import InputError, Request
 from seqx.storage.text_lines import read_standard_input
 
 T = TypeVar("T")

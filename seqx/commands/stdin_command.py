@@ -21,7 +21,7 @@ from seqx.commands.arguments import (
 )
 from seqx.commands.attention_folder import AttentionFolder
 from seqx.commands.input_lines import InputLines
-from seqx.errors import RecipeError, UserError
+from seqx.errors import UserError
 from seqx.inference import Predictor, load
 from seqx.interfaces.learning import Hypothesis
 from seqx.interfaces.scores import AnswerWarning
@@ -161,13 +161,16 @@ class StdinCommand:
             )
 
     def _predictor(self) -> Predictor:
-        """Load the models with a search that returns `--nbest` answers per line."""
+        """Load the models so that they return `--nbest` answers per line."""
         if self.nbest is None:
             return self._load(self.overrides)
         try:
             return self._load([*self.overrides, f"search.nbest={self.nbest}"])
-        except RecipeError:
+        except UserError:
             predictor = self._load(self.overrides)  # raises again if the error has another cause
+            if predictor.search is None:
+                predictor.num_answers = self.nbest
+                return predictor
             width = predictor.search.width
             if self.nbest == 1:  # every search returns one answer
                 return predictor

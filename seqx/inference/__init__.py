@@ -1,7 +1,7 @@
 """Inference: trained models that answer raw text.
 
 `loading` loads a model folder into a `Predictor`. The predictor splits inputs into pieces and joins the
-answers to them (`pieces`), and decodes the pieces in batches (`decoding`). `scoring` computes
+answers to them (`pieces`), and answers the pieces in batches (`decoding`). `scoring` computes
 log-probabilities of targets. `evaluation` computes the scores and the perplexity of a split.
 `attention_maps` computes attention weights.
 """
@@ -9,7 +9,6 @@ log-probabilities of targets. `evaluation` computes the scores and the perplexit
 from seqx.inference.attention_maps import AttentionMaps
 from seqx.inference.evaluation import evaluate
 from seqx.inference.loading import load
-from seqx.inference.pieces import InputError
 from seqx.inference.predictor import Predictor
 
-__all__ = ["AttentionMaps", "InputError", "Predictor", "evaluate", "load"]
+__all__ = ["AttentionMaps", "Predictor", "evaluate", "load"]

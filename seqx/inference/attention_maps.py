@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqx.interfaces.networks import Attention, Model
-from seqx.interfaces.tensors import BOS, PAD, Column
+from seqx.interfaces.tensors import PAD, Batch, Column
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,18 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, Tensor]]:
             handle.remove()
 
 
-def attention_maps(model: Model, source: Column, target: Column) -> Mapping[str, AttentionMap]:
-    """Return the weights of each attention module while a model reads source [B, S] and writes target [B, T].
+def attention_maps(model: Model, batch: Batch) -> Mapping[str, AttentionMap]:
+    """Return the weights of each attention module while a model reads a source [B, S] and a target [B, T].
 
     The keys of the result are module names, in the order of the calls. In a map whose queries are the target,
-    row i has the weights with which the model wrote target token i. In a map whose keys are the target,
+    row i has the weights with which the model predicted target token i. In a map whose keys are the target,
     column j belongs to input token j of the decoder: BOS is token 0, and target token j - 1 is token j.
 
     A model with `single_sequence`, such as a language model, has maps of one text instead: the source and the
     target without its last token. Row i has the weights with which the model predicted the token after
     token i. Attention between other sequences has no map.
     """
+    source, target = batch.columns["source"], batch.columns["target"]
     target_length = target.values.size(1)
     # The code below recognizes source and target by their widths. If they are equal, widen the target.
     if target_length == source.values.size(1):
@@ -85,14 +86,11 @@ def attention_maps(model: Model, source: Column, target: Column) -> Mapping[str,
     sequences = {source_width: "source", target_width: "target"}
     if model.single_sequence and source_width > 1:  # if the source is only BOS, the target is the whole text
         sequences = {source_width + target_width - 1: "text"}
-    with record_attention(model) as encoder_weights:
-        memory = model.encode(source)
-    with record_attention(model) as decoder_weights:
-        ids = F.pad(target.values[:, :-1], (1, 0), value=BOS)
-        model.advance(ids, model.start(memory, ids.size(1)), target.layout.keep)
+    with record_attention(model) as recorded:
+        model(Batch({**batch.columns, "target": target}, batch.count))
     lengths = {"source": source_width, "target": target_length, "text": source_width + target_length - 1}
     maps = {}
-    for name, weights in [*encoder_weights.items(), *decoder_weights.items()]:
+    for name, weights in recorded.items():
         queries, keys = (sequences.get(width) for width in weights.shape[2:])
         if queries and keys:
             maps[name] = AttentionMap(queries, keys, weights[:, :, : lengths[queries], : lengths[keys]])

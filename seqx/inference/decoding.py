@@ -1,19 +1,17 @@
-"""Decoding of pieces in batches, until each piece has enough answers with different texts."""
+"""Answers to pieces in batches, until each piece has enough answers with different texts."""
 
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 import torch
 
-from seqx.constraints import Intersection
-from seqx.errors import UserError
-from seqx.inference.pieces import InputError, Piece, make_batches, output_limits, source_tokens
-from seqx.interfaces.learning import Grammar, Search
+from seqx.inference.pieces import Piece, make_batches, output_limits, source_batch
+from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
-from seqx.interfaces.task import Candidate, NBest, Task, distinct
+from seqx.interfaces.task import Candidate, InputError, Inputs, NBest, Task, distinct
 from seqx.runtime.devices import raise_torch_oom
 
 _MAX_WIDENINGS = 3
@@ -21,18 +19,17 @@ _MAX_WIDENINGS = 3
 
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 log = logging.getLogger("seqx.inference")
 
 
 class BatchDecoder:
-    """A decoder of pieces, which forms batches that fit into memory.
+    """Answers pieces in batches that fit into memory.
 
     The caller puts the model into evaluation mode and turns gradients off.
 
     Args:
-        task: provides the grammar of the answers, and turns ids into text
+        task: asks the model for the answers
         model: the model, on `device`
         device: the device of the model
         batch_tokens: the maximum padded tokens of a batch, see `make_batches`
@@ -55,53 +52,64 @@ class BatchDecoder:
         self.before_batch = before_batch
         self._shrinker = BatchShrinker(device)
 
-    def decode(self, pieces: Sequence[Piece], search: Search) -> list[list[Candidate]]:
-        """Return all hypotheses of each piece with their texts, best first.
+    def decode(
+        self, pieces: Sequence[Piece], search: Search | None, num_answers: int
+    ) -> list[list[Candidate]]:
+        """Return all answers of the task to each piece, best first.
 
         Raises:
             InputError: a single piece runs out of memory, or the task rejects its constraints
         """
         limits = output_limits(pieces, self.model, search)
+        width = 1 if search is None else search.width
         candidates: list[list[Candidate]] = [[] for _ in pieces]
-        for batch in make_batches(pieces, limits, width=search.width, batch_tokens=self.batch_tokens):
+        for batch in make_batches(pieces, limits, width=width, batch_tokens=self.batch_tokens):
             self.before_batch()
-            compute = partial(self._decode_batch, pieces, limits, search)
             try:
-                for part, results in self._shrinker(batch, compute):
-                    for i, result in zip(part, results, strict=True):
-                        candidates[i] = result
+                for part, attempt in self._shrinker.parts(batch):
+                    with attempt:
+                        inputs = self._inputs(
+                            [pieces[i] for i in part], [limits[i] for i in part], num_answers
+                        )
+                        answers = self.task.answer(self.model, inputs, search)
+                        for i, answer in zip(part, answers, strict=True):
+                            candidates[i] = list(answer)
+            except InputError as error:
+                raise InputError(str(error), pieces[part[error.index]].index) from None
             except torch.OutOfMemoryError:
                 raise self._out_of_memory([pieces[i] for i in batch]) from None
         return candidates
 
     def nbest(
-        self, pieces: Sequence[Piece], search: Search, candidates: Sequence[list[Candidate]]
+        self,
+        pieces: Sequence[Piece],
+        search: Search | None,
+        candidates: Sequence[list[Candidate]],
+        num_answers: int,
     ) -> list[NBest]:
-        """Return up to `search.num_answers` answers with different texts for each piece.
+        """Return up to `num_answers` answers with different texts for each piece.
 
         Several hypotheses can have the same text. A piece with too few different texts is decoded again with
         `Search.wider`, until it has enough or the search finds no more hypotheses.
 
         Args:
             pieces: the decoded pieces
-            search: the search that found the candidates
+            search: the search that found the candidates; None: the task does not use one
             candidates: the candidates of each piece, from `decode`
+            num_answers: the maximum number of answers to a piece
         """
-        num_answers = search.num_answers
-        newest = [*candidates]
-        answers = list(map(distinct, newest))
+        newest, wanted = [*candidates], num_answers
+        answers = [distinct(piece_candidates)[:num_answers] for piece_candidates in newest]
         for _ in range(_MAX_WIDENINGS):
             incomplete = [
-                i
-                for i in range(len(pieces))
-                if len(answers[i]) < num_answers and len(newest[i]) >= search.num_answers
+                i for i in range(len(pieces)) if len(answers[i]) < num_answers and len(newest[i]) >= wanted
             ]
-            wider = search.wider() if incomplete else None
-            if wider is None:
+            search = search.wider() if search is not None and incomplete else None
+            if search is None:
                 break
-            search = wider
+            wanted = search.num_answers
             try:
-                results = self.decode([pieces[i] for i in incomplete], search)
+                results = self.decode([pieces[i] for i in incomplete], search, num_answers)
             except InputError:  # out of memory with the wider beam: keep the answers of the narrower one
                 break
             for i, result in zip(incomplete, results, strict=True):
@@ -112,44 +120,15 @@ class BatchDecoder:
             for piece, best in zip(pieces, answers, strict=True)
         ]
 
-    def _decode_batch(
-        self, pieces: Sequence[Piece], limits: Sequence[int], search: Search, indices: Sequence[int]
-    ) -> list[list[Candidate]]:
-        """Decode the pieces at `indices` as one batch; labels and search use the same encoded source."""
-        batch = [pieces[i] for i in indices]
-        source = source_tokens(batch).to(self.device)
-        memory = self.model.encode(source)
-        labels = self.model.labels(memory) if self.model.has_token_labels else {}
-        batch_limits = [limits[i] for i in indices]
-        try:
-            hypotheses = search(self.model, source, torch.tensor(batch_limits), self._grammar(batch), memory)
-        except UserError as error:
-            raise self._constraint_error(batch, batch_limits) or error from None
-        best_labels = {column: logits.argmax(-1).tolist() for column, logits in labels.items()}
-        results = []
-        for row, (piece, nbest) in enumerate(zip(batch, hypotheses, strict=True)):
-            piece_labels = {column: ids[row][: piece.length] for column, ids in best_labels.items()}
-            results.append([Candidate(self.task.write(h.ids, piece.text, piece_labels), h) for h in nbest])
-        return results
-
-    def _grammar(self, pieces: Sequence[Piece]) -> Grammar | None:
-        """Return the grammar of the task and the requests together; None if there is neither."""
-        grammar = self.task.grammar([piece.columns for piece in pieces])
-        requests = [piece.request for piece in pieces]
-        if not any(request.constrained for request in requests):
-            return grammar
-        constraint = self.task.constraint(requests)
-        return constraint if grammar is None else Intersection(grammar, constraint)
-
-    def _constraint_error(self, pieces: Sequence[Piece], limits: Sequence[int]) -> InputError | None:
-        """Return the error of the first input whose constraints the task rejects; None if it accepts all."""
-        for piece, limit in sorted(zip(pieces, limits, strict=True), key=lambda pair: pair[0].index):
-            if piece.request.constrained:
-                try:
-                    self.task.constraint([piece.request]).start(1, torch.tensor([limit]))
-                except UserError as error:
-                    return InputError(str(error), piece.index)
-        return None
+    def _inputs(self, pieces: Sequence[Piece], limits: Sequence[int], num_answers: int) -> Inputs:
+        """Return the pieces of a batch as the inputs of `Task.answer`."""
+        return Inputs(
+            requests=[piece.request for piece in pieces],
+            columns=[piece.columns for piece in pieces],
+            batch=source_batch(pieces).to(self.device),
+            max_lengths=torch.tensor(limits),
+            num_answers=num_answers,
+        )
 
     def _out_of_memory(self, batch: Sequence[Piece]) -> InputError:
         """Return the error for a batch in which a single piece ran out of memory; quote the longest piece."""
@@ -163,7 +142,7 @@ class BatchDecoder:
 
 
 class BatchShrinker:
-    """A callable that computes a batch, and splits it into halves if it runs out of memory.
+    """Divides batches into parts that fit into memory, and splits a part into halves if it does not fit.
 
     It remembers the largest fraction of a batch that may fit, and splits later batches into such parts.
 
@@ -175,29 +154,21 @@ class BatchShrinker:
         self.device = device
         self._fraction = 1.0  # the largest fraction of a batch that may fit into memory
 
-    def __call__(
-        self, batch: Sequence[T], compute: Callable[[Sequence[T]], R]
-    ) -> Iterator[tuple[Sequence[T], R]]:
-        """Compute a batch in parts that fit into memory; yield each part and its result, in order.
+    def parts(self, batch: Sequence[T]) -> Iterator[tuple[Sequence[T], AbstractContextManager[None]]]:
+        """Yield the parts of a batch in order, each with a context in which to compute it.
 
-        Raises:
-            OutOfMemoryError: a single row does not fit
+        If a part runs out of memory in its context, its halves are yielded next. A single row that does not
+        fit raises an OutOfMemoryError.
         """
         size = max(1, int(len(batch) * self._fraction))
         pending = deque(batch[start : start + size] for start in range(0, len(batch), size))
         while pending:
             part = pending.popleft()
-            try:
-                with raise_torch_oom():
-                    results = [compute(part)]
-            except torch.OutOfMemoryError:
-                if len(part) == 1:
-                    raise
-                results = []  # split after this block, because its traceback keeps tensors in memory
-            if results:
-                yield part, results[0]
-            else:
-                pending.extendleft(reversed(self._halves(part, len(batch))))
+            failed: list[Sequence[T]] = []
+            yield part, _note_out_of_memory(part, failed)
+            # Split after the context, because the traceback of the error keeps tensors in memory.
+            for too_large in failed:
+                pending.extendleft(reversed(self._halves(too_large, len(batch))))
 
     def _halves(self, part: Sequence[T], batch_size: int) -> tuple[Sequence[T], Sequence[T]]:
         if self._fraction == 1.0:
@@ -211,3 +182,15 @@ class BatchShrinker:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()  # cached blocks of a large batch are too fragmented for smaller ones
         return part[:middle], part[middle:]
+
+
+@contextmanager
+def _note_out_of_memory(part: Sequence[T], failed: list[Sequence[T]]) -> Iterator[None]:
+    """Append a part to `failed` if the block runs out of memory; a single row raises the error."""
+    try:
+        with raise_torch_oom():
+            yield
+    except torch.OutOfMemoryError:
+        if len(part) == 1:
+            raise
+        failed.append(part)

@@ -4,6 +4,7 @@ import filecmp
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -35,6 +36,7 @@ def load(
     batch_tokens: int | None = None,
     trust_local_plugins: bool = False,
     lenient: bool = False,
+    num_answers: int | None = None,
 ) -> Predictor:
     """Load a model that answers texts. Several folders form an ensemble that averages probabilities.
 
@@ -46,6 +48,7 @@ def load(
         batch_tokens: the maximum padded tokens of a batch, see `Predictor`; a smaller value needs less memory
         trust_local_plugins: run the Python files that the model's recipe names as plugins
         lenient: see `Predictor`
+        num_answers: see `Predictor`
 
     Raises:
         UserError: a folder is missing, damaged or unsuitable
@@ -71,6 +74,7 @@ def load(
         precision=precision_of(precision, torch_device),
         batch_tokens=batch_tokens,
         lenient=lenient,
+        num_answers=num_answers,
     )
 
 
@@ -84,10 +88,10 @@ class InferenceRecipe:
     Args:
         task: the task that the model was trained on
         model: the model
-        search: the search that decodes
+        search: the search that decodes, if the task uses one
     """
 
-    def __init__(self, *, task: Task, model: Make[Model], search: Search) -> None:
+    def __init__(self, *, task: Task, model: Make[Model], search: Search | None = None) -> None:
         self.task = task
         self.model = model
         self.search = search
@@ -100,7 +104,7 @@ class _ModelContents:
     folder: Path
     task: Task
     model: Make[Model]
-    search: Search
+    search: Search | None
     registry: Registry
 
     def build(self) -> Model:
@@ -108,7 +112,10 @@ class _ModelContents:
         file = self.folder / WEIGHTS
         tensors = read_header(file)
         with limit_module_count(tensors, file):
-            check_fits(self._build_on_meta_device(), tensors, file)
+            on_meta = self._build_on_meta_device()
+            if problem := model_problem(self.task, on_meta):
+                raise UserError(f"{self.folder / 'recipe.yaml'}: {problem}")
+            check_fits(on_meta, tensors, file)
         model: Model = self.model(self.task.vocab_sizes)
         read_weights(model, file)
         return model
@@ -123,6 +130,16 @@ class _ModelContents:
                 f"{self.folder / 'recipe.yaml'}: the sizes of the model are invalid ({error})"
             ) from None
         return model
+
+
+def model_problem(task: Task, model: Model) -> str | None:
+    """Return a message about a model that cannot be used with a task; None if it can."""
+    if isinstance(model, task.model_type):
+        return None
+    return (
+        f"model: the task {type(task).__name__} needs a {task.model_type.__name__}, but "
+        f"{type(model).__name__} is none; choose another type of model (`seqx components model` lists them)"
+    )
 
 
 def model_folder(folder: Path) -> Path:
@@ -194,7 +211,11 @@ def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _ModelConte
     root = loaded.tree
     assert isinstance(root.value, dict)
     _check_sizes(root.value.get("model"), "model")
-    sections = {key: node for key, node in root.value.items() if key in ("task", "model", "search")}
+    # Earlier versions searched for labels, so the recipe may name a search that the task does not use.
+    used = ("task", "model", "search") if _uses_search(root, plugins.registry) else ("task", "model")
+    if unused := [text for text in overrides if text.startswith("search") and "search" not in used]:
+        raise UserError(f"{unused[0]}: the task of this model does not use a search; leave it out")
+    sections = {key: node for key, node in root.value.items() if key in used}
     try:
         checked = recipe.check(Node(sections, root.at, root.keys), plugins.registry, InferenceRecipe)
         if overrides:
@@ -208,8 +229,18 @@ def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _ModelConte
             f"{folder}: this model was trained with plugins that are not installed: {', '.join(missing)}; "
             f"install them. Without them, its recipe has errors:\n{error}"
         ) from error
+    if built.search is None and built.task.uses_search:
+        raise UserError(f"{folder / 'recipe.yaml'}: search: it is missing, but the task uses a search")
     built.task.load(folder / "task")
     return _ModelContents(folder, built.task, built.model, built.search, plugins.registry)
+
+
+def _uses_search(root: Node, registry: Registry) -> bool:
+    """Return true if the task of a recipe uses a search, or is unknown."""
+    task = root.value.get("task") if isinstance(root.value, dict) else None
+    name = task.value.get("type") if task is not None and isinstance(task.value, dict) else task
+    component = None if name is None else registry.components(Task).get(str(name.value))
+    return component is None or getattr(component.maker, "uses_search", True)
 
 
 def _check_sizes(node: Node | None, path: str) -> None:
@@ -274,7 +305,9 @@ def _check_same_vocabulary(first: Path, second: Path) -> None:
 
 
 def _ensemble(models: Sequence[Model], registry: Registry) -> Model:
-    ensembles = registry.components(Ensemble)
-    if not ensembles:
-        raise UserError("no installed plugin provides an ensemble; name a single model")
-    return next(iter(ensembles.values())).maker(models)
+    """Return an ensemble of the models: one for their common type, if there is one."""
+    makers = [cast("type[Ensemble]", component.maker) for component in registry.components(Ensemble).values()]
+    fitting = [maker for maker in makers if all(isinstance(model, maker.members) for model in models)]
+    if not fitting:
+        raise UserError("no installed plugin provides an ensemble of these models; name a single model")
+    return max(fitting, key=lambda maker: len(maker.members.__mro__))(models)

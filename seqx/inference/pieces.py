@@ -11,23 +11,10 @@ from seqx.interfaces.learning import Hypothesis, Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.scores import AnswerWarning
 from seqx.interfaces.task import Candidate, NBest, Request, Task, sum_warnings
-from seqx.interfaces.tensors import EOS, PAD, WORDS, Column
+from seqx.interfaces.tensors import EOS, PAD, WORDS, Batch, Column
 
 DEFAULT_MAX_LENGTH = 1024
 """The maximum tokens of a piece if neither task nor model has a limit; attention takes quadratic memory."""
-
-
-class InputError(UserError):
-    """An input that cannot be answered.
-
-    Args:
-        message: the error, and what to do
-        index: the number of the input in its window, from 0
-    """
-
-    def __init__(self, message: str, index: int) -> None:
-        super().__init__(message)
-        self.index = index
 
 
 class TooLongError(UserError):
@@ -94,6 +81,8 @@ def split_input(
     """
     for text in (request.text, request.prefix, *request.require, *request.forbid):
         _check_text(text)
+    if request.constrained and not task.uses_search:
+        raise UserError(f"{type(task).__name__} does not support prefixes and phrases; leave them out")
     if not request.text.strip():
         return SplitInput()
     whole = Piece(index, request, task.read(request.text))
@@ -151,12 +140,14 @@ BATCH_TOKENS = {"cpu": 32_768, "cuda": 524_288}
 """The default maximum of padded tokens of a batch, by the type of the device."""
 
 
-def output_limits(pieces: Sequence[Piece], model: Model, search: Search) -> list[int]:
-    """Return the maximum output tokens for each piece, EOS excluded.
+def output_limits(pieces: Sequence[Piece], model: Model, search: Search | None) -> list[int]:
+    """Return the maximum output tokens for each piece, EOS excluded; 0 without a search.
 
     The search sets the limit. A model with a maximum length may lower it, to this length minus the positions
     that are in use: one for BOS, or those of the source in a model with `single_sequence`.
     """
+    if search is None:
+        return [0 for _ in pieces]
     lengths = [piece.length - (piece.columns["source"][-1:] == [EOS]) for piece in pieces]
     limits = search.max_lengths(torch.tensor(lengths, dtype=torch.int64))
     if model.limit is not None:
@@ -191,14 +182,18 @@ def make_batches(
         yield batch
 
 
-def source_tokens(pieces: Sequence[Piece]) -> Column:
-    """Return the padded source [B, S] of several pieces."""
-    lengths = torch.tensor([piece.length for piece in pieces])
-    word_starts = pad([piece.columns[WORDS] for piece in pieces]) if WORDS in pieces[0].columns else None
-    return Column.of(pad([piece.columns["source"] for piece in pieces]), lengths, word_starts)
+def source_batch(pieces: Sequence[Piece]) -> Batch:
+    """Return the columns of several pieces, padded; its `count` is 0, because there are no targets."""
+    columns = {name: padded([piece.columns[name] for piece in pieces]) for name in pieces[0].columns}
+    if WORDS in columns:
+        source, starts = columns["source"], columns.pop(WORDS).values
+        columns["source"] = Column.of(source.values, source.layout.keep.sum(1), starts)
+    return Batch(columns, 0)
 
 
-def pad(rows: Sequence[list[int]]) -> torch.Tensor:
-    """Return a tensor [B, S] of rows of ids, padded on the right."""
-    longest = max(map(len, rows))
-    return torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
+def padded(rows: Sequence[list[int]]) -> Column:
+    """Return rows of ids, padded on the right: [B, S]."""
+    lengths = [len(row) for row in rows]
+    longest = max(lengths)
+    ids = torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
+    return Column.of(ids, torch.tensor(lengths))

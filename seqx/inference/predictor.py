@@ -1,4 +1,4 @@
-"""The predictor: it splits inputs into pieces, decodes the pieces in batches, and joins the answers."""
+"""The predictor: it splits inputs into pieces, answers the pieces in batches, and joins the answers."""
 
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Literal
 
+import numpy as np
 import torch
 
 from seqx.errors import UserError
@@ -14,19 +15,18 @@ from seqx.inference.decoding import BatchDecoder
 from seqx.inference.pieces import (
     BATCH_TOKENS,
     DEFAULT_MAX_LENGTH,
-    InputError,
     SplitInput,
     TooLongError,
     join_pieces,
-    pad,
-    source_tokens,
+    padded,
+    source_batch,
     split_input,
 )
 from seqx.inference.scoring import logprobs
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
-from seqx.interfaces.task import Example, NBest, Request, Task
-from seqx.interfaces.tensors import BOS, EOS, Column
+from seqx.interfaces.task import Example, InputError, NBest, Request, Task
+from seqx.interfaces.tensors import BOS, EOS, Batch
 from seqx.parallel import SINGLE_PROCESS, World
 from seqx.runtime.devices import autocast
 from seqx.runtime.signals import Stopped
@@ -36,7 +36,7 @@ class Predictor:
     """A model with its task and search, which answers texts.
 
     The answers to an input have different texts: of several hypotheses with the same text only the best is
-    kept. If fewer than `Search.num_answers` remain, the input is decoded again with `Search.wider`.
+    kept. If fewer than `num_answers` remain, the input is decoded again with `Search.wider`.
 
     The answer to an empty input is empty, and the model is not called. The task splits an input of more than
     `max_length` tokens into pieces, and joins the best answers to the pieces. The score and the
@@ -48,9 +48,9 @@ class Predictor:
     phrases.
 
     Args:
-        task: tokenizes inputs, and turns outputs into text
+        task: reads inputs, and asks the model for answers
         model: the model, on `device`
-        search: finds the answers
+        search: finds the answers; None: the task does not use a search
         device: the device of the model
         precision: bf16: compute matrix products in bfloat16
         batch_tokens: the maximum padded tokens of a batch. Each hypothesis counts with its source and its
@@ -59,6 +59,7 @@ class Predictor:
         world: the ranks that share the work. Each rank gets all inputs and returns all answers.
         lenient: return an empty answer and a warning for an input that is too long and cannot be split;
             otherwise such an input raises an `InputError`
+        num_answers: the number of different answers to an input; None: that of the search, or one
 
     Raises:
         UserError: batch_tokens is not positive
@@ -72,7 +73,7 @@ class Predictor:
         self,
         task: Task,
         model: Model,
-        search: Search,
+        search: Search | None,
         *,
         device: torch.device,
         precision: Literal["bf16", "fp32"] = "fp32",
@@ -80,6 +81,7 @@ class Predictor:
         before_batch: Callable[[], None] = lambda: None,
         world: World = SINGLE_PROCESS,
         lenient: bool = False,
+        num_answers: int | None = None,
     ) -> None:
         if batch_tokens is not None and batch_tokens < 1:
             raise UserError(f"batch_tokens is {batch_tokens}; it must be at least 1")
@@ -91,6 +93,7 @@ class Predictor:
         self.before_batch = before_batch
         self.world = world
         self.lenient = lenient
+        self.num_answers = num_answers or (1 if search is None else search.num_answers)
         self._decoder = BatchDecoder(
             task,
             model,
@@ -152,7 +155,7 @@ class Predictor:
         Raises:
             UserError: a single example runs out of memory
         """
-        scorable = [i for i, example in enumerate(examples) if self._can_score(example)]
+        scorable = self._scorable(examples)
         indices = scorable[self.world.rank :: self.world.size]
         columns = [examples[i].columns for i in indices]
         values: list[float] = []
@@ -165,17 +168,17 @@ class Predictor:
         return result
 
     def attention(self, text: str, ids: Sequence[int]) -> AttentionMaps | None:
-        """Return the attention weights while the model reads `text` and writes `ids` and EOS.
+        """Return the attention weights while the model reads `text` and predicts an answer with these ids.
 
         Return None if the text is empty or longer than `max_length`.
         """
         pieces = self._split(0, Request(text=text)).pieces
         if len(pieces) != 1 or pieces[0].text != text or pieces[0].length > self.max_length:
             return None
-        target = [*ids, EOS]
+        target = self.task.target_column(ids)
+        batch = Batch({**source_batch(pieces).columns, "target": padded([target])}, len(target))
         with inference_mode(self.model, self.device, self.precision):
-            target_tokens = Column.of(pad([target]), torch.tensor([len(target)])).to(self.device)
-            maps = attention_maps(self.model, source_tokens(pieces).to(self.device), target_tokens)
+            maps = attention_maps(self.model, batch.to(self.device))
         source = self._symbols("source", pieces[0].columns["source"])
         return AttentionMaps(source, self._symbols("target", target), maps)
 
@@ -189,8 +192,8 @@ class Predictor:
         rank_pieces = [pieces[i] for i in indices]
         nbests: list[NBest] = []
         with stop_together(self.world), inference_mode(self.model, self.device, self.precision):
-            candidates = self._decoder.decode(rank_pieces, self.search)
-            nbests = self._decoder.nbest(rank_pieces, self.search, candidates)
+            candidates = self._decoder.decode(rank_pieces, self.search, self.num_answers)
+            nbests = self._decoder.nbest(rank_pieces, self.search, candidates, self.num_answers)
         own = list(zip(indices, nbests, strict=True))
         gathered = [own] if self.world.size == 1 else self.world.all_gather(own)
         nbest_of_piece = {i: nbest for rank_nbests in gathered for i, nbest in rank_nbests}
@@ -215,13 +218,24 @@ class Predictor:
         joined = join_pieces(self.task, answers)
         return NBest(joined, [*split.warnings(self.max_length), *joined.warnings])
 
-    def _can_score(self, example: Example) -> bool:
-        source, target = (len(example.columns[name]) for name in ("source", "target"))
-        longest_target = max(self.max_length, int(self.search.max_lengths(torch.tensor([source]))) + 1)
-        limit = self.model.limit
-        if limit is not None and self.model.positions_used(source, target) > limit:
-            return False
-        return source <= self.max_length and target <= longest_target
+    def _scorable(self, examples: Sequence[Example]) -> list[int]:
+        """Return the indices of the examples that can be scored in one forward pass."""
+        if not examples:
+            return []
+        lengths = {
+            name: np.array([len(example.columns[name]) for example in examples])
+            for name in examples[0].columns
+        }
+        source, target = lengths["source"], lengths["target"]
+        longest_target = np.full(len(examples), self.max_length)
+        if self.search is not None:
+            longest_output = self.search.max_lengths(torch.from_numpy(source)).numpy() + 1
+            longest_target = np.maximum(longest_target, longest_output)
+        scorable = (source <= self.max_length) & (target <= longest_target)
+        if self.model.limit is not None:
+            scorable &= self.model.positions_used(lengths) <= self.model.limit
+        indices: list[int] = scorable.nonzero()[0].tolist()
+        return indices
 
     def _symbols(self, column: str, ids: Sequence[int]) -> list[str]:
         special = {BOS: "<s>", EOS: "</s>"}

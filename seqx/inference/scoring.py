@@ -42,17 +42,16 @@ def logprobs(
     order = sorted(range(len(examples)), key=lambda i: len(examples[i]["target"]))
     columns = {name: Ragged.of_rows([examples[i][name] for i in order]) for name in examples[0]}
 
-    def score(rows: Sequence[int]) -> list[float]:
-        batch = collate({name: column.take(np.array(rows)) for name, column in columns.items()}).to(device)
-        return model.score(batch.columns["source"], batch.columns["target"]).double().sum(1).tolist()
-
     shrinker = BatchShrinker(device)
     try:
         for rows in split_into_microbatches(columns, _BATCH_TOKENS, 0, 1):
             before_batch()
-            for part, scores in shrinker(rows.tolist(), score):
-                for row, value in zip(part, scores, strict=True):
-                    values[order[row]] = value
+            for part, attempt in shrinker.parts(rows.tolist()):
+                with attempt:
+                    batch = collate({name: column.take(np.array(part)) for name, column in columns.items()})
+                    scores = model.score(batch.to(device)).double().sum(1).tolist()
+                    for row, value in zip(part, scores, strict=True):
+                        values[order[row]] = value
     except torch.OutOfMemoryError:
         raise UserError(
             f"{device} ran out of memory with a single example; make the model smaller, or leave out long "

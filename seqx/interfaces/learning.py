@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from seqx.interfaces.networks import Model
+from seqx.interfaces.networks import Generator, Model
 from seqx.interfaces.tensors import Batch, Column, State
 
 
@@ -148,7 +148,7 @@ class Search(ABC):
     @abstractmethod
     def __call__(
         self,
-        model: Model,
+        model: Generator,
         source: Column,
         max_lengths: Tensor,
         grammar: Grammar | None = None,

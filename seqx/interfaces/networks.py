@@ -1,4 +1,4 @@
-"""The interfaces of networks: positional encodings, attention, encoders, decoders, models.
+"""The interfaces of networks: positional encodings, attention, encoders, decoders, models, generators.
 
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, H heads, K the width of a
 head, V symbols of a vocabulary.
@@ -6,13 +6,16 @@ head, V symbols of a vocabulary.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqx.interfaces.tensors import BOS, Column, KeyValue, Layers, Layout, Mask, Memory, State
+from seqx.interfaces.tensors import BOS, Batch, Column, KeyValue, Layers, Layout, Mask, Memory, State
+
+Integers = np.ndarray[Any, np.dtype[np.integer[Any]]]
 
 
 class PositionalEncoding(nn.Module):
@@ -259,7 +262,11 @@ class Decoder(nn.Module, ABC):
 
 
 class Model(nn.Module, ABC):
-    """A model of p(target | source) that predicts the target token by token."""
+    """A network that predicts each token of the column "target" from the columns of a batch.
+
+    Objectives train it, tasks ask it for answers, and references are scored with it. A model that writes the
+    target token by token is a `Generator`.
+    """
 
     limit: int | None = None
     """The maximum number of tokens that the model can read or write, EOS included; None: any."""
@@ -267,12 +274,49 @@ class Model(nn.Module, ABC):
     single_sequence: bool = False
     """True if source and target form one sequence, so that `limit` applies to their total length."""
 
-    d_model: int | None = None
-    """The width D of the states in the Memory that `encode` returns, if it returns a Memory."""
+    removed_weights: ClassVar[Sequence[str]] = ()
+    """Names of parameters that earlier versions of the model had; they are ignored in files of weights."""
 
     def __init__(self, vocab_sizes: Mapping[str, int]) -> None:
         super().__init__()
         self.vocab_sizes = dict(vocab_sizes)
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the outputs [B, T, D] from which `head` predicts each token of the column "target".
+
+        The output of a token must not depend on this token and later ones, only on earlier ones and on other
+        columns.
+        """
+
+    def head(self, outputs: Tensor) -> Tensor:
+        """Return the logits [..., V] of target tokens, from outputs [..., D]; here, outputs are logits."""
+        return outputs
+
+    def score(self, batch: Batch) -> Tensor:
+        """Return the natural log-probability of each target token [B, T], in one pass; 0 on padding."""
+        target = batch.columns["target"]
+        logits = self.head(self(batch)).float()
+        chosen = logits.gather(-1, target.values[..., None])[..., 0] - logits.logsumexp(-1)
+        return torch.where(target.layout.keep, chosen, 0.0)
+
+    def positions_used(self, lengths: Mapping[str, Integers]) -> Integers:
+        """Return the number of positions that N examples use; one that needs more than `limit` has no score.
+
+        Args:
+            lengths: the number of tokens of each example in each column, [N]
+        """
+        if self.single_sequence:
+            return lengths["source"] + lengths["target"] - 1
+        used: Integers = np.maximum.reduce([*lengths.values()])
+        return used
+
+
+class Generator(Model):
+    """A model of p(target | source) that writes the target token by token."""
+
+    d_model: int | None = None
+    """The width D of the states in the Memory that `encode` returns, if it returns a Memory."""
 
     @abstractmethod
     def encode(self, source: Column) -> State:
@@ -301,40 +345,28 @@ class Model(nn.Module, ABC):
     def head(self, outputs: Tensor) -> Tensor:
         """Return the logits [..., V] of the next token, from outputs [..., D] of `advance`."""
 
-    def forward(self, source: Column, target: Column) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
         """Return the outputs [B, T, D] from which `head` predicts each target token; training calls this."""
-        state = self.start(self.encode(source), target.values.size(1))
+        target = batch.columns["target"]
+        state = self.start(self.encode(batch.columns["source"]), target.values.size(1))
         ids = F.pad(target.values[:, :-1], (1, 0), value=BOS)
         return self.advance(ids, state, target.layout.keep)[0]
-
-    def positions_used(self, source: int, target: int) -> int:
-        """Return the number of positions that a source and a target of these lengths use.
-
-        A pair that uses more than `limit` positions cannot be scored.
-        """
-        return source + target - 1 if self.single_sequence else max(source, target)
 
     @property
     def has_token_labels(self) -> bool:
         """True if the model implements `labels`."""
-        return type(self).labels is not Model.labels
+        return type(self).labels is not Generator.labels
 
     def labels(self, memory: State) -> Mapping[str, Tensor]:
         """Return the log-probabilities [B, S, L] of the labels of each source token, by column of the task.
 
         Most models return an empty mapping. An objective trains the model to predict the labels in that
-        column. `Task.write` gets the most probable labels.
+        column. `GenerationTask.write` gets the most probable labels.
         """
         return {}
 
-    def score(self, source: Column, target: Column) -> Tensor:
-        """Return the natural log-probability of each target token [B, T], in one pass; 0 on padding."""
-        logits = self.head(self(source, target)).float()
-        chosen = logits.gather(-1, target.values[..., None])[..., 0] - logits.logsumexp(-1)
-        return torch.where(target.layout.keep, chosen, 0.0)
 
-
-class Ensemble(Model, ABC):
+class Ensemble(Model):
     """Several models that answer together.
 
     Commands build an ensemble if several models are named. A recipe cannot name one.
@@ -342,6 +374,9 @@ class Ensemble(Model, ABC):
     Raises:
         ValueError: in the constructor, if there are no models or their vocabularies have different sizes
     """
+
+    members: ClassVar[type[Model]] = Model  # type: ignore[type-abstract]
+    """The models that the ensemble can have. If all are generators, the ensemble must be one, too."""
 
     def __init__(self, models: Sequence[Model]) -> None:
         sizes = [model.vocab_sizes for model in models]

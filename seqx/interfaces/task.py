@@ -5,12 +5,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from torch import Tensor
 
 from seqx.errors import UserError
-from seqx.interfaces.learning import Grammar, Hypothesis
+from seqx.interfaces.learning import Hypothesis, Search
+from seqx.interfaces.networks import Model
 from seqx.interfaces.rows import Row
 from seqx.interfaces.scores import AnswerWarning, Evaluation
+from seqx.interfaces.tensors import Batch
 from seqx.interfaces.text import SPLITS, Problem, ProgressReporter
 
 Values = Any
@@ -60,11 +64,44 @@ class Request:
         return bool(self.prefix or self.require or self.forbid)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The inputs that a model answers at once.
+
+    Args:
+        requests: the inputs with their constraints
+        columns: the result of `Task.read` for each input
+        batch: these columns on the device of the model, padded; its `count` is 0
+        max_lengths: the maximum number of tokens of each output, EOS excluded, which the search and the model
+            limit: [B] int64, on the host; zeros if the task does not use a search
+        num_answers: the number of different answers that are wanted for each input
+    """
+
+    requests: Sequence[Request]
+    columns: Sequence[Mapping[str, Values]]
+    batch: Batch
+    max_lengths: Tensor
+    num_answers: int = 1
+
+
+class InputError(UserError):
+    """An input that cannot be answered.
+
+    Args:
+        message: the error, and what to do
+        index: the number of the input, from 0
+    """
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.index = index
+
+
 class Candidate(NamedTuple):
     """One answer to an input: the text, and the hypothesis that was converted to this text."""
 
     text: str  # of the answer
-    hypothesis: Hypothesis  # output of the search
+    hypothesis: Hypothesis  # the ids, their log-probability, and the value by which answers are ranked
 
 
 class NBest(list[Candidate]):
@@ -136,19 +173,23 @@ class TextModel(Protocol):
 
 
 class Task(ABC):
-    """The definition of what is learned: corpus, encoding of examples, decoding of outputs, and evaluation.
+    """The definition of what is learned: corpus, encoding of examples, answers of a model, and evaluation.
 
-    A task does not depend on the model or the search.
+    A task does not depend on the model or the search. `seqx.GenerationTask` is the base class of tasks whose
+    outputs are written token by token.
     """
+
+    model_type: ClassVar[type[Model]] = Model  # type: ignore[type-abstract]
+    """The models that can be trained on the task; `seqx check` refuses others."""
+
+    uses_search: ClassVar[bool] = False
+    """True if `answer` uses a search. Then a recipe must name a search; otherwise it must not."""
 
     max_length: int | None = None
     """The maximum number of tokens of a training input, EOS included; longer inputs are split. None: any."""
 
     resegments: bool = False
     """True if `encode` draws new segmentations of the examples in each epoch."""
-
-    many_eos: bool = False
-    """True if EOS ends each line of a target; false if the only EOS ends the target."""
 
     @property
     def unique(self) -> bool:
@@ -217,14 +258,23 @@ class Task(ABC):
         """Return the columns of an input, among them "source"."""
 
     @abstractmethod
-    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
-        """Return the answer to an input as text.
+    def answer(self, model: Model, inputs: Inputs, search: Search | None) -> Sequence[Sequence[Candidate]]:
+        """Return the answers of a model to a batch of inputs, best first. Called without gradients.
+
+        If a search finds several hypotheses with the same text, return all of them.
 
         Args:
-            ids: the target ids, without BOS and EOS
-            text: the input
-            labels: the most probable label of each input token, for each column that the model labels
+            model: the model, in evaluation mode
+            inputs: the inputs, read and padded
+            search: the search; None if `uses_search` is false
+
+        Raises:
+            InputError: an input cannot be answered; its index is that in `inputs`
         """
+
+    def target_column(self, ids: Sequence[int]) -> list[int]:
+        """Return the column "target" of an answer with these ids (see `Hypothesis.ids`)."""
+        return [*ids]
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
         """Return a readable form of each token of a column. The ids do not include PAD, BOS or EOS."""
@@ -281,21 +331,3 @@ class Task(ABC):
         Return None if the names are not known before a model is scored.
         """
         return None
-
-    def grammar(self, inputs: Sequence[Mapping[str, Values]]) -> Grammar | None:
-        """Return the grammar that restricts the answers to these inputs, or None.
-
-        Args:
-            inputs: the result of `read` for each input of the batch
-        """
-        return None
-
-    def constraint(self, requests: Sequence[Request]) -> Grammar:
-        """Return a grammar that enforces the constraints of requests: prefixes, required, forbidden phrases.
-
-        The search obeys it in addition to `grammar`.
-
-        Raises:
-            UserError: the task does not support these constraints
-        """
-        raise UserError(f"{type(self).__name__} does not support prefixes and phrases; leave them out")

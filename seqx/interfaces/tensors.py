@@ -148,6 +148,11 @@ class Batch:
     columns: Mapping[str, Column]  # "source", "target", and further columns of the task
     count: int  # number of target tokens, known without reading from a device
 
+    @classmethod
+    def of(cls, **columns: Column) -> Self:
+        """Return the batch of these columns, among them `target`, whose tokens are counted."""
+        return cls(columns, int(columns["target"].layout.keep.sum()))
+
     def to(self, device: torch.device) -> "Batch":
         """Return a copy on another device, without waiting for it."""
         return Batch({name: tokens.to(device) for name, tokens in self.columns.items()}, self.count)

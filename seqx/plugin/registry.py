@@ -102,8 +102,16 @@ class Registry:
         return list(self._components)
 
     def components(self, interface: type) -> Mapping[str, Component]:
-        """Return the components of an interface by name; empty if nothing is registered for this class."""
-        return self._components.get(interface, {})
+        """Return the components of an interface by name, with those of its base classes that implement it.
+
+        For example, the components of `seqx.Generator` are those of `seqx.Model` that are generators.
+        """
+        found = dict(self._components.get(interface, {}))
+        for base in interface.__mro__[1:]:
+            for name, component in self._components.get(base, {}).items():
+                if isinstance(component.maker, type) and issubclass(component.maker, interface):
+                    found.setdefault(name, component)
+        return found
 
     def components_of(self, plugin: str) -> list[Component]:
         """Return the components that a plugin registered."""

@@ -129,12 +129,19 @@ def check_fits(model: nn.Module, tensors: Mapping[str, TensorInfo], file: Path) 
         UserError: a tensor is missing, unknown, or of another shape or type
     """
     expected = model.state_dict(keep_vars=True)
+    removed = {
+        f"{prefix}.{name}".lstrip(".")
+        for prefix, module in model.named_modules()
+        for name in getattr(module, "removed_weights", ())
+    }
     present = {id(tensor) for name, tensor in expected.items() if name in tensors}
     problems = [
         f"{shortened(name)} is missing" for name, tensor in expected.items() if id(tensor) not in present
     ]
     problems += [
-        f"{shortened(name)} is not a tensor of the model" for name in tensors if name not in expected
+        f"{shortened(name)} is not a tensor of the model"
+        for name in tensors
+        if name not in expected and name not in removed
     ]
     for name, info in tensors.items():
         tensor = expected.get(name)

@@ -1,6 +1,7 @@
-"""The base class of tasks from text to text, such as translation."""
+"""Base classes of tasks whose outputs are written token by token, and of tasks with pairs of texts."""
 
 import random
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -9,20 +10,102 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Gt
 
-from seqx.constraints import LexicalConstraint, LexicalGrammar, Surfaces
+from seqx.constraints import Intersection, LexicalConstraint, LexicalGrammar, Surfaces
 from seqx.errors import UserError
-from seqx.interfaces.learning import Grammar
-from seqx.interfaces.task import Example, Rejected, Request
+from seqx.interfaces.learning import Grammar, Search
+from seqx.interfaces.networks import Generator, Model
+from seqx.interfaces.task import Candidate, Example, InputError, Inputs, Rejected, Request, Task, Values
 from seqx.interfaces.tensors import EOS
 from seqx.interfaces.text import Normalizer, ProgressReporter, Tokenizer
 from seqx.tasks.metric import MetricTask
 
 
-@dataclass(kw_only=True, eq=False)
-class Seq2SeqTask(MetricTask):
-    """A task from text to text, such as translation, summarization or question answering.
+class GenerationTask(Task):
+    """A task whose outputs are written token by token by a generator, and found by a search."""
 
-    A subclass implements `rows`, which yields pairs of source and target text.
+    model_type = Generator
+    uses_search = True
+
+    many_eos: bool = False
+    """True if EOS ends each line of a target; false if the only EOS ends the target."""
+
+    @abstractmethod
+    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
+        """Return the answer to an input as text.
+
+        Args:
+            ids: the target ids, without BOS and EOS
+            text: the input
+            labels: the most probable label of each input token, for each column that the model labels
+        """
+
+    def target_column(self, ids: Sequence[int]) -> list[int]:
+        """Return the ids with EOS."""
+        return [*ids, EOS]
+
+    def grammar(self, inputs: Sequence[Mapping[str, Values]]) -> Grammar | None:
+        """Return the grammar that restricts the answers to these inputs, or None.
+
+        Args:
+            inputs: the result of `read` for each input of the batch
+        """
+        return None
+
+    def constraint(self, requests: Sequence[Request]) -> Grammar:
+        """Return a grammar that enforces the constraints of requests: prefixes, required, forbidden phrases.
+
+        The search obeys it in addition to `grammar`.
+
+        Raises:
+            UserError: the task does not support these constraints
+        """
+        raise UserError(f"{type(self).__name__} does not support prefixes and phrases; leave them out")
+
+    def answer(self, model: Model, inputs: Inputs, search: Search | None) -> list[list[Candidate]]:
+        """Return the hypotheses of the search with their texts; labels and search use one encoded source."""
+        assert isinstance(model, Generator), "the model is of the task's model_type"
+        assert search is not None, "the task uses a search"
+        source = inputs.batch.columns["source"]
+        memory = model.encode(source)
+        labels = model.labels(memory) if model.has_token_labels else {}
+        try:
+            hypotheses = search(model, source, inputs.max_lengths, self._grammar(inputs), memory)
+        except UserError as error:
+            raise self._constraint_error(inputs) or error from None
+        best_labels = {column: logprobs.argmax(-1).tolist() for column, logprobs in labels.items()}
+        answers = []
+        for row, (request, columns) in enumerate(zip(inputs.requests, inputs.columns, strict=True)):
+            length = len(columns["source"])
+            row_labels = {column: ids[row][:length] for column, ids in best_labels.items()}
+            answers.append(
+                [Candidate(self.write(h.ids, request.text, row_labels), h) for h in hypotheses[row]]
+            )
+        return answers
+
+    def _grammar(self, inputs: Inputs) -> Grammar | None:
+        """Return the grammar of the task and the requests together; None if there is neither."""
+        grammar = self.grammar(inputs.columns)
+        if not any(request.constrained for request in inputs.requests):
+            return grammar
+        constraint = self.constraint(inputs.requests)
+        return constraint if grammar is None else Intersection(grammar, constraint)
+
+    def _constraint_error(self, inputs: Inputs) -> InputError | None:
+        """Return the error of the first input whose constraints the task rejects; None if it accepts all."""
+        for index, request in enumerate(inputs.requests):
+            if request.constrained:
+                try:
+                    self.constraint([request]).start(1, inputs.max_lengths[index : index + 1])
+                except UserError as error:
+                    return InputError(str(error), index)
+        return None
+
+
+@dataclass(kw_only=True, eq=False)
+class TextPairTask(MetricTask):
+    """A task whose rows are pairs of source and target text, each with a tokenizer.
+
+    A subclass implements `rows`, which yields these pairs, and `answer`.
 
     Args:
         tokenizer: the tokenizer of both sides, unless `target_tokenizer` is set
@@ -46,7 +129,6 @@ class Seq2SeqTask(MetricTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.resegments = self.sample_segmentation
-        self._surfaces: Surfaces | None = None
 
     @property
     def vocab_sizes(self) -> Mapping[str, int]:
@@ -69,10 +151,9 @@ class Seq2SeqTask(MetricTask):
         self.tokenizer.load(folder / "tokenizer")
         if self.target_tokenizer is not None:
             self.target_tokenizer.load(folder / "target_tokenizer")
-        self._surfaces = None
 
     def example(self, row: tuple[str, ...], *, training: bool) -> Example | Rejected:
-        """Return the ids of both sides with EOS, or the reason to reject a training row."""
+        """Return the ids of both sides, or the reason to reject a training row."""
         text = self._normalize(row)
         if training and not all(side.strip() for side in text):
             return Rejected("empty")
@@ -98,10 +179,6 @@ class Seq2SeqTask(MetricTask):
         """Return the ids of an input with EOS."""
         return {"source": self.source_ids(self.source_text(text))}
 
-    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
-        """Return the text of an output, with the target normalizers undone."""
-        return denormalize(self.target_normalizers, self._target_tokenizer.decode(ids))
-
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
         """Return the symbols of ids of the column "source" or "target"."""
         tokenizer = self._target_tokenizer if column == "target" else self.tokenizer
@@ -114,6 +191,44 @@ class Seq2SeqTask(MetricTask):
     def source_ids(self, text: str, rng: random.Random | None = None) -> list[int]:
         """Tokenize a text from `source_text`, and append EOS."""
         return [*self.tokenizer.encode(text, rng), EOS]
+
+    def target_text(self, ids: Sequence[int]) -> str:
+        """Return the text of target ids, with the target normalizers undone."""
+        return denormalize(self.target_normalizers, self._target_tokenizer.decode(ids))
+
+    @property
+    def _target_tokenizer(self) -> Tokenizer:
+        return self.target_tokenizer or self.tokenizer
+
+    def _normalize(self, row: Sequence[str]) -> tuple[str, str]:
+        return self.source_text(row[0]), normalize(self.target_normalizers, row[1])
+
+    def _normalized(self, split: str) -> Iterator[tuple[str, str]]:
+        return map(self._normalize, self.rows(split))
+
+    def _ids(self, source: str, target: str, rng: random.Random | None = None) -> tuple[list[int], list[int]]:
+        return self.source_ids(source, rng), self.target_column(self._target_tokenizer.encode(target, rng))
+
+
+@dataclass(kw_only=True, eq=False)
+class Seq2SeqTask(GenerationTask, TextPairTask):
+    """A task from text to text, such as translation, summarization or question answering.
+
+    A subclass implements `rows`, which yields pairs of source and target text.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._surfaces: Surfaces | None = None
+
+    def load(self, folder: Path) -> None:
+        """Load the vocabularies in `folder`."""
+        super().load(folder)
+        self._surfaces = None
+
+    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
+        """Return the text of an output, with the target normalizers undone."""
+        return self.target_text(ids)
 
     def constraint(self, requests: Sequence[Request]) -> Grammar:
         """Return the grammar of answers with the requested prefixes and phrases."""
@@ -145,19 +260,6 @@ class Seq2SeqTask(MetricTask):
     def _phrases(self, phrases: Sequence[str]) -> tuple[str, ...]:
         normalized = (normalize(self.target_normalizers, phrase).strip() for phrase in phrases)
         return tuple(dict.fromkeys(phrase for phrase in normalized if phrase))
-
-    @property
-    def _target_tokenizer(self) -> Tokenizer:
-        return self.target_tokenizer or self.tokenizer
-
-    def _normalize(self, row: Sequence[str]) -> tuple[str, str]:
-        return self.source_text(row[0]), normalize(self.target_normalizers, row[1])
-
-    def _normalized(self, split: str) -> Iterator[tuple[str, str]]:
-        return map(self._normalize, self.rows(split))
-
-    def _ids(self, source: str, target: str, rng: random.Random | None = None) -> tuple[list[int], list[int]]:
-        return self.source_ids(source, rng), [*self._target_tokenizer.encode(target, rng), EOS]
 
 
 def normalize(normalizers: Sequence[Normalizer], text: str) -> str:

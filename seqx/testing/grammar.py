@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from seqx.interfaces.learning import Grammar
-from seqx.interfaces.task import Task
 from seqx.interfaces.tensors import EOS, State, fork, rows
+from seqx.tasks.seq2seq import GenerationTask
 from seqx.testing.law import Subject, law
 from seqx.testing.tasks import learned
 
@@ -100,14 +100,15 @@ def _check_beam(grammar: Grammar, max_lengths: Tensor) -> None:
         state, written = rows(state, order), written[order]
 
 
-@law(Task)
+@law(GenerationTask)
 def grammar_depends_on_the_written_symbols_only(subject: Subject) -> None:
     """The grammar of some inputs, if there is one, allows the same symbols after the same symbols."""
-    built: Task = subject.build()
-    if type(built).grammar is Task.grammar:
+    built: GenerationTask = subject.build()
+    if type(built).grammar is GenerationTask.grammar:
         return
     with tempfile.TemporaryDirectory() as folder:
         task = learned(subject, Path(folder, "a"))
+        assert isinstance(task, GenerationTask)
         inputs = [task.read(text) for text in task.inputs(task.read_split("test"))[:3]]
         grammar = task.grammar(inputs)
         if grammar is not None:

@@ -46,9 +46,17 @@ def law(interface: type) -> Callable[[Law], Law]:
     return register
 
 
-def laws_of(interface: type) -> list[Law]:
-    """Return the laws that a component of an interface must obey, including those of all interfaces."""
-    return [*_LAWS.get(object, []), *_LAWS.get(interface, [])]
+def laws_of(interface: type, maker: Callable[..., Any] | None = None) -> list[Law]:
+    """Return the laws that a component of an interface must obey, including those of all interfaces.
+
+    Args:
+        interface: the interface
+        maker: the component; if it is a class, the laws of its base classes are included, such as those of
+            `seqx.Generator` for a `seqx.Model`
+    """
+    cls = maker if isinstance(maker, type) else interface
+    bases: list[type] = [object, *(base for base in reversed(cls.__mro__) if issubclass(base, interface))]
+    return [law for base in dict.fromkeys(bases) for law in _LAWS.get(base, [])]
 
 
 def subjects(
@@ -105,7 +113,7 @@ def laws(
             check, subject, id=f"{subject.component.interface.__name__}-{subject.component.name}-{name}"
         )
         for subject in subjects(*plugins, settings=settings, without=without)
-        for check in laws_of(subject.component.interface)
+        for check in laws_of(subject.component.interface, subject.component.maker)
         for name in [getattr(check, "__name__", str(check))]
     ]
 

@@ -1,24 +1,30 @@
-"""Laws of models and ensembles."""
+"""Laws of models, generators and ensembles."""
 
 import torch
 from torch import Tensor
 
-from seqx.interfaces.networks import Ensemble, Model
-from seqx.interfaces.tensors import BOS, Column, fork, rows
+from seqx.interfaces.networks import Ensemble, Generator, Model
+from seqx.interfaces.tensors import BOS, Batch, Column, fork, rows
 from seqx.testing.checks import assert_close, assert_sentences_are_independent
 from seqx.testing.law import Subject, law
 from seqx.testing.network import Sample, add_network_laws
 from seqx.testing.samples import SIZE, SIZES, SOURCE, SOURCE_LENGTHS, TARGET, TARGET_LENGTHS, B, T
 from seqx.testing.toy import Toy
 
+BATCH = Batch.of(source=SOURCE, target=TARGET)
 INPUTS = torch.cat([torch.full((B, 1), BOS), TARGET.values[:, :-1]], 1)
 
 
 def _outputs(model: Model) -> Tensor:
     """Return the logits of the target tokens and the label scores of the source tokens, in one tensor [N]."""
-    logits = model.head(model(SOURCE, TARGET))[TARGET.layout.keep]
-    labels = [labels[SOURCE.layout.keep].flatten() for labels in model.labels(model.encode(SOURCE)).values()]
+    logits = model.head(model(BATCH))[TARGET.layout.keep]
+    labels = [labels[SOURCE.layout.keep].flatten() for labels in _labels(model, SOURCE).values()]
     return torch.cat([logits.flatten(), *labels])
+
+
+def _labels(model: Model, source: Column) -> dict[str, Tensor]:
+    """Return the label scores of the source tokens [B, S, L], by column."""
+    return dict(model.labels(model.encode(source))) if isinstance(model, Generator) else {}
 
 
 add_network_laws(
@@ -30,18 +36,24 @@ INCREMENTAL = (
     "training and decoding differ (capacity: {2}); return the state after these tokens, and continue from it"
 )
 PADDING = (
-    "{} of a sentence differ in a padded batch from those of the sentence alone. encode: use "
+    "{} of a sentence differ in a padded batch from those of the sentence alone. forward or encode: use "
     "`source.layout.keep`. advance: use `keep`"
 )
 
 
 @law(Model)
+def predicts_each_target_token(subject: Subject) -> None:
+    """There are logits of the target vocabulary for each target token."""
+    model, expected = subject.build(SIZES), (B, T, SIZE)
+    actual = tuple(model.head(model(BATCH)).shape)
+    assert actual == expected, f"head: return logits [B, T, V] = {expected}, not {actual}"
+
+
+@law(Generator)
 def incremental_outputs_equal_parallel_outputs(subject: Subject) -> None:
     """One token or four tokens at a time give the same logits as all tokens at once."""
     model = subject.build(SIZES)
     expected = model.head(model.advance(INPUTS, model.start(model.encode(SOURCE), T), None)[0])
-    shape = (B, T, SIZE)
-    assert expected.shape == shape, f"head: return logits [B, T, V] = {shape}, not {tuple(expected.shape)}"
     for size in (1, 4):
         for capacity in (None, T):
             state = model.start(model.encode(SOURCE), capacity)
@@ -53,12 +65,13 @@ def incremental_outputs_equal_parallel_outputs(subject: Subject) -> None:
 
 @law(Model)
 def outputs_do_not_depend_on_later_tokens(subject: Subject) -> None:
-    """The logits of a target token do not depend on later target tokens."""
+    """The logits of a target token depend neither on this token nor on later ones."""
     model, changed = subject.build(SIZES), TARGET.values.clone()
     changed[:, 3:] = 4 + (changed[:, 3:] + 1) % (SIZE - 4)
     keep = TARGET.layout.keep[:, :4]
     expected, actual = (
-        model.head(model(SOURCE, Column(ids, TARGET.layout)))[:, :4][keep] for ids in (TARGET.values, changed)
+        model.head(model(Batch.of(source=SOURCE, target=Column(ids, TARGET.layout))))[:, :4][keep]
+        for ids in (TARGET.values, changed)
     )
     assert_close(
         actual,
@@ -72,17 +85,18 @@ def outputs_do_not_depend_on_later_tokens(subject: Subject) -> None:
 def padding_does_not_change_outputs(subject: Subject) -> None:
     """A sentence gets the same scores and labels alone as in a padded batch."""
     model = subject.build(SIZES)
-    batch_scores, labels = model.score(SOURCE, TARGET), model.labels(model.encode(SOURCE))
+    batch_scores, labels = model.score(BATCH), _labels(model, SOURCE)
     assert not batch_scores[~TARGET.layout.keep].count_nonzero(), "score: padding must have the score 0"
     for i, (s, t) in enumerate(zip(SOURCE_LENGTHS.tolist(), TARGET_LENGTHS.tolist(), strict=True)):
         source = Column.of(SOURCE.values[i : i + 1, :s], torch.tensor([s]))
         target = Column.of(TARGET.values[i : i + 1, :t], torch.tensor([t]))
-        assert_close(model.score(source, target)[0], batch_scores[i, :t], PADDING.format("scores"))
-        for name, single_labels in model.labels(model.encode(source)).items():
+        scores = model.score(Batch.of(source=source, target=target))
+        assert_close(scores[0], batch_scores[i, :t], PADDING.format("scores"))
+        for name, single_labels in _labels(model, source).items():
             assert_close(single_labels[0], labels[name][i, :s], PADDING.format(f"labels {name!r}"))
 
 
-@law(Model)
+@law(Generator)
 def sentences_continue_after_padding(subject: Subject) -> None:
     """Each target of a padded batch continues after its own last token."""
     model, new = subject.build(SIZES), torch.tensor([[5, 6]]).expand(B, 2)
@@ -107,12 +121,12 @@ def sentences_do_not_influence_each_other(subject: Subject) -> None:
 
     def run(x: Tensor) -> Tensor:
         tokens = Column.of(x, torch.full((B,), T))
-        return model.head(model(tokens, tokens))
+        return model.head(model(Batch.of(source=tokens, target=tokens)))
 
     assert_sentences_are_independent(model, run, ids, "forward")
 
 
-@law(Model)
+@law(Generator)
 def rows_of_a_state_can_be_reordered(subject: Subject) -> None:
     """Rows can be forked, selected, repeated and omitted, as in beam search."""
     model, order = subject.build(SIZES), torch.tensor([5, 0, 0])
@@ -134,19 +148,17 @@ def rows_of_a_state_can_be_reordered(subject: Subject) -> None:
         )
 
 
-def _labels(model: Model) -> Tensor:
-    """Return the label scores of the source tokens [B, S, L]."""
-    return model.labels(model.encode(SOURCE))["source"]
-
-
 @law(Ensemble)
 def two_equal_models_predict_like_one(subject: Subject) -> None:
     """An ensemble of a model and itself gives the scores and labels of the model, also token by token."""
     toy = Toy(SIZES)
     ensemble = subject.build([toy, toy])
     problem = "the {} of a model and itself differ from those of the model; average, do not add up"
-    assert_close(ensemble.score(SOURCE, TARGET), toy.score(SOURCE, TARGET), problem.format("scores"))
-    assert_close(_labels(ensemble), _labels(toy), problem.format("labels"))
+    assert_close(ensemble.score(BATCH), toy.score(BATCH), problem.format("scores"))
+    if not isinstance(ensemble, Generator):
+        return
+    labels = _labels(ensemble, SOURCE)["source"], _labels(toy, SOURCE)["source"]
+    assert_close(*labels, problem.format("labels"))
     expected = toy.head(toy.advance(INPUTS, toy.start(toy.encode(SOURCE), T), None)[0]).log_softmax(-1)
     state = ensemble.start(ensemble.encode(SOURCE), T)
     for t in range(T):
@@ -160,13 +172,12 @@ def every_model_contributes(subject: Subject) -> None:
     """Predictions of two models differ from those of each, and do not depend on the order of the models."""
     toys = [Toy(SIZES, seed=seed) for seed in (0, 1)]
     ensemble, reversed_ensemble = subject.build(toys), subject.build(toys[::-1])
-    scores, labels = ensemble.score(SOURCE, TARGET), _labels(ensemble)
+    scores, labels = ensemble.score(BATCH), _labels(ensemble, SOURCE)
     order = "the {} depend on the order of the models"
-    assert_close(reversed_ensemble.score(SOURCE, TARGET), scores, order.format("scores"))
-    assert_close(_labels(reversed_ensemble), labels, order.format("labels"))
-    differences = {
-        "labels": min((labels - _labels(toy)).abs().max() for toy in toys),
-        "scores": min((scores - toy.score(SOURCE, TARGET)).abs().max() for toy in toys),
-    }
+    assert_close(reversed_ensemble.score(BATCH), scores, order.format("scores"))
+    differences = {"scores": min((scores - toy.score(BATCH)).abs().max() for toy in toys)}
+    for name, tensor in labels.items():
+        assert_close(_labels(reversed_ensemble, SOURCE)[name], tensor, order.format("labels"))
+        differences["labels"] = min((tensor - _labels(toy, SOURCE)[name]).abs().max() for toy in toys)
     ignored = [name for name, difference in differences.items() if difference < 1e-3]
     assert not ignored, f"the {' and '.join(ignored)} of two models are those of one of them; average both"

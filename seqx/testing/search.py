@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from seqx.interfaces.learning import Grammar, Search
-from seqx.interfaces.tensors import EOS, Column, Memory, State, rows
+from seqx.interfaces.tensors import EOS, Batch, Column, Memory, State, rows
 from seqx.testing.law import Subject, law
 from seqx.testing.samples import SIZE, SIZES, SOURCE, vectors
 from seqx.testing.toy import Toy
@@ -71,7 +71,8 @@ def log_probabilities_are_those_of_the_model(subject: Subject) -> None:
         for h in hypotheses:
             ids = torch.tensor([[*h.ids, EOS]])
             source = Column.of(SOURCE.values[i : i + 1], SOURCE.layout.keep[i : i + 1].sum(1))
-            each = model.score(source, Column.of(ids, torch.tensor([ids.size(1)])))[0].double()
+            target = Column.of(ids, torch.tensor([ids.size(1)]))
+            each = model.score(Batch.of(source=source, target=target))[0].double()
             allowed = [float(each.sum())] + [float(each[:-1].sum())] * (len(h.ids) == limits[i])
             assert min(abs(h.logprob - value) for value in allowed) < 1e-3, (
                 f"sentence {i}: the hypothesis {list(h.ids)} has the log-probability {h.logprob:.4f}, but "

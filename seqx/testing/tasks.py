@@ -1,15 +1,20 @@
 """Laws of tasks."""
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from seqx.inference import Predictor
 from seqx.interfaces.rows import value_text
 from seqx.interfaces.task import Example, Task, Values
-from seqx.interfaces.tensors import EOS, Features
+from seqx.interfaces.tensors import EOS, UNK, Features
+from seqx.tasks.seq2seq import GenerationTask
 from seqx.testing.law import Subject, law
 from seqx.testing.predictor import FixedPredictor
+from seqx.testing.toy import Certain
 
 
 def learned(subject: Subject, folder: Path) -> Task:
@@ -57,7 +62,7 @@ def learned_files_can_be_loaded(subject: Subject) -> None:
 
 @law(Task)
 def examples_are_valid(subject: Subject) -> None:
-    """Ids are in the vocabularies, a target has one EOS, at its end, and no test row is rejected."""
+    """Ids are in the vocabularies, a target has tokens, and no test row is rejected."""
     with tempfile.TemporaryDirectory() as folder:
         task = learned(subject, Path(folder, "a"))
         assert _examples(task, "train"), "example: all training rows are rejected"
@@ -68,6 +73,16 @@ def examples_are_valid(subject: Subject) -> None:
         for example in _examples(task, "dev"):
             for column, size in task.vocab_sizes.items():
                 _check_values(example.columns[column], column, size)
+            assert len(example.columns["target"]), "example: the target has no tokens; it needs at least one"
+
+
+@law(GenerationTask)
+def targets_end_with_eos(subject: Subject) -> None:
+    """A target has one EOS, at its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        task = learned(subject, Path(folder, "a"))
+        assert isinstance(task, GenerationTask)
+        for example in _examples(task, "dev"):
             target = list(example.columns["target"])
             ends = task.many_eos or (target[-1:] == [EOS] and target.count(EOS) == 1)
             assert ends, (
@@ -125,26 +140,57 @@ def scores_match_score_names(subject: Subject) -> None:
 
 @law(Task)
 def references_score_best(subject: Subject) -> None:
-    """References score best, references decoded from their ids almost as well, and "x" scores less."""
+    """References score better than the answers "x"."""
     with tempfile.TemporaryDirectory() as folder:
         task = learned(subject, Path(folder, "a"))
         split = task.read_split("test")
-        inputs, references = task.inputs(split), iter(task.references(split))
+        best = _rank(task, task.references(split))
+        worst = _rank(task, ["x" for _ in task.inputs(split)], -9.0)
+        assert best > worst, (
+            f"evaluate: the references must score better than the answers x (main score: references "
+            f"{best:.4g}, answers x {worst:.4g}); compare the answers of the model with `references`, in the "
+            "same order"
+        )
+
+
+@law(GenerationTask)
+def decoded_references_score_well(subject: Subject) -> None:
+    """References decoded from their ids score almost as well as references."""
+    with tempfile.TemporaryDirectory() as folder:
+        task = learned(subject, Path(folder, "a"))
+        assert isinstance(task, GenerationTask)
+        split = task.read_split("test")
         targets = (example.columns["target"][:-1] for example in _examples(task, "test"))
-        decoded = iter([task.write(ids, text, {}) for ids, text in zip(targets, inputs, strict=True)])
-        predictors = (
-            FixedPredictor(lambda _: next(references)),
-            FixedPredictor(lambda _: next(decoded)),
-            FixedPredictor(lambda _: "x", -9.0),
+        decoded = [task.write(ids, text, {}) for ids, text in zip(targets, task.inputs(split), strict=True)]
+        best, second = _rank(task, task.references(split)), _rank(task, decoded)
+        assert best >= second >= best - 0.1 * abs(best), (
+            "write: targets that are decoded from their ids score far below the references (main score: "
+            f"references {best:.4g}, decoded targets {second:.4g}); `write` must undo what `example` does to "
+            "a target"
         )
-        evaluations = [task.evaluate(predictor, split) for predictor in predictors]
-        best, second, worst = (next(iter(evaluation.scores.values())).rank for evaluation in evaluations)
-        problem = f"(main score: references {best:.4g}, decoded targets {second:.4g}, answers x {worst:.4g})"
-        assert best >= second > worst, (
-            f"evaluate: the references must score best, and the answers x worst {problem}; compare the "
-            "answers of the model with `references`, in the same order"
-        )
-        assert second >= best - 0.1 * abs(best), (
-            f"write: targets that are decoded from their ids score far below the references {problem}; "
-            "`write` must undo what `example` does to a target"
-        )
+
+
+def _rank(task: Task, answers: Iterable[str], logprob: float = 0.0) -> float:
+    """Return the rank of the main score of answers to the test set."""
+    remaining = iter(answers)
+    predictor = FixedPredictor(lambda _: next(remaining), logprob)
+    return next(iter(task.evaluate(predictor, task.read_split("test")).scores.values())).rank
+
+
+@law(Task)
+def answers_are_those_of_the_model(subject: Subject) -> None:
+    """If a task uses no search, a model that is certain of the targets gives the references as answers."""
+    with tempfile.TemporaryDirectory() as folder:
+        task = learned(subject, Path(folder, "a"))
+        if task.uses_search:
+            return
+        split = task.read_split("test")
+        rows = zip(task.inputs(split), task.references(split), _examples(task, "test"), strict=True)
+        for text, reference, example in rows:
+            if UNK not in example.columns["target"]:  # a label that the training rows lack
+                model = Certain(task.vocab_sizes, example.columns["target"])
+                [answer] = Predictor(task, model, None, device=torch.device("cpu"))([text])
+                assert answer == reference, (
+                    f"answer: {text!r} has the answer {answer!r}, but the model is certain of {reference!r}; "
+                    "`answer` must undo what `example` does to a target"
+                )

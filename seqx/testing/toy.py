@@ -1,18 +1,18 @@
-"""A model whose predictions are known.
+"""Models whose predictions are known.
 
 Letters in shapes: B sentences, S source tokens, T target tokens, V symbols.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from seqx.interfaces.networks import Model
-from seqx.interfaces.tensors import EOS, Column, Memory, State
+from seqx.interfaces.networks import Generator, Model
+from seqx.interfaces.tensors import EOS, Batch, Column, Memory, State
 
 
-class Toy(Model):
+class Toy(Generator):
     """A model that copies the source.
 
     Args:
@@ -59,3 +59,21 @@ class Toy(Model):
     def head(self, outputs: Tensor) -> Tensor:
         """Return the outputs, which are logits already."""
         return outputs
+
+
+class Certain(Model):
+    """A model that is certain of the same target for every source.
+
+    Args:
+        target: the ids of the target
+    """
+
+    def __init__(self, vocab_sizes: Mapping[str, int], target: Sequence[int]) -> None:
+        super().__init__(vocab_sizes)
+        self.target = torch.tensor(target)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the logits [B, T, V] of the target, one for each token of the column "target"."""
+        rows, length = batch.columns["target"].values.shape
+        logits = 40.0 * nn.functional.one_hot(self.target[:length], self.vocab_sizes["target"])
+        return logits.expand(rows, -1, -1)

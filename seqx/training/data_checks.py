@@ -1,7 +1,5 @@
 """Checks of the encoded training examples, before the first update."""
 
-import numpy as np
-
 from seqx.data.store import Store
 from seqx.errors import UserError
 from seqx.interfaces.networks import Model
@@ -32,9 +30,7 @@ def check_lengths(model: Model, task: Task, store: Store) -> None:
     """
     if model.limit is None:
         return
-    lengths = np.max([store.lengths(column) for column in store.columns], axis=0)
-    if model.single_sequence:
-        lengths = store.lengths("source") + store.lengths("target") - 1
+    lengths = model.positions_used({column: store.lengths(column) for column in store.columns})
     longest, too_long = int(lengths.max()), int((lengths > model.limit).sum())
     if task.resegments:  # other segmentations may be longer, up to the limit of the task
         longest = max(longest, task.max_length or longest)

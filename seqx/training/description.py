@@ -39,7 +39,7 @@ class Experiment:
         task: the corpus, the vocabulary and the metrics
         model: the network
         training: the settings of training
-        search: the decoding algorithm
+        search: the decoding algorithm, for tasks whose outputs are written token by token
         callbacks: components that observe the run
         published: results to compare the run with; nothing is computed from them
     """
@@ -50,7 +50,7 @@ class Experiment:
         task: Task,
         model: Make[Model],
         training: Training,
-        search: Search,
+        search: Search | None = None,
         callbacks: list[Callback] | None = None,
         published: Published | None = None,
     ) -> None:

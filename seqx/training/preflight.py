@@ -7,7 +7,8 @@ from typing import Protocol, TypeVar
 import torch
 
 from seqx.errors import Problem, RecipeError, UserError
-from seqx.inference.loading import model_folder
+from seqx.inference.loading import model_folder, model_problem
+from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.scores import PERPLEXITY
 from seqx.interfaces.task import Task
@@ -25,6 +26,7 @@ class ExperimentParts(Protocol):
     task: Task
     model: Make[Model]
     training: Training
+    search: Search | None
 
 
 D = TypeVar("D", bound=ExperimentParts)
@@ -101,6 +103,7 @@ def _inconsistent_settings(experiment: ExperimentParts, model: Model) -> Iterato
             yield "training.patience", f"{reason} set patience: null"
         if training.order == "best":
             yield "training.select", f"{reason} set select: last"
+    yield from _unsuitable_parts(experiment, model)
     yield from _unknown_scores(task, training)
     if training.compile and not layers(model):
         yield (
@@ -125,6 +128,21 @@ def _inconsistent_settings(experiment: ExperimentParts, model: Model) -> Iterato
             "model",
             f"the model reads and writes at most {model.limit} tokens, EOS included, but {longest}; {advice}",
         )
+
+
+def _unsuitable_parts(experiment: ExperimentParts, model: Model) -> Iterator[tuple[str, str]]:
+    """Yield a model or a search that the task cannot use, with a message."""
+    task = experiment.task
+    if problem := model_problem(task, model):
+        yield "model", problem.removeprefix("model: ")
+    name = type(task).__name__
+    if task.uses_search and experiment.search is None:
+        yield (
+            "search",
+            f"it is missing; the task {name} uses a search: name one, as in search: {{type: beam}}",
+        )
+    if experiment.search is not None and not task.uses_search:
+        yield "search", f"the task {name} does not use a search; remove this section, or set search: null"
 
 
 def _unknown_scores(task: Task, training: Training) -> Iterator[tuple[str, str]]:

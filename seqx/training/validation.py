@@ -27,7 +27,7 @@ class Validator:
     Args:
         task: the task with the references and the metrics
         model: the model to score
-        search: the search that decodes
+        search: the search that decodes; None: the task does not use one
         device: the device of this rank
         precision: the precision of matrix products
         strategy: moves the model to the device if it is not there
@@ -42,7 +42,7 @@ class Validator:
         self,
         task: Task,
         model: Model,
-        search: Search,
+        search: Search | None,
         *,
         device: torch.device,
         precision: Literal["bf16", "fp32"],

@@ -25,7 +25,7 @@ def broken() -> Broken:
     def broken_laws(interface: type, maker: Callable[..., Any], *, without: str = "") -> set[str]:
         subject = Subject(Component("broken", interface, maker, settings_of(maker)))
         names = set()
-        for law in laws_of(interface):
+        for law in laws_of(interface, maker):
             if getattr(law, "__name__", "") == without:
                 continue
             try:

@@ -14,7 +14,8 @@ import seqx
 from seqx.testing import laws_of
 from seqx_sample import Sample
 from seqx_search import Greedy
-from seqx_text import Chrf, Lowercase, SentencePiece
+from seqx_text import Accuracy, Chrf, Lowercase, SentencePiece
+from seqx_text_tasks import Classification
 from seqx_training.cross_entropy import CrossEntropy
 from seqx_training.optimizers import Adam
 from seqx_training.schedules import InverseSquareRoot
@@ -113,7 +114,7 @@ class CorrectSearch(Greedy):
 
     def __call__(
         self,
-        model: seqx.Model,
+        model: seqx.Generator,
         source: seqx.Column,
         limits: Tensor,
         grammar: seqx.Grammar | None = None,
@@ -252,16 +253,26 @@ class CorrectTask(Translation):
         fault = self.fault == "grammar_depends_on_the_written_symbols_only"
         return CountingGrammar(self.tokenizer.size, 2 if fault else None)
 
+    @property
+    def vocab_sizes(self) -> Mapping[str, int]:
+        sizes = super().vocab_sizes
+        return {**sizes, "target": 5} if self.fault == "examples_are_valid" else sizes
+
     def identity(self) -> Mapping[str, object]:
         unique = {"fault": id(self)} if self.fault == "learned_files_can_be_loaded" else {}
         return {**super().identity(), **unique}
+
+    def score(self, *args: Any) -> Mapping[str, seqx.Score]:
+        if self.fault == "references_score_best":
+            return {"chrf": seqx.Score(value=50.0, signature="")}
+        return super().score(*args)
 
     def score_names(self) -> Sequence[str] | None:
         return ["bleu"] if self.fault == "scores_match_score_names" else super().score_names()
 
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
         example = super().example(row, training=training)
-        if self.fault == "examples_are_valid" and isinstance(example, seqx.Example):
+        if self.fault == "targets_end_with_eos" and isinstance(example, seqx.Example):
             columns = {**example.columns, "target": [*example.columns["target"], seqx.EOS]}
             return dataclasses.replace(example, columns=columns)
         return example
@@ -274,7 +285,7 @@ class CorrectTask(Translation):
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         output = super().write(ids, text, labels)
-        return output[::-1] if self.fault == "references_score_best" else output
+        return output[::-1] if self.fault == "decoded_references_score_well" else output
 
 
 CORRECT: dict[type, Any] = {
@@ -288,7 +299,12 @@ CORRECT: dict[type, Any] = {
     seqx.Task: CorrectTask,
     seqx.Tokenizer: CorrectTokenizer,
 }
-FAULTS = [(interface, law.__name__) for interface in CORRECT for law in laws_of(interface)]
+FAULTS = [
+    (interface, law.__name__)
+    for interface, maker in CORRECT.items()
+    for law in laws_of(interface, maker)
+    if law.__name__ != "answers_are_those_of_the_model"  # of tasks that do not use a search
+]
 
 
 @pytest.mark.parametrize("interface", CORRECT, ids=lambda interface: interface.__name__)
@@ -301,3 +317,26 @@ def test_faulty_component_breaks_only_its_law(broken: Any, interface: type, faul
     doc = None if fault == "every_setting_is_documented" else "Broken."
     faulty = type("Faulty", (CORRECT[interface],), {"fault": fault, "__doc__": doc})
     assert broken(interface, faulty) == {fault}
+
+
+class CorrectClassification(Classification):
+    """A classification that answers with the worst label if it has the fault."""
+
+    fault = False
+
+    def __init__(self) -> None:
+        sample = Sample(train=60, dev=6, test=6, columns=("en", "tense"))
+        super().__init__(corpus=sample, tokenizer=SentencePiece(size=330), metrics=[Accuracy()])
+
+    def answer(
+        self, model: seqx.Model, inputs: seqx.Inputs, search: seqx.Search | None
+    ) -> list[list[seqx.Candidate]]:
+        if self.fault:
+            inputs = dataclasses.replace(inputs, num_answers=9)
+        return [answers[::-1] if self.fault else answers for answers in super().answer(model, inputs, search)]
+
+
+def test_task_whose_answers_are_not_those_of_the_model_breaks_only_this_law(broken: Any) -> None:
+    assert not broken(seqx.Task, CorrectClassification)
+    faulty = type("Faulty", (CorrectClassification,), {"fault": True, "__doc__": "Broken."})
+    assert broken(seqx.Task, faulty) == {"answers_are_those_of_the_model"}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import seqx
 from seqx.testing import laws_of
-from seqx_models import AveragingEnsemble, EncoderDecoder, StridedConvolution
+from seqx_models import EncoderDecoder, GeneratorEnsemble, StridedConvolution
 from seqx_transformer import Learned, MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
 
 
@@ -232,15 +232,17 @@ class CorrectModel(EncoderDecoder, Correct):
             after = after._replace(inner=after.inner._replace(lengths=lengths))
         return outputs, after
 
-    def forward(self, source: seqx.Column, target: seqx.Column) -> Tensor:
+    def forward(self, batch: seqx.Batch) -> Tensor:
+        target = batch.columns["target"]
         self.change_argument(target.values, target.layout.keep)
-        outputs = super().forward(source, target)
+        outputs = super().forward(batch)
         if self.fault == "outputs_do_not_depend_on_later_tokens":
             outputs = outputs * (target.values * target.layout.keep).sum(1)[:, None, None]
         return outputs
 
     def head(self, outputs: Tensor) -> Tensor:
-        return self.apply_fault(super().head(outputs))
+        logits = self.apply_fault(super().head(outputs))
+        return nn.functional.pad(logits, (0, int(self.fault == "predicts_each_target_token")), value=-9.0)
 
 
 class CorrectPositions(Learned, Correct):
@@ -263,15 +265,18 @@ class CorrectPositions(Learned, Correct):
             type(self).has_changed = True
 
 
-class CorrectEnsemble(AveragingEnsemble):
+class CorrectEnsemble(GeneratorEnsemble):
     """An ensemble that breaks the law named by `fault`."""
 
     fault = ""
 
-    def advance(self, ids: Tensor, state: Any, keep: Tensor | None) -> tuple[Tensor, Any]:
+    def forward(self, batch: seqx.Batch) -> Tensor:
         if self.fault == "every_model_contributes":
-            outputs, _ = self.models[0].advance(ids, state[0], keep)
-            return outputs, super().advance(ids, state, keep)[1]
+            outputs: Tensor = self.models[0](batch)
+            return outputs
+        return super().forward(batch)
+
+    def advance(self, ids: Tensor, state: Any, keep: Tensor | None) -> tuple[Tensor, Any]:
         outputs, state = super().advance(ids, state, keep)
         return outputs * 2 if self.fault == "two_equal_models_predict_like_one" else outputs, state
 
@@ -302,7 +307,9 @@ CORRECT: dict[type, Any] = {
     seqx.Model: CorrectModel,
     seqx.PositionalEncoding: CorrectPositions,
 }
-FAULTS = [(interface, law.__name__) for interface in CORRECT for law in laws_of(interface)]
+FAULTS = [
+    (interface, law.__name__) for interface, maker in CORRECT.items() for law in laws_of(interface, maker)
+]
 
 
 @pytest.mark.parametrize("interface", CORRECT, ids=lambda interface: interface.__name__)

@@ -25,7 +25,11 @@ CORRECT: dict[type, Any] = {
 def test_law_finds_the_mistake_and_names_its_cause(mistake: Mistake) -> None:
     settings = settings_of(mistake.component)
     subject = Subject(Component("mistake", mistake.interface, mistake.component, settings))
-    (law,) = (law for law in laws_of(mistake.interface) if getattr(law, "__name__", "") == mistake.law)
+    (law,) = (
+        law
+        for law in laws_of(mistake.interface, mistake.component)
+        if getattr(law, "__name__", "") == mistake.law
+    )
     with pytest.raises(AssertionError, match=f"(?s){mistake.message}"):
         law(subject)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import seqx
 from seqx import recipe
 from seqx.interfaces.tensors import Batch
 from seqx.plugin.loading import Plugins, load_plugins
@@ -49,6 +50,8 @@ def test_models_train_and_search_in_bf16(name: str, profile: str | None) -> None
         losses.append(float(loss.detach()))
         norms.append(float(torch.nn.utils.get_total_norm(gradients)))
         with torch.no_grad(), autocast(CPU, precision):
+            assert experiment.search is not None
+            assert isinstance(model, seqx.Generator)
             assert len(experiment.search(model, SOURCE, LIMITS, None)) == B
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
     assert norms[1] == pytest.approx(norms[0], rel=0.1)

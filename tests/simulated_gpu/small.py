@@ -52,7 +52,7 @@ class Setup:
         search: the search
     """
 
-    def __init__(self, *, model: seqx.Make[seqx.Model], training: Training, search: seqx.Search) -> None:
+    def __init__(self, *, model: seqx.Make[seqx.Generator], training: Training, search: seqx.Search) -> None:
         self.model, self.training, self.search = model, training, search
 
 
@@ -71,7 +71,7 @@ def setup(folder: Path, overrides: Sequence[str]) -> Setup:
 class Trained:
     """A model, and the updates with which it was trained."""
 
-    model: seqx.Model
+    model: seqx.Generator
     updates: list[Update] = field(default_factory=list)
 
     @property
@@ -126,7 +126,7 @@ LIMITS = torch.tensor([26, 9, 17, 3])
 
 @torch.no_grad()
 def decode(
-    model: seqx.Model,
+    model: seqx.Generator,
     search: seqx.Search,
     device: torch.device,
     grammar: seqx.Grammar | None = None,
@@ -138,7 +138,7 @@ def decode(
         return [list(nbest) for nbest in search(model, SOURCE.to(device), limits, grammar)]
 
 
-def token_labels(model: seqx.Model, device: torch.device) -> dict[str, Any]:
+def token_labels(model: seqx.Generator, device: torch.device) -> dict[str, Any]:
     with torch.no_grad():
         return {name: labels.cpu() for name, labels in model.labels(model.encode(SOURCE.to(device))).items()}
 

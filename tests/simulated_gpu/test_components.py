@@ -171,6 +171,7 @@ def test_moving_average_weights_are_cast_once_per_search(recipe_folder: Path, st
         average.add_weights()
         kernels = []
         for model in (device.model, average.model.eval()):
+            assert isinstance(model, seqx.Generator)
             gpu.reset()
             decode(model, config.search, CUDA, precision="bf16", limits=SHORT)
             kernels.append(gpu.kernels)

@@ -17,7 +17,6 @@ from seqx.constraints import LexicalGrammar
 from seqx_parsing.bracketing import BracketGrammar
 from seqx_parsing.vocabulary import Vocabulary
 from seqx_search import Beam
-from seqx_text_tasks.labels import OneLabel
 from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
 from tests.simulated_gpu.device import SimulatedGpu
 from tests.simulated_gpu.small import (
@@ -60,7 +59,6 @@ def lexical_grammar() -> LexicalGrammar:
 
 GRAMMARS: dict[str, tuple[int, MakeGrammar]] = {  # number of symbols, and a function that makes the grammar
     "none": (SIZE, lambda: None),
-    "label": (SIZE, lambda: OneLabel(SIZE)),
     "lexical": (SIZE, lexical_grammar),
     "intersection": (
         SIZE,
@@ -75,10 +73,10 @@ GRAMMARS: dict[str, tuple[int, MakeGrammar]] = {  # number of symbols, and a fun
 }
 
 
-class StepCounter(seqx.Model):
+class StepCounter(seqx.Generator):
     """A model that calls another model, and counts its decoding steps."""
 
-    def __init__(self, model: seqx.Model) -> None:
+    def __init__(self, model: seqx.Generator) -> None:
         super().__init__(model.vocab_sizes)
         self.model, self.steps = model, 0
 
@@ -150,7 +148,7 @@ def test_long_outputs_keep_the_limit_of_waits(recipe_folder: Path) -> None:
 
 @pytest.mark.parametrize("name", registry().components(seqx.Ensemble))
 def test_ensemble_gives_the_same_answers_as_on_the_cpu(name: str, recipe_folder: Path) -> None:
-    def ensemble() -> seqx.Model:
+    def ensemble() -> seqx.Generator:
         models = [build_model(recipe_folder, SIZE, seed).model for seed in (1, 2)]
         return registry().components(seqx.Ensemble)[name].maker(models).eval()
 

@@ -211,9 +211,9 @@ def test_very_long_dev_line_is_left_out_of_perplexity_and_answered_in_parts(
     before = Model.score
     widths = []
 
-    def score(self: Model, source: Any, target: Any) -> Any:
-        widths.append(max(source.values.size(1), target.values.size(1)))
-        return before(self, source, target)
+    def score(self: Model, batch: Any) -> Any:
+        widths.append(max(column.values.size(1) for column in batch.columns.values()))
+        return before(self, batch)
 
     monkeypatch.setattr(Model, "score", score)
     long = "the dog sees the man and " * 700

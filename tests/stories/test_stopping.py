@@ -64,14 +64,14 @@ def send_at_call(
     [
         (
             BatchDecoder,
-            "_decode_batch",
+            "_inputs",
             1,
             "the checkpoint of update 3 is kept",
         ),  # in the first validation
-        (BatchDecoder, "_decode_batch", 2, "the checkpoint of update 6 is kept"),  # in the last validation
+        (BatchDecoder, "_inputs", 2, "the checkpoint of update 6 is kept"),  # in the last validation
         (state_dict, "write", 2, "the checkpoint of update 3 is kept"),  # during a save
         (checkpoints, "average", 1, "the checkpoint of update 6 is kept"),
-        (BatchDecoder, "_decode_batch", 4, "the checkpoint of update 6 is kept"),  # during the test
+        (BatchDecoder, "_inputs", 4, "the checkpoint of update 6 is kept"),  # during the test
         (prepare, "_write", 1, "no checkpoint was written yet"),
     ],
 )
@@ -179,7 +179,7 @@ def test_run_stopped_in_its_last_validation_can_get_more_steps(monkeypatch: pyte
     """The pending validation of the former last update is dropped, because it is no longer due."""
     recipe = tiny(TEXT.replace("validate_every: 3", "validate_every: 4").replace("every: 4}", "every: 1}"))
     with monkeypatch.context() as patch:
-        send_at_call(patch, BatchDecoder, "_decode_batch", 2, signal.SIGTERM)
+        send_at_call(patch, BatchDecoder, "_inputs", 2, signal.SIGTERM)
         assert seqx("run", recipe).exit_code == 75
     done("run", recipe, "training.steps=9")
     assert [row["step"] for row in lines(RUN, "evaluation")] == [4, 8, 9, 9, 9]

@@ -11,7 +11,7 @@ from annotated_types import Gt
 
 
 @dataclass(kw_only=True, eq=False)
-class Spelling(seqx.Task):
+class Spelling(seqx.GenerationTask):
     """Spelling correction: the source is a misspelt word, the target the correct one.
 
     Args:

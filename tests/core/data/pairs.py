@@ -11,15 +11,16 @@ from typing import Any
 
 from seqx.errors import UserError
 from seqx.interfaces.scores import Evaluation
-from seqx.interfaces.task import Example, Rejected, Split, Task, TextModel
+from seqx.interfaces.task import Example, Rejected, Split, TextModel
 from seqx.interfaces.tensors import EOS
 from seqx.interfaces.text import SPLITS, ProgressReporter
+from seqx.tasks.seq2seq import GenerationTask
 
 Row = tuple[Any, ...]
 
 
 @dataclass
-class Pairs(Task):
+class Pairs(GenerationTask):
     """A task whose rows are in memory. Token ids are hashes of words.
 
     Args:

@@ -41,7 +41,7 @@ def tokens(*lengths: int, seed: int = 1) -> seqx.Column:
 
 
 def test_attention_maps_are_in_the_order_of_the_layers() -> None:
-    found = attention_maps(model(), tokens(5, 3), tokens(7, 6))
+    found = attention_maps(model(), seqx.Batch.of(source=tokens(5, 3), target=tokens(7, 6)))
     assert {name: (x.queries, x.keys, tuple(x.weights.shape)) for name, x in found.items()} == {
         **{f"encoder.layers.{i}.attention": ("source", "source", (2, 4, 5, 5)) for i in range(2)},
         **{f"decoder.layers.{i}.attention": ("target", "target", (2, 4, 7, 7)) for i in range(2)},
@@ -61,10 +61,12 @@ def test_attention_maps_are_in_the_order_of_the_layers() -> None:
 
 
 def test_attention_maps_distinguish_source_and_target_of_one_length() -> None:
-    alone = attention_maps(model(), tokens(6), tokens(6, seed=2))
+    alone = attention_maps(model(), seqx.Batch.of(source=tokens(6), target=tokens(6, seed=2)))
     ids = nn.functional.pad(tokens(6, seed=2).values, (0, 2))
-    padded = attention_maps(model(), tokens(6), seqx.Column.of(ids, torch.tensor([6])))
-    longer = attention_maps(model(), tokens(6, 7), tokens(6, 5, seed=2))
+    padded = attention_maps(
+        model(), seqx.Batch.of(source=tokens(6), target=seqx.Column.of(ids, torch.tensor([6])))
+    )
+    longer = attention_maps(model(), seqx.Batch.of(source=tokens(6, 7), target=tokens(6, 5, seed=2)))
     sides = [(x.queries, x.keys) for x in alone.values()]
     assert sides == [("source", "source")] * 2 + [("target", "target"), ("target", "source")] * 2
     for name, expected in alone.items():
@@ -78,12 +80,12 @@ def test_each_attention_gives_its_own_weights() -> None:
     mixed = model(
         attention=partial(RestrictedAttention, heads=4, window=1), cross_attention=AdditiveAttention
     )
-    found = attention_maps(mixed, tokens(9), tokens(8))
+    found = attention_maps(mixed, seqx.Batch.of(source=tokens(9), target=tokens(8)))
     window = found["encoder.layers.0.attention"].weights[0]
     assert not (window.triu(2) + window.tril(-2)).count_nonzero()
     assert found["decoder.layers.0.cross_attention"].weights.shape == (1, 1, 8, 9)
     grouped = model(attention=partial(GroupedQueryAttention, heads=4, groups=2))
-    found = attention_maps(grouped, tokens(9), tokens(8))
+    found = attention_maps(grouped, seqx.Batch.of(source=tokens(9), target=tokens(8)))
     assert found["decoder.layers.1.attention"].weights.shape == (1, 4, 8, 8)
 
 
@@ -93,12 +95,18 @@ def test_attention_maps_of_a_language_model_have_one_text() -> None:
         TransformerDecoder, layers=1, attention=partial(MultiHeadAttention, heads=2), use_source=False
     )
     language_model = DecoderOnly(SIZES, d_model=16, decoder=decoder).eval()
-    found = attention_maps(language_model, tokens(5), tokens(4))["decoder.layers.0.attention"]
+    found = attention_maps(language_model, seqx.Batch.of(source=tokens(5), target=tokens(4)))[
+        "decoder.layers.0.attention"
+    ]
     assert (found.queries, found.keys, found.weights.shape) == ("text", "text", (1, 2, 8, 8))
     torch.testing.assert_close(found.weights.sum(-1), torch.ones(1, 2, 8))
-    only_eos = attention_maps(language_model, tokens(5), tokens(1))["decoder.layers.0.attention"]
+    only_eos = attention_maps(language_model, seqx.Batch.of(source=tokens(5), target=tokens(1)))[
+        "decoder.layers.0.attention"
+    ]
     assert (only_eos.queries, only_eos.keys, only_eos.weights.shape) == ("text", "text", (1, 2, 5, 5))
-    only_bos = attention_maps(language_model, tokens(1), tokens(4))["decoder.layers.0.attention"]
+    only_bos = attention_maps(language_model, seqx.Batch.of(source=tokens(1), target=tokens(4)))[
+        "decoder.layers.0.attention"
+    ]
     assert (only_bos.queries, only_bos.keys, only_bos.weights.shape) == ("target", "target", (1, 2, 4, 4))
 
 
@@ -112,7 +120,9 @@ class AttentionWithoutWeights(MultiHeadAttention):
 
 
 def test_attention_without_weights_has_no_map() -> None:
-    found = attention_maps(model(cross_attention=AttentionWithoutWeights), tokens(5), tokens(4))
+    found = attention_maps(
+        model(cross_attention=AttentionWithoutWeights), seqx.Batch.of(source=tokens(5), target=tokens(4))
+    )
     assert found
     assert not any("cross" in name for name in found)
 

@@ -1,7 +1,6 @@
 """N-best lists with different texts, and beams that are widened to find enough of them."""
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import pytest
 import torch
@@ -11,12 +10,13 @@ import seqx
 from seqx.inference import Predictor
 from seqx.interfaces.task import distinct
 from seqx_search import Beam, Greedy, Sampling
+from tests.core.inference.test_predictor import Letters
 from tests.plugins.search.toy import Toy
 
 LETTERS = "ab"
 
 
-class AmbiguousLetters:
+class AmbiguousLetters(Letters):
     """A task in which several tokens write the same letter."""
 
     max_length = 100
@@ -29,16 +29,9 @@ class AmbiguousLetters:
         self.written += 1
         return "".join(LETTERS[i % len(LETTERS)] for i in ids)
 
-    def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[seqx.AnswerWarning]:
-        return ()
-
-    def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> None:
-        return None
-
 
 def predictor(search: seqx.Search) -> Predictor:
-    task = cast("seqx.Task", AmbiguousLetters())
-    return Predictor(task, Toy(spread=2.0), search, device=torch.device("cpu"))
+    return Predictor(AmbiguousLetters(), Toy(spread=2.0), search, device=torch.device("cpu"))
 
 
 def test_distinct_keeps_the_best_of_equal_texts() -> None:
@@ -82,7 +75,7 @@ def test_nbest_keeps_its_answers_if_a_wider_beam_runs_out_of_memory(monkeypatch:
 
     def call_with_small_memory(
         self: Beam,
-        model: seqx.Model,
+        model: seqx.Generator,
         source: seqx.Column,
         limits: Tensor,
         grammar: seqx.Grammar | None = None,

@@ -34,7 +34,9 @@ def test_load_reports_folders_that_are_not_models(model: Path, tmp_path: Path) -
         seqx.load(model, precision="fp16")  # type: ignore[arg-type]
     with pytest.raises(seqx.UserError, match=r"recipe.yaml: is a file of a model; name its folder"):
         seqx.load(model / "recipe.yaml")
-    assert seqx.load(model, overrides="search.size=1").search.width == 1
+    search = seqx.load(model, overrides="search.size=1").search
+    assert search is not None
+    assert search.width == 1
     moved = shutil.copytree(model, tmp_path / "m")
     (moved / "model.json").write_text('{"format": "x"}')
     Manifest.seal(moved, FORMAT)

@@ -17,7 +17,7 @@ from tests.plugins.search.toy import Toy
 CPU = torch.device("cpu")
 
 
-class Letters(seqx.Task):
+class Letters(seqx.GenerationTask):
     """A task with texts of "a", "b" and "c". Spaces are not tokens. Long inputs are split at spaces."""
 
     max_length = 6

@@ -31,16 +31,16 @@ class ThreeExamples(Letters):
         return EXAMPLES[int(row[0])] if row[0] < "3" else seqx.Rejected("no")
 
 
-def predictor(model: seqx.Model) -> Predictor:
+def predictor(model: seqx.Generator) -> Predictor:
     return Predictor(ThreeExamples(), model, Greedy(), device=torch.device("cpu"))
 
 
-def perplexity(model: seqx.Model) -> float | None:
+def perplexity(model: seqx.Generator) -> float | None:
     scorer = predictor(model)
     return evaluate(scorer, scorer.task.read_split("dev")).perplexity
 
 
-def score_alone(model: seqx.Model, example: seqx.Example) -> float:
+def score_alone(model: seqx.Generator, example: seqx.Example) -> float:
     """Return the log-probability of an example without a batch."""
 
     def tokens(ids: list[int]) -> seqx.Column:
@@ -48,7 +48,11 @@ def score_alone(model: seqx.Model, example: seqx.Example) -> float:
 
     columns = example.columns
     with torch.no_grad():
-        return float(model.eval().score(tokens(columns["source"]), tokens(columns["target"])).sum())
+        return float(
+            model.eval()
+            .score(seqx.Batch.of(source=tokens(columns["source"]), target=tokens(columns["target"])))
+            .sum()
+        )
 
 
 def test_logprobs_are_in_the_order_of_the_examples() -> None:
@@ -64,10 +68,10 @@ def test_out_of_memory_changes_no_logprob(monkeypatch: pytest.MonkeyPatch) -> No
     model = Toy(SIZES)
     expected, score, max_rows = predictor(model).logprobs(EXAMPLES), model.score, 1
 
-    def score_in_small_memory(source: seqx.Column, target: seqx.Column) -> Tensor:
-        if len(target.values) > max_rows:
+    def score_in_small_memory(batch: seqx.Batch) -> Tensor:
+        if len(batch.columns["target"].values) > max_rows:
             raise torch.OutOfMemoryError("injected")
-        return score(source, target)
+        return score(batch)
 
     monkeypatch.setattr(model, "score", score_in_small_memory)
     assert predictor(model).logprobs(EXAMPLES) == pytest.approx(expected, abs=1e-5)

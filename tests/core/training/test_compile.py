@@ -44,10 +44,12 @@ def tokens(count: int, length: int) -> seqx.Column:
     return seqx.Column.of(ids.masked_fill(torch.arange(length) >= lengths[:, None], seqx.PAD), lengths)
 
 
-def gradients(model: seqx.Model, shape: tuple[int, int, int]) -> dict[str, Tensor]:
+def gradients(model: seqx.Generator, shape: tuple[int, int, int]) -> dict[str, Tensor]:
     model.zero_grad()
     torch.manual_seed(math.prod(shape))
-    model.score(tokens(shape[0], shape[1]), tokens(shape[0], shape[2])).sum().backward()  # type: ignore[no-untyped-call]
+    model.score(
+        seqx.Batch.of(source=tokens(shape[0], shape[1]), target=tokens(shape[0], shape[2]))
+    ).sum().backward()  # type: ignore[no-untyped-call]
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 

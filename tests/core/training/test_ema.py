@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqx.interfaces.networks import Model
+from seqx.interfaces.networks import Generator
 from seqx.training.ema import Average, Ema
 
 
-class TiedModel(Model):
+class TiedModel(Generator):
     """A model with tied embeddings, a parameter that is not trained, and a buffer."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seqx.data.loader import Microbatch, Position, UpdateBatch
 from seqx.errors import OomRestartError, UserError
 from seqx.interfaces.learning import Objective
-from seqx.interfaces.networks import Model
+from seqx.interfaces.networks import Generator, Model
 from seqx.interfaces.tensors import Batch, Column
 from seqx.parallel.parallelism import SingleDevice, Step
 from seqx.training.gradient_accumulation import GradientAccumulation, oom_as_restart
@@ -21,7 +21,7 @@ from seqx.training.update import Update
 CPU = torch.device("cpu")
 
 
-class TokenTable(Model):
+class TokenTable(Generator):
     """A model whose logits for each target token are a row of a table, selected by the source token."""
 
     def __init__(self) -> None:
@@ -53,8 +53,8 @@ class ThreeSums(Objective):
 
     def forward(self, model: Model, batch: Batch) -> Mapping[str, Tensor]:
         source, target = batch.columns["source"], batch.columns["target"]
-        nll = -model.score(source, target).sum()
-        first = model(source, target)[:, 0].square().sum()
+        nll = -model.score(Batch.of(source=source, target=target)).sum()
+        first = model(Batch.of(source=source, target=target))[:, 0].square().sum()
         return {"loss": nll, "rows": first, "seen": 1000 * nll}
 
 

@@ -186,7 +186,7 @@ class SmallCache(CachingDecoder):
         return super().forward(inputs, cut, keep)
 
 
-class Bigram(seqx.Model):
+class Bigram(seqx.Generator):
     """Predicts the next token from the last one and from the mean of the source."""
 
     def __init__(self, vocab_sizes: Mapping[str, int]) -> None:
@@ -217,8 +217,8 @@ class Bigram(seqx.Model):
 class SeesTheTarget(Bigram):
     """Reads the token that it predicts."""
 
-    def forward(self, source: seqx.Column, target: seqx.Column) -> Tensor:
-        state = self.start(self.encode(source), None)
+    def forward(self, batch: seqx.Batch) -> Tensor:
+        target, state = batch.columns["target"], self.start(self.encode(batch.columns["source"]), None)
         return self.advance(target.values, state, target.layout.keep)[0]
 
 

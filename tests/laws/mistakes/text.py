@@ -37,10 +37,10 @@ class FixedOrder(NamedTuple):
         return FixedOrder(seqx.fork(self.inner, n), n * self.rows)
 
 
-class FixedOrderModel(seqx.Model):
+class FixedOrderModel(seqx.Generator):
     """A model whose state ignores the order of hypotheses."""
 
-    def __init__(self, model: seqx.Model) -> None:
+    def __init__(self, model: seqx.Generator) -> None:
         super().__init__(model.vocab_sizes)
         self.model = model
 
@@ -61,7 +61,7 @@ class FixedOrderModel(seqx.Model):
 class StatesOfOtherParents(Beam):
     """Beam search that does not reorder the state of the model."""
 
-    def __call__(self, model: seqx.Model, *arguments: Any) -> list[list[seqx.Hypothesis]]:
+    def __call__(self, model: seqx.Generator, *arguments: Any) -> list[list[seqx.Hypothesis]]:
         return super().__call__(FixedOrderModel(model), *arguments)
 
 
@@ -69,12 +69,12 @@ class WithoutEos(Greedy):
     """Leaves the log-probability of EOS out."""
 
     def __call__(
-        self, model: seqx.Model, source: seqx.Column, *arguments: Any
+        self, model: seqx.Generator, source: seqx.Column, *arguments: Any
     ) -> list[list[seqx.Hypothesis]]:
         answers = super().__call__(model, source, *arguments)
         ids = torch.nn.utils.rnn.pad_sequence([torch.tensor([*h.ids, seqx.EOS]) for (h,) in answers], True)
         lengths = torch.tensor([len(h.ids) + 1 for (h,) in answers])
-        scores = model.score(source, seqx.Column.of(ids, lengths))
+        scores = model.score(seqx.Batch.of(source=source, target=seqx.Column.of(ids, lengths)))
         of_eos = scores.gather(1, lengths[:, None] - 1)[:, 0].tolist()
         return [
             [dataclasses.replace(h, logprob=h.logprob - eos)]
@@ -86,7 +86,7 @@ class OneTokenMore(Greedy):
     """Writes one token more than the limit."""
 
     def __call__(
-        self, model: seqx.Model, source: seqx.Column, max_lengths: Tensor, *arguments: Any
+        self, model: seqx.Generator, source: seqx.Column, max_lengths: Tensor, *arguments: Any
     ) -> list[list[seqx.Hypothesis]]:
         return super().__call__(model, source, max_lengths + 1, *arguments)
 

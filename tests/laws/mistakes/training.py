@@ -17,7 +17,7 @@ class Likelihood(seqx.Objective):
         return {"loss": self.loss(self.token_losses(model, batch), batch.columns["target"].layout.keep)}
 
     def token_losses(self, model: seqx.Model, batch: seqx.Batch) -> Tensor:
-        return -model.score(batch.columns["source"], batch.columns["target"])  # [B, T], 0 on padding
+        return -model.score(batch)  # [B, T], 0 on padding
 
     def loss(self, losses: Tensor, keep: Tensor) -> Tensor:
         return losses.sum()

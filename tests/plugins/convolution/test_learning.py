@@ -38,7 +38,7 @@ def train(model: EncoderDecoder, steps: int, pairs: Callable[[], tuple[seqx.Colu
     loss = torch.zeros(())
     for _ in range(steps):
         source, target = pairs()
-        loss = -model.score(source, target)[target.layout.keep].mean()
+        loss = -model.score(seqx.Batch.of(source=source, target=target))[target.layout.keep].mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -3,13 +3,14 @@
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import seqx
 from seqx_convolution import ConvolutionDecoder
-from seqx_models import AveragingEnsemble, DecoderOnly, EncoderDecoder
+from seqx_models import DecoderOnly, EncoderDecoder, GeneratorEnsemble
 from seqx_parsing import GuidedEncoderDecoder
 from seqx_recurrent import LSTMDecoder
 from seqx_search import Greedy
@@ -44,7 +45,7 @@ def test_decoder_only_target_continues_the_source(tied: bool) -> None:
     model = build(tie_embeddings=tied)
     sources = [[5, 6, 7, seqx.EOS], [seqx.BOS], [seqx.BOS, 9]]
     targets = [[8, 4, seqx.EOS], [4, seqx.EOS], [10, 9, 4, seqx.EOS]]
-    scores = model.score(tokens(*sources), tokens(*targets))
+    scores = model.score(seqx.Batch.of(source=tokens(*sources), target=tokens(*targets)))
     for row, source, target in zip(scores, sources, targets, strict=True):
         found = logprobs(model, source + target)
         for t, token in enumerate(target):
@@ -78,19 +79,20 @@ def test_decoder_only_tied_embedding_is_one_parameter() -> None:
 
 def test_decoder_only_limit_counts_source_and_target_together() -> None:
     model = build(positions=partial(Learned, limit=6))
-    assert (model.limit, model.single_sequence, model.positions_used(4, 3)) == (6, True, 6)
-    model.score(tokens([4, 5, 6, 7]), tokens([4, 5, 2]))
+    lengths = {"source": np.array([4]), "target": np.array([3])}
+    assert (model.limit, model.single_sequence, model.positions_used(lengths).tolist()) == (6, True, [6])
+    model.score(seqx.Batch.of(source=tokens([4, 5, 6, 7]), target=tokens([4, 5, 2])))
     with pytest.raises(IndexError):
-        model.score(tokens([4, 5, 6, 7]), tokens([4, 5, 5, 2]))
+        model.score(seqx.Batch.of(source=tokens([4, 5, 6, 7]), target=tokens([4, 5, 5, 2])))
     stacks: dict[str, Any] = {
         "encoder": partial(TransformerEncoder, **SMALL),
         "decoder": partial(TransformerDecoder, **SMALL),
     }
     other = EncoderDecoder(SIZES, d_model=16, **stacks)
     assert not other.single_sequence
-    assert other.positions_used(4, 3) == 4
-    assert AveragingEnsemble([model, other]).single_sequence
-    assert not AveragingEnsemble([other]).single_sequence
+    assert other.positions_used(lengths).tolist() == [4]
+    assert GeneratorEnsemble([model, other]).single_sequence
+    assert not GeneratorEnsemble([other]).single_sequence
 
 
 def test_decoder_only_learns_to_repeat_the_source() -> None:
@@ -102,7 +104,7 @@ def test_decoder_only_learns_to_repeat_the_source() -> None:
     for _ in range(150):
         words = torch.randint(4, 11, (32, 2), generator=generator)
         sentences = seqx.Column.of(nn.functional.pad(words, (0, 1), value=seqx.EOS), lengths)
-        loss = -model.score(sentences, sentences).mean()
+        loss = -model.score(seqx.Batch.of(source=sentences, target=sentences)).mean()
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -76,11 +77,11 @@ def test_convolution_refuses_a_stride_that_skips_vectors() -> None:
 @pytest.mark.parametrize("layer", [Projection, StridedConvolution])
 def test_model_with_vectors_gives_the_same_scores_alone_and_in_a_batch(layer: Any) -> None:
     model = build(source_input=layer)
-    together = model.score(vectors(9, 6), TARGET)
+    together = model.score(seqx.Batch.of(source=vectors(9, 6), target=TARGET))
     values = vectors(9, 6).values[1:, :6]
-    alone = model.score(
-        seqx.Column.of(values, torch.tensor([6])), seqx.Column.of(TARGET.values[1:, :2], torch.tensor([2]))
-    )
+    source = seqx.Column.of(values, torch.tensor([6]))
+    target = seqx.Column.of(TARGET.values[1:, :2], torch.tensor([2]))
+    alone = model.score(seqx.Batch.of(source=source, target=target))
     torch.testing.assert_close(alone[0], together[1, :2], rtol=1e-4, atol=1e-5)
 
 
@@ -94,16 +95,19 @@ def test_limit_of_positions_counts_embeddings() -> None:
     encoder = partial(TransformerEncoder, **STACK, positions=partial(Learned, limit=5))
     model = build(source_input=StridedConvolution, encoder=encoder)
     assert model.limit == 5
-    assert model.positions_used(20, 3) == 5
-    assert model.positions_used(21, 3) == 6
-    model.score(vectors(20, 18), TARGET)
+    lengths = {"source": np.array([20, 21, 8]), "target": np.array([3, 3, 4])}
+    assert model.positions_used(lengths).tolist() == [5, 6, 4]
+    model.score(seqx.Batch.of(source=vectors(20, 18), target=TARGET))
 
 
 def test_classifier_reads_vectors() -> None:
     model = Classifier(
         SIZES, d_model=16, encoder=partial(TransformerEncoder, **STACK), source_input=StridedConvolution
     )
-    assert model.encode(vectors(9, 5)).states.shape == (2, 3, 16)
+    target = seqx.Column.of(torch.tensor([[4], [5]]), torch.tensor([1, 1]))
+    assert model(seqx.Batch.of(source=vectors(9, 5), target=target)).shape == (2, 1, 16)
+    lengths = {"source": np.array([9]), "target": np.array([1])}
+    assert model.positions_used(lengths).tolist() == [3]
 
 
 @pytest.mark.parametrize(

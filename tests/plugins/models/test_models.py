@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import seqx
-from seqx_models import AveragingEnsemble, EncoderDecoder
+from seqx_models import EncoderDecoder, GeneratorEnsemble
 from seqx_transformer import Learned, MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
 
 SMALL: dict[str, Any] = {"layers": 1, "attention": partial(MultiHeadAttention, heads=2)}
@@ -107,18 +107,22 @@ def test_model_limit_is_the_smallest_of_encoder_and_decoder() -> None:
 
 def test_ensemble_averages_probabilities() -> None:
     models = [build(), build(d_model=32)]
-    ensemble = AveragingEnsemble(models)
+    ensemble = GeneratorEnsemble(models)
     source = seqx.Column.of(torch.randint(4, 11, (3, 5)), torch.tensor([5, 4, 2]))
     target = seqx.Column.of(torch.randint(4, 11, (3, 4)), torch.tensor([4, 1, 3]))
-    expected = torch.stack([model.score(source, target).exp() for model in models]).mean(0).log()
-    torch.testing.assert_close(ensemble.score(source, target), expected)
+    expected = (
+        torch.stack([model.score(seqx.Batch.of(source=source, target=target)).exp() for model in models])
+        .mean(0)
+        .log()
+    )
+    torch.testing.assert_close(ensemble.score(seqx.Batch.of(source=source, target=target)), expected)
 
 
 def test_ensemble_needs_models_with_one_vocabulary() -> None:
     with pytest.raises(ValueError, match="same vocabularies"):
-        AveragingEnsemble([build(), build({"source": 11, "target": 12})])
+        GeneratorEnsemble([build(), build({"source": 11, "target": 12})])
     with pytest.raises(ValueError, match="same vocabularies"):
-        AveragingEnsemble([])
+        GeneratorEnsemble([])
 
 
 def test_transformer_learns_to_copy() -> None:
@@ -130,7 +134,7 @@ def test_transformer_learns_to_copy() -> None:
     def loss() -> torch.Tensor:
         ids = torch.randint(4, 11, (32, 6), generator=generator)
         tokens = seqx.Column.of(ids, torch.full((32,), 6))
-        return -model.score(tokens, tokens).mean()
+        return -model.score(seqx.Batch.of(source=tokens, target=tokens)).mean()
 
     for _ in range(250):
         optimizer.zero_grad()

@@ -121,7 +121,9 @@ def test_beam_finds_the_same_trees_in_a_batch_as_for_single_sentences(linearisat
         for hypothesis in alone:
             ids = torch.tensor([[*hypothesis.ids, seqx.EOS]])
             target = seqx.Column.of(ids, torch.tensor([ids.size(1)]))
-            assert model.score(one, target).sum().item() == pytest.approx(hypothesis.logprob, abs=1e-4)
+            assert model.score(seqx.Batch.of(source=one, target=target)).sum().item() == pytest.approx(
+                hypothesis.logprob, abs=1e-4
+            )
             leaves = [Leaf("XX", "cat")] * len(words)
             assert not linearisation.decode(known.read(hypothesis.ids), leaves).repaired
 
@@ -131,7 +133,9 @@ def test_without_word_starts_every_token_is_a_word() -> None:
     model = guided()
     target = seqx.Column.of(torch.tensor([[6, 4, 4, 4, 2], [6, 7, 2, 0, 0]]), torch.tensor([5, 3]))
     with_word_starts, without_word_starts = (
-        model.score(source([[1, 1, 1], [1]], with_word_starts=with_word_starts), target)
+        model.score(
+            seqx.Batch.of(source=source([[1, 1, 1], [1]], with_word_starts=with_word_starts), target=target)
+        )
         for with_word_starts in (True, False)
     )
     torch.testing.assert_close(with_word_starts[0, :4], without_word_starts[0, :4])

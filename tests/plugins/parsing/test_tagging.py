@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import seqx
-from seqx_models import AveragingEnsemble, EncoderDecoder
+from seqx_models import EncoderDecoder, GeneratorEnsemble
 from seqx_parsing import TaggingModel, TaggingObjective
 from seqx_training import CrossEntropy, RDrop
 from seqx_transformer import MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
@@ -117,16 +117,19 @@ def test_tagging_with_rdrop_uses_different_dropout_in_both_passes(monkeypatch: p
 def test_tagging_model_predicts_the_same_as_its_inner_model() -> None:
     model = tagging().eval()
     source, target = BATCH.columns["source"], BATCH.columns["target"]
-    torch.testing.assert_close(model.score(source, target), model.inner.score(source, target))
+    torch.testing.assert_close(
+        model.score(seqx.Batch.of(source=source, target=target)),
+        model.inner.score(seqx.Batch.of(source=source, target=target)),
+    )
 
 
 def test_ensemble_averages_tag_probabilities() -> None:
     models = [tagging(seed).eval() for seed in range(3)]
     source = BATCH.columns["source"]
-    both = AveragingEnsemble(models)
+    both = GeneratorEnsemble(models)
     each = [model.labels(model.encode(source))["tags"].exp() for model in models]
     torch.testing.assert_close(both.labels(both.encode(source))["tags"].exp(), torch.stack(each).mean(0))
-    untagged = AveragingEnsemble([models[0], models[0].inner])
+    untagged = GeneratorEnsemble([models[0], models[0].inner])
     assert untagged.labels(untagged.encode(source)) == {}
 
 

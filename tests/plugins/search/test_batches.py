@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import seqx
-from seqx_models import AveragingEnsemble, EncoderDecoder
+from seqx_models import EncoderDecoder, GeneratorEnsemble
 from seqx_search import Beam, Greedy, Sampling
 from seqx_transformer import TransformerDecoder, TransformerEncoder
 from tests.plugins.search.toy import logprob, sources
@@ -16,7 +16,7 @@ SENTENCES = [
 ]
 
 
-def transformer(seed: int) -> seqx.Model:
+def transformer(seed: int) -> seqx.Generator:
     """Return a random Transformer. Its sentences have different lengths, and no distribution is flat."""
     torch.manual_seed(seed)
     model = EncoderDecoder(
@@ -61,8 +61,8 @@ def test_ensemble_of_equal_models_decodes_like_one() -> None:
     model, beam = transformer(1), Beam(size=3)
     limits = torch.full((len(SENTENCES),), 20)
     one = beam(model, sources(*SENTENCES), limits)
-    several = beam(AveragingEnsemble([model, model]), sources(*SENTENCES), limits)
+    several = beam(GeneratorEnsemble([model, model]), sources(*SENTENCES), limits)
     assert [h[0].ids for h in one] == [h[0].ids for h in several]
     assert [h[0].score for h in one] == pytest.approx([h[0].score for h in several], abs=1e-5)
-    other = beam(AveragingEnsemble([model, transformer(2)]), sources(*SENTENCES), limits)
+    other = beam(GeneratorEnsemble([model, transformer(2)]), sources(*SENTENCES), limits)
     assert [h[0].ids for h in other] != [h[0].ids for h in one]

@@ -15,7 +15,7 @@ LIMIT = 4
 ALL_PREFIXES = 5**LIMIT  # the number of sequences of LIMIT symbols: UNK, three letters and EOS
 
 
-def ranked(beam: Beam, model: seqx.Model, source: list[int], limit: int) -> list[tuple[float, list[int]]]:
+def ranked(beam: Beam, model: seqx.Generator, source: list[int], limit: int) -> list[tuple[float, list[int]]]:
     """Return every output with its score, best first."""
     found = [(logprob(model, source, ids) / beam.penalty(len(ids) + 1), list(ids)) for ids in outputs(limit)]
     return sorted(found, reverse=True)

@@ -15,7 +15,7 @@ LETTERS = 3
 VOCABULARY = 4 + LETTERS
 
 
-class Toy(seqx.Model):
+class Toy(seqx.Generator):
     """A model with a table of logits [V, V, V, V]. Its state is the first source token and the last token."""
 
     def __init__(self, *, seed: int = 0, spread: float = 1.0) -> None:
@@ -49,9 +49,9 @@ def sources(*sentences: Sequence[int]) -> seqx.Column:
     return seqx.Column.of(ids, torch.tensor([len(row) for row in rows]))
 
 
-def logprob(model: seqx.Model, source: Sequence[int], ids: Sequence[int]) -> float:
+def logprob(model: seqx.Generator, source: Sequence[int], ids: Sequence[int]) -> float:
     """Return log P(ids, EOS | source), from one forward pass over the target."""
-    return model.score(sources(source), sources(ids)).sum().item()
+    return model.score(seqx.Batch.of(source=sources(source), target=sources(ids))).sum().item()
 
 
 def outputs(limit: int, symbols: Sequence[int] = range(3, VOCABULARY)) -> list[tuple[int, ...]]:

@@ -1,5 +1,6 @@
 """Text-to-text tasks and classification."""
 
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import pytest
 import torch
 
 import seqx
+from seqx.inference import Predictor
 from seqx.testing import FixedPredictor
+from seqx.testing.toy import Certain
 from seqx_text import Accuracy, ExactMatch, SquadF1
 from seqx_text_tasks import Classification, Labels, TextToText
 from tests.letters import Letters, Rows
@@ -115,7 +118,7 @@ def test_classification_saves_the_labels_of_training_rows(tmp_path: Path) -> Non
     loaded = Classification(corpus=Rows(), tokenizer=Letters(), metrics=[Accuracy()])
     loaded.load(tmp_path)
     assert loaded.vocab_sizes["target"] == 6
-    assert [loaded.write([i], "", {}) for i in (4, 5)] == ["bad", "good"]
+    assert [loaded.target_text([i]) for i in (4, 5)] == ["bad", "good"]
 
 
 def test_classification_target_is_one_label_or_unk(tmp_path: Path) -> None:
@@ -123,24 +126,38 @@ def test_classification_target_is_one_label_or_unk(tmp_path: Path) -> None:
     rows = [*classification.rows("train"), *classification.rows("dev")]
     examples = [classification.example(row, training=False) for row in rows]
     targets = [example.columns["target"] for example in examples if isinstance(example, seqx.Example)]
-    assert targets == [[5, 2], [4, 2], [5, 2], [seqx.UNK, 2], [5, 2]]
+    assert targets == [[5], [4], [5], [seqx.UNK], [5]]
     evaluation = classification.evaluate(FixedPredictor(lambda _: "good"), classification.read_split("dev"))
     assert evaluation.scores["accuracy"].value == 50
 
 
-def test_one_label_grammar_allows_a_label_and_eos(tmp_path: Path) -> None:
-    grammar = films(tmp_path).grammar([{}, {}])
-    assert grammar is not None
-    state = grammar.start(2, torch.tensor([1, 1]))
-    assert grammar.allowed(state).tolist() == [[False] * 4 + [True] * 2] * 2
-    state = seqx.rows(grammar.advance(state, torch.tensor([4, 5])), torch.tensor([1, 1, 0]))
-    assert grammar.allowed(state).tolist() == [[i == seqx.EOS for i in range(6)]] * 3
+def test_classification_refuses_another_tokenizer_of_labels(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"target_tokenizer: a label is one token, .* use the task text_to_text"
+    ):
+        films(tmp_path, target_tokenizer=Letters())
 
 
-def test_classification_with_another_tokenizer_spells_labels(tmp_path: Path) -> None:
-    classification = films(tmp_path, target_tokenizer=Letters())
-    assert classification.grammar([{}]) is None
-    assert classification.write(ids("good"), "fine", {}) == "good"
+@pytest.mark.parametrize("num_answers", [1, 2, 3])
+def test_classification_ranks_the_labels_by_their_probability(tmp_path: Path, num_answers: int) -> None:
+    classification = films(tmp_path)
+    model = Certain(classification.vocab_sizes, [5])
+    cpu = torch.device("cpu")
+    predictor = Predictor(classification, model, None, device=cpu, num_answers=num_answers)
+    (answers,) = predictor.hypotheses(["fine"])
+    assert [answer.text for answer in answers] == ["good", "bad"][:num_answers]
+    assert answers[0].hypothesis.ids == [5]
+    probabilities = [math.exp(answer.hypothesis.logprob) for answer in answers]
+    assert probabilities == pytest.approx([1, 0][:num_answers], abs=1e-6)
+    assert predictor.logprobs([seqx.Example(columns={"source": [4, 2], "target": [5]})]) == [pytest.approx(0)]
+
+
+def test_classification_refuses_constraints(tmp_path: Path) -> None:
+    classification = films(tmp_path)
+    model = Certain(classification.vocab_sizes, [5])
+    predictor = Predictor(classification, model, None, device=torch.device("cpu"))
+    with pytest.raises(seqx.InputError, match="Classification does not support prefixes and phrases"):
+        predictor([seqx.Request(text="fine", prefix="go")])
 
 
 def test_labels_name_a_damaged_file(tmp_path: Path) -> None:

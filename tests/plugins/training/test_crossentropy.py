@@ -14,10 +14,10 @@ from tests.plugins.training.toy import Toy, batch
 SENTENCES = batch([5, 1, 9, 3])
 
 
-def reference(model: seqx.Model, sentences: seqx.Batch, smoothing: float) -> tuple[Tensor, Tensor]:
+def reference(model: seqx.Generator, sentences: seqx.Batch, smoothing: float) -> tuple[Tensor, Tensor]:
     """Return the sums of the loss and of the negative log-likelihood, from all logits at once."""
     target = sentences.columns["target"]
-    logits = model.head(model(sentences.columns["source"], target)).flatten(0, 1)
+    logits = model.head(model(sentences)).flatten(0, 1)
     ids = target.values.flatten()
     loss = F.cross_entropy(logits, ids, ignore_index=seqx.PAD, label_smoothing=smoothing, reduction="sum")
     return loss, F.cross_entropy(logits, ids, ignore_index=seqx.PAD, reduction="sum")
@@ -120,7 +120,7 @@ def test_smoothed_loss_has_the_entropy_as_minimum() -> None:
             ids = targets.values[targets.layout.keep]
             return logits.scatter(1, ids[:, None], math.log(correct)) + 0 * outputs.sum()
 
-    def mean(model: seqx.Model) -> float:
+    def mean(model: seqx.Generator) -> float:
         with torch.no_grad():
             return float(CrossEntropy(smoothing=smoothing)(model, SENTENCES)["loss"]) / SENTENCES.count
 

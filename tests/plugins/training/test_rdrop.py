@@ -28,11 +28,11 @@ class ToyWithDropout(Toy):
         return F.dropout(outputs, 0.4, self.training), state
 
 
-def reference(model: seqx.Model, alpha: float, smoothing: float) -> dict[str, Tensor]:
+def reference(model: seqx.Generator, alpha: float, smoothing: float) -> dict[str, Tensor]:
     """Compute equations 2 to 4 (the last one halved) of Liang et al. 2021 from the logits of both passes."""
     target = SENTENCES.columns["target"]
     keep, source = target.layout.keep, SENTENCES.columns["source"]
-    first, second = (model.head(model(source, target))[keep] for _ in range(2))
+    first, second = (model.head(model(seqx.Batch.of(source=source, target=target)))[keep] for _ in range(2))
     ids, both = target.values[keep].repeat(2), torch.cat([first, second])
     smoothed = F.cross_entropy(both, ids, label_smoothing=smoothing, reduction="sum")
     p, q = first.log_softmax(-1), second.log_softmax(-1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import seqx
 
 
-class Toy(seqx.Model):
+class Toy(seqx.Generator):
     """A model whose outputs are a hidden layer over the previous token and the mean of the source."""
 
     def __init__(self, symbols: int = 13, width: int = 6, *, bias: bool = True) -> None:
