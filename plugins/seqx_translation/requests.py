@@ -57,9 +57,9 @@ class Requests:
 
     def _request(self, line: str) -> seqx.Request:
         self.count += 1
-        request = self._from_json(line) if self.as_json else seqx.Request(text=line)
+        request = self._from_json(line) if self.as_json else seqx.Request(input=line)
         return seqx.Request(
-            text=request.text,
+            input=request.input,
             prefix=request.prefix or self._next_prefix() or self.prefix,
             require=(*self.require, *request.require),
             forbid=(*self.forbid, *request.forbid),
@@ -95,8 +95,8 @@ class Requests:
             if not isinstance(value, list) or not all(isinstance(v, str) and v.strip() for v in value):
                 raise seqx.UserError(f"{where}: {key!r} must be a list of non-empty strings")
             phrases[key] = tuple(value)
-        request = seqx.Request(text=fields["text"], prefix=prefix, **phrases)
-        for part in (request.text, request.prefix, *request.require, *request.forbid):
+        request = seqx.Request(input=fields["text"], prefix=prefix, **phrases)
+        for part in (request.input, request.prefix, *request.require, *request.forbid):
             if _SURROGATE.search(part):
                 raise seqx.UserError(
                     f"{where}: {part[:40]!r} has an unpaired surrogate; escape both halves of the character"

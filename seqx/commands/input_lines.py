@@ -46,8 +46,8 @@ class InputLines:
             except UserError as error:
                 self.error = error
                 return
-            request = Request(text=parsed) if isinstance(parsed, str) else parsed
-            pending.append((line if isinstance(parsed, str) else request.text, request))
+            request = Request(input=parsed) if isinstance(parsed, str) else parsed
+            pending.append((line if isinstance(parsed, str) else request.input, request))
             yield request
 
     def until_refused(self, answers: Iterator[T]) -> Iterator[T]:

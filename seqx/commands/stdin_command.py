@@ -122,7 +122,7 @@ class StdinCommand:
                 Candidate(format_answer(text) if text else text, hypothesis) for text, hypothesis in nbest
             ]
             text, request = pending.popleft()
-            if request.constrained and request.text.strip() and not nbest:
+            if request.constrained and request.input.strip() and not nbest:
                 unanswered.append(number)
             row = (
                 _format_json(text, shown)
@@ -132,7 +132,7 @@ class StdinCommand:
             sink.write(row.encode("utf-8", errors="replace"))
             sink.flush()
             if attention is not None and nbest:
-                attention.write(number, request.text, nbest[0].hypothesis.ids)
+                attention.write(number, request.input, nbest[0].hypothesis.ids)
         for warning in warnings:
             if warning.count:
                 click.echo(warning, err=True)

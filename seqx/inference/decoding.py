@@ -116,7 +116,10 @@ class BatchDecoder:
                 best_first = sorted([*answers[i], *result], key=lambda candidate: -candidate.hypothesis.score)
                 answers[i], newest[i] = distinct(best_first)[:num_answers], result
         return [
-            NBest(best, self.task.answer_warnings(piece.text, [answer.hypothesis.ids for answer in best]))
+            NBest(
+                best,
+                self.task.answer_warnings(piece.request.input, [answer.hypothesis.ids for answer in best]),
+            )
             for piece, best in zip(pieces, answers, strict=True)
         ]
 
@@ -135,7 +138,7 @@ class BatchDecoder:
         longest = max(batch, key=lambda piece: piece.length)
         return InputError(
             f"{self.device} ran out of memory with a single input (up to {longest.length} tokens, beginning "
-            f"{longest.text[:40]!r}); shorten it, or set a smaller search.size, or a smaller task.max_length "
+            f"{longest.beginning!r}); shorten it, or set a smaller search.size, or a smaller task.max_length "
             "if the task has this setting",
             longest.index,
         )

@@ -1,17 +1,21 @@
 """Split inputs into pieces that a model can read, form batches of pieces, and join the answers to pieces."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
-from seqx.errors import UserError
+from seqx.errors import UserError, shortened
 from seqx.interfaces.learning import Hypothesis, Search
 from seqx.interfaces.networks import Model
+from seqx.interfaces.rows import value_text
 from seqx.interfaces.scores import AnswerWarning
-from seqx.interfaces.task import Candidate, NBest, Request, Task, sum_warnings
-from seqx.interfaces.tensors import EOS, PAD, WORDS, Batch, Column
+from seqx.interfaces.task import Candidate, NBest, Request, Task, Values, sum_warnings
+from seqx.interfaces.tensors import EOS, WORDS, Batch, Column
 
 DEFAULT_MAX_LENGTH = 1024
 """The maximum tokens of a piece if neither task nor model has a limit; attention takes quadratic memory."""
@@ -27,12 +31,12 @@ class Piece:
 
     index: int  # the number of the input in its window
     request: Request
-    columns: Mapping[str, list[int]]
+    columns: Mapping[str, Values]
 
     @property
-    def text(self) -> str:
-        """The text of the piece."""
-        return self.request.text
+    def beginning(self) -> str:
+        """The beginning of the input, for messages."""
+        return value_text(self.request.input)[:40]
 
     @property
     def length(self) -> int:
@@ -40,9 +44,21 @@ class Piece:
         return len(self.columns["source"])
 
     @property
+    def has_vectors(self) -> bool:
+        """True if the source is an array of vectors."""
+        return getattr(self.columns["source"], "ndim", 1) > 1
+
+    @property
+    def ends_with_eos(self) -> bool:
+        """True if the last token of the source is EOS."""
+        return self.length > 0 and not self.has_vectors and self.columns["source"][-1] == EOS
+
+    @property
     def is_empty(self) -> bool:
         """True if the source has no token except EOS."""
-        return all(token == EOS for token in self.columns["source"])
+        return self.length == 0 or (
+            self.ends_with_eos and all(token == EOS for token in self.columns["source"])
+        )
 
 
 @dataclass(frozen=True)
@@ -77,30 +93,33 @@ def split_input(
 
     Raises:
         TooLongError: a piece that the task cannot split has more tokens than the model can read
-        UserError: a text is not a string or not valid Unicode, or the task cannot read it
+        UserError: the input has another type than the task reads, a text is not valid Unicode, or the task
+            cannot read the input
     """
-    for text in (request.text, request.prefix, *request.require, *request.forbid):
-        _check_text(text)
+    _check_type(request.input, task.input_type)
+    for text in (request.input, request.prefix, *request.require, *request.forbid):
+        if isinstance(text, str):
+            _check_unicode(text)
     if request.constrained and not task.uses_search:
         raise UserError(f"{type(task).__name__} does not support prefixes and phrases; leave them out")
-    if not request.text.strip():
+    if isinstance(request.input, str) and not request.input.strip():
         return SplitInput()
-    whole = Piece(index, request, task.read(request.text))
+    whole = Piece(index, request, task.read(request.input))
     if whole.length <= max_length:
         return SplitInput([] if whole.is_empty else [whole])
-    first, *others = task.split_long_input(request.text, max_length)
+    first, *others = task.split_long_input(request.input, max_length)
     pieces = [whole]
     if others:
-        requests = [replace(request, text=first)]
-        requests += [Request(text=text, forbid=request.forbid) for text in others]
-        pieces = [Piece(index, part, task.read(part.text)) for part in requests]
+        requests = [replace(request, input=first)]
+        requests += [Request(input=other, forbid=request.forbid) for other in others]
+        pieces = [Piece(index, part, task.read(part.input)) for part in requests]
     longest = max(piece.length for piece in pieces)
     # A model without a limit can read more tokens than in training, but attention needs quadratic memory.
     limit = max(max_length, 4 * DEFAULT_MAX_LENGTH) if model_limit is None else model_limit
     if longest > limit:
         raise TooLongError(
             f"an input has {longest} tokens, but the model reads at most {limit}; shorten it "
-            f"(it begins {request.text[:40]!r})"
+            f"(it begins {whole.beginning!r})"
         )
     return SplitInput([piece for piece in pieces if not piece.is_empty], was_split=bool(others))
 
@@ -125,15 +144,41 @@ def join_pieces(task: Task, answers: Sequence[NBest]) -> NBest:
     return NBest([Candidate(task.join([nbest.text for nbest in answers]), joined)], warnings)
 
 
-def _check_text(text: object) -> None:
-    if not isinstance(text, str):
-        raise UserError(f"a model answers strings, not {type(text).__name__}: {text!r}")
+def _check_type(value: object, expected: type) -> None:
+    if not isinstance(value, expected):
+        expected_name = "strings" if expected is str else f"inputs of type {expected.__name__}"
+        raise UserError(
+            f"a model answers {expected_name}, not {type(value).__name__}: {shortened(repr(value), 60)}"
+        )
+
+
+def _check_unicode(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise UserError(
             f"{text[:40]!r} is not valid Unicode: it has a lone surrogate at {error.start}; remove it"
         ) from None
+
+
+def longest_source(model: Model) -> int | None:
+    """Return the largest number of source tokens that a model can read; None if it has no limit.
+
+    An input layer may shorten the source, so that it may have more tokens than `Model.limit`.
+    """
+    limit = model.limit
+    if limit is None:
+        return None
+
+    def is_too_long(source: int) -> bool:
+        return bool(model.positions_used({"source": np.array([source]), "target": np.array([1])})[0] > limit)
+
+    if not is_too_long(limit) and is_too_long(limit + 1):  # the source is not shortened
+        return limit
+    return bisect_left(range(1, _MAX_SOURCE), x=True, key=is_too_long)
+
+
+_MAX_SOURCE = 1 << 30
 
 
 BATCH_TOKENS = {"cpu": 32_768, "cuda": 524_288}
@@ -148,7 +193,7 @@ def output_limits(pieces: Sequence[Piece], model: Model, search: Search | None) 
     """
     if search is None:
         return [0 for _ in pieces]
-    lengths = [piece.length - (piece.columns["source"][-1:] == [EOS]) for piece in pieces]
+    lengths = [piece.length - piece.ends_with_eos for piece in pieces]
     limits = search.max_lengths(torch.tensor(lengths, dtype=torch.int64))
     if model.limit is not None:
         used_positions = [piece.length if model.single_sequence else 1 for piece in pieces]
@@ -191,9 +236,9 @@ def source_batch(pieces: Sequence[Piece]) -> Batch:
     return Batch(columns, 0)
 
 
-def padded(rows: Sequence[list[int]]) -> Column:
-    """Return rows of ids, padded on the right: [B, S]."""
-    lengths = [len(row) for row in rows]
-    longest = max(lengths)
-    ids = torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
-    return Column.of(ids, torch.tensor(lengths))
+def padded(rows: Sequence[Values]) -> Column:
+    """Return rows of ids, floats or vectors, padded on the right."""
+    lengths = torch.tensor([len(row) for row in rows])
+    values = pad_sequence([torch.as_tensor(np.asarray(row)) for row in rows], batch_first=True)
+    has_ids = values.dim() == 2 and not values.is_floating_point()
+    return Column.of(values.long() if has_ids else values.float(), lengths)

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from seqx.inference.pieces import (
     SplitInput,
     TooLongError,
     join_pieces,
+    longest_source,
     padded,
     source_batch,
     split_input,
@@ -26,7 +27,7 @@ from seqx.inference.scoring import logprobs
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.task import Example, InputError, NBest, Request, Task
-from seqx.interfaces.tensors import BOS, EOS, Batch
+from seqx.interfaces.tensors import BOS, EOS, Batch, smallest_limit
 from seqx.parallel import SINGLE_PROCESS, World
 from seqx.runtime.devices import autocast
 from seqx.runtime.signals import Stopped
@@ -105,41 +106,40 @@ class Predictor:
     @property
     def max_length(self) -> int:
         """The maximum tokens, EOS included, of an input that is not split."""
-        limits = [limit for limit in (self.task.max_length, self.model.limit) if limit is not None]
-        return min(limits, default=DEFAULT_MAX_LENGTH)
+        return smallest_limit(self.task.max_length, longest_source(self.model)) or DEFAULT_MAX_LENGTH
 
-    def __call__(self, texts: Iterable[str | Request]) -> list[str]:
-        """Return the best answer to each text, in the order of the texts; "" if there is none.
+    def __call__(self, inputs: Iterable[Any]) -> list[str]:
+        """Return the best answer to each input, in the order of the inputs; "" if there is none.
 
         Raises:
-            InputError: a text cannot be answered
+            InputError: an input cannot be answered
         """
-        nbests = list(self.hypotheses(texts))
+        nbests = list(self.hypotheses(inputs))
         return [nbest.text for nbest in nbests]
 
-    def hypotheses(self, texts: Iterable[str | Request], window: int | None = None) -> Iterator[NBest]:
-        """Yield the n-best list of each text, in the order of the texts.
+    def hypotheses(self, inputs: Iterable[Any], window: int | None = None) -> Iterator[NBest]:
+        """Yield the n-best list of each input, in the order of the inputs.
 
         Args:
-            texts: the inputs
-            window: the number of texts that are read before the first is answered; None: `Predictor.window`
+            inputs: values that the task reads, such as texts, or requests
+            window: the number of inputs that are read before the first is answered; None: `Predictor.window`
 
         Raises:
-            InputError: a text cannot be answered. With one rank, the answers to the texts before it are
+            InputError: an input cannot be answered. With one rank, the answers to the inputs before it are
                 yielded first.
-            UserError: `texts` is a single string
+            UserError: `inputs` is a single string
         """
-        if isinstance(texts, str | bytes):
-            raise UserError("texts is a single string; pass a list of strings, such as [text]")
-        inputs = iter(texts)
-        while batch := list(islice(inputs, window or self.window * self.world.size)):
+        if isinstance(inputs, str | bytes):
+            raise UserError("inputs is a single string; pass a list of strings, such as [text]")
+        remaining = iter(inputs)
+        while batch := list(islice(remaining, window or self.window * self.world.size)):
             try:
                 nbests = self._answer(batch)
             except InputError as error:
                 if self.world.size > 1:  # another rank may have no error, and would not answer again
                     raise
-                for text in batch[: error.index]:
-                    yield from self._answer([text])
+                for value in batch[: error.index]:
+                    yield from self._answer([value])
                 raise
             yield from nbests
 
@@ -167,13 +167,14 @@ class Predictor:
                 result[i] = value
         return result
 
-    def attention(self, text: str, ids: Sequence[int]) -> AttentionMaps | None:
-        """Return the attention weights while the model reads `text` and predicts an answer with these ids.
+    def attention(self, source: Any, ids: Sequence[int]) -> AttentionMaps | None:
+        """Return the attention weights while the model reads an input and predicts an answer with these ids.
 
-        Return None if the text is empty or longer than `max_length`.
+        Return None if the input is empty or longer than `max_length`, or if the source has vectors.
         """
-        pieces = self._split(0, Request(text=text)).pieces
-        if len(pieces) != 1 or pieces[0].text != text or pieces[0].length > self.max_length:
+        split = self._split(0, Request(input=source))
+        pieces = split.pieces
+        if len(pieces) != 1 or split.was_split or pieces[0].length > self.max_length or pieces[0].has_vectors:
             return None
         target = self.task.target_column(ids)
         batch = Batch({**source_batch(pieces).columns, "target": padded([target])}, len(target))
@@ -182,9 +183,9 @@ class Predictor:
         source = self._symbols("source", pieces[0].columns["source"])
         return AttentionMaps(source, self._symbols("target", target), maps)
 
-    def _answer(self, texts: Sequence[str | Request]) -> list[NBest]:
+    def _answer(self, values: Sequence[Any]) -> list[NBest]:
         """Answer one window: split the inputs, decode this rank's share of the pieces, join the answers."""
-        requests = [text if isinstance(text, Request) else Request(text=text) for text in texts]
+        requests = [value if isinstance(value, Request) else Request(input=value) for value in values]
         inputs = [self._split(index, request) for index, request in enumerate(requests)]
         pieces = [piece for split in inputs for piece in split.pieces]
         longest_first = sorted(range(len(pieces)), key=lambda i: -pieces[i].length)
@@ -197,7 +198,7 @@ class Predictor:
         own = list(zip(indices, nbests, strict=True))
         gathered = [own] if self.world.size == 1 else self.world.all_gather(own)
         nbest_of_piece = {i: nbest for rank_nbests in gathered for i, nbest in rank_nbests}
-        answers: list[list[NBest]] = [[] for _ in texts]
+        answers: list[list[NBest]] = [[] for _ in values]
         for i, piece in enumerate(pieces):
             answers[piece.index].append(nbest_of_piece[i])
         return [self._join(split, nbests) for split, nbests in zip(inputs, answers, strict=True)]
@@ -205,7 +206,7 @@ class Predictor:
     def _split(self, index: int, request: Request) -> SplitInput:
         try:
             return split_input(
-                self.task, request, index, max_length=self.max_length, model_limit=self.model.limit
+                self.task, request, index, max_length=self.max_length, model_limit=longest_source(self.model)
             )
         except TooLongError as error:
             if not self.lenient:

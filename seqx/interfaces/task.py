@@ -47,13 +47,13 @@ class Request:
     """An input with constraints on its answer.
 
     Args:
-        text: the input
+        input: a value that the task reads: a text, or for example an array of samples
         prefix: the beginning of the answer; it may end within a word
         require: words or phrases that must occur in the answer
         forbid: words or phrases that must not occur
     """
 
-    text: str
+    input: Any
     prefix: str = ""
     require: tuple[str, ...] = ()
     forbid: tuple[str, ...] = ()
@@ -156,12 +156,12 @@ class TextModel(Protocol):
         """The maximum tokens of an input, EOS included, that is answered in one piece."""
         ...
 
-    def __call__(self, texts: Iterable[str]) -> list[str]:
-        """Return the best answer to each text, in the order of the texts; "" if there is none."""
+    def __call__(self, inputs: Iterable[Any]) -> list[str]:
+        """Return the best answer to each input, in the order of the inputs; "" if there is none."""
         ...
 
-    def hypotheses(self, texts: Iterable[str]) -> Iterable[NBest]:
-        """Yield the n-best list of each text with its warnings, in the order of the texts."""
+    def hypotheses(self, inputs: Iterable[Any]) -> Iterable[NBest]:
+        """Yield the n-best list of each input with its warnings, in the order of the inputs."""
         ...
 
     def logprobs(self, examples: Sequence[Example]) -> list[float | None]:
@@ -184,6 +184,9 @@ class Task(ABC):
 
     uses_search: ClassVar[bool] = False
     """True if `answer` uses a search. Then a recipe must name a search; otherwise it must not."""
+
+    input_type: ClassVar[type] = str
+    """The type of the inputs that `read` accepts; `object`: any."""
 
     max_length: int | None = None
     """The maximum number of tokens of a training input, EOS included; longer inputs are split. None: any."""
@@ -208,7 +211,10 @@ class Task(ABC):
     @property
     @abstractmethod
     def vocab_sizes(self) -> Mapping[str, int]:
-        """The vocabulary size of each column that the model uses; exact after `learn` or `load`."""
+        """The vocabulary size of each column that the model uses; exact after `learn` or `load`.
+
+        For a column of vectors it is their number of features, as `seqx.Features`.
+        """
 
     @abstractmethod
     def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
@@ -254,7 +260,7 @@ class Task(ABC):
         raise NotImplementedError(f"{type(self).__name__} does not implement encode")
 
     @abstractmethod
-    def read(self, text: str) -> Mapping[str, Values]:
+    def read(self, source: Any) -> Mapping[str, Values]:
         """Return the columns of an input, among them "source"."""
 
     @abstractmethod
@@ -280,9 +286,9 @@ class Task(ABC):
         """Return a readable form of each token of a column. The ids do not include PAD, BOS or EOS."""
         return list(map(str, ids))
 
-    def split_long_input(self, text: str, max_length: int) -> list[str]:
+    def split_long_input(self, source: Any, max_length: int) -> list[Any]:
         """Split an input into parts of at most `max_length` tokens each, which are answered separately."""
-        return [text]
+        return [source]
 
     def join(self, answers: Sequence[str]) -> str:
         """Return the answer to a whole input from the answers to its parts."""
@@ -292,14 +298,14 @@ class Task(ABC):
         """Return warnings about vocabulary and training rows, one line each; printed before training."""
         return ()
 
-    def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[AnswerWarning]:
+    def answer_warnings(self, source: Any, answers: Sequence[Sequence[int]]) -> Sequence[AnswerWarning]:
         """Return warnings about the answers to an input, such as the number of repaired answers.
 
         The counts of warnings with equal messages are added up over all inputs, so return a warning even if
         its count is 0.
 
         Args:
-            text: the input, or one piece of it
+            source: the input, or one piece of it
             answers: the ids of each answer
         """
         return ()
@@ -309,8 +315,8 @@ class Task(ABC):
         return Split(name, [*self.rows(name)])
 
     @abstractmethod
-    def inputs(self, split: Split) -> list[str]:
-        """Return the inputs of a split, as a user would type them."""
+    def inputs(self, split: Split) -> list[Any]:
+        """Return the inputs of a split, as a user would pass them to a predictor."""
 
     @abstractmethod
     def references(self, split: Split) -> list[str]:

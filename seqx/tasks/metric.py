@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from seqx.errors import UserError
+from seqx.interfaces.rows import value_text
 from seqx.interfaces.scores import Answer, Evaluation, Score
 from seqx.interfaces.task import Split, Task, TextModel, sum_warnings
 from seqx.interfaces.text import SPLITS, Corpus, Metric, Problem, ProgressReporter
@@ -105,7 +107,7 @@ class MetricTask(CorpusTask):
         warnings = (warning for metric in self.metrics for warning in metric.warnings(references))
         return [f"{split.name}: {warning}" for warning in dict.fromkeys(warnings)]
 
-    def inputs(self, split: Split) -> list[str]:
+    def inputs(self, split: Split) -> list[Any]:
         """Return the inputs of a split."""
         return [row[0] for row in split.rows]
 
@@ -119,8 +121,8 @@ class MetricTask(CorpusTask):
         nbests = [*model.hypotheses(inputs)]
         outputs = [nbest.text for nbest in nbests]
         answers = [
-            Answer(input=text, output=output, reference=reference)
-            for text, output, reference in zip(inputs, outputs, references, strict=True)
+            Answer(input=value_text(source), output=output, reference=reference)
+            for source, output, reference in zip(inputs, outputs, references, strict=True)
         ]
         scores = self.score(inputs, outputs, references)
         return Evaluation(scores=scores, answers=answers, warnings=sum_warnings(nbests))
@@ -131,7 +133,7 @@ class MetricTask(CorpusTask):
         return names if names == other_names else None
 
     def score(
-        self, inputs: Sequence[str], outputs: Sequence[str], references: Sequence[str]
+        self, inputs: Sequence[Any], outputs: Sequence[str], references: Sequence[str]
     ) -> Mapping[str, Score]:
         """Return the scores of the outputs for these inputs, the main score first."""
         return self.scores(outputs, references)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Gt
 
@@ -30,12 +30,12 @@ class GenerationTask(Task):
     """True if EOS ends each line of a target; false if the only EOS ends the target."""
 
     @abstractmethod
-    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
+    def write(self, ids: Sequence[int], source: Any, labels: Mapping[str, Sequence[int]]) -> str:
         """Return the answer to an input as text.
 
         Args:
             ids: the target ids, without BOS and EOS
-            text: the input
+            source: the input
             labels: the most probable label of each input token, for each column that the model labels
         """
 
@@ -78,7 +78,7 @@ class GenerationTask(Task):
             length = len(columns["source"])
             row_labels = {column: ids[row][:length] for column, ids in best_labels.items()}
             answers.append(
-                [Candidate(self.write(h.ids, request.text, row_labels), h) for h in hypotheses[row]]
+                [Candidate(self.write(h.ids, request.input, row_labels), h) for h in hypotheses[row]]
             )
         return answers
 

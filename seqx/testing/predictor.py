@@ -1,6 +1,7 @@
 """A predictor without a model, to test the evaluation of a task."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from seqx.interfaces.learning import Hypothesis
 from seqx.interfaces.scores import AnswerWarning
@@ -22,7 +23,7 @@ class FixedPredictor:
 
     def __init__(
         self,
-        answer: Callable[[str], str],
+        answer: Callable[[Any], str],
         logprob: float = 0.0,
         warnings: Callable[[], Sequence[AnswerWarning]] = tuple,
     ) -> None:
@@ -30,13 +31,13 @@ class FixedPredictor:
         self.logprob = logprob
         self.warnings = warnings
 
-    def __call__(self, texts: Iterable[str]) -> list[str]:
-        """Return the answer to each text."""
-        return [self.answer(text) for text in texts]
+    def __call__(self, inputs: Iterable[Any]) -> list[str]:
+        """Return the answer to each input."""
+        return [self.answer(value) for value in inputs]
 
-    def hypotheses(self, texts: Iterable[str]) -> Iterator[NBest]:
-        """Yield an n-best list with one answer for each text; the last list has the warnings."""
-        nbests = [NBest([Candidate(text, _HYPOTHESIS)]) for text in self(texts)]
+    def hypotheses(self, inputs: Iterable[Any]) -> Iterator[NBest]:
+        """Yield an n-best list with one answer for each input; the last list has the warnings."""
+        nbests = [NBest([Candidate(text, _HYPOTHESIS)]) for text in self(inputs)]
         if nbests:
             nbests[-1] = NBest(nbests[-1], self.warnings())
         yield from nbests

@@ -83,7 +83,7 @@ def test_resumed_run_ends_with_bitwise_equal_weights(
 
 
 def request(text: str) -> Request:
-    return Request(text=text, prefix="D", forbid=("der",))
+    return Request(input=text, prefix="D", forbid=("der",))
 
 
 @pytest.mark.parametrize(("name", "command"), [("translation", "translate"), ("parsing", "parse")])

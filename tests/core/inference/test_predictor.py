@@ -183,13 +183,13 @@ def test_predictor_reads_one_window_at_a_time() -> None:
 
 def test_predictor_rejects_inputs_that_are_not_strings() -> None:
     for texts, message in (
-        ("abc", r"texts is a single string; pass a list of strings, such as \[text\]"),
+        ("abc", r"inputs is a single string; pass a list of strings, such as \[text\]"),
         ([b"abc"], "a model answers strings, not bytes: b'abc'"),
         ([None], "a model answers strings, not NoneType"),
         (["a\ud800"], "is not valid Unicode"),
     ):
         with pytest.raises(seqx.UserError, match=message):
-            predictor()(texts)  # type: ignore[arg-type]
+            predictor()(texts)
     with pytest.raises(seqx.UserError, match="batch_tokens is 0; it must be at least 1"):
         predictor(batch_tokens=0)
 

@@ -27,7 +27,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_constrained_tree_needs_no_repair(model: Path, constraint: dict[str, Any]) -> None:
     predictor = seqx.load(model, device="cpu", precision="fp32", overrides=["search.size=6"])
     symbols: Any = predictor.task._symbols  # type: ignore[attr-defined]
-    requests = [seqx.Request(text=sentence, **constraint) for sentence in SENTENCES]
+    requests = [seqx.Request(input=sentence, **constraint) for sentence in SENTENCES]
     for answers, sentence in zip(predictor.hypotheses(requests), SENTENCES, strict=True):
         tree, hypothesis = answers[0]
         written = " ".join(symbols.read(hypothesis.ids))
@@ -44,8 +44,8 @@ def test_impossible_prefix_of_a_tree_has_no_answer(model: Path) -> None:
     """The prefix closes a bracket that is not open. The grammar of trees does not allow it."""
     predictor = seqx.load(model, device="cpu", precision="fp32")
     requests = [
-        seqx.Request(text=SENTENCES[0], prefix="(S )NP"),
-        seqx.Request(text=SENTENCES[0], prefix="(S"),
+        seqx.Request(input=SENTENCES[0], prefix="(S )NP"),
+        seqx.Request(input=SENTENCES[0], prefix="(S"),
     ]
     assert [bool(answers) for answers in predictor.hypotheses(requests)] == [False, True]
     assert predictor(requests)[0] == ""

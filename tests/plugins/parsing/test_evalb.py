@@ -188,7 +188,11 @@ def test_evalb_restores_quotes_only_if_words_differ() -> None:
     assert counted(gold, test).status is Status.ERROR
     one = counted(gold, test, new)
     assert one.status is Status.VALID
-    assert (one.words, one.tags, len(one.pairs)) == (4, 3, 2)  # S and VP contain the quote in both trees
+    assert (one.words, one.tags, len(one.pairs)) == (
+        4,
+        3,
+        2,
+    )  # S and VP contain the quotation mark in both trees
     assert counted(test, gold, new).tags == 3
 
 

@@ -157,7 +157,7 @@ def test_classification_refuses_constraints(tmp_path: Path) -> None:
     model = Certain(classification.vocab_sizes, [5])
     predictor = Predictor(classification, model, None, device=torch.device("cpu"))
     with pytest.raises(seqx.InputError, match="Classification does not support prefixes and phrases"):
-        predictor([seqx.Request(text="fine", prefix="go")])
+        predictor([seqx.Request(input="fine", prefix="go")])
 
 
 def test_labels_name_a_damaged_file(tmp_path: Path) -> None:

@@ -51,11 +51,11 @@ def test_prefix_file_has_one_prefix_per_line(model: Path, tmp_path: Path, search
 def test_prefix_may_end_within_a_symbol(model: Path) -> None:
     """If the prefix is the beginning of an answer, the search finds this answer or a better one."""
     predictor = seqx.load(model, overrides=["search.size=30", "search.nbest=10"])
-    (free,) = predictor.hypotheses([seqx.Request(text=LINES[0], prefix="Der")])
+    (free,) = predictor.hypotheses([seqx.Request(input=LINES[0], prefix="Der")])
     whole = [(text, hypothesis) for text, hypothesis in free if "\ufffd" not in text]
     asked = [(text[:end], found) for text, found in whole for end in range(4, min(len(text), 24), 3)]
     assert len(asked) > 20
-    requests = [seqx.Request(text=LINES[0], prefix=prefix) for prefix, _ in asked]
+    requests = [seqx.Request(input=LINES[0], prefix=prefix) for prefix, _ in asked]
     for (prefix, hypothesis), answers in zip(asked, predictor.hypotheses(requests), strict=True):
         assert all(answer.startswith(prefix) for answer, _ in answers)
         assert answers[0][1].score >= hypothesis.score - 1e-4

@@ -1,1 +1,0 @@
-"""Kernels: ways to compute the attention of all heads, for different devices, masks and encodings."""
