@@ -78,6 +78,7 @@ def test_external_plugins_are_listed_with_their_components_and_commands(environm
     assert plugins["kerple"]["components"] == {"PositionalEncoding": ["kerple", "kerple_power"]}
     assert plugins["spelling"]["commands"] == ["spell"]
     assert plugins["spelling"]["from"] == "seqx-spelling"
+    assert plugins["tones"]["components"]["Task"] == ["tones"]
     assert plugins["local_sgd"]["components"] == {"Parallelism": ["local_sgd"]}
     assert plugins[NEW_PLUGIN]["components"] == {"Attention": [NEW_PLUGIN]}
     inside = str(environment.folder.resolve())
@@ -126,6 +127,26 @@ def test_external_task_trains_and_its_command_corrects_words(environment: Enviro
     output = environment.run("seqx", "run", file, "--folder", str(run), *tiny)
     assert "test accuracy " in output
     assert environment.run("seqx", "spell", str(run), text="anser\nhuose\n").count("\n") == 2
+
+
+def test_external_task_trains_on_sounds(environment: Environment) -> None:
+    """The error rate of answers that do not depend on the sound is above 90."""
+    run = environment.folder / "runs" / "tones"
+    file = str(environment.sources["seqx-tones"] / "recipes" / "tones.yaml")
+    small = ["training.steps=200", "training.validate_every=200", "training.save_every=50"]
+    small += ["task.corpus={type: melodies, train: 600, dev: 20, test: 50}"]
+    environment.run("seqx", "run", file, "--folder", str(run), *small)
+    scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
+    assert scores["test"]["note error rate"]["value"] < 60
+
+
+def test_external_recipe_reads_long_sounds(environment: Environment) -> None:
+    run = environment.folder / "runs" / "tones_long"
+    file = str(environment.sources["seqx-tones"] / "recipes" / "tones_long.yaml")
+    tiny = ["training.steps=2", "training.validate_every=2", "training.save_every=1"]
+    tiny += ["task.corpus={type: melodies, train: 20, dev: 2, test: 2, shortest: 20, longest: 30}"]
+    output = environment.run("seqx", "run", file, "--folder", str(run), *tiny)
+    assert "test note error rate " in output
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
