@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # interfaces of networks
     from seqx.interfaces.networks import Model as Model
     from seqx.interfaces.networks import PositionalEncoding as PositionalEncoding
     from seqx.interfaces.networks import Positioned as Positioned
+    from seqx.interfaces.slots import Slots as Slots
 
 if TYPE_CHECKING:  # interfaces of training and decoding
     from seqx.interfaces.learning import Callback as Callback
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # interfaces of training and decoding
     from seqx.interfaces.learning import Objective as Objective
     from seqx.interfaces.learning import Optimizer as Optimizer
     from seqx.interfaces.learning import Schedule as Schedule
+    from seqx.interfaces.learning import ScoreProcessor as ScoreProcessor
     from seqx.interfaces.learning import Search as Search
 
 if TYPE_CHECKING:  # parallel strategies
@@ -88,8 +90,10 @@ if TYPE_CHECKING:  # parts of networks
     from seqx.interfaces.tensors import ScaledEmbedding as ScaledEmbedding
     from seqx.interfaces.tensors import per_layer as per_layer
     from seqx.interfaces.tensors import smallest_limit as smallest_limit
+    from seqx.runtime.devices import copy_to_host as copy_to_host
     from seqx.runtime.devices import has_bf16 as has_bf16
     from seqx.runtime.devices import to_device as to_device
+    from seqx.runtime.devices import true_indices as true_indices
 
 if TYPE_CHECKING:  # parts of tasks
     from seqx.tasks.columns import missing_column as missing_column

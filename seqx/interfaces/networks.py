@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqx.interfaces.slots import Slots, StateSlots
 from seqx.interfaces.tensors import BOS, Batch, Column, KeyValue, Layers, Layout, Mask, Memory, State
 
 Integers = np.ndarray[Any, np.dtype[np.integer[Any]]]
@@ -344,6 +345,17 @@ class Generator(Model):
     @abstractmethod
     def head(self, outputs: Tensor) -> Tensor:
         """Return the logits [..., V] of the next token, from outputs [..., D] of `advance`."""
+
+    def slots(self, memory: State, count: int, hypotheses: int, capacity: int | None) -> Slots:
+        """Return slots with which a search decodes sentences; their numbers equal those of `advance`.
+
+        Args:
+            memory: the result of `encode` for one sentence per slot
+            count: number of slots
+            hypotheses: number of hypotheses of each slot
+            capacity: maximum number of tokens that will be written in a slot, if it is known
+        """
+        return StateSlots(self, memory, count, hypotheses, capacity)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the outputs [B, T, D] from which `head` predicts each target token; training calls this."""

@@ -1,6 +1,7 @@
 """For each law of networks, a faulty network breaks this law and no other."""
 
 import random
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import pytest
@@ -158,7 +159,7 @@ class SelectableState(NamedTuple):
     fault: str
 
     def select(self, index: Tensor) -> "SelectableState":
-        if self.fault == "rows_of_a_state_can_be_reordered" and len(index) < self.rows:
+        if self.fault == "rows_of_a_state_can_be_reordered" and 2 * len(index) < self.rows:
             index = index.sort().values
         return SelectableState(seqx.rows(self.inner, index), len(index), self.fault)
 
@@ -207,6 +208,39 @@ class CorrectDecoder(TransformerDecoder, Correct):
         return self.apply_fault(outputs), state._replace(inner=after)
 
 
+class CorrectSlots(seqx.Slots):
+    """Slots that wrap others, and break the law named by `fault`."""
+
+    def __init__(self, inner: seqx.Slots, fault: str) -> None:
+        super().__init__(len(inner.occupied), inner.hypotheses)
+        self.inner, self.fault = inner, fault
+        self.occupied = inner.occupied
+        self.filled = False
+
+    def step(self, ids: Tensor) -> Tensor:
+        logits = self.inner.step(ids)
+        scaled = (
+            self.fault == "slots_agree_with_advance"
+            or (self.fault == "slots_do_not_influence_each_other" and len(self.occupied) == 1)
+            or (self.fault == "released_slots_can_be_refilled" and self.filled)
+        )
+        return logits * 1.1 if scaled else logits
+
+    def reorder(self, parents: Tensor) -> None:
+        if self.fault == "hypotheses_of_a_slot_can_be_reordered":
+            parents = parents[:1].expand_as(parents)
+        self.inner.reorder(parents)
+
+    def release(self, slots: Collection[int]) -> None:
+        self.inner.release(slots)
+        self.occupied = self.inner.occupied
+
+    def fill(self, slots: Sequence[int], memory: seqx.State) -> None:
+        self.inner.fill(slots, memory)
+        self.occupied = self.inner.occupied
+        self.filled = True
+
+
 class CorrectModel(EncoderDecoder, Correct):
     """A model that breaks the law named by `fault`."""
 
@@ -243,6 +277,9 @@ class CorrectModel(EncoderDecoder, Correct):
     def head(self, outputs: Tensor) -> Tensor:
         logits = self.apply_fault(super().head(outputs))
         return nn.functional.pad(logits, (0, int(self.fault == "predicts_each_target_token")), value=-9.0)
+
+    def slots(self, memory: seqx.State, count: int, hypotheses: int, capacity: int | None) -> CorrectSlots:
+        return CorrectSlots(super().slots(memory, count, hypotheses, capacity), self.fault)
 
 
 class CorrectPositions(Learned, Correct):
