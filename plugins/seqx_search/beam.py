@@ -4,8 +4,8 @@ Letters in shapes: B sentences, K hypotheses of each sentence (the beam size), N
 dimension, C candidates, V symbols, T tokens.
 """
 
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, NamedTuple, Self, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Self, TypeVar
 
 import torch
 from annotated_types import Ge, Gt, Le
@@ -13,6 +13,8 @@ from torch import Tensor
 
 import seqx
 from seqx_search.beam_allocation import allocate_beam, best_with_fewest_remaining
+from seqx_search.beam_state import Active, Continuations, Finished
+from seqx_search.processors import process
 
 L = TypeVar("L", float, Tensor)
 
@@ -37,10 +39,12 @@ class LengthLimitedSearch(seqx.Search):
     Args:
         ratio: output tokens for each source token
         extra: additional output tokens
+        processors: rules that change the scores of the next symbols, applied in this order
     """
 
     ratio: Annotated[float, Ge(0), Le(1_000)] = 1.0
     extra: Annotated[int, Ge(0), Le(1_000_000)] = 50
+    processors: list[seqx.ScoreProcessor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.ratio == 0 and self.extra == 0:
@@ -51,29 +55,6 @@ class LengthLimitedSearch(seqx.Search):
     def max_lengths(self, lengths: Tensor) -> Tensor:
         """Return the maximum output tokens [B] for sources of `lengths` [B] tokens, both without EOS."""
         return (lengths.double() * self.ratio + self.extra).long()
-
-
-class Active(NamedTuple):
-    """The unfinished hypotheses of each sentence, best first."""
-
-    logprob: Tensor  # [B, K], -inf without a hypothesis
-    ids: Tensor  # [B, K, T], padded with EOS
-
-
-class Finished(NamedTuple):
-    """The best finished hypotheses of each sentence, best first."""
-
-    score: Tensor  # [B, nbest], -inf without a hypothesis
-    logprob: Tensor  # [B, nbest]
-    ids: Tensor  # [B, nbest, T], padded with EOS
-
-
-class Continuations(NamedTuple):
-    """The best continuations of each sentence's hypotheses, in the order in which they enter the beam."""
-
-    logprob: Tensor  # [B, C]
-    parent: Tensor  # [B, C] the number of the hypothesis within its sentence
-    token: Tensor  # [B, C]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,70 +142,59 @@ class Beam(LengthLimitedSearch):
             grammar.prepare(max_lengths.tolist())
         max_lengths = seqx.to_device(max_lengths, device)
         memory = model.encode(source) if memory is None else memory
-        state = seqx.fork(model.start(memory, steps), self.size)
+        slots = model.slots(memory, count, self.size, steps)
         grammar_state: Any = (
             None if grammar is None else seqx.fork(grammar.start(count, max_lengths), self.size)
         )
         active, finished = self._start(count, steps, device)
-        token = torch.full((count * self.size, 1), seqx.BOS, device=device)  # [N, 1]
-        sentences = list(range(count))  # the numbers of the sentences that are not done
+        token = torch.full((count, self.size), seqx.BOS, device=device)  # [B, K]
         hypotheses: list[list[seqx.Hypothesis]] = [[] for _ in range(count)]
         finite = torch.ones((), dtype=torch.bool, device=device)
+        may_be_empty = grammar is not None or bool(self.processors)
         for step in range(steps):
-            outputs, state = model.advance(token, state, None)
+            logits = slots.step(token.flatten()).float()  # [N, V]
             allowed = None if grammar is None else grammar.allowed(grammar_state)
             remaining = None if grammar is None else grammar.remaining(grammar_state)
-            logits = model.head(outputs[:, -1]).float()  # [N, V]
             finite = finite & (logits.amax(1).isfinite()).all()
-            best = self._continuations(active.logprob, logits, allowed, remaining, max_lengths <= step)
+            best = self._continuations(active, logits, allowed, remaining, max_lengths, step)
             finished = self._finish(finished, active, best, step)
-            active, parent, last = self._continue(active, best, step)
-            done = finished.score[:, -1] >= active.logprob.amax(1) / self.penalty(max_lengths + 1)
+            active, parent, token = self._continue(active, best, step)
+            slots.reorder(parent)
+            done = finished.score[:, -1] >= active.score.amax(1) / self.penalty(max_lengths + 1)
             done = done | (max_lengths <= step)
             # On a GPU, a done sentence may stay in the batch. Keep its finished hypotheses as they are.
-            active = active._replace(logprob=active.logprob.masked_fill(done[:, None], -torch.inf))
-            remaining_rows = torch.arange(len(done), device=device)
+            active = active._replace(score=active.score.masked_fill(done[:, None], -torch.inf))
+            rows: Tensor | None = None
             if should_poll(step, steps, done):
                 copied = finished._replace(ids=finished.ids[:, :, : step + 1])
-                host_done, host_finite, *columns = copy_to_host(done, finite.expand_as(done), *copied)
-                for i in host_done.nonzero()[:, 0].tolist():
-                    nbest = _hypotheses(*(column[i].tolist() for column in columns))
-                    if not nbest and (grammar is None or not host_finite[i]):
-                        raise seqx.UserError(NOT_FINITE)
-                    hypotheses[sentences[i]] = nbest
-                sentences = [
-                    number
-                    for number, is_done in zip(sentences, host_done.tolist(), strict=True)
-                    if not is_done
-                ]
-                if not sentences:
+                rows = _release(slots, hypotheses, done, finite, copied, may_be_empty=may_be_empty)
+                if not slots.occupied:
                     break
-                if len(sentences) < len(done):
-                    remaining_rows = true_indices(~done, len(sentences))
-                    active, finished = seqx.rows(active, remaining_rows), seqx.rows(finished, remaining_rows)
-                    max_lengths = max_lengths[remaining_rows]
-            parents = (remaining_rows[:, None] * self.size + parent[remaining_rows]).flatten()  # [N]
-            token = last[remaining_rows].view(-1, 1)
-            state = seqx.rows(state, parents)
+                if rows is not None:
+                    tensors = (active, finished, token, max_lengths)
+                    active, finished, token, max_lengths = seqx.rows(tensors, rows)
             if grammar is not None:
-                grammar_state = grammar.advance(seqx.rows(grammar_state, parents), token[:, 0])
+                sentences = torch.arange(len(done), device=device) if rows is None else rows
+                parents = (sentences[:, None] * self.size + parent[sentences]).flatten()  # [N]
+                grammar_state = grammar.advance(seqx.rows(grammar_state, parents), token.flatten())
         return hypotheses
 
     def _start(self, count: int, steps: int, device: torch.device) -> tuple[Active, Finished]:
         # Single precision changes the fifth digit of a sum of a hundred terms, which can change the beam.
-        logprob = torch.full((count, self.size), -torch.inf, dtype=torch.float64, device=device)
-        logprob[:, 0] = 0  # one empty hypothesis for each sentence, because several would be equal
+        score = torch.full((count, self.size), -torch.inf, dtype=torch.float64, device=device)
+        score[:, 0] = 0  # one empty hypothesis for each sentence, because several would be equal
         ids = torch.full((count, self.size, steps), seqx.EOS, device=device)
-        none = logprob.new_full((count, self.nbest), -torch.inf)
-        return Active(logprob, ids), Finished(none, none, ids[:, : self.nbest])
+        none = score.new_full((count, self.nbest), -torch.inf)
+        return Active(score, score, ids), Finished(none, none, ids[:, : self.nbest])
 
     def _continuations(
         self,
-        logprob: Tensor,
+        active: Active,
         logits: Tensor,
         allowed: Tensor | None,
         remaining: Tensor | None,
-        at_limit: Tensor,
+        max_lengths: Tensor,
+        step: int,
     ) -> Continuations:
         """Return the 2 * size best continuations of each sentence.
 
@@ -233,17 +203,23 @@ class Beam(LengthLimitedSearch):
         remain. The best continuations are selected from those of all hypotheses of a sentence.
 
         Args:
-            logprob: the log-probabilities of the hypotheses [B, K]
+            active: the unfinished hypotheses
             logits: the logits of the next symbol [N, V]
             allowed: true for the symbols that the grammar allows [N, V]
             remaining: the number of required symbols that remain after each symbol [N, V]
-            at_limit: true for sentences that must end now [B]
+            max_lengths: the maximum tokens of each output, EOS excluded [B]
+            step: the number of symbols that were written so far, T
         """
         normalizer = logits.logsumexp(1, keepdim=True)  # [N, 1]
-        allowed_logits = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
-        value, token = allowed_logits.topk(min(self.size + 3, logits.size(1)))
+        changed = logits
+        if self.processors:
+            ids = active.ids[:, :, :step].flatten(0, 1)  # [N, T]
+            changed = process(self.processors, logits - normalizer, ids) + normalizer
+        if allowed is not None:
+            changed = changed.masked_fill(~allowed, -torch.inf)
+        value, token = changed.topk(min(self.size + 3, logits.size(1)))
         value = value.masked_fill(token < seqx.EOS, -torch.inf) - normalizer
-        at_limit = at_limit.repeat_interleave(self.size)
+        at_limit = (max_lengths <= step).repeat_interleave(self.size)
         value = value.masked_fill(at_limit[:, None], -torch.inf)
         end = logits[:, seqx.EOS] - normalizer[:, 0]
         if allowed is not None:
@@ -251,37 +227,77 @@ class Beam(LengthLimitedSearch):
         value[:, 0] = end.where(at_limit, value[:, 0])
         token[:, 0] = token[:, 0].where(~at_limit, seqx.EOS)
         if remaining is not None:
-            logit, required = best_with_fewest_remaining(allowed_logits, remaining, token, self.size)
+            logit, required = best_with_fewest_remaining(changed, remaining, token, self.size)
             required_value = (logit - normalizer).masked_fill(at_limit[:, None], -torch.inf)
             value, token = torch.cat([value, required_value], 1), torch.cat([token, required], 1)
         candidates = token.size(1)  # the candidates of each hypothesis
-        total = (logprob.view(-1, 1) + value).view(-1, self.size * candidates)
+        total = (active.score.view(-1, 1) + value).view(-1, self.size * candidates)
         tokens = token.view(-1, self.size * candidates)
         if remaining is None:
-            best, index = total.topk(2 * self.size)
+            score, index = total.topk(2 * self.size)
         else:
-            still_required = remaining.gather(1, token).view_as(tokens)
-            index = allocate_beam(total, still_required)[:, : 2 * self.size]
-            best = total.gather(1, index)
-        return Continuations(best, index // candidates, tokens.gather(1, index))
+            index = allocate_beam(total, remaining.gather(1, token).view_as(tokens))[:, : 2 * self.size]
+            score = total.gather(1, index)
+        logprob = score
+        if self.processors:
+            of_model = active.logprob.view(-1, 1) + (logits.gather(1, token) - normalizer)
+            logprob = of_model.view_as(total).gather(1, index)
+        return Continuations(score, logprob, index // candidates, tokens.gather(1, index))
 
     def _finish(self, finished: Finished, active: Active, best: Continuations, step: int) -> Finished:
         """Add the hypotheses that end among the `size` best continuations to the finished hypotheses."""
-        logprob = best.logprob[:, : self.size]
-        logprob = logprob.masked_fill(best.token[:, : self.size] != seqx.EOS, -torch.inf)
-        score, index = torch.cat([finished.score, logprob / self.penalty(step + 1)], 1).topk(self.nbest)
+        score = best.score[:, : self.size] / self.penalty(step + 1)
+        score = score.masked_fill(best.token[:, : self.size] != seqx.EOS, -torch.inf)
+        score, index = torch.cat([finished.score, score], 1).topk(self.nbest)
+        logprob = torch.cat([finished.logprob, best.logprob[:, : self.size]], 1).gather(1, index)
         ids = torch.cat([finished.ids, _take(active.ids, best.parent[:, : self.size])], 1)
-        return Finished(score, torch.cat([finished.logprob, logprob], 1).gather(1, index), _take(ids, index))
+        return Finished(score, logprob, _take(ids, index))
 
     def _continue(self, active: Active, best: Continuations, step: int) -> tuple[Active, Tensor, Tensor]:
         """Return the first `size` continuations without EOS, their parents and their tokens [B, K]."""
         ends = best.token == seqx.EOS
         index = ends.int().argsort(dim=1, stable=True)[:, : self.size]
-        logprob = best.logprob.masked_fill(ends, -torch.inf).gather(1, index)
+        score = best.score.masked_fill(ends, -torch.inf).gather(1, index)
+        logprob = best.logprob.gather(1, index) if self.processors else score
         parent, token = best.parent.gather(1, index), best.token.gather(1, index)
         ids = _take(active.ids, parent)
         ids[:, :, step] = token
-        return Active(logprob, ids), parent, token
+        return Active(score, logprob, ids), parent, token
+
+
+def _release(
+    slots: seqx.Slots,
+    hypotheses: list[list[seqx.Hypothesis]],
+    done: Tensor,
+    finite: Tensor,
+    finished: Finished,
+    *,
+    may_be_empty: bool,
+) -> Tensor | None:
+    """Store the hypotheses of the sentences that are done, and release their slots.
+
+    Return the rows of the other sentences; None if no sentence is done.
+
+    Args:
+        slots: the slots of the sentences
+        hypotheses: the hypotheses of each slot, to be stored
+        done: true for sentences that are done [B]
+        finite: true if all logits so far were finite []
+        finished: the finished hypotheses
+        may_be_empty: true if a grammar or a processor can leave a sentence without hypotheses
+
+    Raises:
+        UserError: the logits are not finite
+    """
+    host_done, host_finite, *columns = seqx.copy_to_host(done, finite.expand_as(done), *finished)
+    indices = host_done.nonzero()[:, 0].tolist()
+    released = [slots.occupied[i] for i in indices]
+    for i, slot in zip(indices, released, strict=True):
+        hypotheses[slot] = _hypotheses(*(column[i].tolist() for column in columns))
+        if not hypotheses[slot] and not (may_be_empty and host_finite[i]):
+            raise seqx.UserError(NOT_FINITE)
+    slots.release(released)
+    return seqx.true_indices(~done, len(slots.occupied)) if released else None
 
 
 def _take(ids: Tensor, index: Tensor) -> Tensor:
@@ -311,18 +327,3 @@ def should_poll(step: int, steps: int, done: Tensor) -> bool:
     if done.is_cuda:
         return (step + 1) % POLL_INTERVAL == 0 or step + 1 == steps
     return bool(done.any())
-
-
-def copy_to_host(*tensors: Tensor) -> list[Tensor]:
-    """Copy several tensors [B, ...] from their device at once, because each copy waits for the device.
-
-    The copies are float64, which represents integers up to 2^53 exactly.
-    """
-    flat = [tensor.reshape(len(tensor), -1).double() for tensor in tensors]
-    copies = torch.split(torch.cat(flat, 1).cpu(), [columns.size(1) for columns in flat], 1)
-    return [copy.view(tensor.shape) for copy, tensor in zip(copies, tensors, strict=True)]
-
-
-def true_indices(flags: Tensor, count: int) -> Tensor:
-    """Return the indices of the `count` true entries of `flags` [B], without waiting for the device."""
-    return (~flags).int().argsort(stable=True)[:count]

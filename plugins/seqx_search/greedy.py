@@ -32,5 +32,6 @@ class Greedy(LengthLimitedSearch):
             max_lengths,
             grammar,
             memory,
+            processors=self.processors,
             choose=lambda logits, _sentences, _step: logits.argmax(1),
         )

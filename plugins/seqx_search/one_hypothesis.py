@@ -4,20 +4,21 @@ Letters in shapes: B sentences of the batch, N unfinished sentences, V symbols, 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import seqx
-from seqx_search.beam import NOT_FINITE, copy_to_host, should_poll, true_indices
+from seqx_search.beam import NOT_FINITE, should_poll
+from seqx_search.processors import process
 
 Choose = Callable[[Tensor, Tensor, int], Tensor]
 """A function that returns the next symbol of each sentence as its id minus EOS: [N].
 
-Its arguments are the logits [N, V - EOS] of EOS and the symbols after it (-inf: not allowed), the numbers of
-the sentences [N] in the batch, and the number of the step, from 0.
+Its arguments are the logits or the scores [N, V - EOS] of EOS and the symbols after it (-inf: not allowed),
+the numbers of the sentences [N] in the batch, and the number of the step, from 0.
 """
 
 
@@ -30,6 +31,7 @@ def decode_one_hypothesis(
     memory: seqx.State | None,
     *,
     choose: Choose,
+    processors: Sequence[seqx.ScoreProcessor],
 ) -> list[list[seqx.Hypothesis]]:
     """Return one hypothesis for each sentence. Its score is its log-probability.
 
@@ -42,6 +44,7 @@ def decode_one_hypothesis(
         grammar: the grammar of the outputs; None: all outputs are allowed
         memory: the encoded source; None: encode it
         choose: the function that chooses the next symbols
+        processors: rules that change the scores from which `choose` chooses
 
     Raises:
         UserError: the logits are not finite
@@ -51,50 +54,64 @@ def decode_one_hypothesis(
     if grammar is not None:
         grammar.prepare(max_lengths.tolist())
     max_lengths = seqx.to_device(max_lengths, device)
-    state = model.start(model.encode(source) if memory is None else memory, steps)
+    memory = model.encode(source) if memory is None else memory
+    slots = model.slots(memory, count, 1, steps)
     grammar_state: Any = None if grammar is None else grammar.start(count, max_lengths)
     sentences = torch.arange(count, device=device)  # [N] the numbers of the unfinished sentences
-    numbers = list(range(count))  # the same numbers on the host
-    hypotheses: list[list[seqx.Hypothesis]] = [[] for _ in numbers]
+    hypotheses: list[list[seqx.Hypothesis]] = [[] for _ in range(count)]
     done = torch.zeros(count, dtype=torch.bool, device=device)  # [N]
     ids = torch.full((count, steps), seqx.EOS, device=device)  # [N, T]
     logprob = torch.zeros(count, dtype=torch.float64, device=device)  # [N]
     rejected = torch.zeros_like(done)  # [N] true if the grammar allowed no symbol
     token = torch.full((count,), seqx.BOS, device=device)  # [N]
     for step in range(steps):
-        outputs, state = model.advance(token[:, None], state, None)
-        logits = model.head(outputs[:, -1]).float()  # [N, V]
-        allowed_logits = logits
-        if grammar is not None:
-            allowed = grammar.allowed(grammar_state)
-            none_allowed = ~allowed.any(1)
+        logits = slots.step(token).float()  # [N, V]
+        normalizer = logits.logsumexp(1)  # [N]
+        allowed = None if grammar is None else grammar.allowed(grammar_state)
+        scores = _scores(logits, normalizer, allowed, processors, ids[:, :step])
+        if scores is not logits:
+            none_allowed = (scores[:, seqx.EOS :] == -torch.inf).all(1)
             rejected = rejected | (none_allowed & ~done)
-            allowed[:, seqx.EOS] |= none_allowed
-            allowed_logits = logits.masked_fill(~allowed, -torch.inf)
-        token = choose(allowed_logits[:, seqx.EOS :], sentences, step) + seqx.EOS
+            # Any symbol may be chosen for a rejected sentence; EOS ends it.
+            scores = scores.masked_fill(none_allowed[:, None], 0)
+            done = done | none_allowed
+        token = choose(scores[:, seqx.EOS :], sentences, step) + seqx.EOS
         token = token.where((step < max_lengths[sentences]) & ~done, seqx.EOS)
-        token_logprob = logits.gather(1, token[:, None])[:, 0] - logits.logsumexp(1)
+        token_logprob = logits.gather(1, token[:, None])[:, 0] - normalizer
         logprob = logprob + token_logprob.where(~done, 0)
         ids[:, step] = token
         done = done | (token == seqx.EOS)
         if grammar is not None:
             grammar_state = grammar.advance(grammar_state, token)
         if should_poll(step, steps, done):
-            host_done, *columns = copy_to_host(done, rejected, logprob, ids[:, : step + 1])
+            host_done, *columns = seqx.copy_to_host(done, rejected, logprob, ids[:, : step + 1])
             host_rejected, host_logprob, host_ids = (column.tolist() for column in columns)
-            for i in host_done.nonzero()[:, 0].tolist():
-                hypotheses[numbers[i]] = _hypotheses(host_rejected[i], host_logprob[i], host_ids[i])
-            numbers = [
-                number for number, is_done in zip(numbers, host_done.tolist(), strict=True) if not is_done
-            ]
-            if not numbers:
+            indices = host_done.nonzero()[:, 0].tolist()
+            released = [slots.occupied[i] for i in indices]
+            for i, slot in zip(indices, released, strict=True):
+                hypotheses[slot] = _hypotheses(host_rejected[i], host_logprob[i], host_ids[i])
+            slots.release(released)
+            if not slots.occupied:
                 break
-            if len(numbers) < len(done):
-                active = true_indices(~done, len(numbers))
-                state, grammar_state = seqx.rows(state, active), seqx.rows(grammar_state, active)
-                sentences, token, done = sentences[active], token[active], done[active]
-                ids, logprob, rejected = ids[active], logprob[active], rejected[active]
+            if released:
+                active = seqx.true_indices(~done, len(slots.occupied))
+                tensors = (grammar_state, sentences, token, done, ids, logprob, rejected)
+                grammar_state, sentences, token, done, ids, logprob, rejected = seqx.rows(tensors, active)
     return hypotheses
+
+
+def _scores(
+    logits: Tensor,
+    normalizer: Tensor,
+    allowed: Tensor | None,
+    processors: Sequence[seqx.ScoreProcessor],
+    ids: Tensor,
+) -> Tensor:
+    """Return the scores [N, V] from which a symbol is chosen; `logits` itself if nothing changes them."""
+    scores = logits
+    if processors:
+        scores = process(processors, logits - normalizer[:, None], ids)
+    return scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
 
 
 def _hypotheses(rejected: float, logprob: float, ids: list[float]) -> list[seqx.Hypothesis]:

@@ -54,7 +54,9 @@ class Sampling(LengthLimitedSearch):
         def choose(logits: Tensor, sentences: Tensor, step: int) -> Tensor:
             return _sample(self._probabilities(logits), draws[sentences, step])
 
-        return decode_one_hypothesis(model, source, max_lengths, grammar, memory, choose=choose)
+        return decode_one_hypothesis(
+            model, source, max_lengths, grammar, memory, choose=choose, processors=self.processors
+        )
 
     def _draws(self, source: seqx.Column, steps: int) -> Tensor:
         """Return a random number in [0, 1) for each sentence and step, [B, T].

@@ -111,6 +111,29 @@ class Grammar(ABC):
         return None
 
 
+class ScoreProcessor(ABC):
+    """A rule of a search that changes the scores of the next symbols, for all hypotheses at once.
+
+    A score is the model's log-probability, changed by the processors before. A search chooses symbols by
+    their scores. `Hypothesis.logprob` is always that of the model.
+
+    Letters in shapes: N hypotheses, T symbols of each so far, V symbols of the vocabulary.
+    """
+
+    @abstractmethod
+    def __call__(self, scores: Tensor, ids: Tensor) -> Tensor:
+        """Return new scores of the next symbols [N, V]; `scores` is not changed in place.
+
+        A row depends on this hypothesis only. -inf forbids a symbol. A score must be at most 0, and remain
+        -inf if it was, so that a search knows when no hypothesis can become better. If all symbols are
+        forbidden, the hypothesis is dropped. At the maximum length EOS is written without a processor.
+
+        Args:
+            scores: the scores of the next symbols [N, V]
+            ids: the symbols that were written so far, without BOS [N, T]; the source is not included
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hypothesis:
     """One output of a search."""

@@ -119,6 +119,21 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
+def copy_to_host(*tensors: Tensor) -> list[Tensor]:
+    """Copy several tensors [B, ...] from their device at once, because each copy waits for the device.
+
+    The copies are float64, which represents integers up to 2^53 exactly.
+    """
+    flat = [tensor.reshape(len(tensor), -1).double() for tensor in tensors]
+    copies = torch.split(torch.cat(flat, 1).cpu(), [columns.size(1) for columns in flat], 1)
+    return [copy.view(tensor.shape) for copy, tensor in zip(copies, tensors, strict=True)]
+
+
+def true_indices(flags: Tensor, count: int) -> Tensor:
+    """Return the indices of the `count` true entries of `flags` [B], without waiting for the device."""
+    return (~flags).int().argsort(stable=True)[:count]
+
+
 _OUT_OF_MEMORY = re.compile(
     r"DefaultCPUAllocator"
     r"|out of memory"  # the CUDA runtime, Triton, and NCCL ("Cuda failure 2 'out of memory'")

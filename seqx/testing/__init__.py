@@ -18,7 +18,9 @@ from seqx.testing import (
     model,
     parallel,
     positions,
+    processors,
     search,
+    slots,
     tasks,
     text,
     training,
@@ -31,5 +33,5 @@ __all__ = ["FixedPredictor", "Subject", "check_grammar", "law", "laws", "laws_of
 
 _MODULES_WITH_LAWS = (
     *(attention, attention_positions, decoder, encoder, input_layer),
-    *(model, parallel, positions, grammar, search, tasks, text, training),
+    *(model, parallel, positions, grammar, processors, search, slots, tasks, text, training),
 )

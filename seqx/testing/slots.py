@@ -38,9 +38,8 @@ def _memory(model: Generator, sentences: Sequence[int]) -> object:
 def _step(slots: Slots, ids: Tensor) -> Tensor:
     """Advance by tokens [A, K]; return the logits [A, K, V]."""
     logits = slots.step(ids.flatten())
-    shape = (ids.numel(), SIZE)
-    assert logits.shape == shape, f"`step` returns the shape {tuple(logits.shape)}, not [N, V]: {shape}"
-    return logits.view(*ids.shape, SIZE)
+    assert len(logits) == ids.numel(), f"step: return {ids.numel()} rows of logits [N, V], not {len(logits)}"
+    return logits.view(*ids.shape, -1)
 
 
 def _write(slots: Slots, ids: Tensor) -> Tensor:
@@ -60,7 +59,7 @@ def slots_agree_with_advance(subject: Subject) -> None:
         logits = _step(slots, WRITTEN[:, :1, t].expand(B, K))
         assert_close(
             logits,
-            expected[:, None, t].expand(B, K, SIZE),
+            expected[:, None, t].expand(B, K, -1),
             f"step: the logits after {t + 1} tokens differ from those of `advance`; return those of the next "
             "token, the slots in ascending order and their hypotheses next to each other",
         )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import seqx
 from seqx.testing import laws_of
 from seqx_sample import Sample
-from seqx_search import Greedy
+from seqx_search import Greedy, RepetitionPenalty
 from seqx_text import Accuracy, Chrf, Lowercase, SentencePiece
 from seqx_text_tasks import Classification
 from seqx_training.cross_entropy import CrossEntropy
@@ -134,6 +134,28 @@ class CorrectSearch(Greedy):
         if self.fault == "answers_do_not_depend_on_the_batch" and len(nbests) == 1:
             return [[dataclasses.replace(nbests[0][0], ids=[])]]
         return nbests
+
+
+class CorrectProcessor(RepetitionPenalty):
+    """A score processor that breaks the law named by `fault`."""
+
+    fault = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def __call__(self, scores: Tensor, ids: Tensor) -> Tensor:
+        if self.fault == "each_hypothesis_is_processed_alone":
+            ids = ids[:1].expand_as(ids)
+        processed = super().__call__(scores, ids)
+        match self.fault:
+            case "arguments_are_not_changed":
+                return scores.copy_(processed)
+            case "scores_are_at_most_0":
+                return processed + 9
+            case "forbidden_symbols_stay_forbidden":
+                return processed.clamp_min(-1e9)
+        return processed
 
 
 class CorrectNormalizer(Lowercase):
@@ -296,6 +318,7 @@ CORRECT: dict[type, Any] = {
     seqx.Optimizer: CorrectOptimizer,
     seqx.Schedule: CorrectSchedule,
     seqx.Search: CorrectSearch,
+    seqx.ScoreProcessor: CorrectProcessor,
     seqx.Task: CorrectTask,
     seqx.Tokenizer: CorrectTokenizer,
 }

@@ -15,6 +15,7 @@ import seqx_models
 import seqx_parsing
 import seqx_recurrent
 import seqx_sample
+import seqx_search
 import seqx_text
 import seqx_text_tasks
 import seqx_training
@@ -163,6 +164,8 @@ test_laws = seqx.testing.laws(
         seqx_recurrent.GRUDecoder: RECURRENT,
         seqx_recurrent.LSTMDecoder: RECURRENT,
         seqx_sample.Sample: {"train": 50, "dev": 5, "test": 5},
+        seqx_search.MinLength: {"length": 2},
+        seqx_search.NoRepeatNgram: {"size": 2},
         seqx_text.Files: dict.fromkeys(("train", "dev", "test"), [str(ROOT / "pyproject.toml")] * 2),
         seqx_text.Mixed: {"corpora": [SAMPLE, seqx_sample.Sample(train=5, dev=0, test=0, seed=2)]},
         seqx_text.MosesPunctuation: {"lang": "en"},
