@@ -107,6 +107,9 @@ class Parallelism(ABC):
     optimizer: torch.optim.Optimizer
     """The optimizer of this rank; from `build_optimizer` on."""
 
+    stragglers: Stragglers
+    """The measurement of the time that this rank works; call its `part_done` before waiting for gradients."""
+
     def setup(self, step: Step, world: World, device: torch.device) -> None:
         """Move the model and the objective, which all ranks have on the CPU, to the device (collective).
 
