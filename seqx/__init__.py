@@ -65,6 +65,8 @@ if TYPE_CHECKING:  # tensors and their layout
 
 if TYPE_CHECKING:  # token ids, examples, answers and scores
     from seqx.interfaces.learning import Hypothesis as Hypothesis
+    from seqx.interfaces.learning import SearchTrace as SearchTrace
+    from seqx.interfaces.learning import TracedHypothesis as TracedHypothesis
     from seqx.interfaces.scores import Answer as Answer
     from seqx.interfaces.scores import AnswerWarning as AnswerWarning
     from seqx.interfaces.scores import Evaluation as Evaluation

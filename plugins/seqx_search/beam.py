@@ -15,6 +15,7 @@ import seqx
 from seqx_search.beam_allocation import allocate_beam, best_with_fewest_remaining
 from seqx_search.beam_state import Active, Continuations, Finished
 from seqx_search.processors import process
+from seqx_search.trace import record_beam
 
 L = TypeVar("L", float, Tensor)
 
@@ -118,6 +119,7 @@ class Beam(LengthLimitedSearch):
         max_lengths: Tensor,
         grammar: seqx.Grammar | None = None,
         memory: seqx.State | None = None,
+        trace: seqx.SearchTrace | None = None,
     ) -> list[list[seqx.Hypothesis]]:
         """Return the `nbest` best hypotheses of each sentence, or fewer if the search finds fewer.
 
@@ -125,7 +127,7 @@ class Beam(LengthLimitedSearch):
             UserError: the logits are not finite
         """
         with torch.no_grad():
-            return self._search(model, source, max_lengths, grammar, memory)
+            return self._search(model, source, max_lengths, grammar, memory, trace)
 
     def _search(
         self,
@@ -134,6 +136,7 @@ class Beam(LengthLimitedSearch):
         max_lengths: Tensor,
         grammar: seqx.Grammar | None,
         memory: seqx.State | None,
+        trace: seqx.SearchTrace | None,
     ) -> list[list[seqx.Hypothesis]]:
         """Decode token by token, without gradients; see `__call__`."""
         count, device = source.values.size(0), source.values.device
@@ -157,6 +160,8 @@ class Beam(LengthLimitedSearch):
             remaining = None if grammar is None else grammar.remaining(grammar_state)
             finite = finite & (logits.amax(1).isfinite()).all()
             best = self._continuations(active, logits, allowed, remaining, max_lengths, step)
+            if trace is not None:
+                record_beam(trace, slots.occupied, active, best, step, self.penalty(step + 1))
             finished = self._finish(finished, active, best, step)
             active, parent, token = self._continue(active, best, step)
             slots.reorder(parent)

@@ -20,6 +20,7 @@ class Greedy(LengthLimitedSearch):
         max_lengths: Tensor,
         grammar: seqx.Grammar | None = None,
         memory: seqx.State | None = None,
+        trace: seqx.SearchTrace | None = None,
     ) -> list[list[seqx.Hypothesis]]:
         """Return one hypothesis for each sentence, or none if the grammar allows none.
 
@@ -32,6 +33,7 @@ class Greedy(LengthLimitedSearch):
             max_lengths,
             grammar,
             memory,
+            trace=trace,
             processors=self.processors,
             choose=lambda logits, _sentences, _step: logits.argmax(1),
         )

@@ -13,6 +13,7 @@ from torch import Tensor
 import seqx
 from seqx_search.beam import NOT_FINITE, should_poll
 from seqx_search.processors import process
+from seqx_search.trace import record_single
 
 Choose = Callable[[Tensor, Tensor, int], Tensor]
 """A function that returns the next symbol of each sentence as its id minus EOS: [N].
@@ -31,6 +32,7 @@ def decode_one_hypothesis(
     memory: seqx.State | None,
     *,
     choose: Choose,
+    trace: seqx.SearchTrace | None,
     processors: Sequence[seqx.ScoreProcessor],
 ) -> list[list[seqx.Hypothesis]]:
     """Return one hypothesis for each sentence. Its score is its log-probability.
@@ -44,6 +46,7 @@ def decode_one_hypothesis(
         grammar: the grammar of the outputs; None: all outputs are allowed
         memory: the encoded source; None: encode it
         choose: the function that chooses the next symbols
+        trace: filled with the hypothesis of each step; None: do not record them
         processors: rules that change the scores from which `choose` chooses
 
     Raises:
@@ -80,6 +83,8 @@ def decode_one_hypothesis(
         token_logprob = logits.gather(1, token[:, None])[:, 0] - normalizer
         logprob = logprob + token_logprob.where(~done, 0)
         ids[:, step] = token
+        if trace is not None:
+            record_single(trace, sentences, ids[:, : step + 1], logprob, rejected)
         done = done | (token == seqx.EOS)
         if grammar is not None:
             grammar_state = grammar.advance(grammar_state, token)

@@ -41,6 +41,7 @@ class Sampling(LengthLimitedSearch):
         max_lengths: Tensor,
         grammar: seqx.Grammar | None = None,
         memory: seqx.State | None = None,
+        trace: seqx.SearchTrace | None = None,
     ) -> list[list[seqx.Hypothesis]]:
         """Return one hypothesis for each sentence, or none if the grammar allows none.
 
@@ -55,7 +56,14 @@ class Sampling(LengthLimitedSearch):
             return _sample(self._probabilities(logits), draws[sentences, step])
 
         return decode_one_hypothesis(
-            model, source, max_lengths, grammar, memory, choose=choose, processors=self.processors
+            model,
+            source,
+            max_lengths,
+            grammar,
+            memory,
+            choose=choose,
+            trace=trace,
+            processors=self.processors,
         )
 
     def _draws(self, source: seqx.Column, steps: int) -> Tensor:

@@ -21,6 +21,7 @@ from seqx.commands.arguments import (
 )
 from seqx.commands.attention_folder import AttentionFolder
 from seqx.commands.input_lines import InputLines
+from seqx.commands.trace_file import TraceFile
 from seqx.errors import UserError
 from seqx.inference import Predictor, load
 from seqx.interfaces.learning import Hypothesis
@@ -54,6 +55,12 @@ _OPTIONS = (
         metavar="DIR",
         help="Write the attention weights of each line, and figures of them, to DIR.",
     ),
+    click.option(
+        "--trace",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Write the hypotheses of each step of the search to FILE, as JSON lines.",
+    ),
     trust_option,
 )
 
@@ -80,6 +87,7 @@ class StdinCommand:
     batch_tokens: int | None  # maximum padded tokens of a batch; None: the default of the device
     window: int | None  # lines to read before the first answer; None: 1 at a terminal, else a default
     attention: Path | None  # folder for attention weights; None: do not write them
+    trace: Path | None  # file for the hypotheses of each step; None: do not write them
     trust_local_plugins: bool  # run the local plugins of the models
 
     def __call__(
@@ -112,6 +120,7 @@ class StdinCommand:
         predictor = self._predictor()
         self._check_task(predictor, task)
         attention = None if self.attention is None else AttentionFolder(self.attention, predictor)
+        trace = None if self.trace is None else TraceFile(self.trace, predictor)
         window = self.window or (1 if source.isatty() else predictor.window)
         lines, pending, unanswered = InputLines(source), deque[tuple[str, Request]](), list[int]()
         answers = lines.until_refused(predictor.hypotheses(lines.requests(parse, pending), window))
@@ -131,6 +140,8 @@ class StdinCommand:
             )
             sink.write(row.encode("utf-8", errors="replace"))
             sink.flush()
+            if trace is not None:
+                trace.write(number, nbest)
             if attention is not None and nbest:
                 attention.write(number, request.input, nbest[0].hypothesis.ids)
         for warning in warnings:
@@ -234,6 +245,7 @@ def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
         batch_tokens: int | None,
         window: int | None,
         attention: Path | None,
+        trace: Path | None,
         trust_local_plugins: bool,
         **options: Any,
     ) -> None:
@@ -251,6 +263,7 @@ def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
             batch_tokens=batch_tokens,
             window=window,
             attention=attention,
+            trace=trace,
             trust_local_plugins=trust_local_plugins,
         )
         try:

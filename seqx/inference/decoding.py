@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 
 from seqx.inference.pieces import Piece, make_batches, output_limits, source_batch
-from seqx.interfaces.learning import Search
+from seqx.interfaces.learning import Search, SearchTrace
 from seqx.interfaces.networks import Model
 from seqx.interfaces.task import Candidate, InputError, Inputs, NBest, Task, distinct
 from seqx.runtime.devices import raise_torch_oom
@@ -50,6 +50,7 @@ class BatchDecoder:
         self.device = device
         self.batch_tokens = batch_tokens
         self.before_batch = before_batch
+        self.records_traces = False
         self._shrinker = BatchShrinker(device)
 
     def decode(
@@ -74,6 +75,9 @@ class BatchDecoder:
                         answers = self.task.answer(self.model, inputs, search)
                         for i, answer in zip(part, answers, strict=True):
                             candidates[i] = list(answer)
+                        if inputs.trace is not None:
+                            for i, steps in zip(part, inputs.trace.steps, strict=True):
+                                pieces[i].traces.append(steps)
             except InputError as error:
                 raise InputError(str(error), pieces[part[error.index]].index) from None
             except torch.OutOfMemoryError:
@@ -119,6 +123,7 @@ class BatchDecoder:
             NBest(
                 best,
                 self.task.answer_warnings(piece.request.input, [answer.hypothesis.ids for answer in best]),
+                [piece.traces] if piece.traces else [],
             )
             for piece, best in zip(pieces, answers, strict=True)
         ]
@@ -131,6 +136,7 @@ class BatchDecoder:
             batch=source_batch(pieces).to(self.device),
             max_lengths=torch.tensor(limits),
             num_answers=num_answers,
+            trace=SearchTrace(len(pieces)) if self.records_traces else None,
         )
 
     def _out_of_memory(self, batch: Sequence[Piece]) -> InputError:

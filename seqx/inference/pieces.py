@@ -3,14 +3,14 @@
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from seqx.errors import UserError, shortened
-from seqx.interfaces.learning import Hypothesis, Search
+from seqx.interfaces.learning import Hypothesis, Search, Trace
 from seqx.interfaces.networks import Model
 from seqx.interfaces.rows import value_text
 from seqx.interfaces.scores import AnswerWarning
@@ -32,6 +32,7 @@ class Piece:
     index: int  # the number of the input in its window
     request: Request
     columns: Mapping[str, Values]
+    traces: list[Trace] = field(default_factory=list)  # of each search for an answer; empty if not recorded
 
     @property
     def beginning(self) -> str:
@@ -133,15 +134,16 @@ def join_pieces(task: Task, answers: Sequence[NBest]) -> NBest:
     if len(answers) == 1:
         return answers[0]
     warnings = sum_warnings(answers)
+    traces = [trace for nbest in answers for trace in nbest.traces]
     if not answers or not all(answers):
-        return NBest(warnings=warnings)
+        return NBest(warnings=warnings, traces=traces)
     hypotheses = [nbest[0].hypothesis for nbest in answers]
     joined = Hypothesis(
         ids=[token for hypothesis in hypotheses for token in hypothesis.ids],
         score=math.fsum(hypothesis.score for hypothesis in hypotheses),
         logprob=math.fsum(hypothesis.logprob for hypothesis in hypotheses),
     )
-    return NBest([Candidate(task.join([nbest.text for nbest in answers]), joined)], warnings)
+    return NBest([Candidate(task.join([nbest.text for nbest in answers]), joined)], warnings, traces)
 
 
 def _check_type(value: object, expected: type) -> None:

@@ -103,6 +103,10 @@ class Predictor:
             before_batch=before_batch,
         )
 
+    def record_traces(self) -> None:
+        """Record the hypotheses of each step of the search from now on, in `NBest.traces`."""
+        self._decoder.records_traces = True
+
     @property
     def max_length(self) -> int:
         """The maximum tokens, EOS included, of an input that is not split."""
@@ -180,8 +184,8 @@ class Predictor:
         batch = Batch({**source_batch(pieces).columns, "target": padded([target])}, len(target))
         with inference_mode(self.model, self.device, self.precision):
             maps = attention_maps(self.model, batch.to(self.device))
-        source = self._symbols("source", pieces[0].columns["source"])
-        return AttentionMaps(source, self._symbols("target", target), maps)
+        source = self.symbols("source", pieces[0].columns["source"])
+        return AttentionMaps(source, self.symbols("target", target), maps)
 
     def _answer(self, values: Sequence[Any]) -> list[NBest]:
         """Answer one window: split the inputs, decode this rank's share of the pieces, join the answers."""
@@ -217,7 +221,7 @@ class Predictor:
 
     def _join(self, split: SplitInput, answers: Sequence[NBest]) -> NBest:
         joined = join_pieces(self.task, answers)
-        return NBest(joined, [*split.warnings(self.max_length), *joined.warnings])
+        return NBest(joined, [*split.warnings(self.max_length), *joined.warnings], joined.traces)
 
     def _scorable(self, examples: Sequence[Example]) -> list[int]:
         """Return the indices of the examples that can be scored in one forward pass."""
@@ -238,7 +242,8 @@ class Predictor:
         indices: list[int] = scorable.nonzero()[0].tolist()
         return indices
 
-    def _symbols(self, column: str, ids: Sequence[int]) -> list[str]:
+    def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
+        """Return a readable form of each token of a column; BOS is <s> and EOS is </s>."""
         special = {BOS: "<s>", EOS: "</s>"}
         return [special.get(token) or self.task.symbols(column, [token])[0] for token in ids]
 

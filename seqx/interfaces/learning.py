@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -143,6 +143,35 @@ class Hypothesis:
     logprob: float  # natural logarithm; includes EOS if it was written
 
 
+Outcome = Literal["kept", "finished", "pruned"]
+
+
+class TracedHypothesis(NamedTuple):
+    """A hypothesis at one step of a search."""
+
+    ids: list[int]  # without BOS; ends with EOS if the hypothesis is finished
+    score: float  # the value by which the search ranks it at this step
+    logprob: float  # natural logarithm
+    outcome: Outcome  # kept: extended in the next step; pruned: dropped by the search or the grammar
+
+
+Trace = Sequence[Sequence[TracedHypothesis]]
+"""The hypotheses of each step of a search for one sentence."""
+
+
+class SearchTrace:
+    """The hypotheses of each step of a search, best first. The search fills it if it is passed.
+
+    Args:
+        sentences: number of sentences of the batch
+    """
+
+    def __init__(self, sentences: int) -> None:
+        self.steps: list[list[list[TracedHypothesis]]] = [
+            [] for _ in range(sentences)
+        ]  # by sentence and step
+
+
 class Search(ABC):
     """A decoding algorithm: from a model and a source to hypotheses."""
 
@@ -176,6 +205,7 @@ class Search(ABC):
         max_lengths: Tensor,
         grammar: Grammar | None = None,
         memory: State | None = None,
+        trace: SearchTrace | None = None,
     ) -> Sequence[Sequence[Hypothesis]]:
         """Return the hypotheses of each sentence, best first. Called without gradients.
 
@@ -185,6 +215,7 @@ class Search(ABC):
             max_lengths: maximum number of tokens of each output, EOS excluded: [B]
             grammar: the symbols that may come next; None: all
             memory: `model.encode(source)`, if the caller has computed it; None: the search computes it
+            trace: filled with the hypotheses of each step, if the search supports it; None: not recorded
 
         Returns:
             B lists; the list of a sentence is empty if the grammar dropped all its hypotheses

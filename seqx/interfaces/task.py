@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from torch import Tensor
 
 from seqx.errors import UserError
-from seqx.interfaces.learning import Hypothesis, Search
+from seqx.interfaces.learning import Hypothesis, Search, SearchTrace, Trace
 from seqx.interfaces.networks import Model
 from seqx.interfaces.rows import Row
 from seqx.interfaces.scores import AnswerWarning, Evaluation
@@ -75,6 +75,7 @@ class Inputs:
         max_lengths: the maximum number of tokens of each output, EOS excluded, which the search and the model
             limit: [B] int64, on the host; zeros if the task does not use a search
         num_answers: the number of different answers that are wanted for each input
+        trace: filled by the search with the hypotheses of each step; None: do not record them
     """
 
     requests: Sequence[Request]
@@ -82,6 +83,7 @@ class Inputs:
     batch: Batch
     max_lengths: Tensor
     num_answers: int = 1
+    trace: SearchTrace | None = None
 
 
 class InputError(UserError):
@@ -110,11 +112,18 @@ class NBest(list[Candidate]):
     Args:
         candidates: the answers
         warnings: the warnings of task and predictor about the input and the answers
+        traces: for each part of the input, the trace of each search; empty if traces were not recorded
     """
 
-    def __init__(self, candidates: Iterable[Candidate] = (), warnings: Iterable[AnswerWarning] = ()) -> None:
+    def __init__(
+        self,
+        candidates: Iterable[Candidate] = (),
+        warnings: Iterable[AnswerWarning] = (),
+        traces: Iterable[Sequence[Trace]] = (),
+    ) -> None:
         super().__init__(candidates)
         self.warnings: Sequence[AnswerWarning] = tuple(warnings)
+        self.traces: Sequence[Sequence[Trace]] = tuple(traces)
 
     @property
     def text(self) -> str:

@@ -69,7 +69,8 @@ class GenerationTask(Task):
         memory = model.encode(source)
         labels = model.labels(memory) if model.has_token_labels else {}
         try:
-            hypotheses = search(model, source, inputs.max_lengths, self._grammar(inputs), memory)
+            optional = {} if inputs.trace is None else {"trace": inputs.trace}
+            hypotheses = search(model, source, inputs.max_lengths, self._grammar(inputs), memory, **optional)
         except UserError as error:
             raise self._constraint_error(inputs) or error from None
         best_labels = {column: logprobs.argmax(-1).tolist() for column, logprobs in labels.items()}

@@ -14,13 +14,12 @@ import pytest
 
 from seqx import recipe
 from seqx.cli import COMMANDS, GROUP
-from seqx.interfaces import learning, networks, task, text
 from seqx.plugin import hooks, loading
 from seqx.training.config import Training
 from seqx.training.description import Experiment
 from seqx_sample import Sample
 from tests.docs.listings import DOCUMENTS, ROOT, listings
-from tests.docs.test_interfaces import is_interface
+from tests.docs.test_interfaces import INTERFACES
 
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in DOCUMENTS}
 ALL = "\n".join(TEXTS.values())
@@ -66,14 +65,8 @@ def test_each_event_is_a_hook() -> None:
 
 
 def test_each_interface_is_in_the_architecture_table() -> None:
-    interfaces = {
-        name
-        for module in (learning, networks, task, text)
-        for name, value in vars(module).items()
-        if is_interface(value) and value.__module__ == module.__name__ and not name.startswith("_")
-    }
     rows = re.findall(r"^\| `(\w+)` \| (?:`([\w, ]+)`)? *\|", TEXTS["architecture.md"], re.MULTILINE)
-    assert {name for name, _ in rows} == interfaces
+    assert {name for name, _ in rows} == {interface.__name__ for interface in INTERFACES}
 
 
 def test_each_interface_of_a_plugin_is_documented() -> None:

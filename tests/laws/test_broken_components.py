@@ -119,6 +119,7 @@ class CorrectSearch(Greedy):
         limits: Tensor,
         grammar: seqx.Grammar | None = None,
         memory: seqx.State | None = None,
+        trace: seqx.SearchTrace | None = None,
     ) -> list[list[seqx.Hypothesis]]:
         if self.fault == "respects_length_limits":
             limits = limits + 1
