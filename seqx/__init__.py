@@ -92,6 +92,7 @@ if TYPE_CHECKING:  # parts of networks
     from seqx.interfaces.tensors import ScaledEmbedding as ScaledEmbedding
     from seqx.interfaces.tensors import per_layer as per_layer
     from seqx.interfaces.tensors import smallest_limit as smallest_limit
+    from seqx.interfaces.tensors import word_states as word_states
     from seqx.runtime.devices import copy_to_host as copy_to_host
     from seqx.runtime.devices import has_bf16 as has_bf16
     from seqx.runtime.devices import to_device as to_device

@@ -7,7 +7,6 @@ from seqx_parsing.evalb import Evalb
 from seqx_parsing.guided import GuidedEncoderDecoder
 from seqx_parsing.in_order import InOrder
 from seqx_parsing.linearisation import TOP, Decoded, Linearisation, linearise
-from seqx_parsing.tagging import TaggingModel, TaggingObjective
 from seqx_parsing.task import Parsing
 from seqx_parsing.top_down import TopDown
 from seqx_parsing.tree import Leaf, Tree
@@ -30,8 +29,6 @@ __all__ = [
     "NltkTreebank",
     "Parsing",
     "PennTreebank",
-    "TaggingModel",
-    "TaggingObjective",
     "TopDown",
     "Tree",
     "TreebankFiles",
@@ -45,7 +42,6 @@ def seqx_register(registry: seqx.Registry) -> None:
     """Register the components of this plugin, and those of its interface Linearisation."""
     registry.add(seqx.Corpus, nltk_treebank=NltkTreebank, ptb=PennTreebank, treebank=TreebankFiles)
     registry.add(seqx.Metric, evalb=Evalb)
-    registry.add(seqx.Model, guided=GuidedEncoderDecoder, tagging=TaggingModel)
-    registry.add(seqx.Objective, tagged=TaggingObjective)
+    registry.add(seqx.Model, guided=GuidedEncoderDecoder)
     registry.add(seqx.Task, parsing=Parsing)
     registry.add(Linearisation, top_down=TopDown, in_order=InOrder)

@@ -73,21 +73,10 @@ class GuidedEncoderDecoder(seqx.Generator):
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> GuidedState:
         """Return the state before the first symbol; `capacity` is the maximum number of symbols."""
-        count, length, width = memory.states.shape
-        layout, zeros = memory.layout, memory.states.new_zeros(count, dtype=torch.int64)
-        words = layout.keep.long().cumsum(1) - 1 if layout.words is None else layout.words  # [B, S]
-        words = words.clamp_min(0)
-        begins = layout.keep & (words != nn.functional.pad(words, (1, 0), value=-1)[:, :-1])
-        lengths = begins.sum(1)
-        # Find the first token of each word without a loop: scatter token positions by word number.
-        # Column that do not begin a word all go to the extra position at the end.
-        target = torch.where(begins, words, length)
-        positions = torch.arange(length, device=words.device).expand(count, -1)
-        first = zeros.new_zeros(count, length + 1).scatter(1, target, positions)
-        states = memory.states.gather(1, first[..., None].expand(-1, -1, width))
-        exists = torch.arange(length + 1, device=words.device) < lengths[:, None]
+        count = len(memory.states)
+        words, lengths = seqx.word_states(memory.states, memory.layout)
         decoder = self.decoder.start(memory, count, capacity)
-        return GuidedState(decoder, states.masked_fill(~exists[..., None], 0), lengths, zeros)
+        return GuidedState(decoder, words, lengths, torch.zeros_like(lengths))
 
     def advance(self, ids: Tensor, state: GuidedState, keep: Tensor | None) -> tuple[Tensor, GuidedState]:
         """Decode target ids [B, T]; return outputs [B, T, D] for `head`, and the new state."""

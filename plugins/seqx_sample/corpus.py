@@ -14,11 +14,13 @@ import seqx
 from .generate import SPLITS, Pair, pairs, take
 from .gist import gist, tense
 from .lexicon import TABLES, lines
-from .phrase_tree import detokenize
+from .phrase_tree import chunks, detokenize, tags
 from .questions import question_and_answer
 from .sentiment import sentiment
 
-Column = Literal["en", "de", "tree", "gist", "tense", "question", "answer", "sentiment"]
+Column = Literal[
+    "en", "de", "tree", "gist", "tense", "question", "answer", "sentiment", "words", "tags", "chunks"
+]
 
 _HASHED_SENTENCES = 300  # enough for nearly all rules; generated in less than 50 ms
 
@@ -34,7 +36,9 @@ class Sample(seqx.Corpus):
         columns: the columns of a row. "en" and "de" are raw text, "tree" is the English tree in brackets,
             "gist" the English main clause without adverbials and relative clauses, "tense" its tense or modal
             verb, "question" a question about the English sentence, "answer" its answer in words of this
-            sentence, and "sentiment" one of positive, negative and neutral
+            sentence, and "sentiment" one of positive, negative and neutral. "words" has the words of the
+            tree, "tags" their parts of speech, and "chunks" the tags B-NP, I-NP and O of noun phrases without
+            phrases inside
     """
 
     def __init__(
@@ -91,6 +95,9 @@ _COLUMNS: dict[Column, Callable[[Pair], str]] = {
     "question": lambda pair: question_and_answer(pair.sentence)[0],
     "answer": lambda pair: question_and_answer(pair.sentence)[1],
     "sentiment": lambda pair: sentiment(pair.sentence),
+    "words": lambda pair: " ".join(pair.tree.leaves()),
+    "tags": lambda pair: " ".join(tags(pair.tree)),
+    "chunks": lambda pair: " ".join(chunks(pair.tree)),
 }
 
 

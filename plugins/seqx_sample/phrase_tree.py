@@ -48,6 +48,25 @@ def parse(text: str) -> PhraseTree:
     raise ValueError(message)
 
 
+def tags(node: PhraseTree) -> list[str]:
+    """Return the part of speech of each word."""
+    return [
+        tag for child in node.children for tag in ([node.label] if isinstance(child, str) else tags(child))
+    ]
+
+
+def chunks(node: PhraseTree) -> list[str]:
+    """Return B-NP, I-NP or O for each word: noun phrases without phrases inside are chunks."""
+    has_phrases = any(isinstance(part, PhraseTree) for child in node.children for part in _children(child))
+    if node.label == "NP" and not has_phrases:
+        return ["B-NP", *["I-NP"] * (len(node.leaves()) - 1)]
+    return [tag for child in node.children for tag in (["O"] if isinstance(child, str) else chunks(child))]
+
+
+def _children(node: PhraseTree | str) -> "tuple[PhraseTree | str, ...]":
+    return node.children if isinstance(node, PhraseTree) else ()
+
+
 def detokenize(tokens: Iterable[str]) -> str:
     """Return raw text: capitalized, no space before punctuation, "cannot" as one word, no double commas."""
     text = " ".join(tokens)

@@ -18,7 +18,7 @@ Kind = Literal["rouge1", "rouge2", "rougeL"]
 class Rouge(seqx.Metric):
     """ROUGE of summaries: mean F1 of n-grams or longest common subsequences, from 0 to 100 (Lin 2004).
 
-    Column are sequences of the letters a to z and digits, in lower case. So ROUGE only suits English.
+    Tokens are sequences of the letters a to z and digits, in lower case. So ROUGE only suits English.
 
     Args:
         kinds: the scores to compute; by default the first one selects checkpoints. rouge1 and rouge2 compare

@@ -200,6 +200,33 @@ def _map(state: State, change: Any, descend: Any = None) -> State:
             raise TypeError(f"a state must be a nest of tensors, not {type(state).__name__}")
 
 
+def word_states(states: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    """Return the state of each word's first token, and the number of words of each sentence [B].
+
+    Without marks in the layout, each token is a word.
+
+    Args:
+        states: a state for each token [B, S, D]
+        layout: tokens, and the words that they belong to
+
+    Returns:
+        the states [B, S + 1, D], 0 after the last word, and the numbers of words [B]
+    """
+    count, length, width = states.shape
+    words = layout.keep.long().cumsum(1) - 1 if layout.words is None else layout.words  # [B, S]
+    words = words.clamp_min(0)
+    begins = layout.keep & (words != F.pad(words, (1, 0), value=-1)[:, :-1])
+    lengths = begins.sum(1)
+    # Find the first token of each word without a loop: scatter token positions by word number.
+    # Tokens that do not begin a word all go to the extra position at the end.
+    target = torch.where(begins, words, length)
+    positions = torch.arange(length, device=words.device).expand(count, -1)
+    first = lengths.new_zeros(count, length + 1).scatter(1, target, positions)
+    gathered = states.gather(1, first[..., None].expand(-1, -1, width))
+    exists = torch.arange(length + 1, device=words.device) < lengths[:, None]
+    return gathered.masked_fill(~exists[..., None], 0), lengths
+
+
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T")
 

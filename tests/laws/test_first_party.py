@@ -16,6 +16,7 @@ import seqx_parsing
 import seqx_recurrent
 import seqx_sample
 import seqx_search
+import seqx_tagging
 import seqx_text
 import seqx_text_tasks
 import seqx_training
@@ -69,6 +70,13 @@ def temporary_folder() -> Path:
     temporary = tempfile.TemporaryDirectory()
     atexit.register(temporary.cleanup)
     return Path(temporary.name)
+
+
+def conll() -> dict[str, Any]:
+    """Write words and tags in columns; return the settings that read them."""
+    file = temporary_folder() / "words.txt"
+    file.write_text("Time NN B-NP\nflies VBZ O\n\n# an arrow\nAn\tDT\tB-NP\narrow\tNN\tI-NP\n")
+    return dict.fromkeys(("train", "dev", "test"), str(file))
 
 
 def treebanks() -> dict[Any, dict[str, Any]]:
@@ -156,8 +164,8 @@ test_laws = seqx.testing.laws(
             "linearisation": seqx_parsing.TopDown(),
             "metrics": [seqx_parsing.Evalb()],
         },
-        seqx_parsing.TaggingObjective: {"inner": seqx_training.CrossEntropy(), "column": "source"},
-        seqx_parsing.TaggingModel: {
+        seqx_tagging.TaggingObjective: {"inner": seqx_training.CrossEntropy(), "column": "source"},
+        seqx_tagging.TaggingModel: {
             "inner": partial(seqx_models.EncoderDecoder, **STACKS),
             "column": "source",
         },
@@ -166,6 +174,13 @@ test_laws = seqx.testing.laws(
         seqx_sample.Sample: {"train": 50, "dev": 5, "test": 5},
         seqx_search.MinLength: {"length": 2},
         seqx_search.NoRepeatNgram: {"size": 2},
+        seqx_tagging.Conll: conll(),
+        seqx_tagging.Tagger: {"d_model": 16, "encoder": STACKS["encoder"]},
+        seqx_tagging.Tagging: {
+            "corpus": seqx_sample.Sample(train=100, dev=10, test=10, columns=("words", "chunks")),
+            "tokenizer": TOKENIZER,
+            "metrics": [seqx_tagging.SpanF1(), seqx_tagging.TagAccuracy()],
+        },
         seqx_text.Files: dict.fromkeys(("train", "dev", "test"), [str(ROOT / "pyproject.toml")] * 2),
         seqx_text.Mixed: {"corpora": [SAMPLE, seqx_sample.Sample(train=5, dev=0, test=0, seed=2)]},
         seqx_text.MosesPunctuation: {"lang": "en"},
@@ -199,4 +214,5 @@ test_laws = seqx.testing.laws(
         },
         seqx_translation.Wmt14: wmt14(),
     },
+    without=[seqx_tagging.SpanF1],  # it needs tags, and these laws pass text
 )

@@ -1,4 +1,4 @@
-"""Part-of-speech tagging as a second objective of a parser.
+"""Labels of source tokens beside another task, such as the part-of-speech tags of a parser.
 
 Letters in shapes: B sentences, S source tokens, D = d_model, L labels.
 """
@@ -8,9 +8,10 @@ from typing import Annotated
 
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
-from torch import Tensor, nn
+from torch import Tensor
 
 import seqx
+from seqx_tagging.label_head import LabelHead
 
 
 class TaggingModel(seqx.Generator):
@@ -38,12 +39,11 @@ class TaggingModel(seqx.Generator):
         self.inner = inner(vocab_sizes)
         self.limit = self.inner.limit
         self.column = column
-        self.dropout = dropout
         if self.inner.d_model is None:
             raise ValueError(
                 "inner: this model does not define d_model, the width of its encoder states; use another"
             )
-        self.tag = nn.Linear(self.inner.d_model, vocab_sizes[column])
+        self.tag = LabelHead(self.inner.d_model, vocab_sizes[column], dropout)
 
     def encode(self, source: seqx.Column) -> seqx.State:
         """Encode the source [B, S]."""
@@ -63,14 +63,13 @@ class TaggingModel(seqx.Generator):
 
     def labels(self, memory: seqx.State) -> Mapping[str, Tensor]:
         """Return the log-probabilities [B, S, L] of each source token's labels."""
-        states = F.dropout(memory.states, self.dropout, self.training)
-        return {self.column: self.tag(states).float().log_softmax(-1)}
+        return {self.column: self.tag(memory.states).float().log_softmax(-1)}
 
 
 class TaggingObjective(seqx.Objective):
     """The loss of another objective plus the cross-entropy of the source tokens' labels, for `TaggingModel`.
 
-    Column with the label PAD are ignored. Both losses share one encoder pass, unless the other objective runs
+    Tokens with the label PAD are ignored. Both losses share one encoder pass, unless the other objective runs
     the model a second time with other dropout (R-Drop).
 
     Args:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import seqx
 from seqx_models import EncoderDecoder, GeneratorEnsemble
-from seqx_parsing import TaggingModel, TaggingObjective
+from seqx_tagging import TaggingModel, TaggingObjective
 from seqx_training import CrossEntropy, RDrop
 from seqx_transformer import MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
 

@@ -1,0 +1,112 @@
+"""Files with one word per line, in columns, and an empty line after each sentence."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import seqx
+
+
+@dataclass(kw_only=True)
+class Conll(seqx.Corpus):
+    """Words and tags in the columns of text files, as in the shared tasks of CoNLL (Tjong Kim Sang 2000).
+
+    Each line has one word. Columns are separated by tabs, or by spaces if the line has no tab. An empty line
+    ends a sentence. Lines that begin with `comment` or with -DOCSTART- are skipped.
+
+    Args:
+        train: training file
+        dev: validation file
+        test: test file
+        words: column of the words, counted from 0
+        tags: column of the tags, counted from 0; -1 is the last one
+        comment: beginning of lines that are not words
+    """
+
+    train: str | None = None
+    dev: str | None = None
+    test: str | None = None
+    words: int = 0
+    tags: int = -1
+    comment: str = "# "
+
+    def __post_init__(self) -> None:
+        self._hashes: dict[str, str] = {}
+
+    @property
+    def available(self) -> Sequence[str]:
+        """The splits that have a file."""
+        return [split for split in seqx.SPLITS if getattr(self, split) is not None]
+
+    @property
+    def width(self) -> int:
+        """The columns of a row: the words of a sentence, and their tags."""
+        return 2
+
+    def setting_errors(self) -> Iterator[tuple[str, str]]:
+        """Report files that cannot be read, or whose first line lacks a column."""
+        for split in self.available:
+            try:
+                next(self.rows(split), None)
+            except seqx.UserError as error:
+                yield split, str(error)
+
+    def fetch(
+        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
+    ) -> None:
+        """Read the files of `splits` once, so that errors are found before training."""
+        for split in splits:
+            progress(f"reading {split}", None)
+            digest = hashlib.sha256()
+            for row in self.rows(split):
+                digest.update("\n".join([*row, ""]).encode())
+            self._hashes[split] = digest.hexdigest()
+
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        """Yield the words and the tags of each sentence, separated by spaces."""
+        for _, words, tags in self._sentences(split):
+            yield " ".join(words), " ".join(tags)
+
+    def place(self, split: str, row: int) -> str:
+        """Return the file and line of the first word of a sentence."""
+        for number, (line, _, _) in enumerate(self._sentences(split)):
+            if number == row:
+                return f"{getattr(self, split)}:{line}"
+        return super().place(split, row)
+
+    def identity(self) -> Mapping[str, object]:
+        """Return the SHA-256 of the words and tags of each split."""
+        return {split: self._hashes[split] for split in self.available}
+
+    def _sentences(self, split: str) -> Iterator[tuple[int, list[str], list[str]]]:
+        """Yield the number of the first line of each sentence, its words and its tags."""
+        name = getattr(self, split)
+        if name is None:
+            raise seqx.UserError(f"conll: there is no text for {split}; set {split} to a file")
+        first, words, tags = 0, list[str](), list[str]()
+        for number, line in enumerate(seqx.read_lines(seqx.expand_path(name)), 1):
+            if not line.strip():
+                if words:
+                    yield first, words, tags
+                first, words, tags = 0, [], []
+            elif not line.startswith((self.comment, "-DOCSTART-")):
+                word, tag = self._columns(f"{name}:{number}", line)
+                first = first or number
+                words.append(word)
+                tags.append(tag)
+        if words:
+            yield first, words, tags
+
+    def _columns(self, place: str, line: str) -> tuple[str, str]:
+        """Return the word and the tag of a line, without spaces."""
+        columns = [column.strip() for column in (line.split("\t") if "\t" in line else line.split())]
+        found = []
+        for setting, index in (("words", self.words), ("tags", self.tags)):
+            if not -len(columns) <= index < len(columns) or not columns[index]:
+                raise seqx.UserError(
+                    f"{place}: the line has no column {index} ({setting}): {line[:40]!r}; correct the line, "
+                    f"or set task.corpus.{setting}"
+                )
+            found.append(columns[index].replace(" ", "_"))
+        return found[0], found[1]

@@ -1,0 +1,163 @@
+"""The task of tagging: one label per word."""
+
+import json
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt, MinLen
+from pydantic import FailFast, TypeAdapter
+
+import seqx
+from seqx_tagging.tagger import Tagger
+
+FIRST = seqx.UNK + 1  # the id of the first tag
+_MAX_SUBWORDS = 64  # of a word that the model reads
+_FILE = "tags.json"
+_MAX_BYTES = 1 << 24
+_TAGS = TypeAdapter(Annotated[list[str], MinLen(1), FailFast()])
+
+
+@dataclass(kw_only=True, eq=False)
+class Tagging(seqx.MetricTask):
+    """Tagging of words, for example with parts of speech, chunks or names.
+
+    A row has the words of a sentence and their tags, both separated by spaces. The source consists of the
+    subwords of the words, and the target has one token per word: its tag.
+
+    Args:
+        tokenizer: splits the words into subwords
+        max_length: maximum subwords of a training sentence, EOS included; longer ones are dropped
+        words: the corpus column of the words, counted from 0
+        tags: the corpus column of the tags, counted from 0
+        sample_segmentation: sample new segmentations of the training words in each epoch (subword
+            regularization, Kudo 2018); a setting of the tokenizer controls how much they vary
+    """
+
+    model_type = Tagger
+
+    tokenizer: seqx.Tokenizer
+    max_length: Annotated[int, Gt(1)] = 256
+    words: Annotated[int, Ge(0)] = 0
+    tags: Annotated[int, Ge(0)] = 1
+    sample_segmentation: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.resegments = self.sample_segmentation
+        self._tags: list[str] = []
+
+    @property
+    def vocab_sizes(self) -> Mapping[str, int]:
+        """The vocabulary sizes of "source" and "target"."""
+        return {"source": self.tokenizer.size, "target": FIRST + len(self._tags)}
+
+    def columns(self) -> Mapping[str, int]:
+        """Return the columns of the corpus that the task reads."""
+        return {"words": self.words, "tags": self.tags}
+
+    def learn(self, folder: Path, progress: seqx.ProgressReporter) -> None:
+        """Train the tokenizer on the training words, and collect the training tags."""
+        progress("learning the vocabulary", None)
+        self.tokenizer.learn((words for words, _ in self.rows("train")), folder / "tokenizer")
+        tags = sorted({tag for _, tags in self.rows("train") for tag in tags.split()})
+        (folder / _FILE).write_text(json.dumps(tags, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        self._tags = tags
+
+    def load(self, folder: Path) -> None:
+        """Load the vocabulary from `folder`."""
+        self.tokenizer.load(folder / "tokenizer")
+        self._tags = seqx.read_json_as(_TAGS, folder / _FILE, _MAX_BYTES)
+
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        """Yield the words and the tags of each sentence."""
+        columns = {"task.words": self.words, "task.tags": self.tags}
+        for number, row in enumerate(self.corpus.rows(split)):
+            words, tags = seqx.select_columns(row, columns)
+            counts = len(words.split()), len(tags.split())
+            if counts[0] != counts[1]:
+                place = self.corpus.place(split, number)
+                raise seqx.UserError(
+                    f"{place}: {counts[0]} words have {counts[1]} tags; each word needs one tag"
+                )
+            yield words, tags
+
+    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
+        """Return the subwords of the words, and the ids of the tags."""
+        text = {"source": row[0], "target": row[1]}
+        columns = self._columns(text)
+        if training and not columns["target"]:
+            return seqx.Rejected("empty")
+        if training and len(columns["source"]) > self.max_length:
+            return seqx.Rejected("too long")
+        if training and seqx.UNK in columns["target"]:  # with the vocabulary of another model
+            return seqx.Rejected("with tags that the vocabulary lacks")
+        return seqx.Example(columns=columns, text=text)
+
+    def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
+        """Encode with a sampled segmentation, or with the usual one if the sampled one is too long."""
+        sampled = self._columns(text, rng)
+        return sampled if len(sampled["source"]) <= self.max_length else self._columns(text)
+
+    def read(self, text: str) -> Mapping[str, list[int]]:
+        """Return the subwords of a sentence with EOS, and for each of them 1 if it begins a word, else 0."""
+        return self._source(text.split())
+
+    def answer(
+        self, model: seqx.Model, inputs: seqx.Inputs, search: seqx.Search | None
+    ) -> list[list[seqx.Candidate]]:
+        """Return the most probable tag of each word, in one answer per sentence."""
+        source = inputs.batch.columns["source"].values
+        lengths = [sum(columns[seqx.WORDS]) for columns in inputs.columns]
+        # The model predicts each token of the target, and does not read it.
+        unknown = torch.full((len(lengths), max(lengths)), seqx.UNK)
+        target = seqx.Column.of(unknown, torch.tensor(lengths)).to(source.device)
+        batch = seqx.Batch({**inputs.batch.columns, "target": target}, sum(lengths))
+        logprobs = model.head(model(batch)).float().log_softmax(-1)[..., FIRST:]
+        best = logprobs.max(-1)
+        rows = zip(best.indices.tolist(), best.values.tolist(), lengths, strict=True)
+        return [[self._candidate(tags[:length], values[:length])] for tags, values, length in rows]
+
+    def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
+        """Return the subwords of the source, or the tags of the target."""
+        if column == "source":
+            return self.tokenizer.symbols(ids)
+        return [self._tags[i - FIRST] if i >= FIRST else "?" for i in ids]
+
+    def split_long_input(self, text: str, max_length: int) -> list[str]:
+        """Split a sentence of more than `max_length` subwords into parts, between words."""
+        parts, length = [list[str]()], 1
+        for word in text.split():
+            count = len(self._subwords(word))
+            if parts[-1] and length + count > max_length:
+                parts.append([])
+                length = 1
+            parts[-1].append(word)
+            length += count
+        return [" ".join(part) for part in parts]
+
+    def _candidate(self, tags: Sequence[int], logprobs: Iterable[float]) -> seqx.Candidate:
+        logprob = sum(logprobs)
+        hypothesis = seqx.Hypothesis(ids=[tag + FIRST for tag in tags], score=logprob, logprob=logprob)
+        return seqx.Candidate(" ".join(self._tags[tag] for tag in tags), hypothesis)
+
+    def _columns(self, text: Mapping[str, str], rng: random.Random | None = None) -> dict[str, list[int]]:
+        ids = {tag: i for i, tag in enumerate(self._tags, FIRST)}
+        target = [ids.get(tag, seqx.UNK) for tag in text["target"].split()]
+        return {**self._source(text["source"].split(), rng), "target": target}
+
+    def _source(self, words: Iterable[str], rng: random.Random | None = None) -> dict[str, list[int]]:
+        source, starts = list[int](), list[int]()
+        for word in words:
+            subwords = self._subwords(word, rng)
+            source += subwords
+            starts += [1, *[0] * (len(subwords) - 1)]
+        return {"source": [*source, seqx.EOS], seqx.WORDS: [*starts, 0]}
+
+    def _subwords(self, word: str, rng: random.Random | None = None) -> list[int]:
+        """Return at least one subword of a word."""
+        limit = min(_MAX_SUBWORDS, self.max_length - 1)
+        return self.tokenizer.encode(word, rng)[:limit] or [seqx.UNK]
