@@ -136,7 +136,7 @@ def test_external_task_trains_on_sounds(environment: Environment) -> None:
     small = ["training.steps=200", "training.validate_every=200", "training.save_every=50"]
     small += ["task.corpus={type: melodies, train: 600, dev: 20, test: 50}"]
     environment.run("seqx", "run", file, "--folder", str(run), *small)
-    scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
+    scores = json.loads((run / "model" / "scores.json").read_text(encoding="utf-8"))
     assert scores["test"]["note error rate"]["value"] < 60
 
 
