@@ -78,7 +78,7 @@ class Translation(seqx.Seq2SeqTask):
         if training and isinstance(example, seqx.Example):
             shorter, longer = sorted(map(len, example.columns.values()))
             if longer > self.ratio * shorter:
-                return seqx.Rejected("badly matched")
+                return seqx.Rejected("misaligned")
         return example
 
     def split_long_input(self, text: str, max_length: int) -> list[str]:

@@ -65,8 +65,8 @@ def test_translation_example_is_two_columns_with_eos() -> None:
         (("a", " \u00a0"), "empty"),
         (("a" * 10, "a" * 9), "too long"),
         (("a" * 9, "a" * 10), "too long"),
-        (("a", "aaaaaaa"), "badly matched"),
-        (("aaaaaaa", "a"), "badly matched"),
+        (("a", "aaaaaaa"), "misaligned"),
+        (("aaaaaaa", "a"), "misaligned"),
     ],
 )
 def test_translation_drops_unsuitable_rows_in_training_only(row: tuple[str, str], reason: str) -> None:
