@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple, Self
 
 import torch
@@ -159,6 +159,7 @@ Trace = Sequence[Sequence[TracedHypothesis]]
 """The hypotheses of each step of a search for one sentence."""
 
 
+@dataclass
 class SearchTrace:
     """The hypotheses of each step of a search, best first. The search fills it if it is passed.
 
@@ -166,10 +167,11 @@ class SearchTrace:
         sentences: number of sentences of the batch
     """
 
-    def __init__(self, sentences: int) -> None:
-        self.steps: list[list[list[TracedHypothesis]]] = [
-            [] for _ in range(sentences)
-        ]  # by sentence and step
+    sentences: int
+    steps: list[list[list[TracedHypothesis]]] = field(init=False)  # by sentence and step
+
+    def __post_init__(self) -> None:
+        self.steps = [[] for _ in range(self.sentences)]
 
 
 class Search(ABC):
