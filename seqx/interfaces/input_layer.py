@@ -1,4 +1,4 @@
-"""The interface of input layers, with which a model reads other sources than token ids.
+"""The interface of input layers, with which a model reads sources other than token ids.
 
 Letters in shapes: B sentences, S source tokens, F features of a token, D = d_model.
 """
@@ -49,6 +49,6 @@ class InputLayer(nn.Module, ABC):
         return length
 
     def embed(self, source: Column) -> tuple[Tensor, Layout]:
-        """Return the result of the layer; models call this method of embeddings and of input layers."""
+        """Return the result of `forward`. Models call it, also of `ScaledEmbedding`."""
         embeddings, layout = self(source)
         return embeddings, layout

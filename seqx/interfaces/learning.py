@@ -20,7 +20,7 @@ class Objective(nn.Module, ABC):
     """
 
     trained_on: tuple[str, ...] = ("loss",)
-    """Names of the sums whose quotients add up to the loss; the other sums are only reported."""
+    """Names of the sums that add up to the loss, each divided by its count; other sums are only reported."""
 
     def counts(self, batch: Batch) -> Mapping[str, int]:
         """Return the divisor of each sum for a batch.

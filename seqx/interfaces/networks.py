@@ -57,7 +57,7 @@ class PositionalEncoding(nn.Module):
         """Return a term that attention adds to its scores: [B or 1, H or 1, T, S], or None.
 
         Args:
-            q: queries [B, H, T, K], already divided by the factor that attention scales its scores by
+            q: queries [B, H, T, K], already scaled: their products with the keys are the scores
             k: keys [B, H, S, K]
             q_positions: positions of the queries [B, T]
             k_positions: positions of the keys [B, S]
@@ -302,7 +302,7 @@ class Model(nn.Module, ABC):
         return torch.where(target.layout.keep, chosen, 0.0)
 
     def positions_used(self, lengths: Mapping[str, Integers]) -> Integers:
-        """Return the number of positions that N examples use; one that needs more than `limit` has no score.
+        """Return the number of positions that each example uses, [N]; above `limit` an example is not scored.
 
         Args:
             lengths: the number of tokens of each example in each column, [N]
@@ -388,7 +388,7 @@ class Ensemble(Model):
     """
 
     members: ClassVar[type[Model]] = Model  # type: ignore[type-abstract]
-    """The models that the ensemble can have. If all are generators, the ensemble must be one, too."""
+    """The type of the models. An ensemble whose models are generators must be a generator, too."""
 
     def __init__(self, models: Sequence[Model]) -> None:
         sizes = [model.vocab_sizes for model in models]

@@ -72,8 +72,8 @@ class Inputs:
         requests: the inputs with their constraints
         columns: the result of `Task.read` for each input
         batch: these columns on the device of the model, padded; its `count` is 0
-        max_lengths: the maximum number of tokens of each output, EOS excluded, which the search and the model
-            limit: [B] int64, on the host; zeros if the task does not use a search
+        max_lengths: the maximum number of tokens of each output, EOS excluded, that search and model allow:
+            [B] int64, on the host; zeros if the task does not use a search
         num_answers: the number of different answers that are wanted for each input
         trace: filled by the search with the hypotheses of each step; None: do not record them
     """

@@ -1,4 +1,4 @@
-"""Tensors that pass between components: tokens and their layout, memories, masks, states of models.
+"""Tensors that pass between components: columns and their layouts, memories, masks, states of models.
 
 The file also defines modules that several plugins use: lists of layers, and embeddings.
 
@@ -155,7 +155,7 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Return a copy on another device, without waiting for it."""
-        return Batch({name: tokens.to(device) for name, tokens in self.columns.items()}, self.count)
+        return Batch({name: column.to(device) for name, column in self.columns.items()}, self.count)
 
 
 def _to(state: State, device: torch.device) -> State:

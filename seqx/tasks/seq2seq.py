@@ -27,7 +27,7 @@ class GenerationTask(Task):
     uses_search = True
 
     many_eos: bool = False
-    """True if EOS ends each line of a target; false if the only EOS ends the target."""
+    """True if EOS ends each line of a target; false if a target has only one EOS, at its end."""
 
     @abstractmethod
     def write(self, ids: Sequence[int], source: Any, labels: Mapping[str, Sequence[int]]) -> str:

@@ -92,7 +92,7 @@ def outputs_without_visible_keys_are_finite(subject: Subject) -> None:
 
 @law(Attention)
 def outputs_do_not_depend_on_later_tokens(subject: Subject) -> None:
-    """With a causal mask, the output of a token has no gradient for later tokens, with any scores."""
+    """With a causal mask, the output of a token has no gradient for later tokens, even with large scores."""
     attention = subject.build(D)
     for scale in (1.0, 100.0):
         x = (scale * vectors(B, T, D)).requires_grad_()

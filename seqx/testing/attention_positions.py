@@ -1,6 +1,6 @@
 """Laws of attention: its weights, and its use of positional encodings.
 
-Letters in shapes: B sentences, T queries, S keys, H heads, G heads of keys, K the width of a head.
+Letters in shapes: B sentences, T queries, S keys, H heads, G groups of heads, K the width of a head.
 """
 
 import torch
@@ -197,6 +197,6 @@ def _centred(scores: Tensor) -> Tensor:
 
 
 def _are_parallel(x: Tensor, y: Tensor) -> bool:
-    """Return true if vectors [B, H, T, K] and those of groups of heads [B, G, T, K] have one direction."""
+    """Return true if vectors [B, H, T, K] and those of groups of heads [B, G, T, K] are parallel."""
     of_heads = y.repeat_interleave(x.size(1) // y.size(1), 1)
     return bool((torch.cosine_similarity(x, of_heads, -1) > 1 - 1e-4).all())

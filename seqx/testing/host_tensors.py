@@ -1,6 +1,6 @@
 """Find tensors that a network creates on the CPU although its inputs may be on another device.
 
-On a CPU all tensors are on one device, so this follows the calls that create tensors without `device`.
+On a CPU all tensors are on one device, so this module follows tensors that are created without `device`.
 """
 
 import sys
@@ -40,9 +40,8 @@ class HostTensors(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.problems: list[str] = []
-        self._origins: dict[
-            int, tuple[Tensor, str]
-        ] = {}  # by id; the tensor is kept, so that the id is unique
+        # by the id of the tensor, which is kept, so that the id is unique
+        self._origins: dict[int, tuple[Tensor, str]] = {}
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Any = None
@@ -70,7 +69,7 @@ class HostTensors(TorchFunctionMode):
         return result
 
     def start(self, module: nn.Module) -> None:
-        """Begin after a module was built: its parameters and buffers are moved to the device with it."""
+        """Forget earlier problems, and parameters and buffers: they move to the device with their module."""
         self.problems.clear()
         for tensor in (*module.parameters(), *module.buffers()):
             self._origins.pop(id(tensor), None)

@@ -42,13 +42,14 @@ def equal_examples_train_like_one_device(subject: Subject) -> None:
     for name, tensor in ranks[0].equal.model.items():
         assert torch.allclose(tensor, expected.model[name], rtol=1e-4, atol=1e-5), (
             f"{name} differs from training on one device; check the counts in `loss_counts`, and that "
-            "gradients are added up (with the counts of all ranks) or not exchanged (with own counts)"
+            "gradients are added up over ranks if these are the counts of all ranks, or not exchanged if "
+            "they are those of one rank"
         )
 
 
 @law(Parallelism)
 def sums_and_counts_are_those_of_all_ranks(subject: Subject) -> None:
-    """The counts and the sums that are reported of an update are added up over all ranks."""
+    """The reported counts and sums of an update are added up over all ranks."""
     update = result_of(subject).ranks[0].plain.updates[0]
     expected = single_device({1: [*microbatches_of(0, 1), *microbatches_of(1, 1)]}).updates[0]
     assert update.counts == expected.counts, (
@@ -63,7 +64,7 @@ def sums_and_counts_are_those_of_all_ranks(subject: Subject) -> None:
 
 @law(Parallelism)
 def all_ranks_report_the_same_numbers(subject: Subject) -> None:
-    """Counts, sums and norms are equal on all ranks, which decide by them to roll back or to stop."""
+    """Counts, sums and norms are equal on all ranks, because ranks decide by them to roll back or to stop."""
     first, second = (seen.plain.updates for seen in result_of(subject).ranks)
     for number, (one, other) in enumerate(zip(first, second, strict=True), 1):
         assert one == other, (
@@ -74,7 +75,7 @@ def all_ranks_report_the_same_numbers(subject: Subject) -> None:
 
 @law(Parallelism)
 def all_ranks_gather_the_same_model(subject: Subject) -> None:
-    """After `gather_full_model`, `model` is the same on all ranks, and is not that of the beginning."""
+    """After `gather_full_model`, `model` is the same on all ranks, and differs from the initial model."""
     ranks = result_of(subject).ranks
     names = _differences(ranks[0].plain.model, ranks[1].plain.model)
     assert not names, f"`gather_full_model` gives the ranks different models: {names}"
@@ -109,7 +110,8 @@ def refuses_states_of_other_runs(subject: Subject) -> None:
     for seen in result_of(subject).ranks:
         other_number, other_strategy = seen.other_states
         assert other_number in ("", "UserError"), (
-            f"states of another number of ranks raise {other_number}; raise seqx.UserError with what to do"
+            f"states of another number of ranks raise {other_number}; raise a seqx.UserError that says what "
+            "to do"
         )
         assert other_strategy == "UserError", (
             "`load_rank_states` does not refuse states of another strategy with a seqx.UserError "

@@ -112,7 +112,7 @@ def update_batch(number: int, batches: Sequence[Batch]) -> UpdateBatch:
 
 @dataclass(frozen=True)
 class Numbers:
-    """The numbers that a rank reports of an update."""
+    """The numbers that a rank reports for an update."""
 
     counts: dict[str, int]
     loss: float

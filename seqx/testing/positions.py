@@ -93,7 +93,7 @@ def encoding_depends_on_positions_only(subject: Subject) -> None:
 def each_sentence_has_its_own_positions(subject: Subject) -> None:
     """Sentences of a batch may start at different positions."""
     problem = (
-        "a sentence is encoded in another way alone than in a batch whose sentences are at other positions; "
+        "a sentence alone is encoded differently than in a batch whose sentences are at other positions; "
         "use the positions of each sentence, not `positions[0]`"
     )
     encoding, shifted = subject.build(D, H), POSITIONS + torch.arange(B)[:, None]

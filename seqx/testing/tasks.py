@@ -39,7 +39,7 @@ def _dev_texts(task: Task) -> list[str]:
 
 @law(Task)
 def learned_files_can_be_loaded(subject: Subject) -> None:
-    """A task that loads the folder of another has its vocabularies, identity and examples."""
+    """A task that loads the folder of another has the same vocabulary sizes, identity and examples."""
     with tempfile.TemporaryDirectory() as folder:
         first = learned(subject, Path(folder, "a"))
         second: Task = subject.build()
@@ -113,14 +113,14 @@ def inputs_are_encoded_like_examples(subject: Subject) -> None:
         inputs = task.inputs(split)
         counts = len(inputs), len(task.references(split)), len(examples)
         assert len(set(counts)) == 1, (
-            f"inputs, references and examples of the test split must have one number, not {counts}"
+            f"the test split must have as many inputs as references and examples, not {counts}"
         )
         for text, example in zip(inputs, examples, strict=True):
             expected, actual = example.columns["source"], task.read(text)["source"]
             assert np.array_equal(actual, expected), (
                 f"read: the input {text!r} has the source {actual}, but its example has the source "
-                f"{expected}, so the model is asked something else than it was trained on; normalise and "
-                "encode both alike"
+                f"{expected}, so the model gets another source than in training; normalise and encode both "
+                "alike"
             )
 
 
