@@ -4,18 +4,15 @@ import seqx
 from seqx_transformer.attention import MultiHeadAttention
 from seqx_transformer.grouped import GroupedQueryAttention
 from seqx_transformer.initialisation import DeepNorm, DepthScaled, Initialisation, Kaiming, Normal, Xavier
-from seqx_transformer.layer_parts import (
-    GELU,
-    Convolutions,
-    FeedForward,
-    Gated,
-    LayerNorm,
-    Norm,
-    ReLU,
-    RMSNorm,
-)
+from seqx_transformer.kernels.cpu import Cpu
+from seqx_transformer.kernels.eager import Eager
+from seqx_transformer.kernels.flex import Flex
+from seqx_transformer.kernels.kernel import HeadInputs, Kernel
+from seqx_transformer.kernels.sdpa import Sdpa
+from seqx_transformer.layer_variants import GELU, Convolutions, Gated, RMSNorm
+from seqx_transformer.layers import FeedForward, LayerNorm, Norm, ReLU, Sinusoidal
 from seqx_transformer.linear import LinearAttention
-from seqx_transformer.positions import Combined, Learned, NoPositions, Sinusoidal
+from seqx_transformer.positions import Combined, Learned, NoPositions
 from seqx_transformer.relative import T5, Alibi, Rotary, Shaw
 from seqx_transformer.restricted import RestrictedAttention
 from seqx_transformer.scores import AdditiveAttention, MultiplicativeAttention
@@ -28,13 +25,18 @@ __all__ = [
     "Alibi",
     "Combined",
     "Convolutions",
+    "Cpu",
     "DeepNorm",
     "DepthScaled",
+    "Eager",
     "FeedForward",
+    "Flex",
     "Gated",
     "GroupedQueryAttention",
+    "HeadInputs",
     "Initialisation",
     "Kaiming",
+    "Kernel",
     "LayerNorm",
     "Learned",
     "LinearAttention",
@@ -47,6 +49,7 @@ __all__ = [
     "ReLU",
     "RestrictedAttention",
     "Rotary",
+    "Sdpa",
     "Shaw",
     "Sinusoidal",
     "TransformerDecoder",
@@ -80,6 +83,7 @@ def seqx_register(registry: seqx.Registry) -> None:
         shaw=Shaw,
         combined=Combined,
     )
+    registry.add(Kernel, eager=Eager, sdpa=Sdpa, flex=Flex, cpu=Cpu)
     registry.add(FeedForward, relu=ReLU, gelu=GELU, gated=Gated, convolutions=Convolutions)
     registry.add(Norm, layernorm=LayerNorm, rmsnorm=RMSNorm)
     registry.add(

@@ -1,19 +1,22 @@
-"""Multi-head attention.
+"""Multi-head attention, the choice of its kernel, and the positions that the attentions of a stack share.
 
 Letters in shapes: B sentences, T queries, S keys, D = d_model, H heads, K the width of a head's queries and
 keys, V that of its values.
 """
 
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, cast
 
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_transformer.layer_parts import Dropout
+from seqx_transformer.kernels.cpu import PAIRS, Cpu
+from seqx_transformer.kernels.eager import Eager, dense_bias, scores
+from seqx_transformer.kernels.kernel import HeadInputs, Kernel
+from seqx_transformer.kernels.sdpa import Sdpa
+from seqx_transformer.layers import Dropout
 
 
 class MultiHeadAttention(seqx.Attention):
@@ -29,6 +32,7 @@ class MultiHeadAttention(seqx.Attention):
         bias: add a bias in the linear maps
         dropout: dropout probability of the attention weights
         scaled: divide the scores by sqrt(d_k) (section 3.2.1)
+        kernel: kernel that computes the heads; left out: the fastest for the device and the inputs
 
     Raises:
         ValueError: heads does not divide d_model, and d_k or d_v is left out
@@ -44,6 +48,7 @@ class MultiHeadAttention(seqx.Attention):
         bias: bool = False,
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
         scaled: bool = True,
+        kernel: seqx.Make[Kernel] | None = None,
     ) -> None:
         super().__init__(d_model)
         if d_model % heads and (d_k is None or d_v is None):
@@ -57,6 +62,7 @@ class MultiHeadAttention(seqx.Attention):
         self.value = nn.Linear(d_model, heads * self.d_v, bias)
         self.output = nn.Linear(heads * self.d_v, d_model, bias)
         self.dropout = Dropout(dropout)
+        self.kernel = None if kernel is None else kernel()
 
     def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
         """Return keys [B, H, S, K] and values [B, H, S, V], both projected from [B, S, D]."""
@@ -67,16 +73,22 @@ class MultiHeadAttention(seqx.Attention):
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> Tensor:
         """Attend from [B, T, D]; return [B, T, D]."""
-        q, bias = self._queries_and_bias(queries, positioned, memory, mask)
-        heads = self.attend(q, positioned, memory, bias)  # [B, H, T, V]
+        heads = self.attend(self.head_inputs(queries, positioned, memory, mask))  # [B, H, T, V]
         return self.output(heads.transpose(1, 2).flatten(2))  # [B, T, D]
 
     def weights(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> Tensor:
         """Return the attention weights [B, H, T, S] of queries [B, T, D], without dropout."""
-        q, bias = self._queries_and_bias(queries, positioned, memory, mask)
-        return (self.scores(q, memory.keys) + bias).softmax(-1, torch.float32)
+        inputs = self.head_inputs(queries, positioned, memory, mask)
+        return (scores(inputs) + dense_bias(inputs)).softmax(-1, torch.float32)
+
+    def prepare(self, x: Tensor, positioned: seqx.Positioned, keys: seqx.Layout, mask: seqx.Mask) -> None:
+        """Compute the form of a shared mask that the kernel reads."""
+        if self.kernel is None:
+            mask.additive(positioned.layout, keys, x.dtype)
+        else:
+            self.kernel.prepare(positioned.layout, keys, mask, x)
 
     def check(self, encoding: seqx.PositionalEncoding | None) -> None:
         """Check that the vectors which the encoding adds to the values have the width d_v.
@@ -102,49 +114,123 @@ class MultiHeadAttention(seqx.Attention):
         """Return the parameters of the query and key projections."""
         return (*self.query.parameters(), *self.key.parameters())
 
-    def scores(self, q: Tensor, k: Tensor) -> Tensor:
-        """Return the scores [B, H, T, S] of scaled queries [B, H, T, K] with keys [B, H, S, K]."""
-        return q @ k.mT
+    def attend(self, inputs: HeadInputs) -> Tensor:
+        """Return softmax(scores + mask + positional term) V in each head: [B, H, T, V].
 
-    def attend(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
-        """Return softmax(scores + bias) V in each head: [B, H, T, V].
-
-        Args:
-            q: scaled queries [B, H, T, K]
-            positioned: layout and positional encoding of the queries; the encoding may add to the values
-            memory: keys and values
-            bias: sum of mask and positional bias [B or 1, H or 1, T, S]
+        Raises:
+            seqx.UserError: the kernel that the recipe sets cannot compute these inputs
         """
-        # The fused kernel of torch does not return its weights, which value terms need. Its backward pass is
-        # slow in bfloat16 on CPUs. With a bias it sums gradients in an order that varies between runs.
-        deterministic = torch.are_deterministic_algorithms_enabled()
-        if q.device.type != "cpu" and not positioned.encoding.has_value_term and not deterministic:
-            dropout = self.dropout.p if self.training else 0.0
-            return F.scaled_dot_product_attention(q, memory.keys, memory.values, bias, dropout, scale=1.0)
-        return self.attend_eager(q, positioned, memory, bias)
+        return choose_kernel(self.kernel, inputs)(inputs)
 
-    def attend_eager(
-        self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor
-    ) -> Tensor:
-        """Compute the result of `attend` without a fused kernel, for any `scores` and any encoding."""
-        weights = self.dropout(self.scores(q, memory.keys).add_(bias).softmax(-1))  # [B, H, T, S]
-        heads = weights @ memory.values
-        added = positioned.values(weights, memory)
-        return heads if added is None else heads + added
-
-    def _queries_and_bias(
+    def head_inputs(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
-    ) -> tuple[Tensor, Tensor]:
-        """Return scaled queries [B, H, T, K], and mask plus positional bias [B or 1, H or 1, T, S]."""
+    ) -> HeadInputs:
+        """Return the inputs of a kernel, for queries [B, T, D]."""
         q = positioned.query(split_heads(self.query(queries), self.heads)) * self.scale
-        visible = mask.dense(positioned.layout, memory.layout)  # [B, 1, T, S]
-        # Minus infinity would make the softmax of a completely masked row NaN, so masked keys get a large
-        # negative number: half of the smallest number, so that adding scores does not overflow.
-        bias = torch.where(visible, 0.0, torch.finfo(q.dtype).min / 2).to(q.dtype)
         positional = positioned.bias(q, memory)
-        return q, bias if positional is None else bias + positional.to(q.dtype)
+        return HeadInputs(q, memory, positioned, mask, positional, self.dropout)
+
+
+EAGER, SDPA, CPU = Eager(), Sdpa(), Cpu()
+
+
+def choose_kernel(setting: Kernel | None, inputs: HeadInputs) -> Kernel:
+    """Return the kernel that computes the inputs: the one that is set, or the fastest for device and inputs.
+
+    Raises:
+        seqx.UserError: the kernel that is set cannot compute them
+    """
+    if setting is None:
+        if inputs.queries.device.type != "cpu":
+            return EAGER if SDPA.limitation(inputs) else SDPA
+        pairs = inputs.queries.size(2) * inputs.memory.keys.size(2)
+        return CPU if pairs >= PAIRS and not CPU.limitation(inputs) else EAGER
+    reason = setting.limitation(inputs)
+    if reason:
+        name = type(setting).__name__.lower()
+        raise seqx.UserError(f"attention: the kernel {name} cannot be used: {reason}; remove the setting")
+    return setting
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """Split features [B, T, H K] into heads: [B, H, T, K]."""
     return x.view(*x.shape[:2], heads, x.size(2) // heads).transpose(1, 2)
+
+
+class StackPositions(nn.Module):
+    """The positional encoding of a stack, shared by its layers.
+
+    If the layers have different numbers of heads, an encoding that acts in attention is built once for each
+    of these numbers. The embeddings are changed only by the one that is built for the first layer.
+
+    Args:
+        make: builds the encoding
+        d_model: width of the embeddings
+        attentions: the self-attention of each layer
+
+    Raises:
+        ValueError: an attention does not support the encoding; or layers have different numbers of heads, and
+            the encoding acts in attention and has learned parameters for embeddings
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., seqx.PositionalEncoding],
+        d_model: int,
+        attentions: Sequence[seqx.Attention],
+    ) -> None:
+        super().__init__()
+        first_heads, *other_heads = dict.fromkeys(attention.heads for attention in attentions)
+        encoding = make(d_model, first_heads)
+        self.encodings = nn.ModuleDict({str(first_heads): encoding})
+        self._first_heads = first_heads
+        for heads in other_heads if encoding.acts_in_attention else ():
+            self.encodings[str(heads)] = make(d_model, heads)
+            if _has_learned_embedding(self._encoding(heads)):
+                raise ValueError(
+                    "positions: this encoding acts in attention and also has learned parameters for "
+                    f"embeddings; set the same number of heads in all layers, not {first_heads} and {heads}"
+                )
+        for attention in attentions:
+            attention.check(self._encoding(attention.heads))
+        self._layers = [self._name(attention.heads) for attention in attentions]
+
+    @property
+    def limit(self) -> int | None:
+        """The largest number of positions that can be encoded; None: no limit."""
+        return self._encoding(self._first_heads).limit
+
+    def embed(self, x: Tensor, layout: seqx.Layout) -> Tensor:
+        """Apply the encoding to embeddings [B, T, D].
+
+        Under autocast the result has the dtype of autocast, and so has the whole residual stream. Otherwise
+        each linear map of the stack would convert its input.
+        """
+        x = self._encoding(self._first_heads).embed(x, layout.positions)
+        device = x.device.type
+        return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+    def positioned(self, layout: seqx.Layout) -> list[seqx.Positioned]:
+        """Return, for each layer, the encoding for its number of heads and the layout of the tokens."""
+        prepared = {
+            name: seqx.Positioned(encoding.prepare(layout.positions), layout)
+            for name, encoding in self._by_name.items()
+        }
+        return [prepared[name] for name in self._layers]
+
+    @property
+    def _by_name(self) -> Mapping[str, seqx.PositionalEncoding]:
+        return cast("Mapping[str, seqx.PositionalEncoding]", self.encodings)
+
+    def _name(self, heads: int) -> str:
+        return str(heads if str(heads) in self.encodings else self._first_heads)
+
+    def _encoding(self, heads: int) -> seqx.PositionalEncoding:
+        return self._by_name[self._name(heads)]
+
+
+@torch.enable_grad()
+def _has_learned_embedding(encoding: seqx.PositionalEncoding) -> bool:
+    """Return true if the encoding has learned parameters that change embeddings."""
+    positions = torch.zeros(1, 1, dtype=torch.int64)
+    return encoding.embed(torch.zeros(1, 1, encoding.d_model), positions).requires_grad

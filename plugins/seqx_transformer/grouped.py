@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import seqx
 from seqx_transformer.attention import MultiHeadAttention, split_heads
+from seqx_transformer.kernels.kernel import Kernel
 
 
 class GroupedQueryAttention(MultiHeadAttention):
@@ -26,6 +27,7 @@ class GroupedQueryAttention(MultiHeadAttention):
         d_v: width of each head's values; d_model / heads if left out
         bias: add a bias in the linear maps
         dropout: dropout probability of the attention weights
+        kernel: kernel that computes the heads; left out: the fastest for the device and the inputs
 
     Raises:
         ValueError: groups does not divide heads; or heads does not divide d_model, and d_k or d_v is left out
@@ -41,8 +43,9 @@ class GroupedQueryAttention(MultiHeadAttention):
         d_v: Annotated[int, Gt(0)] | None = None,
         bias: bool = False,
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
+        kernel: seqx.Make[Kernel] | None = None,
     ) -> None:
-        super().__init__(d_model, heads=heads, d_k=d_k, d_v=d_v, bias=bias, dropout=dropout)
+        super().__init__(d_model, heads=heads, d_k=d_k, d_v=d_v, bias=bias, dropout=dropout, kernel=kernel)
         if heads % groups:
             raise ValueError(f"groups ({groups}) must divide heads ({heads})")
         self.groups = groups

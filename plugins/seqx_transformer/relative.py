@@ -28,6 +28,10 @@ class Rotary(seqx.PositionalEncoding):
         super().__init__(d_model, heads)
         self.base = base
 
+    def prepare(self, positions: Tensor) -> seqx.PositionalEncoding:
+        """Return a rotary embedding that has computed the angles of `positions`."""
+        return _PreparedRotary(self, positions)
+
     def query(self, q: Tensor, positions: Tensor) -> Tensor:
         """Rotate queries [B, H, T, K]."""
         return self._rotate(q, positions)
@@ -39,12 +43,31 @@ class Rotary(seqx.PositionalEncoding):
     def _rotate(self, x: Tensor, positions: Tensor) -> Tensor:
         """Rotate each pair of features of x [B, H, T, K] by an angle that grows with the position."""
         pairs = x.size(-1) // 2
-        exponents = torch.arange(pairs, device=x.device) / pairs
-        angles = positions[:, None, :, None] * torch.exp(exponents * -math.log(self.base))
-        cos, sin = angles.cos(), angles.sin()  # [B, 1, T, K / 2]
+        cos, sin = self._rotations(positions, pairs)
         even, odd = x[..., 0 : 2 * pairs : 2], x[..., 1 : 2 * pairs : 2]
         rotated = torch.stack([even * cos - odd * sin, odd * cos + even * sin], -1).flatten(-2)
         return torch.cat([rotated.to(x.dtype), x[..., 2 * pairs :]], -1)
+
+    def _rotations(self, positions: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
+        """Return cosines and sines [B, 1, T, pairs] of the angles at `positions` [B, T]."""
+        exponents = torch.arange(pairs, device=positions.device) / pairs
+        angles = positions[:, None, :, None] * torch.exp(exponents * -math.log(self.base))
+        return angles.cos(), angles.sin()
+
+
+class _PreparedRotary(Rotary):
+    """A rotary embedding with the angles of the tokens of a batch, for heads of the width d_model / heads."""
+
+    def __init__(self, rotary: Rotary, positions: Tensor) -> None:
+        super().__init__(rotary.d_model, rotary.heads, base=rotary.base)
+        self.positions = positions
+        self.cos, self.sin = super()._rotations(positions, rotary.d_model // rotary.heads // 2)
+
+    def _rotations(self, positions: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
+        """Return cosines and sines, computed anew for other positions or another width."""
+        if positions is self.positions and pairs == self.cos.size(-1):
+            return self.cos, self.sin
+        return super()._rotations(positions, pairs)
 
 
 class Alibi(seqx.PositionalEncoding):

@@ -6,13 +6,13 @@ the width of a head's keys or values.
 
 from typing import Annotated
 
-import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 import seqx
 from seqx_transformer.attention import MultiHeadAttention
+from seqx_transformer.kernels.kernel import HeadInputs
 
 
 class RestrictedAttention(MultiHeadAttention):
@@ -93,10 +93,17 @@ class RestrictedAttention(MultiHeadAttention):
         weights = super().weights(queries, positioned, memory, mask)
         return weights * mask.dense(positioned.layout, memory.layout)
 
-    def attend(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
+    def attend(self, inputs: HeadInputs) -> Tensor:
         """Return softmax(scores + bias) V [B, H, T, V]; zeros for a query without a key in its window."""
-        has_keys = (bias > torch.finfo(bias.dtype).min / 4).any(-1, keepdim=True)
-        return super().attend(q, positioned, memory, bias) * has_keys
+        visible = inputs.mask.dense(inputs.positioned.layout, inputs.memory.layout)
+        return super().attend(inputs) * visible.any(-1, keepdim=True)
+
+    def prepare(self, x: Tensor, positioned: seqx.Positioned, keys: seqx.Layout, mask: seqx.Mask) -> None:
+        """Compute the mask of the window, unless the sequence is cut into blocks."""
+        mask, window = self._narrow(mask)
+        if positioned.layout is not keys or x.size(1) <= 2 * window:
+            mask.dense(positioned.layout, keys)
+            super().prepare(x, positioned, keys, mask)
 
     def _narrow(self, mask: seqx.Mask) -> tuple[seqx.Mask, int]:
         """Return the mask with its window limited to that of this attention, and the resulting window."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import seqx
 from seqx_transformer.attention import MultiHeadAttention
+from seqx_transformer.kernels.kernel import HeadInputs
 
 
 class AdditiveAttention(MultiHeadAttention):
@@ -44,10 +45,11 @@ class AdditiveAttention(MultiHeadAttention):
         super().__init__(d_model, heads=heads, d_k=d_k, d_v=d_v, bias=bias, dropout=dropout, scaled=False)
         self.score = nn.Parameter(torch.randn(heads, 1, self.d_k) * self.d_k**-0.5)
 
-    def attend(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
-        """Return softmax(scores + bias) V in each head: [B, H, T, V]."""
-        # A fused kernel computes dot products only.
-        return self.attend_eager(q, positioned, memory, bias)
+    def head_inputs(
+        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> HeadInputs:
+        """Return the inputs of a kernel, with these scores, which no fused kernel computes."""
+        return super().head_inputs(queries, positioned, memory, mask)._replace(scores=self.scores)
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
         """Return the scores [B, H, T, S] of queries [B, H, T, K] with keys [B, H, S, K]."""

@@ -12,10 +12,21 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_transformer.attention import MultiHeadAttention
+from seqx_transformer.attention import MultiHeadAttention, StackPositions
 from seqx_transformer.initialisation import Initialisation, Xavier
-from seqx_transformer.layer_parts import Dropout, FeedForward, LayerNorm, Norm, NormOrder, ReLU, Residual
-from seqx_transformer.positions import Sinusoidal, StackPositions
+from seqx_transformer.layers import (
+    DecoderShared,
+    Dropout,
+    FeedForward,
+    LayerNorm,
+    Norm,
+    NormOrder,
+    ReLU,
+    Residual,
+    Sinusoidal,
+    TransformerDecoderLayer,
+    TransformerEncoderLayer,
+)
 
 
 class TransformerStack(nn.Module):
@@ -51,31 +62,6 @@ class TransformerStack(nn.Module):
     def _embed(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
         """Return the input [B, T, D] of the first layer: embeddings with positions and dropout."""
         return self.dropout(self.positions.embed(inputs, layout))
-
-
-class TransformerEncoderLayer(nn.Module):
-    """Self-attention and a feed-forward network, each inside a residual connection."""
-
-    def __init__(
-        self,
-        attention: seqx.Attention,
-        feedforward: FeedForward,
-        attention_residual: Residual,
-        feedforward_residual: Residual,
-    ) -> None:
-        super().__init__()
-        self.attention = attention
-        self.feedforward = feedforward
-        self.attended = attention_residual
-        self.transformed = feedforward_residual
-
-    def forward(self, x: Tensor, positioned: seqx.Positioned, mask: seqx.Mask) -> Tensor:
-        """Map [B, S, D] to [B, S, D]."""
-        h = self.attended.sublayer_input(x)
-        h = self.attention(h, positioned, self.attention.project(h, h, positioned), mask)
-        x = self.attended(x, h)
-        h = self.feedforward(self.transformed.sublayer_input(x))
-        return self.transformed(x, h)
 
 
 class TransformerEncoder(TransformerStack, seqx.Encoder):
@@ -132,8 +118,10 @@ class TransformerEncoder(TransformerStack, seqx.Encoder):
     def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
         """Map embeddings [B, S, D] to states [B, S, D]."""
         x = self._embed(inputs, layout)
-        for layer in self.layers:
-            x = layer(x, self.positions.positioned(layer.attention, layout), seqx.Mask())
+        mask = seqx.Mask().share(layout, layout)
+        for layer, positioned in zip(self.layers, self.positions.positioned(layout), strict=True):
+            layer.attention.prepare(x, positioned, layout, mask)
+            x = layer(x, positioned, mask)
         return self.norm(x)
 
 
@@ -142,46 +130,12 @@ class TransformerState(NamedTuple):
 
     # [B] number of target tokens so far
     lengths: Tensor
+    # of these tokens; None before the first token
+    layout: seqx.Layout | None
     # keys and values of the target so far, for the self-attention of each layer; None before the first token
     past: tuple[seqx.KeyValue, ...] | None
     # keys and values of the source, for the cross-attention of each layer; None without a source
     source: tuple[seqx.KeyValue, ...] | None
-
-
-class TransformerDecoderLayer(nn.Module):
-    """Causal self-attention, cross-attention and a feed-forward network, each in a residual connection."""
-
-    def __init__(
-        self,
-        attention: seqx.Attention,
-        cross_attention: seqx.Attention | None,
-        feedforward: FeedForward,
-        attention_residual: Residual,
-        cross_residual: Residual | None,
-        feedforward_residual: Residual,
-    ) -> None:
-        super().__init__()
-        self.attention = attention
-        self.cross_attention = cross_attention
-        self.feedforward = feedforward
-        self.attended = attention_residual
-        self.crossed = cross_residual
-        self.transformed = feedforward_residual
-
-    def forward(
-        self, x: Tensor, positioned: seqx.Positioned, past: seqx.KeyValue | None, source: seqx.KeyValue | None
-    ) -> tuple[Tensor, seqx.KeyValue]:
-        """Map [B, T, D] to [B, T, D]; also return `past` with the keys and values of these T tokens added."""
-        h = self.attended.sublayer_input(x)
-        new = self.attention.project(h, h, positioned)
-        past = new if past is None else past.extend(new)
-        x = self.attended(x, self.attention(h, positioned, past, seqx.Mask(causal=True)))
-        if self.cross_attention is not None and self.crossed is not None and source is not None:
-            unordered = seqx.Positioned.unordered(positioned.layout)
-            h = self.cross_attention(self.crossed.sublayer_input(x), unordered, source, seqx.Mask())
-            x = self.crossed(x, h)
-        h = self.feedforward(self.transformed.sublayer_input(x))
-        return self.transformed(x, h), past
 
 
 class TransformerDecoder(TransformerStack, seqx.Decoder):
@@ -270,7 +224,7 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
         """
         lengths = torch.zeros(batch, dtype=torch.int64, device=next(self.parameters()).device)
         if not self.uses_source:
-            return TransformerState(lengths, None, None)
+            return TransformerState(lengths, None, None, None)
         assert memory is not None, "check() guarantees a source"
         unordered = seqx.Positioned.unordered(memory.layout)
         source = tuple(
@@ -278,7 +232,7 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
             for layer in self.layers
             if layer.cross_attention is not None
         )
-        return TransformerState(lengths, None, source)
+        return TransformerState(lengths, None, None, source)
 
     def forward(
         self, inputs: Tensor, state: TransformerState, keep: Tensor | None
@@ -288,11 +242,18 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
             keep = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
         layout = seqx.Layout.of(keep, state.lengths)
         x = self._embed(inputs, layout)
+        keys = layout if state.layout is None else state.layout.extend(layout)
+        source_mask = seqx.Mask()
+        if state.source:
+            source_mask = source_mask.share(layout, state.source[0].layout)
+        shared = DecoderShared(keys, seqx.Mask(causal=True).share(layout, keys), source_mask)
         extended = []
-        for i, layer in enumerate(self.layers):
-            positioned = self.positions.positioned(layer.attention, layout)
+        for i, positioned in enumerate(self.positions.positioned(layout)):
+            layer = self.layers[i]
             past = None if state.past is None else state.past[i]
             source = None if state.source is None else state.source[i]
-            x, past = layer(x, positioned, past, source)
+            layer.prepare(x, positioned, source, shared)
+            x, past = layer(x, positioned, past, source, shared)
             extended.append(past)
-        return self.norm(x), TransformerState(state.lengths + keep.sum(1), tuple(extended), state.source)
+        lengths = state.lengths + keep.sum(1)
+        return self.norm(x), TransformerState(lengths, keys, tuple(extended), state.source)

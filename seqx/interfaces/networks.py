@@ -38,6 +38,13 @@ class PositionalEncoding(nn.Module):
         self.d_model = d_model
         self.heads = heads
 
+    def prepare(self, positions: Tensor) -> "PositionalEncoding":
+        """Return an encoding with the same results, which has computed values for `positions` [B, T].
+
+        A stack calls it once per pass and uses the result in all layers, also at other positions.
+        """
+        return self
+
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         """Return embeddings [B, T, D] with positions [B, T] added; called before the first layer."""
         return x
@@ -158,6 +165,18 @@ class Attention(nn.Module, ABC):
             positioned: the layout and the positional encoding of the queries
             memory: the result of `project`, possibly extended by the keys and values of further tokens
             mask: the keys that each query may attend to
+        """
+
+    def prepare(self, x: Tensor, positioned: Positioned, keys: Layout, mask: Mask) -> None:
+        """Compute the forms of a shared mask that `forward` will need.
+
+        A stack calls it outside of compiled code. If it is not called, `forward` computes them.
+
+        Args:
+            x: the input [B, T, D] of the first layer, for its dtype and device
+            positioned: the layout and the positional encoding of the queries
+            keys: the layout of the keys
+            mask: the result of `Mask.share` for these layouts
         """
 
     def weights(self, queries: Tensor, positioned: Positioned, memory: KeyValue, mask: Mask) -> Tensor | None:

@@ -7,7 +7,7 @@ head, V symbols of a vocabulary.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
@@ -16,6 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqx.runtime.devices import to_device
+
+M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 """The first four ids of every vocabulary: padding, beginning and end of a sentence, unknown symbol."""
@@ -110,26 +113,83 @@ class KeyValue(NamedTuple):
     values: Tensor  # multi-head: [B, H, S, K]
     layout: Layout  # of the keys
 
-    def extend(self, new: "KeyValue") -> "KeyValue":
-        """Return these keys and values with those of further tokens appended."""
+    def extend(self, new: "KeyValue", layout: Layout | None = None) -> "KeyValue":
+        """Return these keys and values with those of further tokens appended.
+
+        Args:
+            new: keys and values of the further tokens
+            layout: the layout of all tokens, if the caller has it already
+        """
         return KeyValue(
             torch.cat([self.keys, new.keys], -2),
             torch.cat([self.values, new.values], -2),
-            self.layout.extend(new.layout),
+            self.layout.extend(new.layout) if layout is None else layout,
         )
 
 
+class MaskForms(NamedTuple):
+    """The tensors that layers compute from a mask and two layouts; all layers of a stack share them."""
+
+    queries: Layout
+    keys: Layout
+    allowed: Tensor | None  # of the mask
+    forms: dict[Any, Any]  # by the name of the form, `causal` and `window`
+
+
 class Mask(NamedTuple):
-    """The keys that a query may attend to, padding excluded."""
+    """A description of the keys that a query may attend to; padding and segments are in the layouts.
+
+    An attention that cannot use the description calls `dense` or `additive`. A stack calls `share` once, so
+    that its layers compute these tensors only once.
+    """
 
     causal: bool = False  # true: a query may not attend to later positions
     window: int | None = None  # maximum distance between the positions of query and key; None: any
+    allowed: Tensor | None = None  # [B or 1, T or 1, S] bool: false forbids further pairs; None: no further
+    shared: MaskForms | None = None  # see `share`
+
+    def share(self, queries: Layout, keys: Layout) -> "Mask":
+        """Return a mask whose forms for these two layouts are computed once, at their first use."""
+        return self._replace(shared=MaskForms(queries, keys, self.allowed, {}))
+
+    def form(self, name: Any, queries: Layout, keys: Layout, build: Callable[[], T]) -> T:
+        """Return `build()`, or its earlier result if the mask is shared for these layouts.
+
+        Args:
+            name: the name of the form; `build` may depend on it, on the mask and on the layouts only
+            queries: layout of the queries
+            keys: layout of the keys
+            build: computes the form
+        """
+        shared = self.shared
+        if shared is None or not _is_for(shared, self.allowed, queries, keys):
+            return build()
+        key = (name, self.causal, self.window)
+        if key not in shared.forms:
+            shared.forms[key] = build()
+        return shared.forms[key]
+
+    def additive(self, queries: Layout, keys: Layout, dtype: torch.dtype) -> Tensor:
+        """Return a term [B, 1, T, S] for scores: 0 for visible keys, a large negative number for others.
+
+        Minus infinity would make the softmax of a completely masked row NaN. The number is half of the
+        smallest of its dtype, so that adding scores does not overflow.
+        """
+
+        def build() -> Tensor:
+            visible = self._visible(queries, keys)
+            return torch.where(visible, 0.0, torch.finfo(dtype).min / 2).to(dtype)
+
+        return self.form(("additive", dtype), queries, keys, build)
 
     def dense(self, queries: Layout, keys: Layout) -> Tensor:
         """Return [B, 1, T, S] bool, true where a query may attend to a key.
 
         `causal` and `window` compare the positions of the layouts, not the indices of the tensors.
         """
+        return self.form("dense", queries, keys, lambda: self._visible(queries, keys))
+
+    def _visible(self, queries: Layout, keys: Layout) -> Tensor:
         visible = keys.keep[:, None, :]
         q, k = queries.positions[:, :, None], keys.positions[:, None, :]
         if self.causal:
@@ -138,7 +198,15 @@ class Mask(NamedTuple):
             visible = visible & ((q - k).abs() <= self.window)
         if queries.segments is not None and keys.segments is not None:
             visible = visible & (queries.segments[:, :, None] == keys.segments[:, None, :])
+        if self.allowed is not None:
+            visible = visible & self.allowed
         return visible.expand(-1, queries.keep.size(1), -1)[:, None]
+
+
+def _is_for(shared: MaskForms, allowed: Tensor | None, queries: Layout, keys: Layout) -> bool:
+    """Return true if the forms were made for the same tensors."""
+    pairs = zip((*shared.queries, *shared.keys), (*queries, *keys), strict=True)
+    return shared.allowed is allowed and all(one is other for one, other in pairs)
 
 
 @dataclass(frozen=True)
@@ -169,18 +237,35 @@ def rows(state: State, index: Tensor) -> State:
         state: any `State`
         index: [N] int64: the sentences in their new order; a sentence may occur several times
     """
-    own_select = getattr(state, "select", None)
-    if own_select is not None and not isinstance(state, Tensor):
-        return own_select(index)
-    return _map(state, lambda tensor: tensor[index], lambda part: rows(part, index))
+    selected: dict[int, Tensor] = {}
+
+    def select(tensor: Tensor) -> Tensor:
+        # layers share tensors, such as layouts; they still share them afterwards
+        if id(tensor) not in selected:
+            selected[id(tensor)] = tensor[index]
+        return selected[id(tensor)]
+
+    def descend(part: State) -> State:
+        own_select = None if isinstance(part, Tensor) else getattr(part, "select", None)
+        return _map(part, select, descend) if own_select is None else own_select(index)
+
+    return descend(state)
 
 
 def fork(state: State, n: int) -> State:
     """Return a state in which each sentence is repeated in `n` adjacent rows, as for a beam of size n."""
-    own_fork = getattr(state, "fork", None)
-    if own_fork is not None:
-        return own_fork(n)
-    return _map(state, lambda tensor: tensor.repeat_interleave(n, 0), lambda part: fork(part, n))
+    repeated: dict[int, Tensor] = {}
+
+    def repeat(tensor: Tensor) -> Tensor:
+        if id(tensor) not in repeated:
+            repeated[id(tensor)] = tensor.repeat_interleave(n, 0)
+        return repeated[id(tensor)]
+
+    def descend(part: State) -> State:
+        own_fork = getattr(part, "fork", None)
+        return _map(part, repeat, descend) if own_fork is None else own_fork(n)
+
+    return descend(state)
 
 
 def _map(state: State, change: Any, descend: Any = None) -> State:
@@ -225,10 +310,6 @@ def word_states(states: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
     gathered = states.gather(1, first[..., None].expand(-1, -1, width))
     exists = torch.arange(length + 1, device=words.device) < lengths[:, None]
     return gathered.masked_fill(~exists[..., None], 0), lengths
-
-
-M = TypeVar("M", bound=nn.Module)
-T = TypeVar("T")
 
 
 class Layers(nn.ModuleList, Generic[M]):

@@ -179,3 +179,19 @@ def values_are_gathered(subject: Subject) -> None:
         "project: other values with the same keys give the same outputs; project the argument `values`, not "
         "`keys`, to `KeyValue.values`"
     )
+
+
+@law(Attention)
+def shared_masks_do_not_change_outputs(subject: Subject) -> None:
+    """`prepare` and a shared mask do not change outputs."""
+    attention, positioned = subject.build(D), Positioned.unordered(TARGET_LAYOUT)
+    memory = attention.project(QUERIES, QUERIES, positioned)
+    shared = CAUSAL.share(TARGET_LAYOUT, TARGET_LAYOUT)
+    attention.prepare(QUERIES, positioned, TARGET_LAYOUT, shared)
+    expected, actual = (attention(QUERIES, positioned, memory, mask) for mask in (CAUSAL, shared))
+    assert_close(
+        actual,
+        expected,
+        "prepare: outputs with the mask that a stack shares differ from those with a mask of their own; "
+        "compute shared forms with `mask.form`",
+    )

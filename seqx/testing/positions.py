@@ -99,3 +99,18 @@ def each_sentence_has_its_own_positions(subject: Subject) -> None:
     encoding, shifted = subject.build(D, H), POSITIONS + torch.arange(B)[:, None]
     for i in range(B):
         _assert_same(encoding, shifted, _Part(sentences=slice(i, i + 1)), problem)
+
+
+@law(PositionalEncoding)
+def prepared_encoding_gives_the_same_results(subject: Subject) -> None:
+    """`prepare` changes no result, at the prepared positions or at others."""
+    encoding = subject.build(D, H)
+    expected = _results(encoding, POSITIONS, _Part())
+    for prepared_for in (POSITIONS, POSITIONS + 1):
+        for name, result in _results(encoding.prepare(prepared_for), POSITIONS, _Part()).items():
+            assert_close(
+                result,
+                expected[name],
+                f"prepare: `{name}` of the prepared encoding differs from that of the encoding; use prepared "
+                "values only if `positions` is the tensor that was prepared",
+            )

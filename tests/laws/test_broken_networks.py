@@ -11,7 +11,14 @@ from torch import Tensor, nn
 import seqx
 from seqx.testing import laws_of
 from seqx_models import EncoderDecoder, GeneratorEnsemble, StridedConvolution
-from seqx_transformer import Learned, MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
+from seqx_transformer import (
+    HeadInputs,
+    Learned,
+    MultiHeadAttention,
+    ReLU,
+    TransformerDecoder,
+    TransformerEncoder,
+)
 
 
 class Correct(nn.Module):
@@ -115,6 +122,8 @@ class CorrectAttention(MultiHeadAttention, Correct):
     def forward(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> Tensor:
+        if self.fault == "shared_masks_do_not_change_outputs" and mask.shared is not None:
+            mask = seqx.Mask()
         if self.fault == "positions_are_used_or_rejected":
             positioned = positioned._replace(encoding=WithoutValues(positioned.encoding))
         if self.fault == "padded_keys_do_not_change_outputs":
@@ -145,10 +154,12 @@ class CorrectAttention(MultiHeadAttention, Correct):
         if self.fault != "positions_are_used_or_rejected":
             super().check(encoding)
 
-    def attend(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
+    def attend(self, inputs: HeadInputs) -> Tensor:
         if self.fault == "outputs_without_visible_keys_are_finite":
-            bias = bias.masked_fill(bias < -1e30, float("-inf"))
-        return super().attend(q, positioned, memory, bias)
+            visible = inputs.mask.dense(inputs.positioned.layout, inputs.memory.layout)
+            term = 0.0 if inputs.positional is None else inputs.positional
+            inputs = inputs._replace(positional=torch.where(visible, term, float("-inf")))
+        return super().attend(inputs)
 
 
 class SelectableState(NamedTuple):
@@ -288,6 +299,13 @@ class CorrectPositions(Learned, Correct):
     def __init__(self, d_model: int, heads: int) -> None:
         Learned.__init__(self, d_model, heads)
         self.add_fault()
+
+    def prepare(self, positions: Tensor) -> seqx.PositionalEncoding:
+        if self.fault != "prepared_encoding_gives_the_same_results":
+            return self
+        prepared = CorrectPositions(self.d_model, self.heads)
+        prepared.table = nn.Parameter(self.table.roll(int(positions[0, 0]), 0))
+        return prepared
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         if self.fault == "encoding_depends_on_positions_only":

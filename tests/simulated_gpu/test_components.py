@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import seqx
 from seqx.data.store import Store
 from seqx_transformer import FeedForward, Initialisation, Norm
-from seqx_transformer.layer_parts import Residual
+from seqx_transformer.layers import Residual
 from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
 from tests.simulated_gpu.device import SimulatedGpu
 from tests.simulated_gpu.small import (

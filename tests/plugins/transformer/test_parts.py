@@ -30,7 +30,7 @@ from seqx_transformer import (
     TransformerEncoder,
     Xavier,
 )
-from seqx_transformer.layer_parts import Dropout, Residual
+from seqx_transformer.layers import Dropout, Residual
 
 
 def test_sinusoidal_positions_follow_the_paper() -> None:

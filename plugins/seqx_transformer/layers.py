@@ -1,11 +1,11 @@
-"""The parts of a layer besides attention: feed-forward networks, norms, dropout and residual connections.
+"""The layers of the Transformer, and their parts besides attention as in Vaswani et al. 2017.
 
 Letters in shapes: B sentences, T tokens, D = d_model.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -81,26 +81,6 @@ class LayerNorm(Norm):
         dtype = self.weight.dtype if x.device.type == "cpu" else x.dtype
         with without_autocast(x):
             return F.layer_norm(x, (self.d_model,), self.weight.to(dtype), self.bias.to(dtype), self.eps)
-
-
-class RMSNorm(Norm):
-    """Root mean square normalisation (Zhang and Sennrich 2019): x / sqrt(mean square + eps) * gain.
-
-    The gain is learned.
-
-    Args:
-        eps: term added to the mean square
-    """
-
-    def __init__(self, d_model: int, *, eps: Annotated[float, Gt(0)] = 1e-6) -> None:
-        super().__init__(d_model)
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(d_model))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise [B, T, D] over the last dimension."""
-        with without_autocast(x):
-            return F.rms_norm(x, (self.d_model,), self.weight.to(x.dtype), self.eps)
 
 
 def without_autocast(x: Tensor) -> torch.autocast:
@@ -190,57 +170,111 @@ class ReLU(FeedForward):
         return F.relu(x)
 
 
-class GELU(ReLU):
-    """Feed-forward network with a GELU: W2 GELU(W1 x + b1) + b2 (Hendrycks and Gimpel 2016)."""
+class Sinusoidal(seqx.PositionalEncoding):
+    """Fixed sines and cosines, added to embeddings (Vaswani et al. 2017, section 3.5).
 
-    def activate(self, x: Tensor) -> Tensor:
-        """Apply the activation function."""
-        return F.gelu(x)
-
-
-class Convolutions(ReLU):
-    """Feed-forward network of two convolutions with kernel size 1 and a ReLU between them.
-
-    It computes the same function as `relu`; Vaswani et al. 2017, section 3.3, describe it in both ways.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, T, D] to [B, T, D]."""
-        return super().forward(x.mT).mT
-
-    def linear(self, inputs: int, outputs: int, bias: bool) -> nn.Module:
-        """Build one of the two convolutions, which map [B, inputs, T] to [B, outputs, T]."""
-        return nn.Conv1d(inputs, outputs, 1, bias=bias)
-
-
-class Gated(FeedForward):
-    """Feed-forward network with a gated linear unit: W2 (f(Wg x) * W1 x) (Shazeer 2020, equation 6).
+    PE(pos, 2i) = sin(pos / base^(2i / d_model)) and PE(pos, 2i + 1) = cos(pos / base^(2i / d_model)).
 
     Args:
-        activation: f of the gate: silu for SwiGLU, gelu for GEGLU
-        width: width of the hidden layer; 8/3 d_model if left out, which gives as many parameters as `relu`
-            with its default width
-        dropout: dropout probability of the hidden layer
-        bias: add a bias in the linear maps
+        base: base of the wavelengths; the longest one is about 2 pi base
+
+    Raises:
+        ValueError: d_model is odd
     """
+
+    def __init__(self, d_model: int, heads: int, *, base: Annotated[float, Gt(1)] = 10000.0) -> None:
+        super().__init__(d_model, heads)
+        if d_model % 2:
+            raise ValueError(f"sinusoidal positions need an even d_model, not {d_model}")
+        self.base = base
+
+    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Add the encodings of `positions` [B, T] to embeddings [B, T, D]."""
+        # Not a buffer: it would lose precision in a model that is cast to bfloat16.
+        exponents = torch.arange(0, self.d_model, 2, device=positions.device) / self.d_model
+        angles = positions[..., None] * torch.exp(exponents * -math.log(self.base))  # [B, T, D / 2]
+        return x + torch.stack([angles.sin(), angles.cos()], -1).flatten(-2).to(x.dtype)
+
+
+class TransformerEncoderLayer(nn.Module):
+    """Self-attention and a feed-forward network, each inside a residual connection."""
 
     def __init__(
         self,
-        d_model: int,
-        *,
-        activation: Literal["silu", "gelu"] = "silu",
-        width: Annotated[int, Gt(0)] | None = None,
-        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
-        bias: bool = False,
+        attention: seqx.Attention,
+        feedforward: FeedForward,
+        attention_residual: Residual,
+        feedforward_residual: Residual,
     ) -> None:
-        super().__init__(d_model)
-        width = width or 8 * d_model // 3
-        self.activate: Callable[[Tensor], Tensor] = F.silu if activation == "silu" else F.gelu
-        self.gate = nn.Linear(d_model, width, bias)
-        self.inner = nn.Linear(d_model, width, bias)
-        self.outer = nn.Linear(width, d_model, bias)
-        self.dropout = Dropout(dropout)
+        super().__init__()
+        self.attention = attention
+        self.feedforward = feedforward
+        self.attended = attention_residual
+        self.transformed = feedforward_residual
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, T, D] to [B, T, D]."""
-        return self.outer(self.dropout(self.activate(self.gate(x)) * self.inner(x)))
+    def forward(self, x: Tensor, positioned: seqx.Positioned, mask: seqx.Mask) -> Tensor:
+        """Map [B, S, D] to [B, S, D]."""
+        h = self.attended.sublayer_input(x)
+        h = self.attention(h, positioned, self.attention.project(h, h, positioned), mask)
+        x = self.attended(x, h)
+        h = self.feedforward(self.transformed.sublayer_input(x))
+        return self.transformed(x, h)
+
+
+class DecoderShared(NamedTuple):
+    """What all layers of a decoder use in one pass."""
+
+    keys: seqx.Layout  # of all target tokens so far, the new ones included
+    target_mask: seqx.Mask  # of self-attention
+    source_mask: seqx.Mask  # of cross-attention
+
+
+class TransformerDecoderLayer(nn.Module):
+    """Causal self-attention, cross-attention and a feed-forward network, each in a residual connection."""
+
+    def __init__(
+        self,
+        attention: seqx.Attention,
+        cross_attention: seqx.Attention | None,
+        feedforward: FeedForward,
+        attention_residual: Residual,
+        cross_residual: Residual | None,
+        feedforward_residual: Residual,
+    ) -> None:
+        super().__init__()
+        self.attention = attention
+        self.cross_attention = cross_attention
+        self.feedforward = feedforward
+        self.attended = attention_residual
+        self.crossed = cross_residual
+        self.transformed = feedforward_residual
+
+    def prepare(
+        self, x: Tensor, positioned: seqx.Positioned, source: seqx.KeyValue | None, shared: DecoderShared
+    ) -> None:
+        """Let the attentions compute the forms of the shared masks that they need."""
+        self.attention.prepare(x, positioned, shared.keys, shared.target_mask)
+        if self.cross_attention is not None and source is not None:
+            unordered = seqx.Positioned.unordered(positioned.layout)
+            self.cross_attention.prepare(x, unordered, source.layout, shared.source_mask)
+
+    def forward(
+        self,
+        x: Tensor,
+        positioned: seqx.Positioned,
+        past: seqx.KeyValue | None,
+        source: seqx.KeyValue | None,
+        shared: DecoderShared,
+    ) -> tuple[Tensor, seqx.KeyValue]:
+        """Map [B, T, D] to [B, T, D]; also return `past` with the keys and values of these T tokens added."""
+        h = self.attended.sublayer_input(x)
+        new = self.attention.project(h, h, positioned)
+        if past is not None:
+            new = past.extend(new, shared.keys if new.layout is positioned.layout else None)
+        x = self.attended(x, self.attention(h, positioned, new, shared.target_mask))
+        if self.cross_attention is not None and self.crossed is not None and source is not None:
+            unordered = seqx.Positioned.unordered(positioned.layout)
+            h = self.cross_attention(self.crossed.sublayer_input(x), unordered, source, shared.source_mask)
+            x = self.crossed(x, h)
+        h = self.feedforward(self.transformed.sublayer_input(x))
+        return self.transformed(x, h), new

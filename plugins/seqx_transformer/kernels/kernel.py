@@ -1,0 +1,72 @@
+"""The interface of kernels.
+
+Letters in shapes: B sentences, T queries, S keys, H heads, K the width of a head's queries and keys, V that
+of its values.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+import seqx
+from seqx_transformer.layers import Dropout
+
+
+class HeadInputs(NamedTuple):
+    """The inputs of a kernel: all heads of an attention."""
+
+    queries: Tensor  # [B, H, T, K], already divided by the factor that attention scales its scores by
+    memory: seqx.KeyValue  # keys [B, H, S, K] and values [B, H, S, V]
+    positioned: seqx.Positioned  # of the queries
+    mask: seqx.Mask
+    positional: Tensor | None  # term [B or 1, H or 1, T, S] of the positional encoding to add to the scores
+    dropout: Dropout  # of the attention weights
+    scores: Callable[[Tensor, Tensor], Tensor] | None = None  # scores of queries and keys; None: dot products
+
+
+class Kernel(ABC):
+    """A way to compute softmax(scores + mask + positional term) V in each head.
+
+    All kernels give the same result, apart from rounding, for queries that may attend to a key. The result of
+    other queries is arbitrary but finite.
+    """
+
+    @abstractmethod
+    def limitation(self, inputs: HeadInputs) -> str | None:
+        """Return a reason why this kernel cannot compute these inputs; None if it can."""
+
+    @abstractmethod
+    def __call__(self, inputs: HeadInputs) -> Tensor:
+        """Return the outputs of all heads [B, H, T, V]."""
+
+    def prepare(self, queries: seqx.Layout, keys: seqx.Layout, mask: seqx.Mask, like: Tensor) -> None:
+        """Compute the form of a shared mask that the kernel reads, once for all layers of a stack.
+
+        Args:
+            queries: layout of the queries
+            keys: layout of the keys
+            mask: the result of `Mask.share` for these layouts
+            like: a tensor with the dtype and device of the queries
+        """
+        mask.additive(queries, keys, like.dtype)
+
+
+def dropout_or_scores(inputs: HeadInputs) -> str | None:
+    """Return a reason why a fused kernel with neither dropout nor other scores cannot compute the inputs."""
+    if inputs.dropout.training and inputs.dropout.p > 0:
+        return "it has no dropout of attention weights"
+    return fused_limitation(inputs)
+
+
+def fused_limitation(inputs: HeadInputs) -> str | None:
+    """Return a reason why no fused kernel can compute the inputs; None if there is none.
+
+    A fused kernel computes dot products, and does not return its weights.
+    """
+    if inputs.scores is not None:
+        return "it computes no other scores than dot products"
+    if inputs.positioned.encoding.has_value_term:
+        return "the positional encoding adds to the values, for which it needs the attention weights"
+    return None

@@ -1,0 +1,24 @@
+"""The fused kernels of torch for accelerators."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqx_transformer.kernels.eager import dense_bias
+from seqx_transformer.kernels.kernel import HeadInputs, Kernel, fused_limitation
+
+
+class Sdpa(Kernel):
+    """`torch.nn.functional.scaled_dot_product_attention`, which chooses a fused kernel of the device."""
+
+    def limitation(self, inputs: HeadInputs) -> str | None:
+        """Return a reason why the kernel cannot compute the inputs; None if it can."""
+        if torch.are_deterministic_algorithms_enabled():
+            return "with a mask it sums gradients in an order that varies between runs"
+        return fused_limitation(inputs)
+
+    def __call__(self, inputs: HeadInputs) -> Tensor:
+        """Return the outputs of all heads [B, H, T, V]."""
+        dropout = inputs.dropout.p if inputs.dropout.training else 0.0
+        q, k, v = inputs.queries, inputs.memory.keys, inputs.memory.values
+        return F.scaled_dot_product_attention(q, k, v, dense_bias(inputs), dropout, scale=1.0)

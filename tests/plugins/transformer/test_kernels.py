@@ -1,0 +1,155 @@
+"""The choice of kernels, messages, shared masks and prepared positions."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import seqx
+from seqx_transformer import (
+    Combined,
+    Cpu,
+    Flex,
+    GroupedQueryAttention,
+    HeadInputs,
+    MultiHeadAttention,
+    RestrictedAttention,
+    Rotary,
+    Sdpa,
+    Shaw,
+    TransformerDecoder,
+    TransformerEncoder,
+)
+from seqx_transformer.attention import CPU, EAGER, choose_kernel
+from seqx_transformer.layers import Dropout
+
+D, HEADS = 16, 2
+
+
+def inputs(length: int, dtype: torch.dtype = torch.float32, p: float = 0.0) -> HeadInputs:
+    layout = seqx.Layout.of(torch.ones(1, length, dtype=torch.bool))
+    q = torch.zeros(1, 1, length, 4, dtype=dtype)
+    memory = seqx.KeyValue(q, q, layout)
+    return HeadInputs(q, memory, seqx.Positioned.unordered(layout), seqx.Mask(), None, Dropout(p).train())
+
+
+def embeddings(batch: int, length: int) -> torch.Tensor:
+    return torch.randn(batch, length, D, generator=torch.Generator().manual_seed(0))
+
+
+def layout_of(*lengths: int) -> seqx.Layout:
+    return seqx.Layout.of(torch.arange(max(lengths)) < torch.tensor(lengths)[:, None])
+
+
+def test_kernel_is_chosen_by_length_dtype_and_dropout_on_a_cpu() -> None:
+    assert choose_kernel(None, inputs(512)) is CPU
+    assert choose_kernel(None, inputs(511)) is EAGER
+    assert choose_kernel(None, inputs(512, torch.bfloat16)) is EAGER
+    assert choose_kernel(None, inputs(512, p=0.1)) is EAGER
+
+
+def test_kernel_that_cannot_be_used_is_an_error_with_its_reason() -> None:
+    with pytest.raises(seqx.UserError, match=r"kernel cpu cannot be used: it is slow in other precisions"):
+        choose_kernel(Cpu(), inputs(4, torch.bfloat16))
+    x, layout = embeddings(1, 5), layout_of(5)
+    attention = MultiHeadAttention(D, heads=HEADS, kernel=Flex)
+    positioned = seqx.Positioned.unordered(layout)
+    with pytest.raises(seqx.UserError, match=r"flex cannot be used: it computes no gradients on a CPU"):
+        attention(x, positioned, attention.project(x, x, positioned), seqx.Mask())
+
+
+@pytest.mark.slow  # the first call of flex attention imports the compiler
+@pytest.mark.parametrize("make", [MultiHeadAttention, GroupedQueryAttention])
+def test_encoder_gives_the_same_states_with_every_kernel(make: Any) -> None:
+    def states(kernel: Any) -> torch.Tensor:
+        torch.manual_seed(0)
+
+        def attention(d_model: int) -> seqx.Attention:
+            return make(d_model, heads=HEADS, kernel=kernel)
+
+        encoder = TransformerEncoder(D, layers=2, attention=attention, positions=Rotary).eval()
+        with torch.no_grad():
+            return encoder(embeddings(2, 9), layout)[layout.keep]
+
+    layout = layout_of(9, 6)
+    for kernel in (Sdpa, Cpu, Flex):
+        torch.testing.assert_close(states(kernel), states(None), rtol=1e-4, atol=1e-5)
+
+
+def test_mask_is_computed_once_per_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed = []
+    visible = seqx.Mask._visible
+
+    def count(mask: seqx.Mask, queries: seqx.Layout, keys: seqx.Layout) -> torch.Tensor:
+        computed.append(mask.causal)
+        return visible(mask, queries, keys)
+
+    monkeypatch.setattr(seqx.Mask, "_visible", count)
+    source = layout_of(7, 4)
+    torch.manual_seed(0)
+    encoder, decoder = TransformerEncoder(D, layers=3).eval(), TransformerDecoder(D, layers=3).eval()
+    computed.clear()
+    states = encoder(embeddings(2, 7), source)
+    assert computed == [False]
+    state: Any = decoder.start(seqx.Memory(states, states, source), 2, None)
+    _, state = decoder(embeddings(2, 1), state, None)
+    assert sorted(computed) == [False, False, True]
+    # the layers still share their layouts after the rows of a state are forked and reordered
+    state = seqx.rows(seqx.fork(state, 2), torch.tensor([3, 0, 0, 2]))
+    computed.clear()
+    decoder(embeddings(4, 1), state, None)
+    assert sorted(computed) == [False, True]
+
+
+def test_shared_forms_are_used_for_their_mask_and_layouts_only() -> None:
+    queries, keys = layout_of(5, 3), layout_of(6, 4)
+    mask = seqx.Mask(causal=True).share(queries, keys)
+    assert mask.dense(queries, keys) is mask.dense(queries, keys)
+    allowed = torch.ones(2, 5, 6, dtype=torch.bool)
+    allowed[:, :, 0] = False
+    for other in (mask._replace(causal=False), mask._replace(window=1), mask._replace(allowed=allowed)):
+        plain = seqx.Mask(other.causal, other.window, other.allowed)
+        assert other.dense(queries, keys).equal(plain.dense(queries, keys))
+    assert mask.dense(keys, keys).equal(seqx.Mask(causal=True).dense(keys, keys))
+
+
+def test_allowed_pairs_restrict_a_mask() -> None:
+    layout = layout_of(4, 2)
+    allowed = torch.eye(4, dtype=torch.bool)[None]
+    expected = torch.eye(4, dtype=torch.bool) & layout.keep[:, None, :]
+    assert seqx.Mask(causal=True, allowed=allowed).dense(layout, layout)[:, 0].equal(expected)
+    additive = seqx.Mask(allowed=allowed).additive(layout, layout, torch.bfloat16)
+    assert additive.dtype == torch.bfloat16
+    assert (additive[:, 0] == 0).equal(expected)
+
+
+def test_restricted_attention_shares_its_window_between_layers() -> None:
+    def attention(d_model: int) -> seqx.Attention:
+        return RestrictedAttention(d_model, heads=HEADS, window=3)
+
+    torch.manual_seed(0)
+    encoder, layout = TransformerEncoder(D, layers=2, attention=attention).eval(), layout_of(6, 2)
+    x = embeddings(2, 6)
+    mask = seqx.Mask().share(layout, layout)
+    positioned = seqx.Positioned.unordered(layout)
+    for layer in encoder.layers:
+        layer.attention.prepare(x, positioned, layout, mask)
+    assert mask.shared is not None
+    assert {(name, window) for name, _, window in mask.shared.forms} == {
+        ("dense", 3),
+        (("additive", torch.float32), 3),
+    }
+
+
+def test_prepared_rotary_angles_are_computed_once_and_for_their_positions_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    positions = torch.arange(6)[None]
+    x = torch.randn(1, HEADS, 6, 8)
+    rotary = Rotary(D, HEADS)
+    prepared = Combined(D, HEADS, encodings=[Rotary, Shaw]).prepare(positions)
+    assert prepared.key(x, positions).equal(rotary.key(x, positions))
+    assert prepared.key(x, positions + 3).equal(rotary.key(x, positions + 3))
+    assert prepared.query(x[..., :5], positions).equal(rotary.query(x[..., :5], positions))
+    monkeypatch.setattr(torch, "arange", None)
+    prepared.key(x, positions)
