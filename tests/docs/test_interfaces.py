@@ -15,6 +15,7 @@ import torch
 import seqx
 import seqx_sample
 import seqx_text
+import seqx_transformer.testing
 from seqx.interfaces import input_layer, learning, networks, slots, task, text
 from seqx.parallel import parallelism
 from seqx.plugin.registry import Registry
@@ -28,6 +29,8 @@ INTERFACES: list[type] = [
     *(seqx.Search, seqx.ScoreProcessor, seqx.Grammar, seqx.Callback),
     *(seqx.Normalizer, seqx.Tokenizer, seqx.Corpus, seqx.Metric, seqx.Task),
 ]
+
+assert seqx_transformer.testing.H  # the module is imported to register its laws
 
 WITHIN = {"Slots": "Generator"}
 """Interfaces that are not registered, with the interface of the component that returns them."""
@@ -71,7 +74,7 @@ def module(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ModuleTyp
 
 
 def test_each_interface_has_a_section() -> None:
-    assert list(sections()) == [*(interface.__name__ for interface in INTERFACES), "Pooling"]
+    assert list(sections()) == [*(interface.__name__ for interface in INTERFACES), "Kernel", "Pooling"]
 
 
 def is_interface(value: object) -> bool:
@@ -93,7 +96,7 @@ def test_each_public_interface_is_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [i.__name__ for i in INTERFACES if i is not seqx.Grammar] + ["Pooling"], indirect=True
+    "module", [i.__name__ for i in INTERFACES if i is not seqx.Grammar] + ["Kernel", "Pooling"], indirect=True
 )
 def test_components_of_listings_obey_the_laws(module: ModuleType) -> None:
     registry = Registry()

@@ -21,6 +21,7 @@ import seqx_text
 import seqx_text_tasks
 import seqx_training
 import seqx_transformer
+import seqx_transformer.testing
 import seqx_translation
 from tests.plugins.parsing.test_treebanks import TREE, release
 from tests.plugins.translation.test_wmt14 import CRAWL, tar

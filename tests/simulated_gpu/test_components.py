@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import seqx
 from seqx.data.store import Store
-from seqx_transformer import FeedForward, Initialisation, Norm
+from seqx_transformer import FeedForward, Initialisation, Kernel, Norm
 from seqx_transformer.layers import Residual
 from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
 from tests.simulated_gpu.device import SimulatedGpu
@@ -38,6 +38,7 @@ OVERRIDES: dict[type, list[str]] = {  # overrides that select a component of an 
     seqx.Attention: [f"model.{side}.attention={{{{type: {{}}, heads: 2}}}}" for side in SIDES],
     seqx.PositionalEncoding: [f"model.{side}.positions={{{{type: {{}}}}}}" for side in SIDES],
     FeedForward: [f"model.{side}.feedforward={{{{type: {{}}, width: 24}}}}" for side in SIDES],
+    Kernel: [f"model.{side}.attention={{{{type: multihead, heads: 2, kernel: {{}}}}}}" for side in SIDES],
     Norm: [f"model.{side}.norm={{}}" for side in SIDES] + [f"model.{side}.norm_order=pre" for side in SIDES],
     Initialisation: [f"model.{side}.initialisation={{{{type: {{}}}}}}" for side in SIDES],
     seqx.Objective: ["training.objective={{type: {}}}"],
@@ -70,7 +71,13 @@ SPECIAL: dict[str, list[str]] = {  # overrides for components that need other se
     "tagging": [f"model={{type: tagging, column: source, dropout: 0, inner: {INNER}}}"],
 }
 SHORT = LIMITS.clamp_max(9)
-COMPONENTS = [(interface, name) for interface in OVERRIDES for name in registry().components(interface)]
+NOT_SIMULATED = {"cpu", "flex"}  # a kernel for CPUs only, and one that is compiled for a real GPU
+COMPONENTS = [
+    (interface, name)
+    for interface in OVERRIDES
+    for name in registry().components(interface)
+    if name not in NOT_SIMULATED
+]
 HOST_ONLY = (Initialisation, seqx.Schedule)  # interfaces that run on the host; a test in float32 is enough
 
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqx_transformer.kernels.eager import dense_bias
-from seqx_transformer.kernels.kernel import HeadInputs, Kernel, dropout_or_scores
+from seqx_transformer.kernels.kernel import HeadInputs, Kernel, fused_limitation
 
 PAIRS = 512 * 512
 """The number of pairs of query and key from which on the kernel is faster than `eager` in float32."""
@@ -25,7 +25,7 @@ class Cpu(Kernel):
             return "it is slow in other precisions than fp32"
         if inputs.positional is not None and inputs.positional.requires_grad:
             return "it computes no gradient of the term that the positional encoding adds to the scores"
-        return dropout_or_scores(inputs)
+        return fused_limitation(inputs, dropout=False)
 
     def __call__(self, inputs: HeadInputs) -> Tensor:
         """Return the outputs of all heads [B, H, T, V]."""

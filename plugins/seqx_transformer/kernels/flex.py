@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import seqx
-from seqx_transformer.kernels.kernel import HeadInputs, Kernel, dropout_or_scores
+from seqx_transformer.kernels.kernel import HeadInputs, Kernel, fused_limitation
 
 
 class Flex(Kernel):
@@ -27,7 +27,7 @@ class Flex(Kernel):
             return "it computes no gradients on a CPU"
         if torch.are_deterministic_algorithms_enabled():
             return "it sums gradients in an order that varies between runs"
-        return dropout_or_scores(inputs)
+        return fused_limitation(inputs, dropout=False)
 
     def prepare(self, queries: seqx.Layout, keys: seqx.Layout, mask: seqx.Mask, like: Tensor) -> None:
         """Find the blocks of a shared mask, once for all layers of a stack."""

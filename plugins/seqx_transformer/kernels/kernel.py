@@ -53,20 +53,17 @@ class Kernel(ABC):
         mask.additive(queries, keys, like.dtype)
 
 
-def dropout_or_scores(inputs: HeadInputs) -> str | None:
-    """Return a reason why a fused kernel with neither dropout nor other scores cannot compute the inputs."""
-    if inputs.dropout.training and inputs.dropout.p > 0:
-        return "it has no dropout of attention weights"
-    return fused_limitation(inputs)
+def fused_limitation(inputs: HeadInputs, *, dropout: bool) -> str | None:
+    """Return a reason why a kernel of dot products that returns no weights cannot compute the inputs.
 
-
-def fused_limitation(inputs: HeadInputs) -> str | None:
-    """Return a reason why no fused kernel can compute the inputs; None if there is none.
-
-    A fused kernel computes dot products, and does not return its weights.
+    Args:
+        inputs: the inputs of the kernel
+        dropout: true if the kernel has dropout of attention weights
     """
     if inputs.scores is not None:
         return "it computes no other scores than dot products"
     if inputs.positioned.encoding.has_value_term:
         return "the positional encoding adds to the values, for which it needs the attention weights"
+    if not dropout and inputs.dropout.training and inputs.dropout.p > 0:
+        return "it has no dropout of attention weights"
     return None

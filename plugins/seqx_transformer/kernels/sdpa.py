@@ -15,7 +15,7 @@ class Sdpa(Kernel):
         """Return a reason why the kernel cannot compute the inputs; None if it can."""
         if torch.are_deterministic_algorithms_enabled():
             return "with a mask it sums gradients in an order that varies between runs"
-        return fused_limitation(inputs)
+        return fused_limitation(inputs, dropout=True)
 
     def __call__(self, inputs: HeadInputs) -> Tensor:
         """Return the outputs of all heads [B, H, T, V]."""
