@@ -25,7 +25,7 @@ head, V symbols of a vocabulary. A method marked *abstract* must be implemented;
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Inference": ("seqx.inference",),
     "Networks": ("seqx.interfaces.networks",),
-    "Training and search": ("seqx.interfaces.learning",),
+    "Training and search": ("seqx.interfaces.learning", "seqx.training.chunked_loss"),
     "Data, tasks and metrics": (
         "seqx.interfaces.text",
         "seqx.interfaces.task",

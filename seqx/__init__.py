@@ -98,6 +98,12 @@ if TYPE_CHECKING:  # parts of networks
     from seqx.runtime.devices import to_device as to_device
     from seqx.runtime.devices import true_indices as true_indices
 
+if TYPE_CHECKING:  # losses over target tokens
+    from seqx.training.chunked_loss import TokenLoss as TokenLoss
+    from seqx.training.chunked_loss import chunked_loss as chunked_loss
+    from seqx.training.chunked_loss import outputs_before_targets as outputs_before_targets
+    from seqx.training.chunked_loss import target_ids as target_ids
+
 if TYPE_CHECKING:  # parts of tasks
     from seqx.tasks.columns import missing_column as missing_column
     from seqx.tasks.columns import select_columns as select_columns

@@ -11,16 +11,10 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 import seqx
-from seqx_training.cross_entropy import (
-    SmoothedCrossEntropy,
-    TokenLoss,
-    chunked_loss,
-    outputs_before_targets,
-    target_ids,
-)
+from seqx_training.cross_entropy import SmoothedCrossEntropy
 
 
-class RDropLoss(TokenLoss):
+class RDropLoss(seqx.TokenLoss):
     """The cross-entropy of two passes and the divergence between their distributions."""
 
     names = ("loss", "nll", "kl")
@@ -77,6 +71,6 @@ class RDrop(seqx.Objective):
 
     def forward(self, model: seqx.Model, batch: seqx.Batch) -> Mapping[str, Tensor]:
         """Return the sums over the target tokens of the batch."""
-        both = torch.stack([outputs_before_targets(model, batch) for _ in range(2)], 1)  # [N, 2, D]
-        loss = RDropLoss(target_ids(batch), self.smoothing, self.alpha)
-        return chunked_loss(model, both, loss, self.chunk)
+        both = torch.stack([seqx.outputs_before_targets(model, batch) for _ in range(2)], 1)  # [N, 2, D]
+        loss = RDropLoss(seqx.target_ids(batch), self.smoothing, self.alpha)
+        return seqx.chunked_loss(model, both, loss, self.chunk)
