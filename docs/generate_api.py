@@ -30,6 +30,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "seqx.interfaces.text",
         "seqx.interfaces.task",
         "seqx.interfaces.codec",
+        "seqx.interfaces.exchange",
         "seqx.tasks",
     ),
     "Constraints": ("seqx.constraints",),

@@ -51,6 +51,12 @@ if TYPE_CHECKING:  # interfaces of text and tasks
     from seqx.interfaces.text import ProgressReporter as ProgressReporter
     from seqx.interfaces.text import Tokenizer as Tokenizer
 
+if TYPE_CHECKING:  # formats of other programs
+    from seqx.interfaces.exchange import Exporter as Exporter
+    from seqx.interfaces.exchange import ImportedModel as ImportedModel
+    from seqx.interfaces.exchange import Importer as Importer
+    from seqx.interfaces.exchange import TrainedModel as TrainedModel
+
 if TYPE_CHECKING:  # tensors and their layout
     from seqx.interfaces.tensors import Batch as Batch
     from seqx.interfaces.tensors import Column as Column

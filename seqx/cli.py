@@ -47,6 +47,8 @@ COMMANDS = {
     "evaluate": ("seqx.commands.evaluate:evaluate", "Score a model on a split of its corpus."),
     "score": ("seqx.commands.score:score", "Score a file of outputs against a file of references."),
     "average": ("seqx.commands.average:average", "Average checkpoints of a run into a model."),
+    "export": ("seqx.commands.export:export_model", "Write a MODEL in the format of another program."),
+    "import": ("seqx.commands.export:import_model", "Read a model in the format of another program."),
     "check": ("seqx.commands.check:check", "Check recipes and count the parameters of their models."),
     "show": ("seqx.commands.show:show", "Print the resolved recipe and where each value came from."),
     "schema": ("seqx.commands.schema:schema", "Print the JSON Schema of recipes, for editors."),

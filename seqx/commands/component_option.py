@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import make_dataclass
+from keyword import iskeyword
 from typing import TypeVar
 
 from typing_extensions import TypeForm
@@ -27,6 +28,7 @@ def component_from_option(interface: TypeForm[T], option: str, value: str, setti
         RecipeError: all problems, each with its location
     """
     name = option.lstrip("-")
+    name = f"{name}_" if iskeyword(name) else name  # --from
     node = parse_override_value(value, f"{option} {value}", name)
     for setting in settings:
         node = override(node, setting)

@@ -16,7 +16,7 @@ import seqx
 import seqx_sample
 import seqx_text
 import seqx_transformer.testing
-from seqx.interfaces import input_layer, learning, networks, slots, task, text
+from seqx.interfaces import exchange, input_layer, learning, networks, slots, task, text
 from seqx.parallel import parallelism
 from seqx.plugin.registry import Registry
 from seqx.testing import Subject, check_grammar, laws_of
@@ -27,7 +27,7 @@ INTERFACES: list[type] = [
     *(seqx.Model, seqx.Generator, seqx.Slots, seqx.Ensemble),
     *(seqx.Objective, seqx.Optimizer, seqx.Schedule, seqx.Parallelism),
     *(seqx.Search, seqx.ScoreProcessor, seqx.Grammar, seqx.Callback),
-    *(seqx.Normalizer, seqx.Tokenizer, seqx.Corpus, seqx.Metric, seqx.Task),
+    *(seqx.Normalizer, seqx.Tokenizer, seqx.Corpus, seqx.Metric, seqx.Task, seqx.Exporter, seqx.Importer),
 ]
 
 assert seqx_transformer.testing.H  # the module is imported to register its laws
@@ -88,7 +88,7 @@ def is_interface(value: object) -> bool:
 def test_each_public_interface_is_listed() -> None:
     public = {
         value
-        for module in (input_layer, learning, networks, parallelism, slots, task, text)
+        for module in (exchange, input_layer, learning, networks, parallelism, slots, task, text)
         for name, value in vars(module).items()
         if is_interface(value) and value.__module__ == module.__name__ and name in seqx.__all__
     }

@@ -1,0 +1,83 @@
+"""The commands `seqx export` and `seqx import`."""
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from seqx import recipe
+from seqx.commands.arguments import trust_option
+from seqx.commands.component_option import component_from_option
+from seqx.errors import UserError
+from seqx.inference.loading import load, model_folder
+from seqx.interfaces.exchange import Exporter, Importer, TrainedModel
+from seqx.plugin.environment import environment
+from seqx.plugin.loading import load_plugins
+from seqx.recipe.yaml_writer import dump
+from seqx.storage.atomic import atomic_folder
+from seqx.storage.model_folder import write_model
+
+out_option = click.option(
+    "--out", metavar="DIR", type=click.Path(path_type=Path), required=True, help="New folder to write."
+)
+
+
+@click.command(name="export")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--to", "target", metavar="FORMAT", required=True, help="Exporter, as in a recipe.")
+@out_option
+@trust_option
+def export_model(model: Path, *, target: str, out: Path, trust_local_plugins: bool) -> None:
+    """Write a MODEL in the format of another program.
+
+    MODEL is a model folder or the folder of a finished run. FORMAT is the name of an exporter, or settings
+    such as '{type: NAME, setting: value}'. Plugins add exporters; `seqx components exporter` lists them.
+    """
+    _check_free(out)
+    exporter = component_from_option(Exporter, "--to", target)
+    folder = model_folder(model)
+    predictor = load(folder, device="cpu", precision="fp32", trust_local_plugins=trust_local_plugins)
+    trained = TrainedModel(
+        recipe=recipe.read_plain(folder / "recipe.yaml"),
+        task=predictor.task,
+        model=predictor.model,
+        vocabulary=folder / "task",
+    )
+    if problems := list(exporter.problems(trained)):
+        raise UserError("\n".join(f"{folder / 'recipe.yaml'}: {problem}" for problem in problems))
+    with atomic_folder(out) as new:
+        exporter.write(trained, new)
+    click.echo(f"{out}: written")
+
+
+@click.command(name="import")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--from", "origin", metavar="FORMAT", required=True, help="Importer, as in a recipe.")
+@out_option
+def import_model(source: Path, *, origin: str, out: Path) -> None:
+    """Read a model in the format of another program.
+
+    The model is written as a model folder. SOURCE is the file or folder of the other program. FORMAT is the name of an importer, or settings such
+    as '{type: NAME, setting: value}'. Plugins add importers; `seqx components importer` lists them.
+    """
+    _check_free(out)
+    importer = component_from_option(Importer, "--from", origin)
+    if not source.exists():
+        raise UserError(f"{source}: there is no such file or folder")
+    with tempfile.TemporaryDirectory() as temporary:
+        vocabulary = Path(temporary)
+        imported = importer.read(source, vocabulary)
+        with atomic_folder(out, check=lambda new: load(new, device="cpu")) as new:
+            write_model(
+                new,
+                imported.weights,
+                recipe=dump(dict(imported.recipe)),
+                vocabulary=vocabulary,
+                info={"imported_from": source.name, **environment(load_plugins())},
+            )
+    click.echo(f"{out}: written")
+
+
+def _check_free(folder: Path) -> None:
+    if folder.exists():
+        raise UserError(f"{folder}: exists already; remove it, or choose another --out")
