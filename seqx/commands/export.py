@@ -57,8 +57,9 @@ def export_model(model: Path, *, target: str, out: Path, trust_local_plugins: bo
 def import_model(source: Path, *, origin: str, out: Path) -> None:
     """Read a model in the format of another program.
 
-    The model is written as a model folder. SOURCE is the file or folder of the other program. FORMAT is the name of an importer, or settings such
-    as '{type: NAME, setting: value}'. Plugins add importers; `seqx components importer` lists them.
+    The model is written as a model folder. SOURCE is the file or folder of the other program. FORMAT is the
+    name of an importer, or settings such as '{type: NAME, setting: value}'. Plugins add importers;
+    `seqx components importer` lists them.
     """
     _check_free(out)
     importer = component_from_option(Importer, "--from", origin)
