@@ -22,7 +22,7 @@ class Greedy(LengthLimitedSearch):
         memory: seqx.State | None = None,
         trace: seqx.SearchTrace | None = None,
     ) -> list[list[seqx.Hypothesis]]:
-        """Return one hypothesis for each sentence, or none if the grammar allows none.
+        """Return one hypothesis for each sentence, or none if grammar and processors allow none.
 
         Raises:
             UserError: the logits are not finite

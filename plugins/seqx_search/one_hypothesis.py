@@ -37,7 +37,7 @@ def decode_one_hypothesis(
 ) -> list[list[seqx.Hypothesis]]:
     """Return one hypothesis for each sentence. Its score is its log-probability.
 
-    A sentence has no hypothesis if the grammar allows no symbol at some step.
+    A sentence has no hypothesis if grammar and processors allow no symbol at some step.
 
     Args:
         model: the model
@@ -65,7 +65,7 @@ def decode_one_hypothesis(
     done = torch.zeros(count, dtype=torch.bool, device=device)  # [N]
     ids = torch.full((count, steps), seqx.EOS, device=device)  # [N, T]
     logprob = torch.zeros(count, dtype=torch.float64, device=device)  # [N]
-    rejected = torch.zeros_like(done)  # [N] true if the grammar allowed no symbol
+    rejected = torch.zeros_like(done)  # [N] true if no symbol was allowed
     token = torch.full((count,), seqx.BOS, device=device)  # [N]
     for step in range(steps):
         logits = slots.step(token).float()  # [N, V]
@@ -120,7 +120,7 @@ def _scores(
 
 
 def _hypotheses(rejected: float, logprob: float, ids: list[float]) -> list[seqx.Hypothesis]:
-    """Return the hypothesis of a sentence from copied values; none if the grammar rejected it (1.0)."""
+    """Return the hypothesis of a sentence from copied values; none if it was rejected (1.0)."""
     if not math.isfinite(logprob):
         raise seqx.UserError(NOT_FINITE)
     if rejected:

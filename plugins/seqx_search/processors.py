@@ -56,9 +56,9 @@ class NoRepeatNgram(seqx.ScoreProcessor):
 
 @dataclass(frozen=True, kw_only=True)
 class RepetitionPenalty(seqx.ScoreProcessor):
-    """Multiply the log-probabilities of the symbols that the output has already (Keskar et al. 2019).
+    """Multiply the log-probabilities of the symbols that the output already has (Keskar et al. 2019).
 
-    The paper divides logits by the penalty, which is not defined for negative ones.
+    The paper divides logits by the penalty, which makes symbols with negative logits more probable.
 
     Args:
         penalty: factor; above 1 repetitions become less probable

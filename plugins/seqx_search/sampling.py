@@ -43,7 +43,7 @@ class Sampling(LengthLimitedSearch):
         memory: seqx.State | None = None,
         trace: seqx.SearchTrace | None = None,
     ) -> list[list[seqx.Hypothesis]]:
-        """Return one hypothesis for each sentence, or none if the grammar allows none.
+        """Return one hypothesis for each sentence, or none if grammar and processors allow none.
 
         The score is the log-probability.
 

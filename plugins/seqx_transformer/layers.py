@@ -1,4 +1,4 @@
-"""The layers of the Transformer, and their parts besides attention as in Vaswani et al. 2017.
+"""The layers of the Transformer, and their parts other than attention, as in Vaswani et al. 2017.
 
 Letters in shapes: B sentences, T tokens, D = d_model.
 """
@@ -222,7 +222,7 @@ class TransformerEncoderLayer(nn.Module):
 
 
 class DecoderShared(NamedTuple):
-    """What all layers of a decoder use in one pass."""
+    """The layout of the keys and the masks that all layers of a decoder use in one pass."""
 
     keys: seqx.Layout  # of all target tokens so far, the new ones included
     target_mask: seqx.Mask  # of self-attention

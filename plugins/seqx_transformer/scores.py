@@ -48,7 +48,7 @@ class AdditiveAttention(MultiHeadAttention):
     def head_inputs(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> HeadInputs:
-        """Return the inputs of a kernel, with these scores, which no fused kernel computes."""
+        """Return the inputs of a kernel, with additive scores, which no fused kernel computes."""
         return super().head_inputs(queries, positioned, memory, mask)._replace(scores=self.scores)
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Laws of kernels. Needs pytest.
+"""Laws of kernels, which `seqx.testing.laws` checks once this module is imported. They need pytest.
 
     import seqx.testing
     import seqx_transformer.testing

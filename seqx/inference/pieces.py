@@ -166,7 +166,7 @@ def _check_unicode(text: str) -> None:
 def longest_source(model: Model) -> int | None:
     """Return the largest number of source tokens that a model can read; None if it has no limit.
 
-    An input layer may shorten the source, so that it may have more tokens than `Model.limit`.
+    A source that an input layer shortens may have more tokens than `Model.limit`.
     """
     limit = model.limit
     if limit is None:

@@ -114,7 +114,7 @@ class Grammar(ABC):
 class ScoreProcessor(ABC):
     """A rule of a search that changes the scores of the next symbols, for all hypotheses at once.
 
-    A score is the model's log-probability, changed by the processors before. A search chooses symbols by
+    A score is the model's log-probability, changed by the earlier processors. A search chooses symbols by
     their scores. `Hypothesis.logprob` is always that of the model.
 
     Letters in shapes: N hypotheses, T symbols of each so far, V symbols of the vocabulary.
@@ -124,9 +124,9 @@ class ScoreProcessor(ABC):
     def __call__(self, scores: Tensor, ids: Tensor) -> Tensor:
         """Return new scores of the next symbols [N, V]; `scores` is not changed in place.
 
-        A row depends on this hypothesis only. -inf forbids a symbol. A score must be at most 0, and remain
-        -inf if it was, so that a search knows when no hypothesis can become better. If all symbols are
-        forbidden, the hypothesis is dropped. At the maximum length EOS is written without a processor.
+        A row may depend on its own hypothesis only. -inf forbids a symbol. A score must be at most 0, and
+        remain -inf if it was, so that a search knows when no hypothesis can become better. If all symbols are
+        forbidden, the hypothesis is dropped. Processors do not change the score of EOS at the maximum length.
 
         Args:
             scores: the scores of the next symbols [N, V]

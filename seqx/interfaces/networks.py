@@ -366,7 +366,7 @@ class Generator(Model):
         """Return the logits [..., V] of the next token, from outputs [..., D] of `advance`."""
 
     def slots(self, memory: State, count: int, hypotheses: int, capacity: int | None) -> Slots:
-        """Return slots with which a search decodes sentences; their numbers equal those of `advance`.
+        """Return slots in which a search decodes sentences; their logits equal those of `advance`.
 
         Args:
             memory: the result of `encode` for one sentence per slot

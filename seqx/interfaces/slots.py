@@ -1,4 +1,4 @@
-"""Slots: the sentences that a search decodes at the same time, and the default implementation.
+"""Slots: the sentences that a search decodes at the same time, and their default implementation.
 
 Letters in shapes: A occupied slots, K hypotheses of each slot, N = A * K hypotheses in one dimension, V
 symbols.
@@ -20,8 +20,8 @@ class Slots(ABC):
 
     A slot holds one sentence with a fixed number of hypotheses. A slot that was released can be filled with
     another sentence. The tensors of the methods have one row for each hypothesis of each occupied slot:
-    slots in ascending order, the hypotheses of a slot next to each other. What a sentence gets does not
-    depend on its slot, nor on the sentences in other slots.
+    slots in ascending order, the hypotheses of a slot next to each other. The logits of a sentence depend
+    neither on its slot nor on the sentences in other slots.
 
     `Generator.slots` returns slots. A model with its own slots can allocate its caches once, store what it
     computes from the source once per sentence, and move nothing when hypotheses are reordered, because

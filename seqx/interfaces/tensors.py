@@ -81,7 +81,7 @@ class Column(NamedTuple):
         """Return right-padded sentences.
 
         Args:
-            values: ids [B, S], floats [B, S], or vectors [B, S, F], 0 behind the end of a sentence
+            values: ids [B, S], floats [B, S], or vectors [B, S, F], 0 after the end of a sentence
             lengths: number of tokens of each sentence: [B]
             starts: 1 where a token begins a word, else 0: [B, S]; None: unknown
         """

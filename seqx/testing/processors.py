@@ -51,7 +51,7 @@ def arguments_are_not_changed(subject: Subject) -> None:
 
 @law(ScoreProcessor)
 def scores_are_at_most_0(subject: Subject) -> None:
-    """Scores are at most 0 and no NaN, because a search stops when no hypothesis can become better."""
+    """Scores are at most 0 and not NaN, because a search stops when no hypothesis can become better."""
     processor = subject.build()
     for length in _LENGTHS:
         highest = processor(_scores(), _WRITTEN[:, :length]).amax().item()

@@ -23,7 +23,7 @@ from seqx_translation import Translation
 
 
 class CorrectObjective(CrossEntropy):
-    """An objective that breaks the law named by `fault`."""
+    """An objective that obeys all laws except the one named by `fault`."""
 
     fault = ""
 
@@ -64,7 +64,7 @@ class Decaying(torch.optim.Adam):
 
 
 class CorrectOptimizer(Adam):
-    """An optimizer that breaks the law named by `fault`."""
+    """An optimizer that obeys all laws except the one named by `fault`."""
 
     fault = ""
 
@@ -82,7 +82,7 @@ class CorrectOptimizer(Adam):
 
 
 class CorrectSchedule(InverseSquareRoot):
-    """A schedule that breaks the law named by `fault`."""
+    """A schedule that obeys all laws except the one named by `fault`."""
 
     fault = ""
 
@@ -101,7 +101,7 @@ class CorrectSchedule(InverseSquareRoot):
 
 
 class CorrectSearch(Greedy):
-    """A search that breaks the law named by `fault`."""
+    """A search that obeys all laws except the one named by `fault`."""
 
     fault = ""
 
@@ -138,7 +138,7 @@ class CorrectSearch(Greedy):
 
 
 class CorrectProcessor(RepetitionPenalty):
-    """A score processor that breaks the law named by `fault`."""
+    """A score processor that obeys all laws except the one named by `fault`."""
 
     fault = ""
 
@@ -160,7 +160,7 @@ class CorrectProcessor(RepetitionPenalty):
 
 
 class CorrectNormalizer(Lowercase):
-    """A normalizer that breaks the law named by `fault`."""
+    """A normalizer that obeys all laws except the one named by `fault`."""
 
     fault = ""
 
@@ -172,7 +172,7 @@ class CorrectNormalizer(Lowercase):
 
 
 class CorrectTokenizer(SentencePiece):
-    """A tokenizer that breaks the law named by `fault`."""
+    """A tokenizer that obeys all laws except the one named by `fault`."""
 
     fault = ""
 
@@ -203,7 +203,7 @@ class CorrectTokenizer(SentencePiece):
 
 
 class CorrectCorpus(Sample):
-    """A corpus that breaks the law named by `fault`."""
+    """A corpus that obeys all laws except the one named by `fault`."""
 
     fault = ""
 
@@ -225,7 +225,7 @@ class CorrectCorpus(Sample):
 
 
 class CorrectMetric(Chrf):
-    """A metric that breaks the law named by `fault`."""
+    """A metric that obeys all laws except the one named by `fault`."""
 
     fault = ""
 
@@ -245,7 +245,7 @@ class CorrectMetric(Chrf):
 
 
 class CountingGrammar(seqx.Grammar):
-    """A grammar that allows all symbols, or those that a faulty task forbids at each second call."""
+    """A grammar that allows all symbols, except UNK in each call whose number is a multiple of `period`."""
 
     def __init__(self, size: int, period: int | None) -> None:
         self.size, self.period, self.calls = size, period, 0
@@ -264,7 +264,7 @@ class CountingGrammar(seqx.Grammar):
 
 
 class CorrectTask(Translation):
-    """A task that breaks the law named by `fault`."""
+    """A task that obeys all laws except the one named by `fault`."""
 
     fault = ""
 
@@ -344,7 +344,7 @@ def test_faulty_component_breaks_only_its_law(broken: Any, interface: type, faul
 
 
 class CorrectClassification(Classification):
-    """A classification that answers with the worst label if it has the fault."""
+    """A classification that answers with the worst label if `fault` is true."""
 
     fault = False
 

@@ -16,7 +16,7 @@ assert seqx_transformer.testing.H  # the module is imported to register its laws
 
 
 class Correct(Kernel):
-    """A kernel that breaks the law named by `fault`."""
+    """A kernel that obeys all laws except the one named by `fault`."""
 
     fault: ClassVar[str] = ""
 

@@ -17,7 +17,7 @@ assert seqx_parsing.testing.TREES  # the module is imported to register its laws
 
 
 class FaultyGrammar(seqx.Grammar):
-    """A grammar that breaks the law named by `fault`."""
+    """A grammar that obeys all laws except the one named by `fault`."""
 
     def __init__(self, grammar: seqx.Grammar, vocabulary: Vocabulary, fault: str) -> None:
         self.grammar, self.fault = grammar, fault
@@ -45,7 +45,7 @@ class FaultyGrammar(seqx.Grammar):
 
 @dataclass(frozen=True, kw_only=True)
 class Correct(TopDown):
-    """A linearisation that breaks the law named by `fault`."""
+    """A linearisation that obeys all laws except the one named by `fault`."""
 
     fault: ClassVar[str] = ""
 

@@ -62,7 +62,7 @@ SMALL: dict[str, Any] = {"layers": 1, "attention": MultiHeadAttention, "feedforw
 
 
 class CorrectEncoder(TransformerEncoder, Correct):
-    """An encoder that breaks the law named by `fault`."""
+    """An encoder that obeys all laws except the one named by `fault`."""
 
     def __init__(self, d_model: int) -> None:
         TransformerEncoder.__init__(self, d_model, **SMALL)
@@ -105,7 +105,7 @@ class BiasOfHalfTheQueries(WithoutValues):
 
 
 class CorrectAttention(MultiHeadAttention, Correct):
-    """An attention that breaks the law named by `fault`."""
+    """An attention that obeys all laws except the one named by `fault`."""
 
     def __init__(self, d_model: int) -> None:
         MultiHeadAttention.__init__(self, d_model, heads=2)
@@ -183,7 +183,7 @@ class SelectableState(NamedTuple):
 
 
 class CorrectDecoder(TransformerDecoder, Correct):
-    """A decoder that breaks the law named by `fault`."""
+    """A decoder that obeys all laws except the one named by `fault`."""
 
     last: Tensor | None = None
 
@@ -220,7 +220,7 @@ class CorrectDecoder(TransformerDecoder, Correct):
 
 
 class CorrectSlots(seqx.Slots):
-    """Slots that wrap others, and break the law named by `fault`."""
+    """Slots that wrap others, and obey all laws except the one named by `fault`."""
 
     def __init__(self, inner: seqx.Slots, fault: str) -> None:
         super().__init__(len(inner.occupied), inner.hypotheses)
@@ -253,7 +253,7 @@ class CorrectSlots(seqx.Slots):
 
 
 class CorrectModel(EncoderDecoder, Correct):
-    """A model that breaks the law named by `fault`."""
+    """A model that obeys all laws except the one named by `fault`."""
 
     def __init__(self, vocab_sizes: dict[str, int]) -> None:
         stacks: Any = {"encoder": CorrectEncoder, "decoder": CorrectDecoder}
@@ -294,7 +294,7 @@ class CorrectModel(EncoderDecoder, Correct):
 
 
 class CorrectPositions(Learned, Correct):
-    """A positional encoding that breaks the law named by `fault`."""
+    """A positional encoding that obeys all laws except the one named by `fault`."""
 
     def __init__(self, d_model: int, heads: int) -> None:
         Learned.__init__(self, d_model, heads)
@@ -321,7 +321,7 @@ class CorrectPositions(Learned, Correct):
 
 
 class CorrectEnsemble(GeneratorEnsemble):
-    """An ensemble that breaks the law named by `fault`."""
+    """An ensemble that obeys all laws except the one named by `fault`."""
 
     fault = ""
 
@@ -337,7 +337,7 @@ class CorrectEnsemble(GeneratorEnsemble):
 
 
 class CorrectInputLayer(StridedConvolution, Correct):
-    """An input layer that breaks the law named by `fault`."""
+    """An input layer that obeys all laws except the one named by `fault`."""
 
     def __init__(self, size: int, d_model: int) -> None:
         StridedConvolution.__init__(self, size, d_model)

@@ -31,7 +31,7 @@ LocalSGD: Any = _local_sgd()
 
 
 class CorrectStrategy(LocalSGD):  # type: ignore[misc]
-    """A strategy that breaks the law named by `fault`."""
+    """A strategy that obeys all laws except the one named by `fault`."""
 
     fault = ""
 

@@ -133,8 +133,8 @@ class BiasOfInputs(DotProduct):
         return positioned.bias(queries[:, None], memory)
 
 
-class BiasOfExchangedPositions(DotProduct):
-    """Passes `bias` the positions of keys as those of queries."""
+class BiasOfPositionZero(DotProduct):
+    """Passes `bias` position 0 for all queries."""
 
     def bias(
         self, queries: Tensor, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue
@@ -246,7 +246,7 @@ MISTAKES = [
         r"bias gets other queries .* after `positioned\.query`",
     ),
     mistake(
-        BiasOfExchangedPositions,
+        BiasOfPositionZero,
         "`bias` with the positions of other queries",
         BIAS,
         r"bias gets other positions than those of the queries",

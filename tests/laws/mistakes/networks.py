@@ -70,7 +70,7 @@ class UnusedParameter(MeanEncoder):
 
 
 class Cache(NamedTuple):
-    """What the decoder has read; C is at least the number of tokens so far."""
+    """The tokens and the source that the decoder has read; C is at least the number of tokens so far."""
 
     tokens: Tensor  # [B, C, D]
     keep: Tensor  # [B, C] bool
