@@ -1,5 +1,6 @@
 """Local SGD, a strategy of an external plugin whose ranks have different weights between two averages."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks.run_differences import differences
 from seqx.errors import UserError
@@ -14,6 +16,7 @@ from seqx.parallel import World
 from seqx.parallel.parallelism import Step
 from seqx.storage.checkpoints import Checkpoints
 from seqx.testing.ranks import RankExit, run_on_ranks
+from tests.core.parallel.test_coordination import train_altered
 from tests.core.parallel.test_training import losses, train, train_on_ranks
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "seqx-local-sgd" / "seqx_local_sgd" / "__init__.py"
@@ -47,7 +50,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.promise("resume-on-several-devices")
+@pytest.mark.promise("resume-with-different-weights")
 def test_local_sgd_resumes_bitwise_between_two_averages(trained: Path, tmp_path: Path) -> None:
     def on_rank(world: World) -> None:
         forward, calls = Step.forward, 0
@@ -69,6 +72,7 @@ def test_local_sgd_resumes_bitwise_between_two_averages(trained: Path, tmp_path:
     assert differences(tmp_path / "run", trained / "run") == []
 
 
+@pytest.mark.promise("resume-with-different-weights")
 @pytest.mark.parametrize(
     ("size", "setting", "message"),
     [
@@ -88,18 +92,37 @@ def test_local_sgd_refuses_to_resume_in_another_way(
     assert message in errors[0]
 
 
+@pytest.mark.promise("resume-with-different-weights")
 def test_single_process_refuses_to_resume_a_run_of_local_sgd(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     with pytest.raises(UserError, match="with the strategy that the run began with, and with 2 processes"):
         train_on_ranks(1, tmp_path, "run", *LOCAL_SGD, "training.steps=12")
 
 
+@pytest.mark.promise("resume-with-different-weights")
 def test_local_sgd_refuses_a_run_of_another_strategy(trained: Path, tmp_path: Path) -> None:
     others = ("training.steps=10", "training.validate_every=5")
     train_on_ranks(2, folder_with_plugin(tmp_path), "run", *others)
     assert losses(tmp_path / "run") != losses(trained / "run")
     exits = exits_of(2, tmp_path, *LOCAL_SGD, "training.steps=12")
     assert [each.code for each in exits] == [2, 2]
+
+
+@pytest.mark.promise("rollback-on-all-ranks")
+def test_local_sgd_rolls_back_to_the_weights_of_each_rank(trained: Path, tmp_path: Path) -> None:
+    """After the rollback, update 6 is that of the run without a fault, on each rank."""
+    exits = train_altered(
+        folder_with_plugin(tmp_path),
+        lambda rank, calls, _, sums: (
+            {n: s * torch.nan for n, s in sums.items()} if (rank, calls) == (1, 7) else sums
+        ),
+        *LOCAL_SGD,
+        "training.max_nonfinite=0",
+    )
+    assert exits[0].result == exits[1].result
+    assert losses(tmp_path / "run")[:6] == losses(trained / "run")[:6]
+    skipped = json.loads((tmp_path / "run" / "skipped_batches.json").read_text(encoding="utf-8"))
+    assert [(each["from"], each["to"]) for each in skipped["returns"]] == [(7, 5)]
 
 
 def test_a_single_process_ignores_the_strategy(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 import pytest
 
 from seqx.errors import RecipeError, RegistrationError
+from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import Registry, section_settings
 from seqx.recipe import check, with_new_names
 from seqx.recipe.overrides import override
 from seqx.recipe.yaml_tree import parse
+from seqx.training.config import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,18 @@ def test_old_values_in_a_stored_recipe_are_translated(old: str, new: object, tmp
     checked = check(parse(f"keep: 2\nspeed: {old}\n", stored(tmp_path)), Registry(), Renamed)
     assert checked.plain()["limits"] == new
     assert with_new_names({"keep": 2, "speed": old}, checked) == {"keep_checkpoints": 2, "limits": new}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("none", "null"), ("state", "{type: fsdp, reshard_after_forward: false}"), ("full", "fsdp")],
+)
+def test_each_value_of_sharding_has_a_value_of_parallel(old: str, new: str) -> None:
+    registry = load_plugins().registry
+    with pytest.raises(RecipeError) as caught:
+        check(parse(f"sharding: {old}\n", "mine.yaml"), registry, Training)
+    message = f"mine.yaml:1:1: recipe: sharding: {old} is now written parallel: {new}\n"
+    assert sum(str(problem).startswith(message) for problem in caught.value.problems) == 1
 
 
 def test_old_names_in_a_stored_recipe_are_translated(tmp_path: Path) -> None:
