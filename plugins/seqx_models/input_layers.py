@@ -41,7 +41,7 @@ class StridedConvolution(seqx.InputLayer):
     Args:
         layers: number of convolutions
         kernel: number of adjacent tokens that a convolution reads
-        stride: distance of the tokens at which a convolution is computed
+        stride: distance between the tokens at which a convolution is computed
         channels: width of the convolutions; d_model if left out
 
     Raises:

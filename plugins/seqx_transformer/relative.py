@@ -99,7 +99,7 @@ class T5(seqx.PositionalEncoding):
 
     Args:
         buckets: number of buckets
-        farthest: distance from which on all distances are in the last bucket
+        farthest: this distance and all larger ones are in the last bucket
         ahead: reserve half of the buckets for keys after the query; not useful in a causal decoder
 
     Raises:

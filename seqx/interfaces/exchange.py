@@ -37,7 +37,7 @@ class Exporter(ABC):
     """A format in which a trained model can be written for other programs: `seqx export --to NAME`."""
 
     def problems(self, model: TrainedModel) -> Iterable[str]:
-        """Return why the format cannot express this model: a message for each setting.
+        """Return the reasons why the format cannot express this model, one for each setting.
 
         For example: "model.decoder.positions: the format has no rotary positions; train with sinusoidal".
         """
@@ -49,7 +49,7 @@ class Exporter(ABC):
 
 
 class Importer(ABC):
-    """A format of other programs from which a model can be read: `seqx import --from NAME`."""
+    """A format of another program, from which a model can be read: `seqx import --from NAME`."""
 
     @abstractmethod
     def read(self, source: Path, vocabulary: Path) -> ImportedModel:

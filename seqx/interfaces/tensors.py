@@ -145,7 +145,7 @@ class Mask(NamedTuple):
 
     causal: bool = False  # true: a query may not attend to later positions
     window: int | None = None  # maximum distance between the positions of query and key; None: any
-    allowed: Tensor | None = None  # [B or 1, T or 1, S] bool: false forbids further pairs; None: no further
+    allowed: Tensor | None = None  # [B or 1, T or 1, S] bool: false forbids further pairs; None: no pairs
     shared: MaskForms | None = None  # see `share`
 
     def share(self, queries: Layout, keys: Layout) -> "Mask":

@@ -81,7 +81,7 @@ def has_query(encoding: seqx.PositionalEncoding) -> bool:
 
 
 class WithoutValues(seqx.PositionalEncoding):
-    """An encoding without its term of values."""
+    """An encoding without its value term."""
 
     def __init__(self, encoding: seqx.PositionalEncoding) -> None:
         super().__init__(encoding.d_model, encoding.heads)

@@ -8,7 +8,7 @@ from seqx_transformer.kernels.eager import dense_bias
 from seqx_transformer.kernels.kernel import HeadInputs, Kernel, fused_limitation
 
 PAIRS = 512 * 512
-"""The number of pairs of query and key from which on the kernel is faster than `eager` in float32."""
+"""The smallest number of pairs of query and key for which the kernel is faster than `eager` in float32."""
 
 
 class Cpu(Kernel):
@@ -22,7 +22,7 @@ class Cpu(Kernel):
         if inputs.queries.device.type != "cpu":
             return "it runs on a CPU only"
         if inputs.queries.dtype != torch.float32:
-            return "it is slow in other precisions than fp32"
+            return "it is slow in precisions other than fp32"
         if inputs.positional is not None and inputs.positional.requires_grad:
             return "it computes no gradient of the term that the positional encoding adds to the scores"
         return fused_limitation(inputs, dropout=False)

@@ -17,7 +17,7 @@ from seqx_transformer.layers import Dropout
 class HeadInputs(NamedTuple):
     """The inputs of a kernel: all heads of an attention."""
 
-    queries: Tensor  # [B, H, T, K], already divided by the factor that attention scales its scores by
+    queries: Tensor  # [B, H, T, K], already scaled: their products with keys are the scores
     memory: seqx.KeyValue  # keys [B, H, S, K] and values [B, H, S, V]
     positioned: seqx.Positioned  # of the queries
     mask: seqx.Mask
@@ -61,7 +61,7 @@ def fused_limitation(inputs: HeadInputs, *, dropout: bool) -> str | None:
         dropout: true if the kernel has dropout of attention weights
     """
     if inputs.scores is not None:
-        return "it computes no other scores than dot products"
+        return "it computes no scores other than dot products"
     if inputs.positioned.encoding.has_value_term:
         return "the positional encoding adds to the values, for which it needs the attention weights"
     if not dropout and inputs.dropout.training and inputs.dropout.p > 0:

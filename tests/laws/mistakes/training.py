@@ -53,7 +53,7 @@ class CountOfTheBatch(Likelihood):
 
 
 class GradientOfTheOpposite(Likelihood):
-    """Returns the loss with the gradient of minus the loss."""
+    """Returns the loss with the gradient of its negative."""
 
     def loss(self, losses: Tensor, keep: Tensor) -> Tensor:
         return 2 * losses.sum().detach() - losses.sum()
