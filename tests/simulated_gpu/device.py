@@ -6,7 +6,7 @@
 
 It counts the operations that launch a kernel, records each wait of the host for the device with its line of
 code, and raises `MixError` if an operation has tensors of both devices, like CUDA. The device has a random
-number generator of its own. Not simulated: torch.compile, several processes, streams, memory, and the
+number generator of its own. Not simulated: torch.compile, several processes, streams, memory use, and the
 numerics of CUDA's kernels.
 """
 

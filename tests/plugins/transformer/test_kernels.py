@@ -49,7 +49,9 @@ def test_kernel_is_chosen_by_length_dtype_and_dropout_on_a_cpu() -> None:
 
 
 def test_kernel_that_cannot_be_used_is_an_error_with_its_reason() -> None:
-    with pytest.raises(seqx.UserError, match=r"kernel cpu cannot be used: it is slow in other precisions"):
+    with pytest.raises(
+        seqx.UserError, match=r"kernel cpu cannot be used: it is slow in precisions other than fp32"
+    ):
         choose_kernel(Cpu(), inputs(4, torch.bfloat16))
     x, layout = embeddings(1, 5), layout_of(5)
     attention = MultiHeadAttention(D, heads=HEADS, kernel=Flex)
