@@ -156,8 +156,8 @@ def test_plugin_tutorial_counts_its_commands_and_lines() -> None:
     commands = [command for item in shown if item.language == "console" for command in item.commands()]
     files = [item.text for item in shown if item.file is not None]
     lines = [line for text in files for line in text.splitlines() if line.strip()]
-    counted = f"this takes {len(commands)} commands and {len(lines)} lines,"
-    assert f"From a checkout and a bare Python, {counted}" in before
+    counted = f"{len(commands)} commands, and {len(lines)} lines of code and recipe."
+    assert f"This section and the next one have {counted}" in before
     assert [item.file for item in shown if item.file] == ["cosine.py", "cosine.yaml"]
 
 

@@ -52,7 +52,7 @@ class Setup:
         search: the search
     """
 
-    def __init__(self, *, model: seqx.Make[seqx.Generator], training: Training, search: seqx.Search) -> None:
+    def __init__(self, *, model: seqx.Make[seqx.Model], training: Training, search: seqx.Search) -> None:
         self.model, self.training, self.search = model, training, search
 
 
@@ -71,7 +71,7 @@ def setup(folder: Path, overrides: Sequence[str]) -> Setup:
 class Trained:
     """A model, and the updates with which it was trained."""
 
-    model: seqx.Generator
+    model: seqx.Model
     updates: list[Update] = field(default_factory=list)
 
     @property
@@ -126,7 +126,7 @@ LIMITS = torch.tensor([26, 9, 17, 3])
 
 @torch.no_grad()
 def decode(
-    model: seqx.Generator,
+    model: seqx.Model,
     search: seqx.Search,
     device: torch.device,
     grammar: seqx.Grammar | None = None,
@@ -134,11 +134,27 @@ def decode(
     precision: Literal["bf16", "fp32"] = "fp32",
     limits: Tensor = LIMITS,
 ) -> list[list[seqx.Hypothesis]]:
+    """Return the answers of a search; of a model that does not generate, the most probable target tokens."""
     with autocast(device, precision):
+        if not isinstance(model, seqx.Generator):
+            return most_probable_targets(model, SOURCE.to(device))
         return [list(nbest) for nbest in search(model, SOURCE.to(device), limits, grammar)]
 
 
-def token_labels(model: seqx.Generator, device: torch.device) -> dict[str, Any]:
+def most_probable_targets(model: seqx.Model, source: seqx.Column) -> list[list[seqx.Hypothesis]]:
+    """Return one hypothesis for each sentence; its target has as many tokens as its source."""
+    logits = model.head(model(seqx.Batch.of(source=source, target=source))).float()
+    logprobs, ids = (values.cpu() for values in logits.log_softmax(-1).max(-1))
+    lengths = source.layout.keep.sum(1).tolist()
+    return [
+        [seqx.Hypothesis(ids=row[:length], score=sum(values[:length]), logprob=sum(values[:length]))]
+        for row, values, length in zip(ids.tolist(), logprobs.tolist(), lengths, strict=True)
+    ]
+
+
+def token_labels(model: seqx.Model, device: torch.device) -> dict[str, Any]:
+    if not isinstance(model, seqx.Generator):
+        return {}
     with torch.no_grad():
         return {name: labels.cpu() for name, labels in model.labels(model.encode(SOURCE.to(device))).items()}
 

@@ -64,6 +64,7 @@ SPECIAL: dict[str, list[str]] = {  # overrides for components that need other se
     "constant": ["training.schedule={type: constant, rate: 0.01}"],
     "encoder_decoder": [],
     "classifier": [f"model={{type: classifier, d_model: 16, dropout: 0, encoder: {STACK}}}"],
+    "tagger": [f"model={{type: tagger, d_model: 16, dropout: 0, encoder: {STACK}}}"],
     "decoder_only": [
         f"model={{type: decoder_only, d_model: 16, decoder: {STACK[:-1]}, use_source: false}}}}"
     ],
@@ -92,9 +93,30 @@ def case_id(case: tuple[type, str]) -> str:
 
 def test_all_interfaces_that_run_on_a_device_are_listed() -> None:
     on_host = {"Callback", "Corpus", "Metric", "Normalizer", "Task", "Tokenizer"}
-    in_test_search = {"Ensemble", "Linearisation", "Search"}
-    on_device = {interface.__name__ for interface in registry().interfaces()} - on_host - in_test_search
+    in_test_search = {"Ensemble", "Linearisation", "ScoreProcessor", "Search"}
+    needs_ranks = {"Parallelism"}  # one process simulates one GPU
+    tested_below = {"InputLayer"}
+    on_device = {interface.__name__ for interface in registry().interfaces()}
+    on_device -= on_host | in_test_search | needs_ranks | tested_below
     assert on_device == {interface.__name__ for interface in OVERRIDES}
+
+
+@pytest.mark.parametrize("name", registry().components(seqx.InputLayer))
+def test_input_layer_on_gpu_equals_that_on_cpu(name: str) -> None:
+    torch.manual_seed(1)
+    layer = registry().components(seqx.InputLayer)[name].maker(seqx.Features(3), 16)
+    source = seqx.Column.of(torch.randn(2, 9, 3), torch.tensor([9, 6]))
+    expected, host_layout = layer.embed(source)
+    with SimulatedGpu() as gpu:
+        layer.to(CUDA)
+        source = source.to(CUDA)
+        gpu.reset()
+        embeddings, layout = layer.embed(source)
+        embeddings.sum().backward()
+        assert not gpu.waits
+        assert not gpu.mixes
+        torch.testing.assert_close(embeddings.cpu(), expected, rtol=1e-5, atol=1e-5)
+        assert torch.equal(layout.keep.cpu(), host_layout.keep)
 
 
 @pytest.mark.parametrize("case", COMPONENTS, ids=case_id)
