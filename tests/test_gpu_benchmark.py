@@ -129,7 +129,7 @@ def test_counted_operations_equal_those_of_torch() -> None:
     source = seqx.Column.of(ids[:, :7], torch.full((3,), 7))
     target = seqx.Column.of(ids, torch.full((3,), 16))
     with FlopCounterMode(display=False) as counter:
-        built.head(built(source, target))
+        built.head(built(seqx.Batch.of(source=source, target=target)))
     assert Arithmetic(built).forward(np.full(3, 7), np.full(3, 16)) == counter.get_total_flops()
 
 

@@ -170,7 +170,7 @@ class SelectableState(NamedTuple):
     fault: str
 
     def select(self, index: Tensor) -> "SelectableState":
-        if self.fault == "rows_of_a_state_can_be_reordered" and 2 * len(index) < self.rows:
+        if self.fault == "rows_of_a_state_can_be_reordered" and len(index) == 3:  # as in that law
             index = index.sort().values
         return SelectableState(seqx.rows(self.inner, index), len(index), self.fault)
 

@@ -120,7 +120,7 @@ def test_checkpoints_of_a_moving_average_are_compared() -> None:
 @pytest.mark.parametrize("call", [3, 4])  # 3: the average is scored; 4: the model is scored
 def test_run_stopped_while_selecting_the_model_resumes(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     done("run", scripted(10, 30, 20, 30), "--folder", "whole")
-    real, calls = Validator.score, 0
+    real, calls = Validator._score, 0
 
     def score(self: Validator, split: str) -> object:
         nonlocal calls
@@ -129,7 +129,7 @@ def test_run_stopped_while_selecting_the_model_resumes(monkeypatch: pytest.Monke
             os.kill(os.getpid(), signal.SIGTERM)
         return real(self, split)
 
-    monkeypatch.setattr(Validator, "score", score)
+    monkeypatch.setattr(Validator, "_score", score)
     recipe = scripted(10, 30, *[20] * (call - 3), 20, 30)
     stopped = seqx("run", recipe)
     assert stopped.exit_code == 75

@@ -81,7 +81,7 @@ def test_a_component_has_file_line_and_plugin() -> None:
     assert Path(__file__).read_text().splitlines()[int(line) - 1] == "class Good(Kind):"
     assert registry.interfaces() == [Kind]
     assert registry.components_of("mine") == [component]
-    assert registry.components(Good) == {}
+    assert registry.components(Good) == {"good": component}  # registered for Kind, but it is a Good
 
 
 def test_functions_and_partials_can_be_components() -> None:
