@@ -113,8 +113,9 @@ class Parallelism(ABC):
     def setup(self, step: Step, world: World, device: torch.device) -> None:
         """Move the model and the objective, which all ranks have on the CPU, to the device (collective).
 
-        A strategy that divides the model, or copies or wraps it, overrides this method. All ranks have the
-        same weights.
+        A strategy that divides the model, or copies or wraps it, overrides this method. It calls
+        `super().setup`, or sets `step`, `world`, `device` and `stragglers` itself. All ranks have the same
+        weights.
 
         Raises:
             OutOfMemoryError: the model does not fit into memory
