@@ -1,9 +1,8 @@
 """Inference: trained models that answer raw text.
 
-`loading` loads a model folder into a `Predictor`. The predictor splits inputs into pieces and joins the
-answers to them (`pieces`), and answers the pieces in batches (`decoding`). `scoring` computes
-log-probabilities of targets. `evaluation` computes the scores and the perplexity of a split.
-`attention_maps` computes attention weights.
+`loading` loads a model folder into a `Predictor`. The predictor splits inputs into pieces, answers the pieces
+in batches, and joins the answers (`decoding`). `scoring` computes log-probabilities of targets. `evaluation`
+computes the scores and the perplexity of a split. `attention_maps` computes attention weights.
 """
 
 from seqx.inference.attention_maps import AttentionMaps

@@ -1,26 +1,261 @@
-"""Answers to pieces in batches, until each piece has enough answers with different texts."""
+"""Split inputs into pieces that a model can read, answer the pieces in batches, and join the answers."""
 
-import logging
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import TypeVar
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
-from seqx.inference.pieces import Piece, make_batches, output_limits, source_batch
-from seqx.interfaces.learning import Search, SearchTrace
+from seqx.errors import UserError, shortened
+from seqx.interfaces.learning import Hypothesis, Search, SearchTrace, Trace
 from seqx.interfaces.networks import Model
-from seqx.interfaces.task import Candidate, InputError, Inputs, NBest, Task, distinct
-from seqx.runtime.devices import raise_torch_oom
+from seqx.interfaces.rows import value_text
+from seqx.interfaces.scores import AnswerWarning
+from seqx.interfaces.task import (
+    Candidate,
+    InputError,
+    Inputs,
+    NBest,
+    Request,
+    Task,
+    Values,
+    distinct,
+    sum_warnings,
+)
+from seqx.interfaces.tensors import EOS, WORDS, Batch, Column
+from seqx.runtime.devices import BatchShrinker
+
+DEFAULT_MAX_LENGTH = 1024
+"""The maximum tokens of a piece if neither task nor model has a limit; attention takes quadratic memory."""
+
+BATCH_TOKENS = {"cpu": 32_768, "cuda": 524_288}
+"""The default maximum of padded tokens of a batch, by the type of the device."""
 
 _MAX_WIDENINGS = 3
 """The maximum number of times that the beam is doubled because hypotheses have the same text."""
 
+_MAX_SOURCE = 1 << 30
 
-T = TypeVar("T")
 
-log = logging.getLogger("seqx.inference")
+class TooLongError(UserError):
+    """An input with more tokens than the model can read."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """An input, or one part of an input that was split."""
+
+    index: int  # the number of the input in its window
+    request: Request
+    columns: Mapping[str, Values]
+    traces: list[Trace] = field(default_factory=list)  # of each search for an answer; empty if not recorded
+
+    @property
+    def beginning(self) -> str:
+        """The beginning of the input, for messages."""
+        return value_text(self.request.input)[:40]
+
+    @property
+    def length(self) -> int:
+        """The number of source tokens, EOS included."""
+        return len(self.columns["source"])
+
+    @property
+    def has_vectors(self) -> bool:
+        """True if the source is an array of vectors."""
+        return getattr(self.columns["source"], "ndim", 1) > 1
+
+    @property
+    def ends_with_eos(self) -> bool:
+        """True if the last token of the source is EOS."""
+        return self.length > 0 and not self.has_vectors and self.columns["source"][-1] == EOS
+
+    @property
+    def is_empty(self) -> bool:
+        """True if the source has no token except EOS."""
+        return self.length == 0 or (
+            self.ends_with_eos and all(token == EOS for token in self.columns["source"])
+        )
+
+
+@dataclass(frozen=True)
+class SplitInput:
+    """The pieces of one input. An input that is empty or too long has no pieces."""
+
+    pieces: Sequence[Piece] = ()
+    was_split: bool = False
+    too_long: bool = False
+
+    def warnings(self, max_length: int) -> Iterable[AnswerWarning]:
+        """Yield the warnings about the length of the input, each with a count of 0 or 1."""
+        too_long = f"inputs have more than {max_length} tokens"
+        yield AnswerWarning(f"{too_long}; they were answered in parts", int(self.was_split), 1)
+        yield AnswerWarning(f"{too_long} and cannot be split; their answers are empty", int(self.too_long), 1)
+
+
+def split_input(
+    task: Task, request: Request, index: int, *, max_length: int, model_limit: int | None
+) -> SplitInput:
+    """Split an input into pieces of at most `max_length` tokens, as far as the task can split it.
+
+    The first piece gets the prefix and the required phrases of the request. Every piece gets the forbidden
+    phrases.
+
+    Args:
+        task: tokenizes and splits the text
+        request: the input
+        index: the number of the input in its window
+        max_length: the maximum tokens of a piece, EOS included
+        model_limit: the maximum tokens that the model can read; None: no limit
+
+    Raises:
+        TooLongError: a piece that the task cannot split has more tokens than the model can read
+        UserError: the input has another type than the task reads, a text is not valid Unicode, or the task
+            cannot read the input
+    """
+    _check_type(request.input, task.input_type)
+    for text in (request.input, request.prefix, *request.require, *request.forbid):
+        if isinstance(text, str):
+            _check_unicode(text)
+    if request.constrained and not task.uses_search:
+        raise UserError(f"{type(task).__name__} does not support prefixes and phrases; leave them out")
+    if isinstance(request.input, str) and not request.input.strip():
+        return SplitInput()
+    whole = Piece(index, request, task.read(request.input))
+    if whole.length <= max_length:
+        return SplitInput([] if whole.is_empty else [whole])
+    first, *others = task.split_long_input(request.input, max_length)
+    pieces = [whole]
+    if others:
+        requests = [replace(request, input=first)]
+        requests += [Request(input=other, forbid=request.forbid) for other in others]
+        pieces = [Piece(index, part, task.read(part.input)) for part in requests]
+    longest = max(piece.length for piece in pieces)
+    # A model without a limit can read more tokens than in training, but attention needs quadratic memory.
+    limit = max(max_length, 4 * DEFAULT_MAX_LENGTH) if model_limit is None else model_limit
+    if longest > limit:
+        raise TooLongError(
+            f"an input has {longest} tokens, but the model reads at most {limit}; shorten it "
+            f"(it begins {whole.beginning!r})"
+        )
+    return SplitInput([piece for piece in pieces if not piece.is_empty], was_split=bool(others))
+
+
+def join_pieces(task: Task, answers: Sequence[NBest]) -> NBest:
+    """Return the n-best list of an input, made of the answers to its pieces.
+
+    A single piece keeps its list. Several pieces get one answer: their best answers, joined, with the sums of
+    their scores and log-probabilities. There is no answer if one of the pieces has none.
+    """
+    if len(answers) == 1:
+        return answers[0]
+    warnings = sum_warnings(answers)
+    traces = [trace for nbest in answers for trace in nbest.traces]
+    if not answers or not all(answers):
+        return NBest(warnings=warnings, traces=traces)
+    hypotheses = [nbest[0].hypothesis for nbest in answers]
+    joined = Hypothesis(
+        ids=[token for hypothesis in hypotheses for token in hypothesis.ids],
+        score=math.fsum(hypothesis.score for hypothesis in hypotheses),
+        logprob=math.fsum(hypothesis.logprob for hypothesis in hypotheses),
+    )
+    return NBest([Candidate(task.join([nbest.text for nbest in answers]), joined)], warnings, traces)
+
+
+def _check_type(value: object, expected: type) -> None:
+    if not isinstance(value, expected):
+        expected_name = "strings" if expected is str else f"inputs of type {expected.__name__}"
+        raise UserError(
+            f"a model answers {expected_name}, not {type(value).__name__}: {shortened(repr(value), 60)}"
+        )
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{text[:40]!r} is not valid Unicode: it has a lone surrogate at {error.start}; remove it"
+        ) from None
+
+
+def longest_source(model: Model) -> int | None:
+    """Return the largest number of source tokens that a model can read; None if it has no limit.
+
+    A source that an input layer shortens may have more tokens than `Model.limit`.
+    """
+    limit = model.limit
+    if limit is None:
+        return None
+
+    def is_too_long(source: int) -> bool:
+        return bool(model.positions_used({"source": np.array([source]), "target": np.array([1])})[0] > limit)
+
+    if not is_too_long(limit) and is_too_long(limit + 1):  # the source is not shortened
+        return limit
+    return bisect_left(range(1, _MAX_SOURCE), x=True, key=is_too_long)
+
+
+def output_limits(pieces: Sequence[Piece], model: Model, search: Search | None) -> list[int]:
+    """Return the maximum output tokens for each piece, EOS excluded; 0 without a search.
+
+    The search sets the limit. A model with a maximum length may lower it, to this length minus the positions
+    that are in use: one for BOS, or those of the source in a model with `single_sequence`.
+    """
+    if search is None:
+        return [0 for _ in pieces]
+    lengths = [piece.length - piece.ends_with_eos for piece in pieces]
+    limits = search.max_lengths(torch.tensor(lengths, dtype=torch.int64))
+    if model.limit is not None:
+        used_positions = [piece.length if model.single_sequence else 1 for piece in pieces]
+        limits = limits.minimum(model.limit - torch.tensor(used_positions)).clamp_min(0)
+    return limits.tolist()
+
+
+def make_batches(
+    pieces: Sequence[Piece], limits: Sequence[int], *, width: int, batch_tokens: int
+) -> Iterator[list[int]]:
+    """Yield the indices of the pieces of each batch, longest pieces first.
+
+    Args:
+        pieces: the pieces of all batches
+        limits: the maximum output tokens for each piece
+        width: the number of hypotheses of a piece that the search extends at once
+        batch_tokens: the maximum padded tokens of a batch. Each hypothesis counts with its source and its
+            longest possible output.
+    """
+    batch: list[int] = []
+    longest = 0
+    for i in sorted(range(len(pieces)), key=lambda i: -pieces[i].length):
+        tokens = pieces[i].length + limits[i] + 1
+        padded = max(longest, tokens)
+        if batch and padded * (len(batch) + 1) * width > batch_tokens:
+            yield batch
+            batch, padded = [], tokens
+        batch.append(i)
+        longest = padded
+    if batch:
+        yield batch
+
+
+def source_batch(pieces: Sequence[Piece]) -> Batch:
+    """Return the columns of several pieces, padded; its `count` is 0, because there are no targets."""
+    columns = {name: padded([piece.columns[name] for piece in pieces]) for name in pieces[0].columns}
+    if WORDS in columns:
+        source, starts = columns["source"], columns.pop(WORDS).values
+        columns["source"] = Column.of(source.values, source.layout.keep.sum(1), starts)
+    return Batch(columns, 0)
+
+
+def padded(rows: Sequence[Values]) -> Column:
+    """Return rows of ids, floats or vectors, padded on the right."""
+    lengths = torch.tensor([len(row) for row in rows])
+    values = pad_sequence([torch.as_tensor(np.asarray(row)) for row in rows], batch_first=True)
+    has_ids = values.dim() == 2 and not values.is_floating_point()
+    return Column.of(values.long() if has_ids else values.float(), lengths)
 
 
 class BatchDecoder:
@@ -148,58 +383,3 @@ class BatchDecoder:
             "if the task has this setting",
             longest.index,
         )
-
-
-class BatchShrinker:
-    """Divides batches into parts that fit into memory, and splits a part into halves if it does not fit.
-
-    It remembers the largest fraction of a batch that may fit, and splits later batches into such parts.
-
-    Args:
-        device: the device of the model
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self._fraction = 1.0  # the largest fraction of a batch that may fit into memory
-
-    def parts(self, batch: Sequence[T]) -> Iterator[tuple[Sequence[T], AbstractContextManager[None]]]:
-        """Yield the parts of a batch in order, each with a context in which to compute it.
-
-        If a part runs out of memory in its context, its halves are yielded next. A single row that does not
-        fit raises an OutOfMemoryError.
-        """
-        size = max(1, int(len(batch) * self._fraction))
-        pending = deque(batch[start : start + size] for start in range(0, len(batch), size))
-        while pending:
-            part = pending.popleft()
-            failed: list[Sequence[T]] = []
-            yield part, _note_out_of_memory(part, failed)
-            # Split after the context, because the traceback of the error keeps tensors in memory.
-            for too_large in failed:
-                pending.extendleft(reversed(self._halves(too_large, len(batch))))
-
-    def _halves(self, part: Sequence[T], batch_size: int) -> tuple[Sequence[T], Sequence[T]]:
-        if self._fraction == 1.0:
-            log.warning(
-                "%s ran out of memory with a batch of %d inputs; continuing with smaller batches",
-                self.device,
-                len(part),
-            )
-        middle = len(part) // 2
-        self._fraction = min(self._fraction, middle / batch_size)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()  # cached blocks of a large batch are too fragmented for smaller ones
-        return part[:middle], part[middle:]
-
-
-@contextmanager
-def _note_out_of_memory(part: Sequence[T], failed: list[Sequence[T]]) -> Iterator[None]:
-    """Append a part to `failed` if the block runs out of memory; a single row raises the error."""
-    try:
-        with raise_torch_oom():
-            yield
-    except torch.OutOfMemoryError:
-        if len(part) == 1:
-            raise
-        failed.append(part)

@@ -11,10 +11,10 @@ import torch
 
 from seqx.errors import UserError
 from seqx.inference.attention_maps import AttentionMaps, attention_maps
-from seqx.inference.decoding import BatchDecoder
-from seqx.inference.pieces import (
+from seqx.inference.decoding import (
     BATCH_TOKENS,
     DEFAULT_MAX_LENGTH,
+    BatchDecoder,
     SplitInput,
     TooLongError,
     join_pieces,

@@ -8,9 +8,9 @@ import torch
 from seqx.data.batches import collate, split_into_microbatches
 from seqx.data.ragged import Ragged
 from seqx.errors import UserError
-from seqx.inference.decoding import BatchShrinker
 from seqx.interfaces.networks import Model
 from seqx.interfaces.task import Values
+from seqx.runtime.devices import BatchShrinker
 
 _BATCH_TOKENS = 4096
 """The maximum padded tokens of a batch."""

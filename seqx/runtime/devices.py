@@ -1,11 +1,14 @@
-"""Select the device and the number format; recognise out-of-memory errors; use deterministic kernels."""
+"""Select the device and the number format; handle out-of-memory errors; use deterministic kernels."""
 
 import contextlib
 import functools
+import logging
 import os
 import re
-from collections.abc import Iterator
-from typing import Literal, get_args
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +16,10 @@ from torch import Tensor
 from seqx.errors import UserError
 
 Precision = Literal["auto", "bf16", "fp32"]
+
+T = TypeVar("T")
+
+log = logging.getLogger("seqx.runtime")
 
 
 def device_of(name: str) -> torch.device:
@@ -165,6 +172,61 @@ def raise_torch_oom() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise torch.OutOfMemoryError(str(error)) from None
+
+
+class BatchShrinker:
+    """Divides batches into parts that fit into memory, and splits a part into halves if it does not fit.
+
+    It remembers the largest fraction of a batch that may fit, and splits later batches into such parts.
+
+    Args:
+        device: the device of the model
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._fraction = 1.0  # the largest fraction of a batch that may fit into memory
+
+    def parts(self, batch: Sequence[T]) -> Iterator[tuple[Sequence[T], AbstractContextManager[None]]]:
+        """Yield the parts of a batch in order, each with a context in which to compute it.
+
+        If a part runs out of memory in its context, its halves are yielded next. A single row that does not
+        fit raises an OutOfMemoryError.
+        """
+        size = max(1, int(len(batch) * self._fraction))
+        pending = deque(batch[start : start + size] for start in range(0, len(batch), size))
+        while pending:
+            part = pending.popleft()
+            failed: list[Sequence[T]] = []
+            yield part, _note_out_of_memory(part, failed)
+            # Split after the context, because the traceback of the error keeps tensors in memory.
+            for too_large in failed:
+                pending.extendleft(reversed(self._halves(too_large, len(batch))))
+
+    def _halves(self, part: Sequence[T], batch_size: int) -> tuple[Sequence[T], Sequence[T]]:
+        if self._fraction == 1.0:
+            log.warning(
+                "%s ran out of memory with a batch of %d inputs; continuing with smaller batches",
+                self.device,
+                len(part),
+            )
+        middle = len(part) // 2
+        self._fraction = min(self._fraction, middle / batch_size)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # cached blocks of a large batch are too fragmented for smaller ones
+        return part[:middle], part[middle:]
+
+
+@contextlib.contextmanager
+def _note_out_of_memory(part: Sequence[T], failed: list[Sequence[T]]) -> Iterator[None]:
+    """Append a part to `failed` if the block runs out of memory; a single row raises the error."""
+    try:
+        with raise_torch_oom():
+            yield
+    except torch.OutOfMemoryError:
+        if len(part) == 1:
+            raise
+        failed.append(part)
 
 
 @contextlib.contextmanager

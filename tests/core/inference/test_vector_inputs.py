@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import seqx
-from seqx.inference.pieces import longest_source, padded
+from seqx.inference.decoding import longest_source, padded
 from seqx_models import EncoderDecoder, StridedConvolution
 from seqx_search import Beam, Greedy
 from seqx_transformer import Learned, MultiHeadAttention, TransformerDecoder, TransformerEncoder
