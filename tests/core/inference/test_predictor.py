@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +11,13 @@ from torch import Tensor, nn
 import seqx
 from seqx.inference import Predictor
 from seqx_search import Beam, Greedy, Sampling
+from tests.core.inference.task_without_data import TaskWithoutData
 from tests.plugins.search.toy import Toy
 
 CPU = torch.device("cpu")
 
 
-class Letters(seqx.GenerationTask):
+class Letters(TaskWithoutData):
     """A task with texts of "a", "b" and "c". Spaces are not tokens. Long inputs are split at spaces."""
 
     max_length = 6
@@ -37,30 +37,6 @@ class Letters(seqx.GenerationTask):
 
     def join(self, answers: Sequence[str]) -> str:
         return " + ".join(answers)
-
-    def fetch(
-        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
-    ) -> None: ...
-    def learn(self, folder: Path, progress: seqx.ProgressReporter) -> None: ...
-    def load(self, folder: Path) -> None: ...
-
-    def identity(self) -> Mapping[str, object]:
-        return {}
-
-    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        return iter(())
-
-    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
-        return seqx.Rejected("all")
-
-    def inputs(self, split: seqx.Split) -> list[str]:
-        return []
-
-    def references(self, split: seqx.Split) -> list[str]:
-        return []
-
-    def evaluate(self, model: seqx.TextModel, split: seqx.Split) -> seqx.Evaluation:
-        return seqx.Evaluation(scores={})
 
 
 class Unsplittable(Letters):

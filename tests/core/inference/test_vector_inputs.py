@@ -1,8 +1,7 @@
 """A predictor answers inputs that are arrays, not text."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,11 +13,12 @@ from seqx.inference.decoding import longest_source, padded
 from seqx_models import EncoderDecoder, StridedConvolution
 from seqx_search import Beam, Greedy
 from seqx_transformer import Learned, MultiHeadAttention, TransformerDecoder, TransformerEncoder
+from tests.core.inference.task_without_data import TaskWithoutData
 
 STACK: dict[str, Any] = {"layers": 1, "attention": partial(MultiHeadAttention, heads=2)}
 
 
-class Signals(seqx.GenerationTask):
+class Signals(TaskWithoutData):
     """A task whose inputs are arrays [T, 3]."""
 
     input_type: ClassVar[type] = np.ndarray
@@ -32,30 +32,6 @@ class Signals(seqx.GenerationTask):
 
     def write(self, ids: Sequence[int], source: Any, labels: Mapping[str, Sequence[int]]) -> str:
         return " ".join(map(str, ids))
-
-    def fetch(
-        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
-    ) -> None: ...
-    def learn(self, folder: Path, progress: seqx.ProgressReporter) -> None: ...
-    def load(self, folder: Path) -> None: ...
-
-    def identity(self) -> Mapping[str, object]:
-        return {}
-
-    def rows(self, split: str) -> Iterator[tuple[Any, ...]]:
-        return iter(())
-
-    def example(self, row: tuple[Any, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
-        return seqx.Rejected("all")
-
-    def inputs(self, split: seqx.Split) -> list[Any]:
-        return []
-
-    def references(self, split: seqx.Split) -> list[str]:
-        return []
-
-    def evaluate(self, model: seqx.TextModel, split: seqx.Split) -> seqx.Evaluation:
-        return seqx.Evaluation(scores={})
 
 
 def predictor(search: seqx.Search | None = None, **encoder: Any) -> seqx.Predictor:
