@@ -8,7 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # torch asks a DNS server for the name of 127.0.0.1 whenever it connects. Wait one second, not five.
 os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:5")
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -106,6 +106,15 @@ def _skip_fsync() -> None:
     New Python processes still call fsync.
     """
     vars(os)["fsync"] = os.fstat
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _same_output_everywhere() -> Iterator[None]:
+    """Remove the variables that change what programs print. CI services set some of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("CI", "BUILD_NUMBER", "PYTEST_ADDOPTS", "FORCE_COLOR", "NO_COLOR", "PY_COLORS"):
+            patch.delenv(name, raising=False)
+        yield
 
 
 @pytest.fixture(autouse=True)
