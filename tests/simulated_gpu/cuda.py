@@ -39,9 +39,9 @@ class Device(Protocol):
     """The interface of the simulated device."""
 
     generator: torch.Generator
-    kernels: int
     emptied: int
 
+    def launch(self, kernels: int) -> None: ...
     def wait(self, what: str) -> None: ...
     def pin(self, tensor: Tensor) -> Tensor: ...
     def is_pinned(self, tensor: Tensor) -> bool: ...
@@ -129,7 +129,7 @@ class _Functions(TorchFunctionMode):
                 return _run_fused(self.gpu, func, args, kwargs)
             if func is F.scaled_dot_product_attention:
                 with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-                    return _run_fused(self.gpu, func, args, kwargs)
+                    return _run_fused(self.gpu, _attention, args, kwargs)
         return func(*args, **kwargs)
 
     def _cast(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -168,12 +168,17 @@ def _private(device: torch.device) -> torch.device:
     return PRIVATE if device.type == "cuda" else device
 
 
+def _attention(query: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Return the result of torch's fused attention, whose memory has the order of dimensions of the query."""
+    return torch.empty_like(query).copy_(F.scaled_dot_product_attention(query, *args, **kwargs))
+
+
 class _FusedKernel(torch.autograd.Function):
     """A fused kernel of CUDA, which the CPU build would decompose; computed on the CPU tensors."""
 
     @staticmethod
     def forward(ctx: Any, gpu: Device, work: Any, spec: Any, *flat: Any) -> Any:
-        gpu.kernels += 1
+        gpu.launch(1)
         needs = ctx.needs_input_grad[3:]
         on_cpu = [
             item.on_cpu.detach().requires_grad_(need) if isinstance(item, DeviceTensor) else item
@@ -189,7 +194,7 @@ class _FusedKernel(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        ctx.gpu.kernels += 3
+        ctx.gpu.launch(3)
         requires_grad = [isinstance(item, Tensor) and item.requires_grad for item in ctx.on_cpu]
         inputs = [item for item, required in zip(ctx.on_cpu, requires_grad, strict=True) if required]
         pairs = [
@@ -198,7 +203,17 @@ class _FusedKernel(torch.autograd.Function):
         outs, output_gradients = zip(*pairs, strict=True)
         computed = iter(torch.autograd.grad(outs, inputs, output_gradients, allow_unused=True))
         gradients = [next(computed) if required else None for required in requires_grad]
-        return None, None, None, *(None if g is None else DeviceTensor(g) for g in gradients)
+        return (
+            None,
+            None,
+            None,
+            *(
+                None
+                if g is None
+                else DeviceTensor(torch.empty_like(item).copy_(g))  # in the order of dimensions
+                for g, item in zip(gradients, ctx.on_cpu, strict=True)
+            ),
+        )
 
 
 def _run_fused(gpu: Device, work: Any, args: Any, kwargs: Any) -> Any:

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from types import FrameType
 from typing import Any, Self
 
 import torch
@@ -70,6 +71,7 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.waits = Counter[str]()
         self.mixes: list[str] = []
         self.kernels = 0
+        self.kernels_by: Counter[str] | None = None  # by function of the project; None: not counted
         self.memory: int | None = None  # largest size of a tensor in bytes, for out-of-memory errors
         self.oom_errors = 0
         self.generator = torch.Generator().manual_seed(0)
@@ -94,10 +96,18 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Reset the counts of waits and kernels."""
         self.waits.clear()
         self.kernels = 0
+        if self.kernels_by is not None:
+            self.kernels_by.clear()
 
     def wait(self, what: str) -> None:
         """Count a wait of the host for the device."""
         self.waits[f"{what} at {self._where()}"] += 1
+
+    def launch(self, kernels: int) -> None:
+        """Count some kernels."""
+        self.kernels += kernels
+        if self.kernels_by is not None:
+            self.kernels_by[self._function()] += kernels
 
     def pin(self, tensor: Tensor) -> Tensor:
         self.pinned[tensor.untyped_storage().data_ptr()] = tensor
@@ -107,14 +117,16 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return tensor.untyped_storage().data_ptr() in self.pinned
 
     def _where(self) -> str:
-        """Return the innermost line of the project on the stack that is not part of the simulation."""
-        frame = sys._getframe(1)
-        while frame is not None:
-            file = Path(frame.f_code.co_filename)
-            if file.is_relative_to(_ROOT) and file not in _SIMULATION and "site-packages" not in file.parts:
-                return f"{file.relative_to(_ROOT)}:{frame.f_lineno}"
-            frame = frame.f_back  # type: ignore[assignment]
-        return "?"
+        """Return the innermost line of the project on the stack; "?" if there is none."""
+        frame = _innermost_frame()
+        if frame is None:
+            return "?"
+        return f"{Path(frame.f_code.co_filename).relative_to(_ROOT)}:{frame.f_lineno}"
+
+    def _function(self) -> str:
+        """Return the innermost function of the project on the stack; "backward" if autograd called it."""
+        frame = _innermost_frame()
+        return "backward" if frame is None else frame.f_code.co_qualname
 
     # --- computing
 
@@ -152,7 +164,8 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._note_waits(func, name, args, kwargs)
         if func in _COPYING:
             self._note_copy(func, args, kwargs, to_device=on_device)
-        self.kernels += not (func.is_view or name in _NO_KERNELS)
+        if not (func.is_view or name in _NO_KERNELS):
+            self.launch(1)
         out = self._compute(func, cpu_args, _for_cpu(func, cpu_kwargs))
         changed = _changed(func, args, kwargs)
         if changed is not None:
@@ -239,6 +252,20 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
         host = target if leaves else source
         if not (non_blocking and isinstance(host, Tensor) and self.is_pinned(host)):
             self.wait("copy to the host" if leaves else "copy to the device")
+
+
+def _innermost_frame() -> FrameType | None:
+    """Return the innermost frame in a file of the project that is not part of the simulation."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not _is_of_project(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
+
+
+@cache
+def _is_of_project(name: str) -> bool:
+    file = Path(name)
+    return file.is_relative_to(_ROOT) and file not in _SIMULATION and "site-packages" not in file.parts
 
 
 def _for_cpu(func: Any, kwargs: dict[str, Any]) -> dict[str, Any]:

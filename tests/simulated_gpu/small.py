@@ -85,14 +85,19 @@ class Trained:
 
 @contextmanager
 def training(
-    config: Setup, store: Store, device: torch.device, precision: Literal["bf16", "fp32"] = "fp32"
+    config: Setup,
+    store: Store,
+    device: torch.device,
+    precision: Literal["bf16", "fp32"] = "fp32",
+    *,
+    groups: int = 2,
 ) -> Iterator[tuple[Trained, Generator[Update, None, None]]]:
-    """Yield a model with fixed initial weights, and a generator of its updates."""
+    """Yield a model with fixed initial weights, and a generator of its updates of `groups` microbatches."""
     settings = config.training
     torch.manual_seed(1)
     model = config.model(SIZES)
     step = Step(model, settings.objective).to(device)
-    with BatchLoader(Batches(store=store, tokens=settings.tokens, groups=2), device=device) as batches:
+    with BatchLoader(Batches(store=store, tokens=settings.tokens, groups=groups), device=device) as batches:
         yield (
             Trained(model),
             updates(

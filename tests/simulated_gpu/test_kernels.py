@@ -1,0 +1,102 @@
+"""The number of kernels of an update of a Transformer of the depth of base, in bf16 with dropout.
+
+    pytest tests/simulated_gpu/test_kernels.py -s      # prints the table
+
+The host needs microseconds to launch a kernel. So the number of kernels limits the speed of small updates,
+whatever the width of the model.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from seqx.data.store import Store
+from seqx.training.ema import Average, Ema
+from seqx_watch.metrics import Window
+from seqx_watch.table import markdown
+from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
+from tests.simulated_gpu.device import SimulatedGpu
+from tests.simulated_gpu.small import CUDA, setup, training
+
+STACK = (
+    "{type: transformer, layers: 6, dropout: 0.1, "
+    "attention: {type: multihead, heads: 2}, feedforward: {type: relu, width: 32}}"
+)
+BASE = [
+    f"model={{type: encoder_decoder, d_model: 16, tie_embeddings: all, encoder: {STACK}, decoder: {STACK}}}",
+    "training.tokens=200",
+]
+FUNCTIONS = {  # the functions of each part of an update
+    "copies of the batch": ("to_device",),
+    "embeddings, positions": (
+        "ScaledEmbedding.forward",
+        "Sinusoidal",
+        "StackPositions",
+        "Generator",
+        "Layout",
+    ),
+    "masks": ("Mask", "TransformerDecoder."),
+    "attention": ("MultiHeadAttention", "Sdpa"),
+    "feed-forward": ("ReLU",),
+    "norms": ("LayerNorm",),
+    "dropout, residual sums": ("Dropout", "Residual"),
+    "loss": (
+        *("ScaledEmbedding.logits", "SmoothedCrossEntropy", "_Chunks", "_target_positions", "target_ids"),
+        *("chunked_loss", "outputs_before_targets", "GradientAccumulation"),
+    ),
+    "backward pass": ("backward",),
+    "clipping": ("Parallelism.clip_grad_norm",),
+    "optimizer": ("_step_with_found_inf", "_health", "updates"),
+    "moving average": ("Average",),
+    "metrics of two callbacks": ("Window",),
+}
+LIMITS = {
+    "copies of the batch": 6,
+    "embeddings, positions": 30,
+    "masks": 17,
+    "attention": 180,
+    "feed-forward": 84,
+    "norms": 90,
+    "dropout, residual sums": 62,
+    "loss": 38,
+    "backward pass": 623,
+    "clipping": 8,
+    "optimizer": 16,
+    "moving average": 184,
+    "metrics of two callbacks": 22,
+}
+TOTAL = 1176
+
+
+@pytest.fixture(scope="module")
+def kernels(recipe_folder: Path, store: Store) -> Counter[str]:
+    """Return the number of kernels of each part of an update."""
+    config = setup(recipe_folder, BASE)
+    with SimulatedGpu() as gpu, training(config, store, CUDA, "bf16", groups=1) as (device, stream):
+        average, windows = Average(Ema(), device.model), (Window(), Window())
+        gpu.kernels_by = Counter()
+        for _ in range(2):
+            gpu.reset()  # the first update also creates the state of the optimizer
+            update = next(stream)
+            average.add_weights(update.skipped)
+            for window in windows:
+                window.add(update)
+        counted = gpu.kernels_by.copy()
+        assert counted.total() == gpu.kernels
+    return Counter({part: _count(counted, functions) for part, functions in FUNCTIONS.items()}) + counted
+
+
+def _count(counted: Counter[str], functions: tuple[str, ...]) -> int:
+    """Return the number of kernels of some functions, and remove these functions."""
+    names = [name for name in counted if name.startswith(functions)]
+    return sum(counted.pop(name) for name in names)
+
+
+def test_each_part_of_an_update_launches_few_kernels(kernels: Counter[str]) -> None:
+    print(*markdown(("part", "kernels"), [(part, str(kernels[part])) for part in FUNCTIONS]), sep="\n")  # noqa: T201
+    assert {part: count for part, count in kernels.items() if count > LIMITS.get(part, 0)} == {}
+
+
+def test_update_of_base_launches_few_kernels(kernels: Counter[str]) -> None:
+    assert kernels.total() - kernels["moving average"] <= TOTAL
