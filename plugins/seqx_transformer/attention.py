@@ -81,7 +81,7 @@ class MultiHeadAttention(seqx.Attention):
     ) -> Tensor:
         """Return the attention weights [B, H, T, S] of queries [B, T, D], without dropout."""
         inputs = self.head_inputs(queries, positioned, memory, mask)
-        return (scores(inputs) + dense_bias(inputs)).softmax(-1, torch.float32)
+        return (scores(inputs.scaled()) + dense_bias(inputs)).softmax(-1, torch.float32)
 
     def prepare(self, x: Tensor, positioned: seqx.Positioned, keys: seqx.Layout, mask: seqx.Mask) -> None:
         """Compute the form of a shared mask that the kernel reads."""
@@ -120,15 +120,18 @@ class MultiHeadAttention(seqx.Attention):
         Raises:
             seqx.UserError: the kernel that the recipe sets cannot compute these inputs
         """
-        return choose_kernel(self.kernel, inputs)(inputs)
+        kernel = choose_kernel(self.kernel, inputs)
+        return kernel(inputs if kernel.applies_scale else inputs.scaled())
 
     def head_inputs(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> HeadInputs:
         """Return the inputs of a kernel, for queries [B, T, D]."""
-        q = positioned.query(split_heads(self.query(queries), self.heads)) * self.scale
+        q, scale = positioned.query(split_heads(self.query(queries), self.heads)), self.scale
+        if positioned.encoding.has_bias:  # it is computed from scaled queries
+            q, scale = q * scale, 1.0
         positional = positioned.bias(q, memory)
-        return HeadInputs(q, memory, positioned, mask, positional, self.dropout)
+        return HeadInputs(q, memory, positioned, mask, positional, self.dropout, scale=scale)
 
 
 EAGER, SDPA, CPU = Eager(), Sdpa(), Cpu()

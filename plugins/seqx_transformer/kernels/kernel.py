@@ -6,7 +6,7 @@ of its values.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -17,13 +17,18 @@ from seqx_transformer.layers import Dropout
 class HeadInputs(NamedTuple):
     """The inputs of a kernel: all heads of an attention."""
 
-    queries: Tensor  # [B, H, T, K], already scaled: their products with keys are the scores
+    queries: Tensor  # [B, H, T, K]; their products with keys, times `scale`, are the scores
     memory: seqx.KeyValue  # keys [B, H, S, K] and values [B, H, S, V]
     positioned: seqx.Positioned  # of the queries
     mask: seqx.Mask
     positional: Tensor | None  # term [B or 1, H or 1, T, S] of the positional encoding to add to the scores
     dropout: Dropout  # of the attention weights
     scores: Callable[[Tensor, Tensor], Tensor] | None = None  # scores of queries and keys; None: dot products
+    scale: float = 1.0  # 1 unless the kernel `applies_scale`
+
+    def scaled(self) -> "HeadInputs":
+        """Return the same inputs with scaled queries, so that `scale` is 1."""
+        return self if self.scale == 1 else self._replace(queries=self.queries * self.scale, scale=1.0)
 
 
 class Kernel(ABC):
@@ -32,6 +37,9 @@ class Kernel(ABC):
     All kernels give the same result, apart from rounding, for queries that may attend to a key. The result of
     other queries is arbitrary but finite.
     """
+
+    applies_scale: ClassVar[bool] = False
+    """True if the kernel multiplies scores by `HeadInputs.scale`; otherwise it gets scaled queries."""
 
     @abstractmethod
     def limitation(self, inputs: HeadInputs) -> str | None:

@@ -1,5 +1,7 @@
 """The fused kernels of torch for accelerators."""
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,6 +13,8 @@ from seqx_transformer.kernels.kernel import HeadInputs, Kernel, fused_limitation
 class Sdpa(Kernel):
     """`torch.nn.functional.scaled_dot_product_attention`, which chooses a fused kernel of the device."""
 
+    applies_scale: ClassVar[bool] = True
+
     def limitation(self, inputs: HeadInputs) -> str | None:
         """Return a reason why the kernel cannot compute the inputs; None if it can."""
         if torch.are_deterministic_algorithms_enabled():
@@ -21,4 +25,4 @@ class Sdpa(Kernel):
         """Return the outputs of all heads [B, H, T, V]."""
         dropout = inputs.dropout.p if inputs.dropout.training else 0.0
         q, k, v = inputs.queries, inputs.memory.keys, inputs.memory.values
-        return F.scaled_dot_product_attention(q, k, v, dense_bias(inputs), dropout, scale=1.0)
+        return F.scaled_dot_product_attention(q, k, v, dense_bias(inputs), dropout, scale=inputs.scale)
