@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, cast
 
 import torch
+import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
@@ -63,11 +64,43 @@ class MultiHeadAttention(seqx.Attention):
         self.output = nn.Linear(heads * self.d_v, d_model, bias)
         self.dropout = Dropout(dropout)
         self.kernel = None if kernel is None else kernel()
+        self.joined_weight: Tensor | None = None  # of `joined_weights`, in the dtype of autocast
+        self.joined_bias: Tensor | None = None
+        base = MultiHeadAttention
+        self._is_as_base = type(self).project is base.project and type(self).forward is base.forward
 
     def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
         """Return keys [B, H, S, K] and values [B, H, S, V], both projected from [B, S, D]."""
         k, v = split_heads(self.key(keys), self.heads), split_heads(self.value(values), self.heads)
         return seqx.KeyValue(positioned.key(k), v, positioned.layout)
+
+    @property
+    def joins_projections(self) -> bool:
+        """True if `project_self` computes one matrix product on a GPU instead of three."""
+        parts = (self.query, self.key, self.value)
+        return self._is_as_base and all(type(part) is nn.Linear for part in parts)
+
+    def project_self(self, x: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
+        """Return queries [B, T, H K], keys and values of x [B, T, D]; on a CPU, keys and values only.
+
+        On a CPU one product is not faster than three, and gives other bits. Without gradients, the weights
+        would be concatenated again for each token.
+        """
+        if x.device.type == "cpu" or not torch.is_grad_enabled() or not self.joins_projections:
+            return super().project_self(x, positioned)
+        weight, bias = self.joined_weight, self.joined_bias
+        if weight is None:
+            weight, bias = (torch.cat(group) if group else None for group in self.joined_parameters())
+        assert weight is not None, "each projection has a weight"
+        widths = [self.heads * self.d_k, self.heads * self.d_k, self.heads * self.d_v]
+        q, k, v = torch.split(F.linear(x, weight, bias), widths, -1)
+        k = positioned.key(split_heads(k, self.heads))
+        return seqx.KeyValue(k, split_heads(v, self.heads), positioned.layout, q)
+
+    def joined_parameters(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the weights of queries, keys and values, and their biases, of which there may be none."""
+        parts = [part for part in (self.query, self.key, self.value) if isinstance(part, nn.Linear)]
+        return [part.weight for part in parts], [part.bias for part in parts if part.bias is not None]
 
     def forward(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
@@ -127,7 +160,8 @@ class MultiHeadAttention(seqx.Attention):
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> HeadInputs:
         """Return the inputs of a kernel, for queries [B, T, D]."""
-        q, scale = positioned.query(split_heads(self.query(queries), self.heads)), self.scale
+        q = self.query(queries) if memory.queries is None else memory.queries
+        q, scale = positioned.query(split_heads(q, self.heads)), self.scale
         if positioned.encoding.has_bias:  # it is computed from scaled queries
             q, scale = q * scale, 1.0
         positional = positioned.bias(q, memory)

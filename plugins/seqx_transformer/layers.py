@@ -215,7 +215,7 @@ class TransformerEncoderLayer(nn.Module):
     def forward(self, x: Tensor, positioned: seqx.Positioned, mask: seqx.Mask) -> Tensor:
         """Map [B, S, D] to [B, S, D]."""
         h = self.attended.sublayer_input(x)
-        h = self.attention(h, positioned, self.attention.project(h, h, positioned), mask)
+        h = self.attention(h, positioned, self.attention.project_self(h, positioned), mask)
         x = self.attended(x, h)
         h = self.feedforward(self.transformed.sublayer_input(x))
         return self.transformed(x, h)
@@ -268,7 +268,7 @@ class TransformerDecoderLayer(nn.Module):
     ) -> tuple[Tensor, seqx.KeyValue]:
         """Map [B, T, D] to [B, T, D]; also return `past` with the keys and values of these T tokens added."""
         h = self.attended.sublayer_input(x)
-        new = self.attention.project(h, h, positioned)
+        new = self.attention.project_self(h, positioned)
         if past is not None:
             new = past.extend(new, shared.keys if new.layout is positioned.layout else None)
         x = self.attended(x, self.attention(h, positioned, new, shared.target_mask))

@@ -27,6 +27,7 @@ from seqx_transformer.layers import (
     TransformerDecoderLayer,
     TransformerEncoderLayer,
 )
+from seqx_transformer.weights import cast_weights, project_source
 
 
 class TransformerStack(nn.Module):
@@ -121,7 +122,8 @@ class TransformerEncoder(TransformerStack, seqx.Encoder):
         mask = seqx.Mask().share(layout, layout)
         for layer, positioned in zip(self.layers, self.positions.positioned(layout), strict=True):
             layer.attention.prepare(x, positioned, layout, mask)
-            x = layer(x, positioned, mask)
+            with cast_weights(layer, layer.attention, x):
+                x = layer(x, positioned, mask)
         return self.norm(x)
 
 
@@ -226,13 +228,8 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
         if not self.uses_source:
             return TransformerState(lengths, None, None, None)
         assert memory is not None, "check() guarantees a source"
-        unordered = seqx.Positioned.unordered(memory.layout)
-        source = tuple(
-            layer.cross_attention.project(memory.states, memory.states, unordered)
-            for layer in self.layers
-            if layer.cross_attention is not None
-        )
-        return TransformerState(lengths, None, None, source)
+        attentions = [each.cross_attention for each in self.layers if each.cross_attention is not None]
+        return TransformerState(lengths, None, None, project_source(attentions, memory))
 
     def forward(
         self, inputs: Tensor, state: TransformerState, keep: Tensor | None
@@ -253,7 +250,8 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
             past = None if state.past is None else state.past[i]
             source = None if state.source is None else state.source[i]
             layer.prepare(x, positioned, source, shared)
-            x, past = layer(x, positioned, past, source, shared)
+            with cast_weights(layer, layer.attention, x):
+                x, past = layer(x, positioned, past, source, shared)
             extended.append(past)
         lengths = state.lengths + keep.sum(1)
         return self.norm(x), TransformerState(lengths, keys, tuple(extended), state.source)

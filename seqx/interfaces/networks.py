@@ -154,6 +154,18 @@ class Attention(nn.Module, ABC):
             positioned: the layout and the positional encoding of the keys
         """
 
+    def project_self(self, x: Tensor, positioned: Positioned) -> KeyValue:
+        """Return the projections of x [B, T, D] for attention within a sequence.
+
+        An attention may project queries, keys and values together. It returns the queries in the result, from
+        which `forward` takes them. By default `forward` projects the queries.
+
+        Args:
+            x: the vectors that attend to each other
+            positioned: their layout and positional encoding
+        """
+        return self.project(x, x, positioned)
+
     @abstractmethod
     def forward(self, queries: Tensor, positioned: Positioned, memory: KeyValue, mask: Mask) -> Tensor:
         """Attend from queries [B, T, D] to `memory`, and return the outputs [B, T, D].

@@ -112,6 +112,7 @@ class KeyValue(NamedTuple):
     keys: Tensor  # multi-head: [B, H, S, K]
     values: Tensor  # multi-head: [B, H, S, K]
     layout: Layout  # of the keys
+    queries: Tensor | None = None  # projections of the same tokens, if `Attention.project_self` computed them
 
     def extend(self, new: "KeyValue", layout: Layout | None = None) -> "KeyValue":
         """Return these keys and values with those of further tokens appended.
@@ -124,6 +125,7 @@ class KeyValue(NamedTuple):
             torch.cat([self.keys, new.keys], -2),
             torch.cat([self.values, new.values], -2),
             self.layout.extend(new.layout) if layout is None else layout,
+            new.queries,
         )
 
 

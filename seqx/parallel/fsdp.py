@@ -64,6 +64,7 @@ class FSDP(Parallelism):
             sharded = fully_shard(module, mesh=mesh)
             if isinstance(module, Attention):
                 register_fsdp_forward_method(module, "project")
+                register_fsdp_forward_method(module, "project_self")
             # Add up gradients instead of averaging them: the sums are divided by global counts already.
             sharded.set_force_sum_reduction_for_comms(enable=True)
             sharded.set_gradient_divide_factor(1.0)
