@@ -114,7 +114,7 @@ class MultiHeadAttention(seqx.Attention):
     ) -> Tensor:
         """Return the attention weights [B, H, T, S] of queries [B, T, D], without dropout."""
         inputs = self.head_inputs(queries, positioned, memory, mask)
-        return (scores(inputs.scaled()) + dense_bias(inputs)).softmax(-1, torch.float32)
+        return (scores(with_scaled_queries(inputs)) + dense_bias(inputs)).softmax(-1, torch.float32)
 
     def prepare(self, x: Tensor, positioned: seqx.Positioned, keys: seqx.Layout, mask: seqx.Mask) -> None:
         """Compute the form of a shared mask that the kernel reads."""
@@ -154,7 +154,7 @@ class MultiHeadAttention(seqx.Attention):
             seqx.UserError: the kernel that the recipe sets cannot compute these inputs
         """
         kernel = choose_kernel(self.kernel, inputs)
-        return kernel(inputs if kernel.applies_scale else inputs.scaled())
+        return kernel(inputs if kernel.applies_scale else with_scaled_queries(inputs))
 
     def head_inputs(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
@@ -166,6 +166,11 @@ class MultiHeadAttention(seqx.Attention):
             q, scale = q * scale, 1.0
         positional = positioned.bias(q, memory)
         return HeadInputs(q, memory, positioned, mask, positional, self.dropout, scale=scale)
+
+
+def with_scaled_queries(inputs: HeadInputs) -> HeadInputs:
+    """Return the same inputs with scaled queries, so that `scale` is 1."""
+    return inputs if inputs.scale == 1 else inputs._replace(queries=inputs.queries * inputs.scale, scale=1.0)
 
 
 EAGER, SDPA, CPU = Eager(), Sdpa(), Cpu()

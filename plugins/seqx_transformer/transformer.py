@@ -4,6 +4,7 @@ Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -64,6 +65,10 @@ class TransformerStack(nn.Module):
         """Return the input [B, T, D] of the first layer: embeddings with positions and dropout."""
         return self.dropout(self.positions.embed(inputs, layout))
 
+    def _cast_weights(self, layer: nn.Module, x: Tensor) -> AbstractContextManager[None]:
+        """Return a context in which a layer is called with x; on a GPU it may cast the layer's weights."""
+        return nullcontext() if x.device.type == "cpu" else cast_weights(layer, x)
+
 
 class TransformerEncoder(TransformerStack, seqx.Encoder):
     """Layers of self-attention and feed-forward (Vaswani et al. 2017, section 3.1).
@@ -122,7 +127,7 @@ class TransformerEncoder(TransformerStack, seqx.Encoder):
         mask = seqx.Mask().share(layout, layout)
         for layer, positioned in zip(self.layers, self.positions.positioned(layout), strict=True):
             layer.attention.prepare(x, positioned, layout, mask)
-            with cast_weights(layer, layer.attention, x):
+            with self._cast_weights(layer, x):
                 x = layer(x, positioned, mask)
         return self.norm(x)
 
@@ -229,7 +234,11 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
             return TransformerState(lengths, None, None, None)
         assert memory is not None, "check() guarantees a source"
         attentions = [each.cross_attention for each in self.layers if each.cross_attention is not None]
-        return TransformerState(lengths, None, None, project_source(attentions, memory))
+        source = None if memory.states.device.type == "cpu" else project_source(attentions, memory)
+        if source is None:
+            states, unordered = memory.states, seqx.Positioned.unordered(memory.layout)
+            source = tuple(attention.project(states, states, unordered) for attention in attentions)
+        return TransformerState(lengths, None, None, source)
 
     def forward(
         self, inputs: Tensor, state: TransformerState, keep: Tensor | None
@@ -250,7 +259,7 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
             past = None if state.past is None else state.past[i]
             source = None if state.source is None else state.source[i]
             layer.prepare(x, positioned, source, shared)
-            with cast_weights(layer, layer.attention, x):
+            with self._cast_weights(layer, x):
                 x, past = layer(x, positioned, past, source, shared)
             extended.append(past)
         lengths = state.lengths + keep.sum(1)

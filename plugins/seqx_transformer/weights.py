@@ -27,22 +27,21 @@ class Place(NamedTuple):
     parameters: Sequence[Tensor]
 
 
-def cast_weights(layer: nn.Module, self_attention: seqx.Attention, x: Tensor) -> AbstractContextManager[None]:
+def cast_weights(layer: nn.Module, x: Tensor) -> AbstractContextManager[None]:
     """Return a context with cast weights of a Transformer layer, if autocast would cast each one.
 
     Args:
-        layer: the layer
-        self_attention: the attention of the layer that calls `project_self`
-        x: the input of the layer
+        layer: a layer of an encoder or decoder
+        x: the input of the layer, on a GPU
     """
-    device = x.device.type
     # Without gradients, autocast casts each weight only once. A compiler combines the casts itself.
-    if device == "cpu" or not torch.is_autocast_enabled(device) or not torch.is_grad_enabled():
+    device = x.device.type
+    if not torch.is_autocast_enabled(device) or not torch.is_grad_enabled():
         return nullcontext()
     if torch.compiler.is_compiling() or getattr(layer, "_compiled_call_impl", None) is not None:
         return nullcontext()
-    places = list(_layer_weights(layer, self_attention))
-    if _are_sharded(chain(*(place.parameters for place in places))):
+    places = list(_layer_weights(layer))
+    if not _can_join(chain(*(place.parameters for place in places))):
         return nullcontext()
     return _cast_weights(places, torch.get_autocast_dtype(device))
 
@@ -60,23 +59,21 @@ def _cast_weights(places: Sequence[Place], dtype: torch.dtype) -> Iterator[None]
             place.attributes[place.name] = old
 
 
-def project_source(attentions: Sequence[seqx.Attention], memory: seqx.Memory) -> tuple[seqx.KeyValue, ...]:
-    """Return the keys and values of the source for the cross-attentions of all layers.
+def project_source(
+    attentions: Sequence[seqx.Attention], memory: seqx.Memory
+) -> tuple[seqx.KeyValue, ...] | None:
+    """Return the keys and values of the source for the cross-attentions of all layers, from one product.
 
-    In training on a GPU one matrix product computes all of them.
+    None if they must be computed one by one, as in a search, which would concatenate the weights again and
+    again.
     """
-    states, device = memory.states, memory.states.device.type
     joined = [a for a in attentions if isinstance(a, MultiHeadAttention) and a.joins_projections]
+    if len(joined) < len(attentions) or not torch.is_grad_enabled():
+        return None
     weights, biases = _source_parameters(joined)
-    if (
-        device == "cpu"
-        or not torch.is_grad_enabled()
-        or len(joined) < len(attentions)
-        or len(biases) not in (0, len(weights))
-        or _are_sharded(weights)
-    ):
-        unordered = seqx.Positioned.unordered(memory.layout)
-        return tuple(attention.project(states, states, unordered) for attention in attentions)
+    if len(biases) not in (0, len(weights)) or not _can_join(weights):
+        return None
+    states, device = memory.states, memory.states.device.type
     cast = torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if cast else weights[0].dtype
     weight, *bias = join([weights, biases] if biases else [weights], dtype)
@@ -93,9 +90,12 @@ def _source_parameters(attentions: Sequence[MultiHeadAttention]) -> tuple[list[T
     return [w for weights, _ in groups for w in weights[1:]], [b for _, biases in groups for b in biases[1:]]
 
 
-def _are_sharded(parameters: Iterable[Tensor]) -> bool:
-    """Return true if a parameter is sharded over ranks, and whole only while its own module is called."""
-    return any(hasattr(parameter, "full_tensor") for parameter in parameters)
+def _can_join(parameters: Iterable[Tensor]) -> bool:
+    """Return true if all parameters are float32, and none is sharded over ranks.
+
+    A sharded parameter is whole only while its own module is called.
+    """
+    return all(p.dtype == torch.float32 and not hasattr(p, "full_tensor") for p in parameters)
 
 
 def join(groups: Sequence[Sequence[Tensor]], dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -103,7 +103,7 @@ def join(groups: Sequence[Sequence[Tensor]], dtype: torch.dtype) -> tuple[Tensor
     return _Join.apply(dtype, [len(group) for group in groups], *chain(*groups))  # type: ignore[no-untyped-call]
 
 
-def _layer_weights(layer: nn.Module, self_attention: seqx.Attention) -> Iterator[Place]:
+def _layer_weights(layer: nn.Module) -> Iterator[Place]:
     """Yield the places of the weights that the matrix products and norms of a Transformer layer read.
 
     The keys and values of the source are projected before the layer is called. So the weights for them are
@@ -113,7 +113,7 @@ def _layer_weights(layer: nn.Module, self_attention: seqx.Attention) -> Iterator
     for module in layer.modules():
         if module in done:
             continue
-        if isinstance(module, MultiHeadAttention) and module is not self_attention:
+        if isinstance(module, MultiHeadAttention) and module is not layer.attention:
             done |= {module.key, module.value}
         elif isinstance(module, MultiHeadAttention) and module.joins_projections:
             done |= {module.query, module.key, module.value}

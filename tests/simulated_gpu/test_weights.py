@@ -39,7 +39,7 @@ def gradients(attention: type[MultiHeadAttention], bias: bool) -> tuple[dict[str
 @pytest.mark.parametrize("bias", [False, True])
 def test_weights_cast_together_give_the_same_bits(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     actual, kernels = gradients(GroupedQueryAttention, bias)  # it does not join its projections
-    monkeypatch.setattr(seqx_transformer.weights, "_are_sharded", lambda _: True)  # as with FSDP
+    monkeypatch.setattr(seqx_transformer.weights, "_can_join", lambda _: False)  # as with FSDP
     expected, more_kernels = gradients(GroupedQueryAttention, bias)
     assert all(torch.equal(actual[name], expected[name]) for name in expected)
     assert kernels < more_kernels

@@ -26,10 +26,6 @@ class HeadInputs(NamedTuple):
     scores: Callable[[Tensor, Tensor], Tensor] | None = None  # scores of queries and keys; None: dot products
     scale: float = 1.0  # 1 unless the kernel `applies_scale`
 
-    def scaled(self) -> "HeadInputs":
-        """Return the same inputs with scaled queries, so that `scale` is 1."""
-        return self if self.scale == 1 else self._replace(queries=self.queries * self.scale, scale=1.0)
-
 
 class Kernel(ABC):
     """A way to compute softmax(scores + mask + positional term) V in each head.
