@@ -30,7 +30,7 @@ class EmbeddingInput(nn.Module):
         self.positions = None if make is None else make(d_model, 1)
         if self.positions is not None and self.positions.acts_in_attention:
             raise ValueError(
-                f"{type(self.positions).__name__} positions act in attention, at least in part, but "
+                "positions: this encoding acts in attention, at least in part, but "
                 "convolutional layers only use positions that are added to embeddings; set such positions, "
                 "or null for none"
             )

@@ -80,8 +80,8 @@ class LinearAttention(seqx.Attention):
         """
         if encoding is not None and (encoding.has_bias or encoding.has_value_term):
             raise ValueError(
-                f"{type(encoding).__name__} positions add to scores or values, which is impossible in linear "
-                "attention; set other positions, such as sinusoidal or rotary"
+                "positions: this encoding adds to scores or values, which is impossible in linear attention; "
+                "set other positions, such as sinusoidal or rotary"
             )
 
     def _attend(

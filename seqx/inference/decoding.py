@@ -121,7 +121,7 @@ def split_input(
         if isinstance(text, str):
             _check_unicode(text)
     if request.constrained and not task.uses_search:
-        raise UserError(f"{type(task).__name__} does not support prefixes and phrases; leave them out")
+        raise UserError("the task of this model does not support prefixes and phrases; leave them out")
     if isinstance(request.input, str) and not request.input.strip():
         return SplitInput()
     whole = Piece(index, request, task.read(request.input))

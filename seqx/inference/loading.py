@@ -137,8 +137,8 @@ def model_problem(task: Task, model: Model) -> str | None:
     if isinstance(model, task.model_type):
         return None
     return (
-        f"model: the task {type(task).__name__} needs a {task.model_type.__name__}, but "
-        f"{type(model).__name__} is none; choose another type of model (`seqx components model` lists them)"
+        f"model: the task needs a {task.model_type.__name__}, and this model is none; choose another type of "
+        "model (`seqx components model` lists them)"
     )
 
 

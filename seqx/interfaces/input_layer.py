@@ -31,7 +31,7 @@ class InputLayer(nn.Module, ABC):
             found = f"vectors of {size} features" if self.reads_ids else f"the ids of {size} symbols"
             expected = "token ids" if self.reads_ids else "vectors"
             raise ValueError(
-                f"{type(self).__name__} reads {expected}, but the source of the task has {found}; "
+                f"this input layer reads {expected}, but the source of the task has {found}; "
                 "choose another input layer, or none to embed token ids"
             )
         self.size = size

@@ -258,15 +258,14 @@ class Decoder(nn.Module, ABC):
         Raises:
             ValueError: the decoder needs a source and there is none, or it would ignore the source
         """
-        name = type(self).__name__
         if self.uses_source and not source:
             raise ValueError(
-                f"decoder: {name} uses a source, but this model has none; "
+                "decoder: it uses a source, but this model has none; "
                 f"set {self.source_setting} so that it does not"
             )
         if source and not self.uses_source:
             raise ValueError(
-                f"decoder: {name} does not use the source that this model encodes; "
+                "decoder: it does not use the source that this model encodes; "
                 f"set {self.source_setting} so that it does"
             )
 

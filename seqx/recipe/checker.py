@@ -24,7 +24,7 @@ from seqx.recipe.annotations import (
 from seqx.recipe.configured import Collection, Configured, PlainValue, Value
 from seqx.recipe.defaults import Defaults
 from seqx.recipe.renamed import is_stored, with_new_names, with_new_value
-from seqx.recipe.suggestions import hint
+from seqx.recipe.suggestions import hint, nearest
 from seqx.recipe.yaml_tree import Node, merge, of_plain
 from seqx.recipe.yaml_writer import dump
 
@@ -162,28 +162,37 @@ class _Checker:
         written = dict(node.value) if isinstance(node.value, dict) else {}
         if constructor.name is not None:
             written.pop("type", None)
-        written = self.renamed(written, node, constructor, path)
-        for key in written.keys() - constructor.settings.keys():
+        written, renamed = self.renamed(written, node, constructor, path)
+        unknown = written.keys() - constructor.settings.keys()
+        misspelt = {nearest(key, constructor.settings) for key in unknown}
+        for key in unknown:
             self.problem(node.keys[key], path, _unknown(key, constructor))
         values: dict[str, Value] = {}
         for name, setting in constructor.settings.items():
             setting_path = f"{path}.{name}".removeprefix(".")
             wanted = shape(setting.annotation, self.registry)
-            if name in written:
+            if name in renamed and not isinstance(written[name].value, dict | list):
+                values[name] = _FAILED  # one problem is enough: its values may have changed, too
+            elif name in written:
                 values[name] = self.value(written[name], wanted, setting_path)
             elif not setting.required:
                 values[name] = self.defaults.value(setting.default, wanted, node.at, setting_path)
-            else:
+            elif name not in misspelt:
                 note = f" ({setting.help})" if setting.help else ""
                 self.problem(node.at, path, f"{constructor.title} needs {name!r}{note}")
         return values
 
     def renamed(
         self, written: dict[str, Node], node: Node, constructor: _Constructor, path: str
-    ) -> dict[str, Node]:
-        """Replace old names of settings; report them, unless seqx stored the recipe (see `renamed`)."""
+    ) -> tuple[dict[str, Node], set[str]]:
+        """Replace old names of settings; report them, unless seqx stored the recipe (see `renamed`).
+
+        Returns:
+            the settings with new names, and the new names of the reported ones
+        """
         renamed = renamed_settings(constructor.maker)
         result: dict[str, Node] = {}
+        reported: set[str] = set()
         for old in written.keys() & renamed.keys():
             before = written[old].plain()
             now = with_new_value(constructor.maker, old, before)
@@ -193,9 +202,10 @@ class _Checker:
                 if now != before:
                     message = f"{old}: {before} is now written {renamed[old]}: {dump(now, flow=True)}"
                 self.problem(node.keys[old], path, message)
+                reported.add(renamed[old])
         for key in written.keys() - renamed.keys():  # a stored recipe with an override may have both names
             result[key] = merge(result[key], written[key]) if key in result else written[key]
-        return result
+        return result, reported
 
     def items(self, node: Node, wanted: ListShape, path: str) -> Value:
         if not isinstance(node.value, list):

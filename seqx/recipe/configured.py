@@ -1,9 +1,10 @@
 """The values of a checked recipe: components that are configured but not built yet."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from seqx.errors import Location, Problem, RecipeError
@@ -118,7 +119,7 @@ class Configured(Generic[T_co]):
         try:
             built = self.maker(*positional, **settings, **keywords)
         except ValueError as error:
-            raise RecipeError([self.problem("", str(error))]) from error
+            raise RecipeError([self._located(str(error))]) from error
         if (recorded := _recorder.get()) is not None:
             recorded.append((self, built))
         return built
@@ -131,6 +132,26 @@ class Configured(Generic[T_co]):
             at = (value and value.at) or at
         path = ".".join(part for part in (self.path, setting) if part)
         return Problem(at, f"{path or 'recipe'}: {message}")
+
+    def _located(self, message: str) -> Problem:
+        """Return a problem at the setting that a message of the constructor begins with, or at this component.
+
+        The setting is part of the path if a colon follows, as in `average: 5 checkpoints are averaged`.
+        """
+        setting, colon, rest = re.fullmatch(r"(\w*)(: )?(.*)", message, re.DOTALL).groups()  # type: ignore[union-attr]
+        if setting not in self.settings:
+            return self.problem("", message)
+        if colon:
+            return self.problem(setting, rest)
+        return replace(self.problem("", message), at=self.problem(setting, "").at)
+
+    def name_of(self, setting: str) -> str:
+        """Return the name of the component of a setting, such as `training.optimizer`, as the recipe has it."""
+        value = cast("Value | None", self)
+        for step in setting.split("."):
+            value = _inside(value, step)
+        assert isinstance(value, Configured) and value.component, f"{setting} is a component"
+        return value.component.name
 
     def plain(self) -> Any:
         """Return all settings with their defaults, as plain values that YAML can express."""

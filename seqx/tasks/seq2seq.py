@@ -59,7 +59,7 @@ class GenerationTask(Task):
         Raises:
             UserError: the task does not support these constraints
         """
-        raise UserError(f"{type(self).__name__} does not support prefixes and phrases; leave them out")
+        raise UserError("the task of this model does not support prefixes and phrases; leave them out")
 
     def answer(self, model: Model, inputs: Inputs, search: Search | None) -> list[list[Candidate]]:
         """Return the hypotheses of the search with their texts; labels and search use one encoded source."""

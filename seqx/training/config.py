@@ -158,11 +158,6 @@ class Training:
                 f"average: {self.average} checkpoints are averaged, but keep_checkpoints is "
                 f"{self.keep_checkpoints}; set keep_checkpoints to {self.average} or more"
             )
-        if self.ema is not None and self.parallel is not None and not self.parallel.model_is_current:
-            raise ValueError(
-                f"parallel: {type(self.parallel).__name__} does not have the whole model after each update, "
-                "and a moving average of the weights needs it; set ema: null, or parallel: ddp"
-            )
 
     @property
     def order(self) -> Order:

@@ -59,7 +59,8 @@ def build_checked(recipe: Configured[D], *, begun: bool = False) -> D:
             problems += _build_problems(recipe, error)
     else:
         problems += [
-            recipe.problem(setting, message) for setting, message in _inconsistent_settings(experiment, model)
+            recipe.problem(setting, message)
+            for setting, message in _inconsistent_settings(recipe, experiment, model)
         ]
         if init is not None and not (begun or init_problems):
             problems += model_problems(recipe, model_folder(init), model)
@@ -94,7 +95,9 @@ def _setting_errors(component: object) -> Iterator[tuple[str, str]]:
         yield from method()
 
 
-def _inconsistent_settings(experiment: ExperimentParts, model: Model) -> Iterator[tuple[str, str]]:
+def _inconsistent_settings(
+    recipe: Configured[D], experiment: ExperimentParts, model: Model
+) -> Iterator[tuple[str, str]]:
     """Yield each setting that does not fit another one, with a message."""
     task, training = experiment.task, experiment.training
     if "dev" not in task.available:
@@ -103,20 +106,14 @@ def _inconsistent_settings(experiment: ExperimentParts, model: Model) -> Iterato
             yield "training.patience", f"{reason} set patience: null"
         if training.order == "best":
             yield "training.select", f"{reason} set select: last"
-    yield from _unsuitable_parts(experiment, model)
+    yield from _unsuitable_parts(recipe, experiment, model)
     yield from _unknown_scores(task, training)
     if training.compile and not layers(model):
         yield (
             "training.compile",
             "the model has no layers (`seqx.Layers`) to compile; set compile: false",
         )
-    shards = training.parallel is not None and training.parallel.shards_parameters
-    if shards and not training.optimizer.shards:
-        name = type(training.optimizer).__name__
-        yield (
-            "training.parallel",
-            f"{name} cannot update shards of parameters; choose another optimizer, or set parallel: ddp",
-        )
+    yield from _unsuitable_strategy(recipe, training)
     try:
         training.optimizer.build(Step(model, training.objective))
     except UserError as error:
@@ -130,12 +127,32 @@ def _inconsistent_settings(experiment: ExperimentParts, model: Model) -> Iterato
         )
 
 
-def _unsuitable_parts(experiment: ExperimentParts, model: Model) -> Iterator[tuple[str, str]]:
+def _unsuitable_strategy(recipe: Configured[D], training: Training) -> Iterator[tuple[str, str]]:
+    """Yield the settings that the strategy of `training.parallel` cannot be combined with, with messages."""
+    strategy = training.parallel
+    if strategy is None:
+        return
+    if training.ema is not None and not strategy.model_is_current:
+        message = (
+            "a moving average needs all weights after each update, but with training.parallel: "
+            f"{recipe.name_of('training.parallel')} the model has them only before validations and "
+            "checkpoints; set ema: null, or parallel: ddp"
+        )
+        yield "training.ema", message
+    if strategy.shards_parameters and not training.optimizer.shards:
+        name = recipe.name_of("training.optimizer")
+        advice = "choose another optimizer, or set parallel: ddp"
+        yield "training.parallel", f"the optimizer {name} cannot update shards of parameters; {advice}"
+
+
+def _unsuitable_parts(
+    recipe: Configured[D], experiment: ExperimentParts, model: Model
+) -> Iterator[tuple[str, str]]:
     """Yield a model or a search that the task cannot use, with a message."""
     task = experiment.task
     if problem := model_problem(task, model):
         yield "model", problem.removeprefix("model: ")
-    name = type(task).__name__
+    name = recipe.name_of("task")
     if task.uses_search and experiment.search is None:
         yield (
             "search",

@@ -22,17 +22,17 @@ def test_nine_mistakes_give_nine_messages(monkeypatch: pytest.MonkeyPatch) -> No
     [
         (
             ["training.average=7"],
-            "command line:1:1",
-            "training: average: 7 checkpoints are averaged, but keep_checkpoints is 5",
+            "command line:1:18",
+            "training.average: 7 checkpoints are averaged, but keep_checkpoints is 5",
         ),
-        (["model.encoder.attention.heads=3"], "command line:1:1", "heads=3"),
+        (["model.encoder.attention.heads=3"], "command line:1:31", "heads=3"),
         (
             ["training.seed=99999999999999999999999"],
             "command line:1:15",
             "should be less than 18446744073709551616",
         ),
         (["training.seed=-1"], "command line:1:15", "should be greater than or equal to 0"),
-        (["task.metrics=[]"], "command line:1:1", "task: metrics is empty; name at least one"),
+        (["task.metrics=[]"], "command line:1:14", "task: metrics is empty; name at least one"),
         (["--profile", "sampel"], "tiny.yaml:1:1", "no profile is called 'sampel'; there is none"),
     ],
 )

@@ -74,8 +74,8 @@ def test_check_reports_every_recipe(call: Call) -> None:
     assert result.stderr == (
         "wrong.yaml:2:1: recipe: this section has no setting 'modle'; did you mean 'model'?\n"
         "    modle: 3\n    ^\n"
-        "heads.yaml:3:24: model.encoder.attention: heads=5 does not divide d_model=16\n"
-        "      encoder: {attention: {type: multihead, heads: 5}}\n                           ^\n"
+        "heads.yaml:3:49: model.encoder.attention: heads=5 does not divide d_model=16\n"
+        f"      encoder: {{attention: {{type: multihead, heads: 5}}}}\n{' ' * 52}^\n"
         "none.yaml:1:1: there is no such file\n"
     )
 

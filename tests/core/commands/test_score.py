@@ -149,7 +149,7 @@ def test_metric_may_define_its_report(call: Call) -> None:
         ),
         (
             "--metric exact start=3 stop=2 gold test",
-            "command line:1:1: metric: start=3 is not before stop=2\n    stop=2\n    ^\n",
+            "command line:1:7: metric: start=3 is not before stop=2\n    start=3\n          ^\n",
         ),
         ("--metric exact gold nothing", "nothing: cannot be read (No such file or directory)\n"),
         (

@@ -175,6 +175,10 @@ def test_each_of_nine_mistakes_is_reported_at_its_place(wrong: Callable[..., str
         ("training: {rate: true}", "2:18: training.rate: Input should be a valid number, found true"),
         ("extra: {x: {type: bleu, order: a}}", "2:32: extra.x.order: Input should be a valid integer"),
         ("extra: bleu", "2:8: extra: a mapping is required, found 'bleu'"),
+        (
+            "model: {encoder: {type: lstm, widht: 3}}",
+            "2:31: model.encoder: lstm has no setting 'widht'; did you mean 'width'?",
+        ),
     ],
 )
 def test_each_kind_of_mistake_has_its_message(wrong: Callable[..., str], change: str, message: str) -> None:
@@ -225,9 +229,9 @@ def test_inconsistent_settings_are_reported_at_their_place(make: Callable[..., C
     with pytest.raises(RecipeError) as caught:
         experiment.model({"source": 10})
     assert str(caught.value) == (
-        "heads.yaml:4:16: model.encoder.attention: heads=6 does not divide d_model=16\n"
+        "heads.yaml:4:24: model.encoder.attention: heads=6 does not divide d_model=16\n"
         "        attention: {heads: 6}\n"
-        "                   ^"
+        "                           ^"
     )
 
 

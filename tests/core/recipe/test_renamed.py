@@ -55,6 +55,15 @@ def test_an_old_value_of_a_renamed_setting_is_reported_with_the_new_value(old: s
     assert str(problem).startswith(message)
 
 
+def test_an_old_name_with_an_invalid_value_is_one_problem() -> None:
+    with pytest.raises(RecipeError) as caught:
+        check(parse("keep: many\nspeed: fast\n", "mine.yaml"), Registry(), Renamed)
+    assert [str(problem).partition("\n")[0] for problem in caught.value.problems] == [
+        "mine.yaml:1:1: recipe: keep is now called keep_checkpoints",
+        "mine.yaml:2:1: recipe: speed is now called limits",
+    ]
+
+
 @pytest.mark.parametrize(("old", "new"), [("slow", {"low": 1}), ("none", None)])
 def test_old_values_in_a_stored_recipe_are_translated(old: str, new: object, tmp_path: Path) -> None:
     checked = check(parse(f"keep: 2\nspeed: {old}\n", stored(tmp_path)), Registry(), Renamed)

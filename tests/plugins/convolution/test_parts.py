@@ -180,9 +180,9 @@ def test_learned_positions_limit_convolutional_stacks() -> None:
 
 def test_convolutional_stacks_refuse_positions_that_act_in_attention() -> None:
     for build in (partial(ConvolutionEncoder, 16), decoder):
-        with pytest.raises(ValueError, match="Rotary positions act in attention"):
+        with pytest.raises(ValueError, match="positions: this encoding acts in attention"):
             build(positions=Rotary)
-        with pytest.raises(ValueError, match="Combined positions act in attention, at least in part"):
+        with pytest.raises(ValueError, match="positions: this encoding acts in attention, at least in part"):
             build(positions=partial(Combined, encodings=[Sinusoidal, Rotary]))
 
 

@@ -117,7 +117,10 @@ def test_classifier_reads_vectors() -> None:
             partial(build, source_input=None),
             r"vectors of 3 features, not token ids; .* source_input: projection",
         ),
-        (partial(build, {"source": 9, "target": 9}), "Projection reads vectors, but .* the ids of 9 symbols"),
+        (
+            partial(build, {"source": 9, "target": 9}),
+            "this input layer reads vectors, but .* the ids of 9 symbols",
+        ),
         (partial(build, tie_embeddings="all"), "which source_input replaces; set tie_embeddings: target"),
         (
             partial(
@@ -144,5 +147,7 @@ class Bytes(seqx.InputLayer):
 
 
 def test_layer_of_ids_refuses_vectors() -> None:
-    with pytest.raises(ValueError, match=r"Bytes reads token ids, but the source .* vectors of 3 features"):
+    with pytest.raises(
+        ValueError, match=r"this input layer reads token ids, but the source .* vectors of 3 features"
+    ):
         Bytes(seqx.Features(3), 8)

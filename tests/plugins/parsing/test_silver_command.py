@@ -131,7 +131,7 @@ def test_silver_rejects_invalid_models(call: Call, models: list[Path], tmp_path:
     translator = write_model(tmp_path / "translator", text=RECIPE)
     result = call(models[0], translator)
     assert str(result.exception) == (
-        f"{translator}: the task of this model is Translation, not parsing; name models that parse"
+        f"{translator}: the task of this model is not parsing; name models that parse"
     )
     assert "there is no such folder" in str(call(models[0], "nowhere").exception)
 

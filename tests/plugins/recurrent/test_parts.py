@@ -54,7 +54,7 @@ def test_bidirectional_encoder_refuses_an_odd_d_model() -> None:
 def test_recurrent_decoder_that_uses_a_source_refuses_a_model_without_source(
     settings: dict[str, Any], setting: str
 ) -> None:
-    message = f"GRUDecoder uses a source, but this model has none; set {setting} so that it does not"
+    message = f"decoder: it uses a source, but this model has none; set {setting} so that it does not"
     with pytest.raises(ValueError, match=message):
         GRUDecoder(D, **settings).check(source=False)
 

@@ -97,7 +97,7 @@ def test_tagging_refuses_models_that_do_not_tag(tmp_path: Path) -> None:
 
     problem = model_problem(tagging(tmp_path), Certain({"target": 7}, [4]))
     assert problem is not None
-    assert problem.startswith("model: the task Tagging needs a Tagger, but Certain is none; choose another")
+    assert problem.startswith("model: the task needs a Tagger, and this model is none; choose another")
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_classification_refuses_constraints(tmp_path: Path) -> None:
     classification = films(tmp_path)
     model = Certain(classification.vocab_sizes, [5])
     predictor = Predictor(classification, model, None, device=torch.device("cpu"))
-    with pytest.raises(seqx.InputError, match="Classification does not support prefixes and phrases"):
+    with pytest.raises(seqx.InputError, match="the task of this model does not support prefixes and phrases"):
         predictor([seqx.Request(input="fine", prefix="go")])
 
 
