@@ -46,7 +46,7 @@ class ConsoleProgress(seqx.Callback):
         self._topic = self._last_preparation = ""
         self._last_line_time = -math.inf
         self._last_drawn_time = -math.inf
-        self._start_time = 0.0
+        self._first: tuple[float, int] | None = None  # time and step of the first update since the start
         self._terminal_window, self._window = Window(), Window()
         self._best: tuple[float, int] | None = None
         self._validations = 0
@@ -82,7 +82,7 @@ class ConsoleProgress(seqx.Callback):
             self._write_line(line)
         if run.best is not None:
             self._best = (run.best, run.best_step)
-        self._start_time = self._last_line_time = monotonic()
+        self._first, self._last_line_time = None, monotonic()
         self._last_drawn_time = -math.inf
         self._is_final, self._last_step = not run.pending, run.done
 
@@ -91,7 +91,7 @@ class ConsoleProgress(seqx.Callback):
         """Show the metrics at intervals."""
         terminal, now = self._terminal, monotonic()  # `started` has opened the terminal
         steps, step = run.training.steps, update.step
-        left = (now - self._start_time) / (step - run.done) * (steps - step)
+        left = self._seconds_per_update(update, now) * (steps - step)
         self._is_final, self._last_step = False, step
         self._window.add(update)
         if terminal:
@@ -151,6 +151,17 @@ class ConsoleProgress(seqx.Callback):
             line = lines.plain(f"failed: {type(error).__name__}: {error}")
         self._write_line(line, terminal=False, stderr=False)
         self._close()
+
+    def _seconds_per_update(self, update: seqx.Update, now: float) -> float:
+        """Return the mean time of an update, validations included.
+
+        The time until the first update since the start does not count: a resumed run may validate, plan an
+        epoch and compile in it.
+        """
+        if self._first is None:
+            self._first = now, update.step
+        first_time, first_step = self._first
+        return (now - first_time) / (update.step - first_step) if update.step > first_step else update.seconds
 
     def _open_terminal(self) -> Terminal | None:
         if self._terminal is None and sys.stderr is not None and sys.stderr.isatty():

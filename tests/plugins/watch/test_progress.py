@@ -152,6 +152,17 @@ def test_console_progress_appends_to_the_log_of_a_resumed_run(
     assert log.endswith(err)
 
 
+def test_time_left_of_a_resumed_run_does_not_include_the_time_until_its_first_update(
+    tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulation = Simulation(run(tmp_path, done=280), ConsoleProgress(every=1), clock=clock)
+    simulation.start()
+    clock.now += 600  # the pending validation, and compiling
+    simulation.update(281, 282)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step")]
+    assert [line.split()[-1] for line in lines] == ["0:00:10", "0:00:18"]
+
+
 def test_console_progress_reports_skipped_updates(
     tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
