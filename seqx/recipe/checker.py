@@ -23,6 +23,7 @@ from seqx.recipe.annotations import (
 )
 from seqx.recipe.configured import Collection, Configured, PlainValue, Value
 from seqx.recipe.defaults import Defaults
+from seqx.recipe.missing_component import advice
 from seqx.recipe.renamed import is_stored, with_new_names, with_new_value
 from seqx.recipe.suggestions import hint, nearest
 from seqx.recipe.yaml_tree import Node, merge, of_plain
@@ -47,7 +48,7 @@ def check(
     Raises:
         RecipeError: the recipe has problems
     """
-    checker = _Checker(registry, Defaults(registry), [*problems])
+    checker = _Checker(registry, Defaults(registry), [*problems], node.at.source)
     if not isinstance(node.value, dict):
         message = "a recipe must be a mapping; `seqx show wmt_en_de` prints one"
         raise RecipeError([*problems, Problem(node.at, message)])
@@ -67,7 +68,7 @@ def with_current_names(stored: Node, registry: Registry, root: Callable[..., Any
         registry: the components of the installed plugins
         root: the constructor of the whole experiment
     """
-    checked = _Checker(registry, Defaults(registry), []).root(stored, root)
+    checked = _Checker(registry, Defaults(registry), [], stored.at.source).root(stored, root)
     return with_new_names(stored.plain(), checked)
 
 
@@ -94,6 +95,7 @@ class _Checker:
     registry: Registry
     defaults: Defaults
     problems: list[Problem]
+    source: str  # the file of the recipe, or another source
 
     def problem(self, at: Location, path: str, message: str) -> PlainValue:
         self.problems.append(Problem(at, f"{shortened(path, _MAX_PATH) or 'recipe'}: {message}"))
@@ -136,20 +138,13 @@ class _Checker:
                 name_node.at,
                 path,
                 f"no {interface} is called {shortened(name_node.value)!r}"
-                f"{hint(name_node.value, known)}{self.failed_plugins()}",
+                f"{advice(name_node.value, [*known], self.registry, self.source)}",
             )
         constructor = _Constructor(component.maker, component.settings, component.name)
         settings = self.settings(node, constructor, path)
         return Configured(
             component.maker, component, settings, node.at, node.at, path, wanted.deferred, name_node.at
         )
-
-    def failed_plugins(self) -> str:
-        """Return a note about plugins that failed to load and may have the missing component, or ""."""
-        if not self.registry.failed_plugins:
-            return ""
-        names = ", ".join(map(repr, self.registry.failed_plugins))
-        return f" (these plugins failed to load: {names}; see `seqx plugins`)"
 
     def section(self, node: Node, wanted: SectionShape, path: str) -> Value:
         if not isinstance(node.value, dict):
