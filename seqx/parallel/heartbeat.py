@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -36,6 +36,9 @@ GRACE_S = 4.0
 UPDATE = "update"
 """The stage in which all ranks do the same work, so that their times can be compared."""
 
+BETWEEN_UPDATES = "between updates"
+"""The stage after an update, in which rank 0 may have more work, such as that of callbacks."""
+
 
 class Heartbeat:
     """A thread that sends heartbeats, checks the next rank, and ends this process once there is a verdict.
@@ -57,6 +60,9 @@ class Heartbeat:
         self._lockstep = False  # see expect_lockstep
         self._stopped = threading.Event()
         self._failed = False
+        self._lost_contact = False
+        self.report_end: Callable[[BaseException], None] = lambda _: None
+        """Called with the reason before another rank, or the launcher, makes this process end."""
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
@@ -112,8 +118,8 @@ class Heartbeat:
         code = _exit_code(error)
         self._failed = True
         with contextlib.suppress(dist.DistError, RuntimeError):
-            if lost_contact:  # another rank may find out which rank is dead, and claim the verdict
-                self._wait(DEAD_AFTER_S + 4 * BEAT_EVERY_S)
+            if lost_contact:
+                self.await_verdict()
             verdict = self.mailbox.claim(Verdict(self.mailbox.rank, code, None))
             if verdict.rank != self.mailbox.rank:
                 time.sleep(GRACE_S)
@@ -121,9 +127,15 @@ class Heartbeat:
         # This process prints its error. Torch's clean-up at exit could wait for ever.
         threading.Timer(GRACE_S, leave, (code,)).start()
 
-    def _wait(self, seconds: float) -> None:
-        """Wait, but only until `stop`. A pause of the process shortens the wait by at most one beat."""
-        for _ in range(round(seconds / BEAT_EVERY_S)):
+    def await_verdict(self) -> None:
+        """Wait, after this rank has lost contact, until a rank finds out which rank is dead.
+
+        Then the thread ends this process. If none finds out, this call returns, and does not wait again.
+        """
+        if self._lost_contact:
+            return
+        self._lost_contact = True
+        for _ in range(round(DEAD_AFTER_S / BEAT_EVERY_S) + 4):  # a pause shortens this by at most one beat
             if self._stopped.wait(BEAT_EVERY_S):
                 return
 
@@ -179,11 +191,12 @@ class Heartbeat:
 
     def _leave_without_launcher(self) -> None:
         """Exit because the launcher, which holds the store, has ended."""
+        message = (
+            "torchrun or seqx run --devices, which started this run, has ended, so all ranks end; run "
+            "the same command again to resume"
+        )
+        self._report(message)
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            message = (
-                "torchrun or seqx run --devices, which started this run, has ended, so all ranks end; run "
-                "the same command again to resume"
-            )
             print(message, file=sys.stderr, flush=True)  # noqa: T201  this thread has no caller
         leave(1)
 
@@ -196,9 +209,19 @@ class Heartbeat:
                 faulthandler.dump_traceback(sys.stderr)
         if verdict.rank == self.mailbox.rank and verdict.message is None:
             return  # this process is exiting, and prints why
-        if verdict.message is None:
+        if verdict.message is not None:
+            self._report(verdict.message)
+        else:
             time.sleep(GRACE_S)  # let the failed rank print its error before the launcher ends it
+            if self._lost_contact or not self._failed:
+                self._report(f"rank {verdict.rank} failed, and printed why")
         leave(verdict.code)
+
+    def _report(self, message: str) -> None:
+        """Call `report_end`, but wait for it only shortly: it may block, as the main thread may."""
+        reporting = threading.Thread(target=self.report_end, args=(UserError(message),), daemon=True)
+        reporting.start()
+        reporting.join(GRACE_S)
 
 
 def _death_message(beat: Beat, silent: float) -> str:

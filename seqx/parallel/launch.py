@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from torch._C._distributed_c10d import TCPStore  # torch.distributed exports it without types
 
 from seqx.errors import OomRestartError
+from seqx.parallel.mailbox import Mailbox, Verdict
 from seqx.runtime.cpu_threads import cpus
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
@@ -44,13 +45,8 @@ def launch(arguments: Sequence[str], processes: int) -> tuple[int, str | None]:
                 break
     if first is None:
         return (os.EX_TEMPFAIL if any(process.returncode for process in started) else 0), None
-    code = started[first].returncode
-    if code >= 0:
-        return code, None
-    name = signal.Signals(-code).name
-    note = " (perhaps because the machine ran out of memory)" if name == "SIGKILL" else ""
-    message = f"rank {first} (pid {started[first].pid}) was killed by {name}{note}"
-    return 128 - code, f"{message}; run the same command again to resume"
+    verdict = _verdict(first, started[first])
+    return verdict.code, verdict.message
 
 
 def _run_once(
@@ -86,8 +82,21 @@ def _run_once(
         for number in received[:num_received]:
             process.send_signal(number)
     first = _first_failure(started, received)
+    if first is not None and started[first].returncode < 0:  # by a signal, which the others cannot know
+        Mailbox(store, first, processes).claim(_verdict(first, started[first]))
     _terminate(started)
     return first
+
+
+def _verdict(rank: int, process: subprocess.Popen[bytes]) -> Verdict:
+    """Return the exit code of a run that a rank has failed, and a message if a signal killed that rank."""
+    code = process.returncode
+    if code >= 0:
+        return Verdict(rank, code, None)
+    name = signal.Signals(-code).name
+    note = " (perhaps because the machine ran out of memory)" if name == "SIGKILL" else ""
+    message = f"rank {rank} (pid {process.pid}) was killed by {name}{note}"
+    return Verdict(rank, 128 - code, f"{message}; run the same command again to resume")
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import contextlib
 import io
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -123,6 +123,19 @@ class World:
             with self.waiting():
                 dist.all_reduce(tensor)
         return tensor
+
+    def report_end_to(self, report: Callable[[BaseException], None]) -> None:
+        """Call a function with the reason if this process ends because another rank has failed or is dead."""
+        if self._heartbeat is not None:
+            self._heartbeat.report_end = report
+
+    def await_verdict(self, error: BaseException) -> None:
+        """If an error only says that a rank does not answer, wait until it is known which rank is dead.
+
+        Then this process ends, and this call does not return.
+        """
+        if self._heartbeat is not None and is_lost_contact(error):
+            self._heartbeat.await_verdict()
 
     def clock(self) -> float:
         """Return monotonic seconds; with several ranks, pauses of this process are not counted."""

@@ -133,16 +133,24 @@ class Trainer:
 
     @contextmanager
     def report_failure(self) -> Iterator[None]:
-        """Notify callbacks of an error in the block, and raise it again."""
+        """Notify callbacks of an error in the block, and raise it again.
+
+        If another rank is dead, callbacks get the message about that rank.
+        """
+        self._world.report_end_to(self._notify_of_failure)
         try:
             yield
         except BaseException as error:
-            try:
-                self._events.failed(run=self.run, error=error)
-            except Exception as another:  # noqa: BLE001  a callback's error must not replace the run's
-                if not isinstance(error, UserError):  # a UserError is reported, and often has the same cause
-                    click.echo(message_naming_plugin(another) or str(another), err=True)
+            self._world.await_verdict(error)
+            self._notify_of_failure(error)
             raise
+
+    def _notify_of_failure(self, error: BaseException) -> None:
+        try:
+            self._events.failed(run=self.run, error=error)
+        except Exception as another:  # noqa: BLE001  a callback's error must not replace the run's
+            if not isinstance(error, UserError):  # a UserError is reported, and often has the same cause
+                click.echo(message_naming_plugin(another) or str(another), err=True)
 
     def _start(self) -> None:
         """Notify callbacks of the start, and of rollbacks to the checkpoint from which the run resumes."""

@@ -131,6 +131,22 @@ def test_rank_killed_while_stopping_is_named() -> None:
     ) in output
 
 
+@pytest.mark.promise("killed-rank")
+def test_log_of_a_launched_run_ends_with_the_killed_rank() -> None:
+    with endless(slow(), Path("pid")) as process:
+        children = (
+            Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
+        )
+        (killed,) = {*map(int, children)} - {int(Path("pid").read_text(encoding="utf-8"))}
+        os.kill(killed, signal.SIGKILL)
+        output = process.communicate(timeout=60)[1]
+    assert process.returncode == 137, output
+    message = output.splitlines()[-1]
+    assert message.startswith(f"rank 1 (pid {killed}) was killed by SIGKILL")
+    log = Path("two/log.txt").read_text(encoding="utf-8").splitlines()
+    assert log[-1] == f"failed: UserError: {message}"
+
+
 @pytest.mark.promise("launcher-is-gone")
 def test_ranks_end_when_the_launcher_is_gone() -> None:
     with endless(slow(), Path("pid")) as process:
@@ -142,6 +158,7 @@ def test_ranks_end_when_the_launcher_is_gone() -> None:
         )
         == 1
     )
+    assert "which started this run, has ended" in Path("two/log.txt").read_text(encoding="utf-8")
 
 
 def scores(folder: str) -> dict[str, dict[str, dict[str, float]]]:

@@ -18,6 +18,7 @@ from seqx.parallel.ddp import DDP
 from seqx.parallel.parallelism import Step
 from seqx.testing.ranks import RankExit, run_on_ranks
 from tests.core.parallel.test_training import train, updates
+from tests.stories.tiny import lines
 
 PROMISED_S = 30
 """Seconds within which all ranks have ended."""
@@ -59,6 +60,11 @@ def exits_after_fault(
     return exits
 
 
+def reported_failures(folder: Path) -> list[str]:
+    """Return the messages that the callbacks of rank 0 received about the end of the run."""
+    return [row["message"] for row in lines(folder / "run", "failed")]
+
+
 def raise_user_error() -> None:
     raise UserError("sentence 17: cannot be read; correct it")
 
@@ -95,6 +101,8 @@ def test_error_of_one_rank_ends_all(
     assert message in exits[rank].stderr
     assert [each.stderr for other, each in enumerate(exits) if other != rank] == ["", ""]
     assert [each.code for each in exits] == [code] * 3
+    (reported,) = reported_failures(tmp_path)
+    assert (message.strip() in reported) if rank == 0 else reported == f"rank {rank} failed, and printed why"
 
 
 @pytest.mark.parametrize(
@@ -172,13 +180,14 @@ def test_killed_or_stopped_rank_is_named(
     exits = exits_after_fault(3, tmp_path, 1, lambda: os.kill(os.getpid(), sign), saved=saved)
 
     # Torch's own threads may also print that a connection was lost.
-    lines = [line for each in exits for line in each.stderr.splitlines()]
-    messages = [line for line in lines if line.startswith("rank ")]
+    printed = [line for each in exits for line in each.stderr.splitlines()]
+    messages = [line for line in printed if line.startswith("rank ")]
     assert len(messages) == 1, exits
     assert messages[0].startswith("rank 1 (")
     assert ") sent no heartbeat for " in messages[0]
     assert "so it was killed or stopped; check its machine" in messages[0]
     assert [each.code for each in exits] == [1, -signal.SIGKILL, 1]
+    assert reported_failures(tmp_path) == messages
 
 
 @pytest.mark.promise("killed-rank")
@@ -192,8 +201,8 @@ def test_rank_killed_right_after_joining_is_named(tmp_path: Path, monkeypatch: p
         world.barrier()
 
     exits = run_on_ranks(3, on_rank, tmp_path, separate_store=True)
-    lines = [line for each in exits for line in each.stderr.splitlines()]
-    assert sum(line.startswith("rank 1 (") for line in lines) == 1, exits
+    printed = [line for each in exits for line in each.stderr.splitlines()]
+    assert sum(line.startswith("rank 1 (") for line in printed) == 1, exits
     assert [each.code for each in exits] == [1, -signal.SIGKILL, 1]
 
 
@@ -207,6 +216,7 @@ def test_hanging_rank_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert ") has computed its part of an update for " in exits[0].stderr
     assert " s: it hangs; its traceback shows where." in exits[0].stderr
     assert "test_faults.py" in exits[1].stderr  # the traceback of the hanging rank
+    assert reported_failures(tmp_path) == exits[0].stderr.splitlines()
     assert [each.code for each in exits] == [1, 1]
 
 
