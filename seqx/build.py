@@ -35,7 +35,7 @@ from seqx.training.ema import Average
 from seqx.training.finetuning import initial_model_warnings, load_initial_weights
 from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.notices import Notices
-from seqx.training.placement import build_strategy
+from seqx.training.placement import build_strategy, optimizer_of
 from seqx.training.progress import ProgressTracker, StopFlags
 from seqx.training.recovery.data_fingerprint import HELD_OUT, DataFingerprint
 from seqx.training.recovery.divergence import DivergenceDetector
@@ -181,7 +181,7 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
     config, world = context.config, context.world
     strategy = build_strategy(config, model, world, context.device)
     batches = build_batches(context, store)
-    optimizer = strategy.build_optimizer(config.optimizer)
+    optimizer = optimizer_of(strategy, config.optimizer)
     average = None if config.ema is None else Average(config.ema, model)
     detector = DivergenceDetector(nonfinite=config.max_nonfinite, spike=config.spike)
     progress = ProgressTracker()

@@ -16,6 +16,7 @@ from seqx.errors import UserError
 from seqx.interfaces.learning import Objective, Optimizer
 from seqx.interfaces.networks import Model
 from seqx.interfaces.tensors import Batch
+from seqx.parallel.heartbeat import BETWEEN_UPDATES
 from seqx.parallel.process_group import SINGLE_PROCESS, World
 from seqx.parallel.stragglers import Stragglers
 
@@ -217,7 +218,7 @@ class Parallelism(ABC):
 
     def update_finished(self) -> None:
         """Finish an update, after the step of the optimizer; an override calls this method, too."""
-        self.world.enter_stage("between updates")
+        self.world.enter_stage(BETWEEN_UPDATES)
 
     def max_over_ranks(self, numbers: Sequence[int]) -> list[int]:
         """Return the largest value on any rank of each number (collective)."""

@@ -17,7 +17,7 @@ from types import FrameType
 
 from seqx.plugin.loading import GROUP, home, inside, origin, register
 from seqx.plugin.local import LOCAL_MODULE
-from seqx.plugin.registry import Component, Registry
+from seqx.plugin.registry import Component, Registry, where
 from seqx_toolkit import DISTRIBUTION
 
 _TRACEBACK_LINE = re.compile(r'^ +File "(.+)", line (\d+), in ', re.MULTILINE)
@@ -64,7 +64,25 @@ def message_naming_plugin(error: BaseException) -> str | None:
             if not lines[-1][1].external:
                 message += f" (called by {_describe(*external[-1], lines)})"
             return f"{message}; `seqx --debug` shows the traceback"
+        if missing := _missing_attribute(cause, plugins):
+            return missing
     return None
+
+
+def _missing_attribute(error: BaseException, plugins: Sequence[_PluginCode]) -> str | None:
+    """Return a message if an object of an external plugin lacks an attribute that seqx needs.
+
+    A method of its base class sets the attribute, and the plugin overrides this method without calling it.
+    """
+    cls = type(getattr(error, "obj", None))
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    plugin = _plugin_of(_TracebackLine(file, 0), plugins) if file else None
+    if not isinstance(error, AttributeError) or plugin is None or not plugin.external:
+        return None
+    return (
+        f"{where(cls)}: {plugin.title}: {_text(error)}; if a method of a base class sets it, call "
+        "super().METHOD(...) where the plugin overrides that method; `seqx --debug` shows the traceback"
+    )
 
 
 def _text(error: BaseException) -> str:

@@ -122,7 +122,7 @@ def manager_of(specifications: ModuleType | type) -> pluggy.PluginManager:
 
 
 def implemented_hooks(manager: pluggy.PluginManager, thing: object) -> list[str]:
-    """Return the names of the hooks that a plugin or a callback implements.
+    """Return the names of the hooks that a plugin, a callback or a class of callbacks implements.
 
     Raises:
         PluginError: a marked method is not a hook, or takes an argument that the hook does not have
@@ -134,9 +134,9 @@ def implemented_hooks(manager: pluggy.PluginManager, thing: object) -> list[str]
         if specification is None:
             raise PluginError(f"{where(function)}: no hook is called {name!r}{_suggestion(manager, name)}")
         accepted = specification.argnames
-        unknown = [
-            parameter for parameter in inspect.signature(function).parameters if parameter not in accepted
-        ]
+        parameters = [*inspect.signature(function).parameters]
+        own = parameters[isinstance(thing, type) :]  # without `self`, which methods of a class have
+        unknown = [parameter for parameter in own if parameter not in accepted]
         if unknown:
             raise PluginError(
                 f"{where(function)}: {name} takes {', '.join(unknown)}, but this hook has only the arguments "
@@ -145,8 +145,12 @@ def implemented_hooks(manager: pluggy.PluginManager, thing: object) -> list[str]
     return names
 
 
+def _names(manager: pluggy.PluginManager) -> list[str]:
+    return [hook for hook in vars(manager.hook) if not hook.startswith("_")]
+
+
 def _suggestion(manager: pluggy.PluginManager, name: str) -> str:
-    known = [hook for hook in vars(manager.hook) if not hook.startswith("_")]
+    known = _names(manager)
     if near := difflib.get_close_matches(name, known, 1):
         return f"; did you mean {near[0]!r}?"
     if hasattr(Events, name):
@@ -154,15 +158,32 @@ def _suggestion(manager: pluggy.PluginManager, name: str) -> str:
     return f"; there {'is' if len(known) == 1 else 'are'} {', '.join(known)}"
 
 
+def check_events(callback: object) -> None:
+    """Check the methods of a callback, or of a class of callbacks.
+
+    Raises:
+        PluginError: a marked method is no event, a method with the name of an event is not marked, or none is
+    """
+    manager = manager_of(Events)
+    implemented = implemented_hooks(manager, callback)
+    cls = callback if isinstance(callback, type) else type(callback)
+    for name in _names(manager):
+        if hasattr(cls, name) and name not in implemented:
+            raise PluginError(
+                f"{where(getattr(cls, name))}: {name} is an event, but the method is not marked, so it would "
+                "not be called; add @seqx.hookimpl"
+            )
+    if not implemented:
+        raise PluginError(
+            f"{where(cls)}: callback {cls.__qualname__} implements no event; mark a method with "
+            "@seqx.hookimpl"
+        )
+
+
 def events(callbacks: Iterable[object]) -> pluggy.HookRelay:
     """Return the events of a run; a call reaches the callbacks in the order of the recipe."""
     manager = manager_of(Events)
     for callback in reversed(list(callbacks)):  # pluggy calls the last registered first
-        name = type(callback).__qualname__
-        if not implemented_hooks(manager, callback):
-            raise PluginError(
-                f"{where(type(callback))}: callback {name} implements no event; mark a method with "
-                "@seqx.hookimpl"
-            )
-        manager.register(callback, name=f"{name} {id(callback)}")
+        check_events(callback)
+        manager.register(callback, name=f"{type(callback).__qualname__} {id(callback)}")
     return manager.hook

@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 
 from seqx import __version__
 from seqx.errors import Location, PluginError, UserError, shortened
+from seqx.interfaces.learning import Callback
 from seqx.plugin import hooks
 from seqx.plugin.local import LOCAL_MODULE, import_local
 from seqx.plugin.registry import Component, Registry
@@ -244,6 +245,9 @@ def register(module: object, name: str, registry: Registry) -> list[Component]:
                 else "it has no function seqx_register that is marked @seqx.hookimpl"
             )
             raise PluginError(f"registers no component: {advice}")
+        for component in components:
+            if issubclass(component.interface, Callback) and isinstance(component.maker, type):
+                hooks.check_events(component.maker)
     return components
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from seqx.errors import Location, Problem, RecipeError
+from seqx.plugin.base_constructor import check_base_constructor
 from seqx.plugin.registry import Component
 
 T_co = TypeVar("T_co", covariant=True)
@@ -114,12 +115,15 @@ class Configured(Generic[T_co]):
 
         Raises:
             RecipeError: the constructor raised ValueError, for example because settings are inconsistent
+            PluginError: the constructor does not call that of its interface
         """
         settings = {name: item.value() for name, item in self.settings.items() if _is_set(item)}
         try:
             built = self.maker(*positional, **settings, **keywords)
         except ValueError as error:
             raise RecipeError([self._located(str(error))]) from error
+        if self.component is not None:
+            check_base_constructor(self.component, built)
         if (recorded := _recorder.get()) is not None:
             recorded.append((self, built))
         return built
@@ -134,7 +138,7 @@ class Configured(Generic[T_co]):
         return Problem(at, f"{path or 'recipe'}: {message}")
 
     def _located(self, message: str) -> Problem:
-        """Return a problem at the setting that a message of the constructor begins with, or at this component.
+        """Return a problem at the setting that a message of the constructor begins with, else at this object.
 
         The setting is part of the path if a colon follows, as in `average: 5 checkpoints are averaged`.
         """
@@ -146,11 +150,12 @@ class Configured(Generic[T_co]):
         return replace(self.problem("", message), at=self.problem(setting, "").at)
 
     def name_of(self, setting: str) -> str:
-        """Return the name of the component of a setting, such as `training.optimizer`, as the recipe has it."""
+        """Return the name that the recipe gives the component of a setting, such as `training.optimizer`."""
         value = cast("Value | None", self)
         for step in setting.split("."):
             value = _inside(value, step)
-        assert isinstance(value, Configured) and value.component, f"{setting} is a component"
+        assert isinstance(value, Configured)
+        assert value.component is not None, f"{setting} is not a component"
         return value.component.name
 
     def plain(self) -> Any:

@@ -1,5 +1,7 @@
 """Registration of laws, and the pytest function that checks them for the components of a plugin."""
 
+import difflib
+import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -9,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from seqx.plugin.registry import Component, Registry
+from seqx.plugin.base_constructor import check_base_constructor
+from seqx.plugin.registry import Component, Registry, where
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,15 @@ class Subject:
         """Build the component with provided parameters and a seed; set a module to evaluation mode."""
         torch.manual_seed(seed)
         instance = self.component.maker(*arguments, **self.settings)
+        check_base_constructor(self.component, instance)
         return instance.eval() if isinstance(instance, nn.Module) else instance
 
 
 Law = Callable[[Subject], None]
 """A function that raises an exception if a component breaks the law."""
+
+_MISSPELT = 0.85
+"""The similarity of two names, 0 to 1, from which one may be a misspelling of the other."""
 
 _LAWS: dict[type, list[Law]] = {}
 
@@ -132,3 +139,18 @@ def every_setting_is_documented(subject: Subject) -> None:
     assert not undocumented, (
         f"{subject.component.where}: add these settings to Args of the docstring: {', '.join(undocumented)}"
     )
+
+
+@law(object)
+def no_method_is_misspelt(subject: Subject) -> None:
+    """No method has almost the name of a method of the interface, which it would then not override."""
+    interface, maker = subject.component.interface, subject.component.maker
+    own = [cls for cls in maker.__mro__ if cls not in interface.__mro__] if isinstance(maker, type) else []
+    names = {name for cls in own for name, value in vars(cls).items() if inspect.isfunction(value)}
+    inherited = [name for name in dir(interface) if not name.startswith("_") and name not in names]
+    for name in sorted(names - {*dir(interface)}):
+        near = difflib.get_close_matches(name, inherited, 1, _MISSPELT)
+        assert not near, (
+            f"{where(maker)}: {name} is not a method of {interface.__name__}; did you mean {near[0]!r}? If "
+            "not, choose a name that differs more"
+        )

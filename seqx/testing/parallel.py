@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from seqx.errors import OomRestartError
+from seqx.parallel.heartbeat import BETWEEN_UPDATES, UPDATE
 from seqx.parallel.parallelism import Parallelism
 from seqx.testing import checks
 from seqx.testing.law import Subject, law
@@ -71,6 +72,17 @@ def all_ranks_report_the_same_numbers(subject: Subject) -> None:
             f"update {number}: rank 0 has {one}, rank 1 has {other}; check `global_counts`, "
             "`reduce_sums` and `clip_grad_norm`"
         )
+
+
+@law(Parallelism)
+def enters_the_stages_of_each_update(subject: Subject) -> None:
+    """`update_started` and `update_finished` enter a stage, by which seqx notices a rank that hangs."""
+    for seen in result_of(subject).ranks:
+        for method, stage in (("update_started", UPDATE), ("update_finished", BETWEEN_UPDATES)):
+            assert seen.stages.count(stage) >= UPDATES, (
+                f"`{method}` does not enter the stage {stage!r} in each update, so seqx cannot notice that "
+                f"this rank hangs; call super().{method}() in it"
+            )
 
 
 @law(Parallelism)

@@ -26,6 +26,7 @@ from seqx.testing.samples import SIZE, TARGET_LENGTHS, T, sentences
 from seqx.training.checkpointer import Checkpointer
 from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.loop import updates
+from seqx.training.placement import optimizer_of, set_up
 from seqx.training.update import Update
 
 CPU = torch.device("cpu")
@@ -145,6 +146,7 @@ class Seen:
     resumed: Trained = field(default_factory=Trained)  # the updates after that checkpoint
     not_finite: Trained = field(default_factory=Trained)  # the loss of rank 1 is NaN in one update
     other_states: list[str] = field(default_factory=list)  # the outcomes of loading states of other runs
+    stages: list[str] = field(default_factory=list)  # those that the strategy entered in `plain`
     oom: Trained = field(default_factory=Trained)  # rank 1 runs out of memory in one update
 
 
@@ -154,8 +156,8 @@ class Run:
     def __init__(self, strategy: Parallelism, world: World) -> None:
         self.step = new_step()
         self.strategy, self.world = strategy, world
-        strategy.setup(self.step, world, CPU)
-        self.optimizer = strategy.build_optimizer(Momentum())
+        set_up(strategy, self.step, world, CPU)
+        self.optimizer = optimizer_of(strategy, Momentum())
         self.trained = Trained()
 
     def updates(self, first: int, last: int, *, rank: int | None = None, fault: str = "") -> Iterator[Update]:
@@ -212,7 +214,9 @@ def train_in_all_ways(subject: Subject, world: World, folder: Path) -> None:
 
     seen, file = Seen(), folder / f"{world.rank}.pt"
     plain, equal, gathered, saved, not_finite = run(), run(), run(), run(), run()
-    list(plain.updates(1, UPDATES))
+    with mock.patch.object(world, "enter_stage", wraps=world.enter_stage) as enter_stage:
+        list(plain.updates(1, UPDATES))
+    seen.stages = [call.args[0] for call in enter_stage.call_args_list]
     list(equal.updates(1, UPDATES, rank=0))
     for _ in gathered.updates(1, UPDATES):
         gathered.strategy.gather_full_model()

@@ -1,4 +1,4 @@
-"""Laws of objectives, optimizers and schedules."""
+"""Laws of objectives, optimizers, schedules and callbacks."""
 
 import io
 import math
@@ -6,8 +6,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from seqx.interfaces.learning import Objective, Optimizer, Schedule
+from seqx.errors import PluginError
+from seqx.interfaces.learning import Callback, Objective, Optimizer, Schedule
 from seqx.interfaces.tensors import Batch, Column, Layers
+from seqx.plugin.hooks import check_events
 from seqx.testing.checks import assert_close
 from seqx.testing.law import Subject, law
 from seqx.testing.samples import SIZES, SOURCE, TARGET, TARGET_LENGTHS
@@ -236,3 +238,12 @@ def rate_depends_on_the_step_only(subject: Subject) -> None:
         f"the learning rates of {len(different)} of 49 updates depend on the order of the calls, so a "
         "resumed run has other ones; compute the rate from `step` and `steps` alone, and change no attribute"
     )
+
+
+@law(Callback)
+def marked_methods_are_events(subject: Subject) -> None:
+    """Each method that is marked `@seqx.hookimpl` is an event, and each event is marked."""
+    try:
+        check_events(subject.build())
+    except PluginError as error:
+        raise AssertionError(str(error)) from None

@@ -1,12 +1,16 @@
 """Move the model and the objective to the devices that train them."""
 
+from collections.abc import Sequence
+
 import torch
 
-from seqx.errors import UserError
+from seqx.errors import PluginError, UserError
+from seqx.interfaces.learning import Optimizer
 from seqx.interfaces.networks import Model
 from seqx.parallel import World
 from seqx.parallel.ddp import DDP
 from seqx.parallel.parallelism import Parallelism, SingleDevice, Step
+from seqx.plugin.registry import where
 from seqx.runtime.allocator import keep_heap
 from seqx.runtime.devices import raise_torch_oom
 from seqx.training.compile import compile_layers, while_compiling
@@ -28,7 +32,7 @@ def build_strategy(config: Training, model: Model, world: World, device: torch.d
     seed_rank(config.seed, world.rank)
     try:
         with raise_torch_oom():
-            strategy.setup(step, world, device)
+            set_up(strategy, step, world, device)
     except torch.OutOfMemoryError:
         raise UserError(
             f"{device} is out of memory: the model does not fit; make it smaller, or shard it over several "
@@ -46,3 +50,34 @@ def seed_rank(seed: int, rank: int) -> None:
     """
     if rank:
         torch.manual_seed((seed + rank * 0x9E3779B97F4A7C15) % 2**64)
+
+
+def set_up(strategy: Parallelism, step: Step, world: World, device: torch.device) -> None:
+    """Call `setup` of a strategy, and check that it has set all attributes.
+
+    Raises:
+        PluginError: an attribute is missing
+        OutOfMemoryError: the model does not fit into memory
+    """
+    strategy.setup(step, world, device)
+    _check_attributes(strategy, "setup", "(step, world, device)", ("step", "world", "device", "stragglers"))
+
+
+def optimizer_of(strategy: Parallelism, optimizer: Optimizer) -> torch.optim.Optimizer:
+    """Call `build_optimizer` of a strategy, and check that it keeps the optimizer.
+
+    Raises:
+        PluginError: it does not
+    """
+    built = strategy.build_optimizer(optimizer)
+    _check_attributes(strategy, "build_optimizer", "(optimizer), and return its result", ("optimizer",))
+    return built
+
+
+def _check_attributes(strategy: Parallelism, method: str, arguments: str, names: Sequence[str]) -> None:
+    missing = [name for name in names if not hasattr(strategy, name)]
+    if missing:
+        raise PluginError(
+            f"{where(getattr(type(strategy), method))}: {method} of the strategy does not set "
+            f"{', '.join(missing)}; call super().{method}{arguments}"
+        )

@@ -327,7 +327,8 @@ FAULTS = [
     (interface, law.__name__)
     for interface, maker in CORRECT.items()
     for law in laws_of(interface, maker)
-    if law.__name__ != "answers_are_those_of_the_model"  # of tasks that do not use a search
+    # The first one is about tasks that do not use a search; mistakes/training.py breaks the other one.
+    if law.__name__ not in ("answers_are_those_of_the_model", "no_method_is_misspelt")
 ]
 
 

@@ -54,6 +54,15 @@ def stop():
     raise click.UsageError("no such thing")
 
 
+class Forgetful(seqx.Slots):
+    """Slots whose constructor does not call that of the interface."""
+
+    def __init__(self):
+        pass
+
+    step = reorder = release = fill = None
+
+
 @seqx.hookimpl
 def seqx_register(registry):
     registry.add(seqx.Schedule, broken=Broken, misused=Misused)
@@ -109,6 +118,18 @@ def test_an_error_without_external_plugin_has_no_message(outsider: ModuleType) -
     included = import_module("seqx_training").InverseSquareRoot(warmup=4, peak=1e-3)
     assert message_of(lambda: included("two", 9)) is None
     assert message_of(lambda: 1 / 0) is None
+
+
+def test_message_names_the_plugin_whose_object_lacks_an_attribute_of_its_base_class(
+    outsider: ModuleType,
+) -> None:
+    """`Slots.__init__` sets `occupied`, and a search of seqx reads it."""
+    message = message_of(lambda: outsider.Forgetful().occupied)
+    assert message == (
+        f"{outsider.__file__}:39: plugin 'outside' (seqx-outsider 2.0): 'Forgetful' object has no attribute "
+        "'occupied'; if a method of a base class sets it, call super().METHOD(...) where the plugin "
+        "overrides that method; `seqx --debug` shows the traceback"
+    )
 
 
 def test_message_names_the_plugin_that_raised_the_cause(outsider: ModuleType) -> None:

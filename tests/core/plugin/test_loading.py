@@ -12,7 +12,7 @@ import pytest
 
 from seqx import __version__
 from seqx.errors import Location, PluginError
-from seqx.plugin.hooks import events, hookimpl
+from seqx.plugin.hooks import check_events, events, hookimpl
 from seqx.plugin.loading import Plugins, load_plugins
 from seqx.plugin.registry import Registry
 
@@ -352,6 +352,15 @@ class Unmarked:
         """An event that is not marked."""
 
 
+class Override(Listener):
+    def updated(self, update: int) -> None:
+        """An event that only the base class marks."""
+
+
+class Silent:
+    """A callback without events."""
+
+
 class Misspelt:
     @hookimpl
     def start(self) -> None:
@@ -367,11 +376,36 @@ class UnknownArgument:
 @pytest.mark.parametrize(
     ("callback", "message"),
     [
-        (Unmarked, "test_loading.py:[0-9]+: callback Unmarked implements no event; mark a method"),
+        (Silent, "test_loading.py:[0-9]+: callback Silent implements no event; mark a method"),
+        (Unmarked, "test_loading.py:[0-9]+: started is an event, but the method is not marked"),
+        (Override, "test_loading.py:[0-9]+: updated is an event, but the method is not marked"),
         (Misspelt, "no hook is called 'start'; did you mean 'started'?"),
         (UnknownArgument, "started takes model, but this hook has only the arguments run"),
     ],
 )
 def test_a_callback_without_valid_events_is_refused(callback: type, message: str) -> None:
     with pytest.raises(PluginError, match=message):
-        events([callback()])
+        events([callback([], "") if issubclass(callback, Listener) else callback()])
+    with pytest.raises(PluginError, match=message):
+        check_events(callback)
+
+
+MISSPELT_EVENT = """\
+import seqx
+
+class Late(seqx.Callback):
+    @seqx.hookimpl
+    def updatd(self, update):
+        pass
+
+@seqx.hookimpl
+def seqx_register(registry):
+    registry.add(seqx.Callback, late=Late)
+"""
+
+
+def test_a_callback_with_a_misspelt_event_is_not_registered(
+    installed: Callable[..., list[EntryPoint]],
+) -> None:
+    (fault,) = load_plugins(found=installed(late=MISSPELT_EVENT)).faults
+    assert fault.error.endswith("plugin_late.py:4: no hook is called 'updatd'; did you mean 'updated'?")

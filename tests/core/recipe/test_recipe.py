@@ -8,11 +8,12 @@ from typing import Any
 
 import jsonschema
 import pytest
+import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqx.errors import RecipeError, UserError
+from seqx.errors import PluginError, RecipeError, UserError
 from seqx.recipe import Configured, check, included_recipes, load, schema, show
 from seqx.recipe.yaml_tree import parse
 from seqx.recipe.yaml_writer import dump
@@ -524,3 +525,28 @@ def test_schema_accepts_valid_and_rejects_invalid_recipes(house: SimpleNamespace
     (stack,) = [entry for entry in written["$defs"]["Encoder"]["oneOf"] if entry.get("title") == "stack"]
     assert stack["description"] == "A stack of attention layers."
     assert stack["properties"]["layers"]["description"] == "number of layers"
+
+
+def test_a_constructor_that_does_not_call_that_of_its_interface_is_named(
+    make: Callable[..., Configured[Any]], house: SimpleNamespace
+) -> None:
+    class Bare(house.Attention):  # type: ignore[misc, name-defined]
+        """An attention that is not initialised as a module."""
+
+        def __init__(self, d_model: int) -> None:
+            self.d_model = d_model
+
+    class Partly(house.Attention):  # type: ignore[misc, name-defined]
+        """An attention whose interface is not initialised."""
+
+        def __init__(self, d_model: int) -> None:
+            torch.nn.Module.__init__(self)
+
+    house.registry.add(house.Attention, bare=Bare, partly=Partly)
+    for name in ("bare", "partly"):
+        experiment = make("base.yaml", f"model.encoder.attention={name}")()
+        message = (
+            rf"test_recipe.py:\d+: the constructor of {name} does not call that of Attention; let it begin"
+        )
+        with pytest.raises(PluginError, match=rf"{message} with super\(\).__init__\(d_model\)"):
+            experiment.model({"source": 10})

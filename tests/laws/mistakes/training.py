@@ -52,6 +52,23 @@ class CountOfTheBatch(Likelihood):
         return {"loss": batch.columns["target"].values.numel()}
 
 
+class MisspeltCounts(Likelihood):
+    """Counts the sentences, in a method that nothing calls."""
+
+    def count(self, batch: seqx.Batch) -> Mapping[str, int]:
+        return {"loss": len(batch.columns["target"].values)}
+
+
+class MisspeltEvent(seqx.Callback):
+    """Counts the updates."""
+
+    updates = 0
+
+    @seqx.hookimpl
+    def updatd(self) -> None:
+        self.updates += 1
+
+
 class GradientOfTheOpposite(Likelihood):
     """Returns the loss with the gradient of its negative."""
 
@@ -187,6 +204,20 @@ MISTAKES = [
         GradientOfTheOpposite,
         "gradient_step_reduces_the_loss",
         r"forward: a small step against the gradient .* Check the sign",
+    ),
+    Mistake(
+        "a misspelt method",
+        seqx.Objective,
+        MisspeltCounts,
+        "no_method_is_misspelt",
+        r"training.py:\d+: count is not a method of Objective; did you mean 'counts'\?",
+    ),
+    Mistake(
+        "a misspelt event",
+        seqx.Callback,
+        MisspeltEvent,
+        "marked_methods_are_events",
+        r"training.py:\d+: no hook is called 'updatd'; did you mean 'updated'\?",
     ),
     Mistake(
         "optimizer state outside its state dict",
