@@ -1,41 +1,128 @@
 """The command `seqx tag`."""
 
 from collections import deque
+from collections.abc import Iterator
+from typing import Literal
 
 import click
 
 import seqx
+from seqx_tagging.conll import column_of, is_word
 from seqx_tagging.task import Tagging
 
 
 @click.command()
 @click.option("--columns", is_flag=True, help="Write one word per line with its tag, as in CoNLL files.")
+@click.option(
+    "--input-format",
+    type=click.Choice(["lines", "conll"]),
+    default="lines",
+    show_default=True,
+    help="One sentence per line, or one word per line in CoNLL's columns; its tag is added as the last one.",
+)
+@click.option(
+    "--words", metavar="N", default=0, show_default=True, help="Column of the words in conll, from 0."
+)
 @seqx.stdin_command
-def tag(answer: seqx.StdinCommand, *, columns: bool) -> None:
+def tag(
+    answer: seqx.StdinCommand, *, columns: bool, input_format: Literal["lines", "conll"], words: int
+) -> None:
     """Tag sentences from standard input, one per line; write the tags of one sentence per line.
 
     Words are separated by spaces, as in the training text. With --columns, each word is written on a line
     with its tag, separated by a tab, and an empty line ends a sentence. Several MODELs form an ensemble that
     averages their probabilities. An empty line is answered with an empty line.
 
+    With --input-format conll, input has one word per line, and an empty line after each sentence. All lines
+    are written, and each word gets its tag as a further column.
+
     With --json, each input is answered with one object: input, output, score and logprob, the
     log-probability of all tags. Sentences that are too long for the model are tagged in parts; standard error
     says how many.
     """
-    if not columns:
+    if input_format == "lines" and not columns:
         answer(task=Tagging)
         return
+    option = "--columns" if input_format == "lines" else "--input-format conll"
     if answer.as_json or answer.nbest is not None:
-        raise click.UsageError("--columns cannot be combined with --json or --nbest")
-    sentences = deque[list[str]]()
+        raise click.UsageError(f"{option} cannot be combined with --json or --nbest")
+    if input_format == "lines":
+        texts = _Texts()
+        answer(parse=texts.parse, format_answer=texts.format, task=Tagging, one_line=False)
+        return
+    sentences = _ConllSentences(words)
+    answer(
+        parse=sentences.parse,
+        format_answer=sentences.format,
+        task=Tagging,
+        one_line=False,
+        group_lines=sentences.group,
+    )
+    for line in sentences.rest:
+        click.echo(line)
 
-    def remember(line: str) -> str:
+
+class _Texts:
+    """Sentences of one line, which are written as one line per word."""
+
+    def __init__(self) -> None:
+        self._sentences = deque[list[str]]()
+
+    def parse(self, line: str) -> str:
+        """Return the line, and remember its words."""
         if line.split():
-            sentences.append(line.split())
+            self._sentences.append(line.split())
         return line
 
-    def lines(tags: str) -> str:
-        pairs = zip(sentences.popleft(), tags.split(" "), strict=True)
+    def format(self, tags: str) -> str:
+        """Return a line with word and tag for each word of the next sentence."""
+        pairs = zip(self._sentences.popleft(), tags.split(" "), strict=True)
         return "".join(f"{word}\t{tag}\n" for word, tag in pairs)
 
-    answer(parse=remember, format_answer=lines, task=Tagging, one_line=False)
+
+class _ConllSentences:
+    """Sentences in columns, one word per line, to which tags are added as the last column.
+
+    Args:
+        words: the column of the words, from 0
+    """
+
+    def __init__(self, words: int) -> None:
+        self.rest: list[str] = []
+        """The lines after the last sentence."""
+        self._words = words
+        self._number = 0  # of lines that were parsed
+        self._sentences = deque[list[str]]()
+
+    def group(self, lines: Iterator[str]) -> Iterator[str]:
+        """Yield the lines of each sentence, and those without words before it, as one text."""
+        has_words = False
+        for line in lines:
+            if has_words and not line.strip():
+                yield "\n".join(self.rest)
+                self.rest, has_words = [], False
+            self.rest.append(line)
+            has_words = has_words or is_word(line)
+        if has_words:
+            yield "\n".join(self.rest)
+            self.rest = []
+
+    def parse(self, text: str) -> str:
+        """Return the words of a sentence, and remember its lines."""
+        sentence, words = text.split("\n"), list[str]()
+        for line in sentence:
+            self._number += 1
+            if is_word(line):
+                place = f"standard input:{self._number}"
+                words.append(column_of(line, self._words, place, "for the word", "--words"))
+        self._sentences.append(sentence)
+        return " ".join(words)
+
+    def format(self, tags: str) -> str:
+        """Return the lines of the next sentence with tags."""
+        lines, remaining = self._sentences.popleft(), iter(tags.split(" "))
+        return "\n".join(_with_column(line, next(remaining)) if is_word(line) else line for line in lines)
+
+
+def _with_column(line: str, column: str) -> str:
+    return line.rstrip() + ("\t" if "\t" in line else " ") + column

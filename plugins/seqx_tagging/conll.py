@@ -90,7 +90,7 @@ class Conll(seqx.Corpus):
                 if words:
                     yield first, words, tags
                 first, words, tags = 0, [], []
-            elif not line.startswith((self.comment, "-DOCSTART-")):
+            elif is_word(line, self.comment):
                 word, tag = self._columns(f"{name}:{number}", line)
                 first = first or number
                 words.append(word)
@@ -100,13 +100,37 @@ class Conll(seqx.Corpus):
 
     def _columns(self, place: str, line: str) -> tuple[str, str]:
         """Return the word and the tag of a line, without spaces."""
-        columns = [column.strip() for column in (line.split("\t") if "\t" in line else line.split())]
-        found = []
-        for setting, index in (("words", self.words), ("tags", self.tags)):
-            if not -len(columns) <= index < len(columns) or not columns[index]:
-                raise seqx.UserError(
-                    f"{place}: the line has no column {index} ({setting}): {line[:40]!r}; correct the line, "
-                    f"or set task.corpus.{setting}"
-                )
-            found.append(columns[index].replace(" ", "_"))
-        return found[0], found[1]
+        return (
+            column_of(line, self.words, place, "(words)", "task.corpus.words"),
+            column_of(line, self.tags, place, "(tags)", "task.corpus.tags"),
+        )
+
+
+def is_word(line: str, comment: str = "# ") -> bool:
+    """Return true if a line of a file in columns has a word."""
+    return bool(line.strip()) and not line.startswith((comment, "-DOCSTART-"))
+
+
+def column_of(line: str, index: int, place: str, content: str, setting: str) -> str:
+    """Return a column of a line; columns are separated by tabs, or by spaces if the line has no tab.
+
+    Args:
+        line: the line
+        index: the number of the column, from 0; -1 is the last one
+        place: the file and the line, for a message
+        content: the content of the column, for a message
+        setting: the setting or option with the number of the column, for a message
+
+    Returns:
+        the column, with underscores instead of spaces
+
+    Raises:
+        UserError: the line has no such column
+    """
+    columns = ["_".join(column.split()) for column in (line.split("\t") if "\t" in line else line.split())]
+    if not -len(columns) <= index < len(columns) or not columns[index]:
+        raise seqx.UserError(
+            f"{place}: the line has no column {index} {content}: {line[:40]!r}; correct the line, or set "
+            f"{setting}"
+        )
+    return columns[index]

@@ -32,15 +32,19 @@ class InputLines:
             self.error = error
 
     def requests(
-        self, parse: Callable[[str], str | Request], pending: deque[tuple[str, Request]]
+        self,
+        parse: Callable[[str], str | Request],
+        pending: deque[tuple[str, Request]],
+        group_lines: Callable[[Iterator[str]], Iterator[str]] = iter,
     ) -> Iterator[Request]:
-        """Yield a request for each line, up to the first line for which `parse` raises a UserError.
+        """Yield a request for each input, up to the first one for which `parse` raises a UserError.
 
         Args:
-            parse: converts a line to a text or a request
+            parse: converts an input to a text or a request
             pending: each request is appended to it, with the text that `--json` prints as its input
+            group_lines: converts the lines to inputs, which may have several; by default each line is one
         """
-        for line in self:
+        for line in group_lines(iter(self)):
             try:
                 parsed = parse(line)
             except UserError as error:

@@ -3,7 +3,7 @@
 import functools
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -98,6 +98,7 @@ class StdinCommand:
         *,
         task: type[Task] = Task,
         one_line: bool = True,
+        group_lines: Callable[[Iterator[str]], Iterator[str]] = iter,
     ) -> None:
         """Answer each line of standard input.
 
@@ -108,6 +109,7 @@ class StdinCommand:
             task: the class of tasks that the command is for
             one_line: print each answer on one line; false: an answer may have several lines, and begins on a
                 new line
+            group_lines: converts the lines to inputs, which may have several; by default each line is one
 
         Raises:
             UserError: the models cannot be used; or a line is invalid, after all lines before it were
@@ -123,7 +125,9 @@ class StdinCommand:
         trace = None if self.trace is None else TraceFile(self.trace, predictor)
         window = self.window or (1 if source.isatty() else predictor.window)
         lines, pending, unanswered = InputLines(source), deque[tuple[str, Request]](), list[int]()
-        answers = lines.until_refused(predictor.hypotheses(lines.requests(parse, pending), window))
+        answers = lines.until_refused(
+            predictor.hypotheses(lines.requests(parse, pending, group_lines), window)
+        )
         number, warnings = 0, list[AnswerWarning]()
         for number, nbest in enumerate(answers, 1):
             warnings = sum_warnings([NBest(warnings=warnings), nbest])

@@ -5,7 +5,11 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
+from seqx.storage.json_format import FORMAT
+from seqx.storage.manifest import Manifest
 from tests.stories.tiny import done, lines, refused, seqx
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -102,3 +106,52 @@ def test_classifier_is_trained_and_classifies() -> None:
     for arguments in (["search.size=3"], ["search=greedy", "--nbest", "2"]):
         error = refused("classify", folder, *arguments)
         assert error == f"{arguments[0]}: the task of this model does not use a search; leave it out\n"
+    before = done("classify", folder, "--json", text=INPUTS)
+    make_model_of_an_earlier_version(folder / "model")
+    assert done("classify", folder, "--json", text=INPUTS) == before
+
+
+def make_model_of_an_earlier_version(folder: Path) -> None:
+    """Add the output after the label, which predicted EOS, and the search for the label."""
+    weights = load_file(folder / "model.safetensors")
+    save_file({**weights, "after": torch.ones(4)}, folder / "model.safetensors")
+    recipe = folder / "recipe.yaml"
+    text = recipe.read_text(encoding="utf-8").replace("search: null\n", "search: {type: beam, alpha: 0}\n")
+    assert "beam" in text
+    recipe.write_text(text, encoding="utf-8")
+    Manifest.seal(folder, FORMAT)
+
+
+def test_tagger_is_trained_and_tags() -> None:
+    output = run("tagging", *(f"model.encoder.{each}" for each in STACK), "training.tokens=100")
+    assert "test span_f1 " in output
+    assert "test tag_accuracy " in output
+    tags = done("tag", "runs/tagging-sample", text="The man sleeps .\n\nWe sleep .\n").split("\n")
+    assert [len(line.split()) for line in tags] == [4, 0, 3, 0]
+    lines = done("tag", "runs/tagging-sample", "--columns", text="The man sleeps .\n").splitlines()
+    assert lines == [
+        *(f"{word}\t{tag}" for word, tag in zip(["The", "man", "sleeps", "."], tags[0].split(), strict=True)),
+        "",
+    ]
+    check_tags_of_columns(*(line.split() for line in (tags[0], tags[2])))
+    error = refused("tag", "runs/tagging-sample", "search.size=2")
+    assert error == "search.size=2: the task of this model does not use a search; leave it out\n"
+    assert "this is a model of the task Tagging, but seqx parse" in refused("parse", "runs/tagging-sample")
+
+
+def check_tags_of_columns(first: list[str], second: list[str]) -> None:
+    """Check that `seqx tag` adds the tags of two sentences to CoNLL's columns, and keeps all other lines."""
+    command = ("tag", "runs/tagging-sample", "--input-format", "conll")
+    rows = ["# 1", "The DT", "man NN", "sleeps V", ". .", "", "", "We\tPRP", "sleep\tV", ".\t.", "", "# end"]
+    output = done(*command, text="\n".join(rows) + "\n").split("\n")
+    tags = ["", *(f" {tag}" for tag in first), "", "", *(f"\t{tag}" for tag in second), "", "", ""]
+    assert output == [row + tag for row, tag in zip([*rows, ""], tags, strict=True)]
+    swapped = "DT\tThe\nNN\tman\nV\tsleeps\n.\t.\n"
+    answers = done(*command, "--words", "1", text=swapped).splitlines()
+    assert [line.split("\t")[2] for line in answers] == first
+    result = seqx(*command, "--words", "1", text="The DT\nman NN\n\nWe\n")
+    assert (result.exit_code, len(result.stdout.splitlines())) == (2, 2)
+    assert result.stderr == (
+        "standard input:4: the line has no column 1 for the word: 'We'; correct the line, or set --words\n"
+    )
+    assert "--input-format conll cannot be combined with --json" in refused(*command, "--json")

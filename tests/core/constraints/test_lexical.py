@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import seqx
+import seqx.testing
 from seqx.constraints.byte_automaton import END_OF_TEXT, build_byte_automaton
 from seqx_search import Beam, Greedy, Sampling
 from tests.plugins.search.toy import VOCABULARY, Toy, logprob, outputs, sources
@@ -241,3 +242,23 @@ def test_dynamic_beam_allocation_finds_better_answers_than_forcing_at_the_end() 
         gains.append(with_banks - forced)
     assert sum(gain > 0.01 for gain in gains) > 2 * sum(gain < -0.01 for gain in gains)
     assert sum(gains) / len(gains) > 0.2
+
+
+LAW_LENGTHS = torch.tensor([4, 6, 3])
+
+
+@pytest.mark.parametrize("constraint", CONSTRAINTS, ids=str)
+def test_lexical_grammar_obeys_the_laws_of_grammars(constraint: Any) -> None:
+    others = [lexical_constraint(), lexical_constraint(forbid=("a",))]
+    seqx.testing.check_grammar(
+        seqx.LexicalGrammar(SURFACES, [lexical_constraint(**constraint), *others]), LAW_LENGTHS
+    )
+
+
+@pytest.mark.parametrize("constraint", CONSTRAINTS, ids=str)
+def test_intersection_of_grammars_obeys_the_laws_of_grammars(constraint: Any) -> None:
+    grammars = [
+        seqx.LexicalGrammar(SURFACES, [lexical_constraint(**each)] * 3)
+        for each in (constraint, {"forbid": ("bb",)})
+    ]
+    seqx.testing.check_grammar(seqx.Intersection(*grammars), LAW_LENGTHS)

@@ -10,6 +10,7 @@ import torch
 import seqx
 from seqx.inference import Predictor
 from seqx.testing.toy import Certain
+from seqx_models.input_layers import Projection, StridedConvolution
 from seqx_tagging import Conll, SpanF1, TagAccuracy, Tagger, Tagging
 from seqx_transformer import MultiHeadAttention, TransformerEncoder
 from tests.letters import Letters, Rows
@@ -125,6 +126,17 @@ def test_tag_accuracy_counts_words() -> None:
 def test_span_f1_warns_if_no_tag_is_a_span() -> None:
     assert "no spans to count" in SpanF1().warnings(["DT NN"])[0]
     assert not SpanF1().warnings(["O", "B-NP"])
+
+
+def test_tagger_of_vectors_needs_an_input_layer_that_keeps_the_length() -> None:
+    sizes = {"source": seqx.Features(3), "target": 7}
+    model = Tagger(sizes, d_model=16, encoder=ENCODER, source_input=Projection).eval()
+    source = seqx.Column.of(torch.randn(2, 4, 3), torch.tensor([4, 2]))
+    target = seqx.Column.of(torch.full((2, 4), seqx.UNK), torch.tensor([4, 2]))
+    outputs = model(seqx.Batch.of(source=source, target=target))
+    assert outputs.shape == (2, 4, 16)
+    with pytest.raises(ValueError, match=r"source_input: it shortens the source, .* such as projection"):
+        Tagger(sizes, d_model=16, encoder=ENCODER, source_input=StridedConvolution)
 
 
 def test_conll_reads_columns_and_skips_comments(tmp_path: Path) -> None:
