@@ -22,8 +22,8 @@ from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.json_format import read_as, read_json
 from seqx.storage.metrics_file import MetricsFile, RecordedMetrics
 from seqx.storage.weights import WEIGHTS
+from seqx.training import description
 from seqx.training.candidates import WeightsCandidate, read_compared
-from seqx.training.description import Experiment
 
 
 class _ModelInfo(TypedDict):
@@ -78,7 +78,7 @@ class Record:
         run_folder = RunFolder(folder)
         stored, environment = read_stored(folder / "recipe.yaml"), read_json(folder / "environment.json")
         try:
-            recipe = with_current_names(stored, load_plugins().registry, Experiment)
+            recipe = with_current_names(stored, load_plugins().registry, description.Experiment)
             scores = run_folder.scores(recipe["training"])
             info = read_as(_MODEL_INFO, run_folder.model / "model.json") if scores is not None else None
             return cls(
