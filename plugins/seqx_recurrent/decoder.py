@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt, Lt
+from pydantic import FiniteFloat
 from torch import Tensor, nn
 
 import seqx
@@ -64,7 +65,7 @@ class RecurrentDecoder(seqx.Decoder):
         residual: bool = False,
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.2,
         recurrent_dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
-        forget_bias: float = 1.0,
+        forget_bias: FiniteFloat = 1.0,
     ) -> None:
         super().__init__(d_model)
         if order == "bahdanau" and input_feeding:

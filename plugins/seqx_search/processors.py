@@ -9,6 +9,7 @@ from typing import Annotated
 
 import torch
 from annotated_types import Gt
+from pydantic import AllowInfNan
 from torch import Tensor
 
 import seqx
@@ -64,7 +65,7 @@ class RepetitionPenalty(seqx.ScoreProcessor):
         penalty: factor; above 1 repetitions become less probable
     """
 
-    penalty: Annotated[float, Gt(0)] = 1.2
+    penalty: Annotated[float, Gt(0), AllowInfNan(allow_inf_nan=False)] = 1.2
 
     def __call__(self, scores: Tensor, ids: Tensor) -> Tensor:
         """Return the scores, multiplied by the penalty for the symbols in `ids`."""

@@ -46,6 +46,8 @@ class Tagging(seqx.MetricTask):
     sample_segmentation: bool = False
 
     def __post_init__(self) -> None:
+        if self.words == self.tags:
+            raise ValueError(f"words and tags are the same corpus column, {self.words}; change one of them")
         super().__post_init__()
         self.resegments = self.sample_segmentation
         self._tags: list[str] = []

@@ -20,7 +20,7 @@ from seqx.recipe.annotations import (
     UnionShape,
     shape,
 )
-from seqx.recipe.suggestions import hint
+from seqx.recipe.suggestions import hint, nearest
 from seqx.recipe.yaml_writer import dump
 
 
@@ -48,7 +48,10 @@ def components(interface: str | None, name: str | None, *, recipe: str | None) -
             click.echo(f"{component.name:<{width}}  {component.summary}")
         return
     if name not in known:
-        raise UserError(f"no {cls.__name__} is called {name!r}{hint(name, known)}")
+        advice = (
+            "" if recipe or nearest(name, known) else "; --recipe RECIPE includes the plugins of a recipe"
+        )
+        raise UserError(f"no {cls.__name__} is called {name!r}{hint(name, known)}{advice}")
     click.echo(_explain(known[name], registry))
 
 

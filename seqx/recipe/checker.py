@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from seqx.errors import Location, Problem, RecipeError, shortened
+from seqx.errors import COMMAND_LINE, Location, Problem, RecipeError, shortened
 from seqx.plugin.registry import Registry, Setting, provided_parameters, renamed_settings, section_settings
 from seqx.recipe.annotations import (
     ComponentShape,
@@ -48,7 +48,7 @@ def check(
     Raises:
         RecipeError: the recipe has problems
     """
-    checker = _Checker(registry, Defaults(registry), [*problems], node.at.source)
+    checker = _Checker(registry, Defaults(registry), [*problems], _file(node))
     if not isinstance(node.value, dict):
         message = "a recipe must be a mapping; `seqx show wmt_en_de` prints one"
         raise RecipeError([*problems, Problem(node.at, message)])
@@ -68,7 +68,7 @@ def with_current_names(stored: Node, registry: Registry, root: Callable[..., Any
         registry: the components of the installed plugins
         root: the constructor of the whole experiment
     """
-    checked = _Checker(registry, Defaults(registry), [], stored.at.source).root(stored, root)
+    checked = _Checker(registry, Defaults(registry), [], _file(stored)).root(stored, root)
     return with_new_names(stored.plain(), checked)
 
 
@@ -248,6 +248,12 @@ class _Checker:
                 self.problem(inner.at, inner_path, f"{message}, found {_shown(inner)}")
             return _FAILED
         return PlainValue(content, reader.dump_python(content, mode="json"), node.at)
+
+
+def _file(node: Node) -> str:
+    """Return the file of a recipe; its root has another location if the command line changes a setting."""
+    sources = [node.at.source, *(at.source for at in node.keys.values())]
+    return next((source for source in sources if source != COMMAND_LINE), "")
 
 
 def _unknown(key: str, constructor: _Constructor) -> str:

@@ -32,6 +32,11 @@ def test_nine_mistakes_give_nine_messages(monkeypatch: pytest.MonkeyPatch) -> No
             "should be less than 18446744073709551616",
         ),
         (["training.seed=-1"], "command line:1:15", "should be greater than or equal to 0"),
+        (
+            ["search.processors=[{type: repetition_penalty, penalty: .inf}]"],
+            "command line:1:56",
+            "search.processors.0.penalty: Input should be a finite number",
+        ),
         (["task.metrics=[]"], "command line:1:14", "task: metrics is empty; name at least one"),
         (["--profile", "sampel"], "tiny.yaml:1:1", "no profile is called 'sampel'; there is none"),
     ],

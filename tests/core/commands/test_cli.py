@@ -213,6 +213,11 @@ def test_components_lists_interfaces_components_and_settings(call: Call) -> None
     assert "share: 'all' or 'none' = none\n" in call("components", "model", "encoder_decoder").stdout
     result = call("components", "encoder", "stock")
     assert (result.exit_code, result.stderr) == (2, "no Encoder is called 'stock'; did you mean 'stack'?\n")
+    result = call("components", "encoder", "mamba")
+    assert result.stderr == (
+        "no Encoder is called 'mamba'; there are stack, lstm; --recipe RECIPE includes the plugins of a "
+        "recipe\n"
+    )
     result = call("components", "encodr")
     assert (result.exit_code, result.stderr) == (
         2,

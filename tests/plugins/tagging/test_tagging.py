@@ -49,6 +49,11 @@ def test_tagging_refuses_rows_with_other_numbers_of_words_and_tags() -> None:
         list(task.rows("train"))
 
 
+def test_tagging_refuses_words_and_tags_in_one_column(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="words and tags are the same corpus column, 1; change one"):
+        tagging(tmp_path, words=1)
+
+
 def test_tagging_answers_with_the_tags_of_the_words(tmp_path: Path) -> None:
     task = tagging(tmp_path)
     (nbest,) = predictor(task, Certain(task.vocab_sizes, [4, 5, 6])).hypotheses(["Bob  Dylan sleeps"])
