@@ -1,0 +1,1 @@
+"""One module for each toolkit: `training` and `decoding` return functions that the worker measures."""

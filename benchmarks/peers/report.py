@@ -1,0 +1,80 @@
+"""Tables of a record: medians of the rates, and medians and ranges of the ratios of each round."""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from seqx_watch.table import markdown
+
+
+def ratios(part: Mapping[str, Any], case: str, name: str) -> list[float]:
+    """Return seqx's rate divided by that of a contestant, in each round that has both."""
+    both = [record["replies"].get(case, {}) for record in part["rounds"]]
+    baseline = part["baseline"]
+    return [
+        replies[baseline]["rate"] / replies[name]["rate"]
+        for replies in both
+        if {baseline, name} <= {*replies}
+    ]
+
+
+def tables(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of the tables of all parts, and the reasons for what was left out."""
+    for name, part in record["parts"].items():
+        yield f"## {name}"
+        yield ""
+        yield from _part(part) if "rounds" in part else [f"left out: {part['reason']}"]
+        yield ""
+    for toolkit, reason in record.get("not_installed", {}).items():
+        yield f"{toolkit} was left out: {reason}"
+
+
+def _part(part: Mapping[str, Any]) -> Iterator[str]:
+    rates = [measured["matmul_gflops"] for measured in part["rounds"]]
+    cases = dict.fromkeys(case for measured in part["rounds"] for case in measured["replies"])
+    for case in cases:
+        yield f"{case}, {len(part['rounds'])} rounds, matrix products {_range(rates, 0)} GFLOP/s:"
+        yield ""
+        rows = [_row(part, case, name) for name in _contestants(part, case)]
+        yield from markdown(
+            ["", f"{part['unit']}/s", "share of matmul", "seqx / it", "peak MB", "equal lines"], rows
+        )
+        yield ""
+    for name, difference in part.get("logprob_differences", {}).items():
+        yield f"{name}: log-probabilities differ from those of seqx by at most {difference}"
+    for name, reason in {**part.get("left_out", {}), **part.get("skipped", {})}.items():
+        yield f"{name}: left out: {reason}"
+
+
+def _contestants(part: Mapping[str, Any], case: str) -> list[str]:
+    """Return the names of those that were measured, seqx first."""
+    names = dict.fromkeys(n for measured in part["rounds"] for n in sorted(measured["replies"].get(case, {})))
+    return sorted(names, key=lambda name: (name != part["baseline"], name))
+
+
+def _row(part: Mapping[str, Any], case: str, name: str) -> list[str]:
+    rounds = [record for record in part["rounds"] if name in record["replies"].get(case, {})]
+    rates = [record["replies"][case][name]["rate"] for record in rounds]
+    share = "-"
+    if "megaflop_per_unit" in part:
+        shares = [
+            rate * part["megaflop_per_unit"] / 1e3 / record["matmul_gflops"]
+            for rate, record in zip(rates, rounds, strict=True)
+        ]
+        share = f"{statistics.median(shares):.2f}"
+    return [
+        name,
+        f"{statistics.median(rates):,.4g}",
+        share,
+        _range(ratios(part, case, name), 2),
+        f"{part['peak_mb'].get(name, 0):,}",
+        part.get("equal_lines", {}).get(case, {}).get(name, "-"),
+    ]
+
+
+def _range(values: Sequence[float], digits: int) -> str:
+    """Return the median and, of several values, the range."""
+    if not values:
+        return "-"
+    median = f"{statistics.median(values):.{digits}f}"
+    return f"{median} ({min(values):.{digits}f}-{max(values):.{digits}f})" if len(values) > 1 else median
