@@ -19,11 +19,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from seqx.inference import Predictor, load
+from seqx.inference.packing import pack
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Generator
 from seqx.interfaces.scores import Evaluation
@@ -31,6 +32,7 @@ from seqx.interfaces.task import Example, Rejected, Split, TextModel
 from seqx.interfaces.tensors import EOS, UNK
 from seqx.interfaces.text import SPLITS, ProgressReporter
 from seqx.runtime.devices import device_of
+from seqx.runtime.precision import ComputePrecision
 from seqx.tasks.seq2seq import GenerationTask
 from seqx_models import EncoderDecoder
 from seqx_search import Beam, Greedy
@@ -40,12 +42,20 @@ VOCABULARY = 37_000
 
 
 class TokenIds(GenerationTask):
-    """A task whose texts are lists of token ids."""
+    """A task whose texts are lists of token ids.
+
+    Args:
+        symbols: size of the vocabulary
+    """
+
+    def __init__(self, symbols: int = VOCABULARY) -> None:
+        super().__init__()
+        self.symbols_count = symbols
 
     @property
     def vocab_sizes(self) -> Mapping[str, int]:
         """The same size for source and target."""
-        return {"source": VOCABULARY, "target": VOCABULARY}
+        return {"source": self.symbols_count, "target": self.symbols_count}
 
     def read(self, text: str) -> Mapping[str, list[int]]:
         """Return the ids in the text, and EOS."""
@@ -81,7 +91,7 @@ class TokenIds(GenerationTask):
         rng = random.Random(1)  # noqa: S311  # no secret
         lengths = (min(100, max(1, round(rng.lognormvariate(3.15, 0.55)))) for _ in iter(int, 1))
         return [
-            " ".join(str(rng.randrange(UNK + 1, VOCABULARY)) for _ in range(length))
+            " ".join(str(rng.randrange(UNK + 1, self.symbols_count)) for _ in range(length))
             for length in islice(lengths, int(split.name))
         ]
 
@@ -94,17 +104,17 @@ class TokenIds(GenerationTask):
         return Evaluation(scores={})
 
 
-def base() -> Generator:
-    """Build the Transformer (base) of Vaswani et al. 2017 with random weights."""
+def transformer(task: TokenIds, width: int = 512, layers: int = 6) -> Generator:
+    """Build a Transformer with random weights; the default is the base of Vaswani et al. 2017."""
     torch.manual_seed(0)
     attention = lambda d: MultiHeadAttention(d, heads=8)  # noqa: E731
-    feedforward = lambda d: ReLU(d, width=2048)  # noqa: E731
+    feedforward = lambda d: ReLU(d, width=4 * width)  # noqa: E731
     return EncoderDecoder(
-        TokenIds().vocab_sizes,
-        d_model=512,
+        task.vocab_sizes,
+        d_model=width,
         tie_embeddings="all",
-        encoder=lambda d: TransformerEncoder(d, layers=6, attention=attention, feedforward=feedforward),
-        decoder=lambda d: TransformerDecoder(d, layers=6, attention=attention, feedforward=feedforward),
+        encoder=lambda d: TransformerEncoder(d, layers=layers, attention=attention, feedforward=feedforward),
+        decoder=lambda d: TransformerDecoder(d, layers=layers, attention=attention, feedforward=feedforward),
     ).eval()
 
 
@@ -124,7 +134,7 @@ def timed(predictor: Predictor, lines: Sequence[str]) -> tuple[dict[str, float],
     return speed, [nbest[0][0] if nbest else "" for nbest in answers]
 
 
-def measure(args: argparse.Namespace, precision: Literal["fp32", "bf16"], size: int) -> dict[str, Any]:
+def measure(args: argparse.Namespace, precision: ComputePrecision, size: int) -> dict[str, Any]:
     """Decode with one precision and one beam size: all lines in batches, and the first ones one by one."""
     if args.model:
         predictor = load(
@@ -138,9 +148,12 @@ def measure(args: argparse.Namespace, precision: Literal["fp32", "bf16"], size: 
     else:
         search: Search = Beam(size=size, extra=0) if size > 1 else Greedy(extra=0)
         device = device_of(args.device)
+        model = transformer(TokenIds()).to(device)
+        if device.type == "cpu":
+            pack(model, precision)  # as `load` does
         predictor = Predictor(
             TokenIds(),
-            base().to(device),
+            model,
             search,
             device=device,
             precision=precision,
@@ -177,7 +190,7 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=64, help="number of lines to decode")
     parser.add_argument("--alone", type=int, default=16, help="number of lines to decode one by one, too")
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 4], help="beam sizes; 1 is greedy search")
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16", "int8"])
     parser.add_argument("--device", default="auto", help="device, as in seqx run")
     parser.add_argument("--batch-tokens", type=int, help="padded tokens of a batch, for every hypothesis")
     parser.add_argument("--out", type=Path, help="file for the JSON record")

@@ -100,9 +100,9 @@ if TYPE_CHECKING:  # parts of networks
     from seqx.interfaces.tensors import smallest_limit as smallest_limit
     from seqx.interfaces.tensors import word_states as word_states
     from seqx.runtime.devices import copy_to_host as copy_to_host
-    from seqx.runtime.devices import has_bf16 as has_bf16
     from seqx.runtime.devices import to_device as to_device
     from seqx.runtime.devices import true_indices as true_indices
+    from seqx.runtime.precision import has_bf16 as has_bf16
 
 if TYPE_CHECKING:  # losses over target tokens
     from seqx.training.chunked_loss import TokenLoss as TokenLoss

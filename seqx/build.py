@@ -23,7 +23,7 @@ from seqx.plugin.loading import Plugins
 from seqx.recipe import Configured
 from seqx.run_checks import check_learning_rates
 from seqx.run_folder import CHECKPOINTS, RunFolder
-from seqx.runtime.devices import precision_of
+from seqx.runtime.precision import precision_of
 from seqx.runtime.signals import StopRequest
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.checkpoints import Checkpoints
@@ -124,7 +124,7 @@ def build_task(context: Context) -> Path:
         elif context.initial_model is not None:
             vocabulary = context.initial_model / "task"
         else:
-            settings = cache_key_settings(context.recipe, context.plugins)
+            settings = cache_key_settings(context.recipe)
             vocabulary = cached_vocabulary(task, settings, cache, progress=context.report_preparation)
     task.load(vocabulary)
     return vocabulary
@@ -146,7 +146,7 @@ def build_data(context: Context, model: Model, vocabulary: Path) -> Store:
         UserError: the model cannot read an example, or ranks have different text
     """
     task = context.experiment.task
-    settings = {**cache_key_settings(context.recipe, context.plugins), "vocabulary": fingerprint(vocabulary)}
+    settings = {**cache_key_settings(context.recipe), "vocabulary": fingerprint(vocabulary)}
     with context.world.rank_zero_first():
         store = prepare(
             task,

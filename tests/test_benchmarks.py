@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks import busy_cpu, fuzz, initialisation, preparation
+from benchmarks import busy_cpu, fuzz, initialisation, linear_layers, preparation
 from benchmarks.corpus import lengths
 from seqx.commands.loading import load_checked
 from tests import forked
@@ -125,3 +126,16 @@ def test_busy_cpu_table_shows_fractions_of_the_idle_speed() -> None:
     *_, adapts, spins = busy_cpu.table({"cases": cases})
     assert adapts == "| fp32 | adapts | 990 (0.99) | 600 (0.60) | 250 (0.25) |"
     assert spins == "| fp32 | always spins | 1,000 (1.00) | 300 (0.30) | 100 (0.10) |"
+
+
+@torch.no_grad()
+def test_linear_layers_benchmark_compares_all_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_layers, "SECONDS", 0.0)
+    monkeypatch.setattr(linear_layers, "SHAPES", [(16, 8)])
+    monkeypatch.setattr(linear_layers, "ROWS", [3])
+    monkeypatch.setattr(linear_layers, "MODELS", [(16, 1, 50)])
+    monkeypatch.setattr(linear_layers, "SENTENCES", [1])
+    (layer,), (model,) = linear_layers.layers(2), linear_layers.decode(2)
+    assert layer["ratios"]["F.linear"] == [1, 1, 1]
+    assert "oneDNN" in layer["ratios"]
+    assert set(model["ratios"]) >= {"fp32", "fp32, plain"}

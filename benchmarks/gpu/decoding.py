@@ -12,7 +12,8 @@ from benchmarks.gpu.machine import median
 from benchmarks.gpu.recipes import TINY, experiment, model
 from seqx.interfaces.networks import Generator
 from seqx.interfaces.tensors import EOS, UNK, Column, State
-from seqx.runtime.devices import autocast, device_of, precision_of
+from seqx.runtime.devices import autocast, device_of
+from seqx.runtime.precision import precision_of
 from seqx_search import Beam
 
 LENGTH = 28

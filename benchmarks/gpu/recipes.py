@@ -13,7 +13,7 @@ from seqx.data.store import Store
 from seqx.parallel.parallelism import SingleDevice, Step
 from seqx.plugin.loading import load_plugins
 from seqx.recipe import check, load
-from seqx.runtime.devices import precision_of
+from seqx.runtime.precision import precision_of
 from seqx.training.config import Training
 from seqx.training.description import Experiment
 from seqx.training.gradient_accumulation import GradientAccumulation

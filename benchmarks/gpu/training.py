@@ -21,7 +21,8 @@ from seqx.data.ragged import Integers
 from seqx.data.store import Store
 from seqx.parallel.parallelism import Step
 from seqx.runtime.allocator import keep_heap
-from seqx.runtime.devices import deterministic, device_of, precision_of
+from seqx.runtime.devices import deterministic, device_of
+from seqx.runtime.precision import precision_of
 from seqx.training.compile import compile_layers
 from seqx.training.update import Update
 

@@ -9,7 +9,7 @@ from benchmarks.peers.environments import TOOLKITS, python
 from benchmarks.peers.parts import SEQX, Setting
 from benchmarks.peers.rounds import Case, Contestant, FailedRequest, Request, alternate
 from benchmarks.peers.subwords import Subwords
-from seqx.runtime.devices import Precision
+from seqx.runtime.precision import Precision
 
 LATENCY_SENTENCES = 4
 """Number of sentences for which the latency of one sentence is measured, one after the other."""

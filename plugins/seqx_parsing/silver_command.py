@@ -30,7 +30,13 @@ class Parser(NamedTuple):
 @click.option("--min-words", type=click.IntRange(1), metavar="N", help="Skip sentences of fewer words.")
 @click.option("--max-words", type=click.IntRange(1), metavar="N", help="Skip sentences of more words.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
-@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "bf16", "fp32", "int8"]),
+    default="auto",
+    show_default=True,
+    help="int8 is for CPUs only.",
+)
 @click.option("--batch-tokens", type=click.IntRange(1), metavar="N", help="Maximum padded tokens per batch.")
 @click.option(
     "--trust-local-plugins", is_flag=True, help="Allow plugins from local Python files of the models."
@@ -42,7 +48,7 @@ def silver(
     min_words: int | None,
     max_words: int | None,
     device: str,
-    precision: Literal["auto", "bf16", "fp32"],
+    precision: Literal["auto", "bf16", "fp32", "int8"],
     batch_tokens: int | None,
     trust_local_plugins: bool,
 ) -> None:

@@ -23,10 +23,11 @@ device_option = click.option(
 )
 precision_option = click.option(
     "--precision",
-    type=click.Choice(["auto", "bf16", "fp32"]),
+    type=click.Choice(["auto", "bf16", "fp32", "int8"]),
     default="auto",
     show_default=True,
-    help="Number format of matrix products; auto: bf16 if the device has units for it, else fp32.",
+    help="Number format of matrix products; auto: bf16 if the device has units for it, else fp32. int8 is "
+    "for CPUs only: linear maps are computed in int8, the rest in fp32.",
 )
 batch_tokens_option = click.option(
     "--batch-tokens",

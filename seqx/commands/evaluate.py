@@ -1,7 +1,6 @@
 """The command `seqx evaluate`."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import click
 
@@ -17,6 +16,7 @@ from seqx.data.cache import default_cache
 from seqx.data.held_out import held_out_warnings
 from seqx.errors import UserError
 from seqx.inference import load
+from seqx.runtime.precision import InferencePrecision
 from seqx.storage.json_format import json_text
 
 
@@ -43,7 +43,7 @@ def evaluate(
     split: str,
     as_json: bool,
     device: str,
-    precision: Literal["auto", "bf16", "fp32"],
+    precision: InferencePrecision,
     batch_tokens: int | None,
     trust_local_plugins: bool,
 ) -> None:

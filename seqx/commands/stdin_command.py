@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -27,6 +27,7 @@ from seqx.inference import Predictor, load
 from seqx.interfaces.learning import Hypothesis
 from seqx.interfaces.scores import AnswerWarning
 from seqx.interfaces.task import Candidate, NBest, Request, Task, distinct, sum_warnings
+from seqx.runtime.precision import InferencePrecision
 from seqx.storage.json_format import json_text
 
 _MAX_LISTED_LINES = 10
@@ -83,7 +84,7 @@ class StdinCommand:
     as_json: bool  # print JSON
     nbest: int | None  # number of answers to each line; None: one
     device: str  # name of the device
-    precision: Literal["auto", "bf16", "fp32"]  # number format of matrix products
+    precision: InferencePrecision  # number format of matrix products
     batch_tokens: int | None  # maximum padded tokens of a batch; None: the default of the device
     window: int | None  # lines to read before the first answer; None: 1 at a terminal, else a default
     attention: Path | None  # folder for attention weights; None: do not write them
@@ -245,7 +246,7 @@ def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
         as_json: bool,
         nbest: int | None,
         device: str,
-        precision: Literal["auto", "bf16", "fp32"],
+        precision: InferencePrecision,
         batch_tokens: int | None,
         window: int | None,
         attention: Path | None,

@@ -10,6 +10,7 @@ import torch
 
 from seqx import recipe
 from seqx.errors import Problem, RecipeError, UserError
+from seqx.inference.packing import pack
 from seqx.inference.predictor import Predictor
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Ensemble, Model
@@ -18,7 +19,8 @@ from seqx.plugin.loading import PLUGINS_FIELD, Plugins, RecordedPlugins, load_pl
 from seqx.plugin.registry import Make, Registry
 from seqx.recipe.yaml_tree import Node
 from seqx.runtime import cpu_threads
-from seqx.runtime.devices import Precision, device_of, precision_of
+from seqx.runtime.devices import device_of
+from seqx.runtime.precision import InferencePrecision, compute_precision
 from seqx.storage.atomic import check_links, check_name
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.json_format import read_as
@@ -31,7 +33,7 @@ def load(
     folder: str | Path | Sequence[str | Path],
     *,
     device: str = "auto",
-    precision: Precision = "auto",
+    precision: InferencePrecision = "auto",
     overrides: Iterable[str] = (),
     batch_tokens: int | None = None,
     trust_local_plugins: bool = False,
@@ -43,7 +45,8 @@ def load(
     Args:
         folder: a model folder, or the folder of a finished run. Several models must have the same vocabulary.
         device: name of the device: auto, cpu, cuda, cuda:1, ...
-        precision: bf16 or fp32; auto: bf16 if the device supports it
+        precision: bf16, fp32, or int8 on a CPU; auto: bf16 if the device supports it. On a CPU, large
+            weights of the returned model are `PackedWeight`s, whose values have this precision.
         overrides: `KEY=VALUE` for settings of the task or the search, such as `search.size=8`
         batch_tokens: the maximum padded tokens of a batch, see `Predictor`; a smaller value needs less memory
         trust_local_plugins: run the Python files that the model's recipe names as plugins
@@ -57,6 +60,7 @@ def load(
     if not folders:
         raise UserError("name at least one model")
     torch_device = device_of(device)
+    computed = compute_precision(precision, torch_device)
     if torch_device.type == "cpu":
         cpu_threads.adapt_to_contention()
     settings = [overrides] if isinstance(overrides, str) else list(overrides)
@@ -66,12 +70,15 @@ def load(
         _check_same_vocabulary(first.folder, other.folder)
     models = [content.build() for content in contents]
     model = _ensemble(models, first.registry) if others else models[0]
+    model.to(torch_device).eval()
+    if torch_device.type == "cpu":
+        pack(model, computed)
     return Predictor(
         first.task,
-        model.to(torch_device).eval(),
+        model,
         first.search,
         device=torch_device,
-        precision=precision_of(precision, torch_device),
+        precision=computed,
         batch_tokens=batch_tokens,
         lenient=lenient,
         num_answers=num_answers,

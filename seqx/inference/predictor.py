@@ -4,7 +4,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from seqx.interfaces.task import Example, InputError, NBest, Request, Task
 from seqx.interfaces.tensors import BOS, EOS, Batch, smallest_limit
 from seqx.parallel import SINGLE_PROCESS, World
 from seqx.runtime.devices import autocast
+from seqx.runtime.precision import ComputePrecision
 from seqx.runtime.signals import Stopped
 
 
@@ -53,7 +54,7 @@ class Predictor:
         model: the model, on `device`
         search: finds the answers; None: the task does not use a search
         device: the device of the model
-        precision: bf16: compute matrix products in bfloat16
+        precision: bf16: compute matrix products in bfloat16; int8 is fp32, for a model with int8 weights
         batch_tokens: the maximum padded tokens of a batch. Each hypothesis counts with its source and its
             longest possible output. The default depends on the type of the device.
         before_batch: called before each batch. It may raise an exception to end the work.
@@ -77,7 +78,7 @@ class Predictor:
         search: Search | None,
         *,
         device: torch.device,
-        precision: Literal["bf16", "fp32"] = "fp32",
+        precision: ComputePrecision = "fp32",
         batch_tokens: int | None = None,
         before_batch: Callable[[], None] = lambda: None,
         world: World = SINGLE_PROCESS,
@@ -90,7 +91,7 @@ class Predictor:
         self.model = model
         self.search = search
         self.device = device
-        self.precision: Literal["bf16", "fp32"] = precision
+        self.precision: ComputePrecision = precision
         self.before_batch = before_batch
         self.world = world
         self.lenient = lenient
@@ -249,7 +250,7 @@ class Predictor:
 
 
 @contextmanager
-def inference_mode(model: Model, device: torch.device, precision: Literal["bf16", "fp32"]) -> Iterator[None]:
+def inference_mode(model: Model, device: torch.device, precision: ComputePrecision) -> Iterator[None]:
     """Run the block with a model in evaluation mode, without gradients, and in the given precision.
 
     This does not use `torch.inference_mode`, in which autocast converts every weight again for every token.

@@ -1,10 +1,14 @@
 """Laws of models, generators and ensembles."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
+from seqx.inference.packing import pack
 from seqx.interfaces.networks import Ensemble, Generator, Model
 from seqx.interfaces.tensors import BOS, Batch, Column, fork, rows
+from seqx.runtime.precision import ComputePrecision, has_int8
 from seqx.testing.checks import assert_close, assert_sentences_are_independent
 from seqx.testing.law import Subject, law
 from seqx.testing.network import Sample, add_network_laws
@@ -31,6 +35,8 @@ add_network_laws(
     Model, Sample(_outputs, [SIZES], (SOURCE.values, SOURCE.layout.keep, TARGET.values, TARGET.layout.keep))
 )
 
+TOLERANCES: Mapping[ComputePrecision, float] = {"fp32": 1e-4, **({"int8": 0.1} if has_int8() else {})}
+
 INCREMENTAL = (
     "advance: with {1} tokens in each call, token {0} has other logits than with all tokens in one call, so "
     "training and decoding differ (capacity: {2}); return the state after these tokens, and continue from it"
@@ -47,6 +53,21 @@ def predicts_each_target_token(subject: Subject) -> None:
     model, expected = subject.build(SIZES), (B, T, SIZE)
     actual = tuple(model.head(model(BATCH)).shape)
     assert actual == expected, f"head: return logits [B, T, V] = {expected}, not {actual}"
+
+
+@law(Model)
+def packed_weights_agree(subject: Subject) -> None:
+    """Weights in the format of the CPU, and weights in int8, give nearly the same logits."""
+    with torch.no_grad():
+        expected = _outputs(subject.build(SIZES))
+        for precision, tolerance in TOLERANCES.items():
+            model = subject.build(SIZES)
+            pack(model, precision, min_size=1)
+            error = float((_outputs(model) - expected).norm() / expected.norm())
+            assert error <= tolerance, (
+                f"with packed weights ({precision}), the logits differ by {error:.1%} from those with usual "
+                "weights. Pass the weight of a linear map to torch functions only, such as F.linear"
+            )
 
 
 @law(Generator)

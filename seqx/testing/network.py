@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from seqx.errors import UserError
-from seqx.runtime.devices import autocast, has_bf16
+from seqx.runtime.devices import autocast
+from seqx.runtime.precision import has_bf16
 from seqx.testing.checks import assert_close, assert_unchanged
 from seqx.testing.host_tensors import HostTensors
 from seqx.testing.law import Subject, law

@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Lt
 
 from seqx.interfaces.learning import Objective, Optimizer, Schedule
 from seqx.parallel.parallelism import Parallelism
-from seqx.runtime.devices import Precision
+from seqx.runtime.precision import Precision
 from seqx.training.ema import Ema
 
 Order = Literal["last", "best"]

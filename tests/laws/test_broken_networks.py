@@ -287,6 +287,11 @@ class CorrectModel(EncoderDecoder, Correct):
 
     def head(self, outputs: Tensor) -> Tensor:
         logits = self.apply_fault(super().head(outputs))
+        if (
+            self.fault == "packed_weights_agree"
+            and type((self.projection or self.target).weight) is not nn.Parameter
+        ):
+            logits = logits * 1.5
         return nn.functional.pad(logits, (0, int(self.fault == "predicts_each_target_token")), value=-9.0)
 
     def slots(self, memory: seqx.State, count: int, hypotheses: int, capacity: int | None) -> CorrectSlots:

@@ -13,12 +13,11 @@ from seqx.runtime.devices import (
     autocast,
     deterministic,
     device_of,
-    has_bf16,
     is_out_of_memory,
-    precision_of,
     raise_torch_oom,
     to_device,
 )
+from seqx.runtime.precision import has_bf16, precision_of
 
 
 def test_deterministic_kernels_are_enabled_in_the_block_only() -> None:
