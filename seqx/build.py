@@ -29,7 +29,7 @@ from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.checkpoints import Checkpoints
 from seqx.training.checkpointer import Checkpointer, stateful_callbacks
 from seqx.training.config import Training
-from seqx.training.data_checks import check_lengths, check_same_data
+from seqx.training.data_checks import check_columns, check_lengths, check_same_data
 from seqx.training.description import Experiment, cache_key_settings
 from seqx.training.ema import Average
 from seqx.training.finetuning import initial_model_warnings, load_initial_weights
@@ -157,6 +157,7 @@ def build_data(context: Context, model: Model, vocabulary: Path) -> Store:
             against=context.held_out,
         )
     check_same_data(context.world, store)
+    check_columns(task, store)
     check_lengths(model, task, store)
     return store
 

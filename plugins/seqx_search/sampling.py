@@ -3,7 +3,7 @@
 import hashlib
 import random
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Le
@@ -72,9 +72,7 @@ class Sampling(LengthLimitedSearch):
         A sentence gets the same first numbers for any number of steps.
         """
         draws = []
-        # Mark padding with -1, so that one copy from the device is enough. Each copy waits for the device.
-        for ids in source.values.where(source.layout.keep, -1).tolist():
-            sentence = [token for token in ids if token >= 0]
+        for sentence in _sentences(source):
             key = repr((self.seed, sentence)).encode()
             rng = random.Random(hashlib.blake2b(key, digest_size=8).digest())  # noqa: S311  # no secret
             draws.append([rng.getrandbits(32) / 2**32 for _ in range(steps)])
@@ -94,6 +92,15 @@ class Sampling(LengthLimitedSearch):
             threshold = ranked.where(is_kept, torch.inf).amin(1, keepdim=True)
             probabilities = probabilities.where(probabilities >= threshold, 0)
         return probabilities
+
+
+def _sentences(source: seqx.Column) -> list[list[Any]]:
+    """Return the tokens of each sentence: ids, or vectors."""
+    values, keep = source.values, source.layout.keep
+    if values.is_floating_point():
+        return [row[:length] for row, length in zip(values.tolist(), keep.sum(1).tolist(), strict=True)]
+    # Mark padding with -1, so that one copy from the device is enough. Each copy waits for the device.
+    return [[token for token in ids if token >= 0] for ids in values.where(keep, -1).tolist()]
 
 
 def _sample(probabilities: Tensor, draws: Tensor) -> Tensor:

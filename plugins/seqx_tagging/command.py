@@ -20,12 +20,10 @@ from seqx_tagging.task import Tagging
     show_default=True,
     help="One sentence per line, or one word per line in CoNLL's columns; its tag is added as the last one.",
 )
-@click.option(
-    "--words", metavar="N", default=0, show_default=True, help="Column of the words in conll, from 0."
-)
+@click.option("--words", metavar="N", type=int, help="Column of the words in conll, from 0.  [default: 0]")
 @seqx.stdin_command
 def tag(
-    answer: seqx.StdinCommand, *, columns: bool, input_format: Literal["lines", "conll"], words: int
+    answer: seqx.StdinCommand, *, columns: bool, input_format: Literal["lines", "conll"], words: int | None
 ) -> None:
     """Tag sentences from standard input, one per line; write the tags of one sentence per line.
 
@@ -40,6 +38,8 @@ def tag(
     log-probability of all tags. Sentences that are too long for the model are tagged in parts; standard error
     says how many.
     """
+    if input_format == "lines" and words is not None:
+        raise click.UsageError("--words needs --input-format conll")
     if input_format == "lines" and not columns:
         answer(task=Tagging)
         return
@@ -50,7 +50,7 @@ def tag(
         texts = _Texts()
         answer(parse=texts.parse, format_answer=texts.format, task=Tagging, one_line=False)
         return
-    sentences = _ConllSentences(words)
+    sentences = _ConllSentences(words or 0)
     answer(
         parse=sentences.parse,
         format_answer=sentences.format,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from seqx.errors import unwritable
+from seqx.errors import UserError, unwritable
 from seqx.inference import Predictor
 from seqx.interfaces.task import NBest
 from seqx.storage.json_format import json_text
@@ -16,10 +16,12 @@ class TraceFile:
         predictor: the predictor; it records traces from now on
 
     Raises:
-        UserError: the file cannot be written
+        UserError: the file cannot be written, or the task does not use a search
     """
 
     def __init__(self, file: Path, predictor: Predictor) -> None:
+        if not predictor.task.uses_search:
+            raise UserError("--trace: the task of this model does not use a search; leave it out")
         self._file = file
         self._predictor = predictor
         predictor.record_traces()

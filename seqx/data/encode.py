@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqx.data.ragged import Ragged, compact
+from seqx.errors import PluginError
 from seqx.interfaces.rows import Row, row_texts
 from seqx.interfaces.task import Example, Rejected, Task, Values
+from seqx.plugin.registry import where
 
 Texts = tuple[str, ...]
 """The texts of a row, see `row_texts`."""
@@ -102,19 +104,27 @@ class RowEncoder:
             if isinstance(example, Rejected):
                 dropped[example.reason] += 1
                 continue
+            if not isinstance(example, Example):
+                returned = type(example).__name__
+                raise PluginError(
+                    f"{where(type(self.task))}: `example` must return a seqx.Example or a seqx.Rejected, not "
+                    f"{returned}"
+                )
             texts_of_row = row_texts(row)
             if self.leaks.count(texts_of_row, overlaps) and self.drop_leaks:
                 dropped[LEAK] += 1
                 continue
             examples.append(example)
             hashes.append(_hash(texts_of_row))
-        columns = {
-            name: _column(name, [example.columns[name] for example in examples])
-            for name in _names(examples, "columns")
-        }
-        texts = {
-            name: _utf8([example.text[name] for example in examples]) for name in _names(examples, "text")
-        }
+        try:
+            columns = {
+                name: _column(name, [example.columns[name] for example in examples])
+                for name in _names(examples, "columns")
+            }
+            names_of_texts = _names(examples, "text")
+        except ValueError as error:
+            raise PluginError(f"{where(type(self.task))}: {error}") from None
+        texts = {name: _utf8([example.text[name] for example in examples]) for name in names_of_texts}
         return Block(
             rows=len(rows),
             columns=columns,
@@ -141,7 +151,7 @@ def _names(examples: Sequence[Example], attribute: str) -> list[str]:
 def _column(name: str, rows: Sequence[Values]) -> Ragged:
     try:
         return compact(Ragged.of_rows(rows))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"the column {name!r} of a task: {error}") from None
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqx.data.ragged import FLOATS, UNSIGNED, Integers, Numbers, Ragged, compact
-from seqx.errors import UserError
+from seqx.errors import PluginError, UserError
 from seqx.storage.bounded_read import read_bounded_json
 from seqx.storage.manifest import sha256
 
@@ -238,7 +238,7 @@ class _Column:
             if len(values):
                 self._fit(values)
         except ValueError as error:
-            raise ValueError(f"the column {self.path.name!r} of a task: {error}") from None
+            raise PluginError(f"the column {self.path.name!r} of a task: {error}") from None
         self._values.write(values.astype(self.dtype, copy=False).tobytes())
         self._at.write((column.offsets[1:] + self.total).astype(_OFFSET, copy=False).tobytes())
         self.total += len(values)

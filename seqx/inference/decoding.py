@@ -4,12 +4,13 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from seqx.errors import UserError, shortened
+from seqx.errors import PluginError, UserError, shortened
 from seqx.interfaces.learning import Hypothesis, Search, SearchTrace, Trace
 from seqx.interfaces.networks import Model
 from seqx.interfaces.rows import value_text
@@ -25,7 +26,8 @@ from seqx.interfaces.task import (
     distinct,
     sum_warnings,
 )
-from seqx.interfaces.tensors import EOS, WORDS, Batch, Column
+from seqx.interfaces.tensors import EOS, WORDS, Batch, Column, Features
+from seqx.plugin.registry import where
 from seqx.runtime.devices import BatchShrinker
 
 DEFAULT_MAX_LENGTH = 1024
@@ -124,7 +126,7 @@ def split_input(
         raise UserError("the task of this model does not support prefixes and phrases; leave them out")
     if isinstance(request.input, str) and not request.input.strip():
         return SplitInput()
-    whole = Piece(index, request, task.read(request.input))
+    whole = Piece(index, request, _checked(task, task.read(request.input)))
     if whole.length <= max_length:
         return SplitInput([] if whole.is_empty else [whole])
     first, *others = task.split_long_input(request.input, max_length)
@@ -132,7 +134,7 @@ def split_input(
     if others:
         requests = [replace(request, input=first)]
         requests += [Request(input=other, forbid=request.forbid) for other in others]
-        pieces = [Piece(index, part, task.read(part.input)) for part in requests]
+        pieces = [Piece(index, part, _checked(task, task.read(part.input))) for part in requests]
     longest = max(piece.length for piece in pieces)
     # A model without a limit can read more tokens than in training, but attention needs quadratic memory.
     limit = max(max_length, 4 * DEFAULT_MAX_LENGTH) if model_limit is None else model_limit
@@ -142,6 +144,31 @@ def split_input(
             f"(it begins {whole.beginning!r})"
         )
     return SplitInput([piece for piece in pieces if not piece.is_empty], was_split=bool(others))
+
+
+def _checked(task: Task, columns: Mapping[str, Values]) -> Mapping[str, Values]:
+    """Return the columns of an input that a task has read.
+
+    Raises:
+        PluginError: the task has returned no source
+        UserError: the source has vectors of another size than the model reads
+    """
+    source: Any = columns.get("source")
+    if isinstance(source, list):  # of ids
+        return columns
+    try:
+        shape = np.shape(source)
+    except ValueError as error:
+        raise PluginError(f"{where(type(task))}: the source that `read` returns: {error}") from None
+    if not shape:
+        raise PluginError(f"{where(type(task))}: `read` must return a column 'source' with ids or vectors")
+    size = task.vocab_sizes.get("source")
+    if isinstance(size, Features) and shape[0] and shape[1:] != (size,):
+        raise UserError(
+            f"an input has the shape {list(shape)}, but the model reads vectors of {size} features, "
+            f"[length, {size}]"
+        )
+    return columns
 
 
 def join_pieces(task: Task, answers: Sequence[NBest]) -> NBest:

@@ -11,12 +11,13 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Gt
 
 from seqx.constraints import Intersection, LexicalConstraint, LexicalGrammar, Surfaces
-from seqx.errors import UserError
+from seqx.errors import PluginError, UserError
 from seqx.interfaces.learning import Grammar, Search
 from seqx.interfaces.networks import Generator, Model
 from seqx.interfaces.task import Candidate, Example, InputError, Inputs, Rejected, Request, Task, Values
 from seqx.interfaces.tensors import EOS
 from seqx.interfaces.text import Normalizer, ProgressReporter, Tokenizer
+from seqx.plugin.registry import where
 from seqx.tasks.metric import MetricTask
 
 
@@ -81,6 +82,8 @@ class GenerationTask(Task):
             answers.append(
                 [Candidate(self.write(h.ids, request.input, row_labels), h) for h in hypotheses[row]]
             )
+            if not all(isinstance(text, str) for text, _ in answers[-1]):
+                raise PluginError(f"{where(type(self))}: `write` must return a string")
         return answers
 
     def _grammar(self, inputs: Inputs) -> Grammar | None:

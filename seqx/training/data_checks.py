@@ -1,10 +1,12 @@
 """Checks of the encoded training examples, before the first update."""
 
 from seqx.data.store import Store
-from seqx.errors import UserError
+from seqx.errors import PluginError, UserError
 from seqx.interfaces.networks import Model
 from seqx.interfaces.task import Task
+from seqx.interfaces.tensors import Features
 from seqx.parallel import World
+from seqx.plugin.registry import where
 
 
 def check_same_data(world: World, store: Store) -> None:
@@ -20,6 +22,35 @@ def check_same_data(world: World, store: Store) -> None:
             f"rank {different[0]} has another corpus or vocabulary than rank 0; copy the same files to all "
             "machines, and install the same version of seqx"
         )
+
+
+def check_columns(task: Task, store: Store) -> None:
+    """Refuse examples with columns that do not fit the sizes of the task.
+
+    Raises:
+        PluginError: a column of `Task.vocab_sizes` is missing, has other features, or has too large ids
+    """
+    for name, size in task.vocab_sizes.items():
+        if name not in store.columns:
+            raise PluginError(
+                f"{where(type(task))}: the examples of the task have no column {name!r}, but its vocab_sizes "
+                f"have it; their columns are {', '.join(store.columns)}"
+            )
+        if not store.lengths(name).any():
+            continue
+        values, has_ids = store.columns[name].values, store.columns[name].has_ids
+        if isinstance(size, Features):
+            expected, fits = f"vectors of {size} features", not has_ids and values.shape[1:] == (size,)
+        else:
+            expected, fits = f"ids below {size:,}", has_ids and int(values.max()) < size
+        if not fits:
+            found = f"ids up to {int(values.max()):,}" if has_ids else "numbers that are not ids"
+            if values.ndim > 1:
+                found = f"vectors of {values.shape[1]} features"
+            raise PluginError(
+                f"{where(type(task))}: the examples of the task have {found} in the column {name!r}, but its "
+                f"vocab_sizes say {expected}; correct one of them"
+            )
 
 
 def check_lengths(model: Model, task: Task, store: Store) -> None:

@@ -155,3 +155,7 @@ def check_tags_of_columns(first: list[str], second: list[str]) -> None:
         "standard input:4: the line has no column 1 for the word: 'We'; correct the line, or set --words\n"
     )
     assert "--input-format conll cannot be combined with --json" in refused(*command, "--json")
+    assert "--words needs --input-format conll" in refused("tag", "runs/tagging-sample", "--words", "1")
+    error = refused("tag", "runs/tagging-sample", "--trace", "trace.jsonl")
+    assert error == "--trace: the task of this model does not use a search; leave it out\n"
+    assert not Path("trace.jsonl").exists()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from seqx.data.ragged import Ragged
 from seqx.data.store import Store, Writer
-from seqx.errors import UserError
+from seqx.errors import PluginError, UserError
 
 pytestmark = pytest.mark.promise("json-is-checked")
 
@@ -131,13 +131,13 @@ def test_store_chooses_the_type_of_a_column(
     ],
 )
 def test_store_refuses_a_column_that_it_cannot_hold(rows: list[object], message: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, PluginError), match=message):
         write_column(tmp_path / "s", [Ragged.of_rows(rows)])
 
 
 def test_store_refuses_blocks_of_different_shapes(tmp_path: Path) -> None:
     blocks = [Ragged.of_rows([np.zeros((1, width))]) for width in (2, 3)]
-    with pytest.raises(ValueError, match=r"the column 'source' of a task: .*\[2\] and \[3\]"):
+    with pytest.raises(PluginError, match=r"the column 'source' of a task: .*\[2\] and \[3\]"):
         write_column(tmp_path / "s", blocks)
 
 

@@ -1,5 +1,6 @@
 """A predictor answers inputs that are arrays, not text."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ import torch
 import seqx
 from seqx.inference.decoding import longest_source, padded
 from seqx_models import EncoderDecoder, StridedConvolution
-from seqx_search import Beam, Greedy
+from seqx_search import Beam, Greedy, Sampling
 from seqx_transformer import Learned, MultiHeadAttention, TransformerDecoder, TransformerEncoder
 from tests.core.inference.task_without_data import TaskWithoutData
 
@@ -115,3 +116,29 @@ def test_padded_rows_are_ids_floats_or_vectors(rows: Any, dtype: torch.dtype, sh
     for i, row in enumerate(rows):
         assert values[i][layout.keep[i]].tolist() == np.asarray(row).tolist()
     assert not values[~layout.keep].any()
+
+
+def test_vectors_are_answered_by_sampling_alike_alone_and_in_a_batch() -> None:
+    predict, inputs = predictor(Sampling(ratio=0.5, extra=3, seed=1)), signals(12, 30, 1)
+    assert predict(inputs) == [predict([value])[0] for value in inputs]
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5,), (5, 3, 1)])
+def test_vectors_of_another_size_are_refused(shape: tuple[int, ...]) -> None:
+    message = rf"an input has the shape {re.escape(str(list(shape)))}, but the model reads vectors of 3"
+    with pytest.raises(seqx.InputError, match=message):
+        predictor()([np.zeros(shape)])
+
+
+class WithoutSource(Signals):
+    """A task that reads no source."""
+
+    def read(self, source: Any) -> Mapping[str, seqx.Values]:
+        return {}
+
+
+def test_task_that_reads_no_source_is_named() -> None:
+    predict = predictor()
+    predict.task = WithoutSource()
+    with pytest.raises(seqx.UserError, match=r"test_vector_inputs.py:\d+: `read` must return a column"):
+        predict(signals(3))
