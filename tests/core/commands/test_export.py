@@ -1,9 +1,11 @@
 """`seqx export` and `seqx import`, with an exporter and an importer of a format that is not seqx's."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from click.testing import CliRunner, Result
 import seqx
 from seqx.cli import main
 from seqx.plugin.loading import Plugins, load_plugins
+from seqx.recipe import read_plain
 from tests.models import write_model
 
 Call = Callable[..., Result]
@@ -148,3 +151,59 @@ def test_import_of_a_missing_source_is_an_error(call: Call, tmp_path: Path) -> N
     result = call("import", tmp_path / "none", "--from", "npz", "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "there is no such file or folder" in result.output
+
+
+def test_transposed_weights_are_imported(
+    model: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = seqx.load(model, device="cpu").model.state_dict()
+    transposed = {
+        name: tensor.t().contiguous().t() if tensor.dim() == 2 else tensor for name, tensor in weights.items()
+    }
+    imported_with(model, monkeypatch, weights=transposed)
+    result = call("import", model, "--from", "npz", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    found = seqx.load(tmp_path / "out", device="cpu").model.state_dict()
+    assert all(found[name].equal(tensor) for name, tensor in weights.items())
+
+
+def imported_with(model: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """Let the importer return the model with changes."""
+    recipe = read_plain(model / "recipe.yaml")
+    parts = {"recipe": recipe, "weights": seqx.load(model, device="cpu").model.state_dict(), **changes}
+    imported = seqx.ImportedModel(**parts)
+
+    def read(importer: FromNpz, source: Path, vocabulary: Path) -> Any:
+        shutil.copytree(model / "task", vocabulary, dirs_exist_ok=True)
+        return imported
+
+    monkeypatch.setattr(FromNpz, "read", read)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipe": [1]}, "`read` must return a seqx.ImportedModel, whose recipe is a mapping"),
+        ({"recipe": {"task": Path("x")}}, "the recipe has a value that is not plain: "),
+        ({"weights": []}, "the weights must be a mapping from names to tensors"),
+        ({"weights": {"a": np.zeros(2)}}, "the weights must be tensors by name, not 'a': ndarray"),
+        ({"weights": {1: torch.zeros(2)}}, "the weights must be tensors by name, not 1: Tensor"),
+    ],
+)
+def test_importer_that_returns_something_else_is_named(
+    changes: Any, message: str, model: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported_with(model, monkeypatch, **changes)
+    result = call("import", model, "--from", "npz", "--out", tmp_path / "out")
+    assert result.exit_code == 2, result.output
+    assert re.search(rf"test_export.py:\d+: {re.escape(message)}", result.output), result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_exporter_that_writes_nothing_is_named(
+    model: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Npz, "write", lambda *_: None)
+    result = call("export", model, "--to", "npz", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert re.search(r"test_export.py:\d+: `write` has written no file", result.output)
