@@ -80,11 +80,13 @@ clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
 
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(INSTALL) .
+	@echo "installing seqx and the packages that it needs into $(VENV); this may take some minutes"
+	@$(INSTALL) .
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(INSTALL) '.[dev]'
+	@echo "installing seqx and the packages for development into $(VENV); this may take some minutes"
+	@$(INSTALL) '.[dev]'
 	@touch $@ $(VENV)/installed
 
 $(VENV)/bin/python:
