@@ -7,6 +7,7 @@ import site
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from seqx.cli import main
+from tests.docs import command_server
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("seqx-*"))
@@ -27,15 +29,22 @@ class Environment:
     folder: Path
     sources: dict[str, Path]
 
-    def run(self, *command: str, cwd: Path | None = None, text: str | None = None) -> str:
-        """Return the output of a command of the environment, run outside of the checkout."""
+    def run(self, *command: str, text: str | None = None) -> str:
+        """Return the output of a command that runs in a fork of the environment's server."""
+        return self.run_from("commands", *command, text=text)
+
+    def run_from(self, programs: str, *command: str, text: str | None = None) -> str:
+        """Return the output of a command, run outside of the checkout.
+
+        Args:
+            programs: the folder of the command: "bin" for the installed one
+            command: the command and its arguments
+            text: the standard input
+        """
         done = subprocess.run(
-            [str(self.folder / "bin" / command[0]), *command[1:]],
-            cwd=cwd or self.folder,
-            env={
-                **{key: value for key, value in os.environ.items() if not key.startswith("PYTHON")},
-                "SEQX_CACHE": str(self.folder / "cache"),
-            },
+            [str(self.folder / programs / command[0]), *command[1:]],
+            cwd=self.folder,
+            env=self.variables,
             input=text,
             capture_output=True,
             text=True,
@@ -44,9 +53,15 @@ class Environment:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables of the commands."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        return {**kept, "SEQX_CACHE": str(self.folder / "cache")}
+
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     """Build seqx, the examples and a new plugin from their sources, and install them without a network."""
     folder = tmp_path_factory.mktemp("environment")
     sources = {path.name: path for path in EXAMPLES}
@@ -61,18 +76,20 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = str(folder / "bin" / "python")
     wheels = [str(wheel) for wheel in (folder / "wheels").glob("*.whl")]
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*pip, *wheels], check=True, capture_output=True)
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile"]
+    subprocess.run([*pip, "--no-deps", "--no-index", *wheels], check=True, capture_output=True)
     packages = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
     others = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
     Path(packages, "dependencies.pth").write_text(
         "\n".join(dict.fromkeys([*site.getsitepackages(), *others])) + "\n", encoding="utf-8"
     )
-    return Environment(folder, sources)
+    made = Environment(folder, sources)
+    with command_server.start(folder / "commands", python=python, environment=made.variables):
+        yield made
 
 
 def test_external_plugins_are_listed_with_their_components_and_commands(environment: Environment) -> None:
-    listed = json.loads(environment.run("seqx", "plugins", "--json"))
+    listed = json.loads(environment.run_from("bin", "seqx", "plugins", "--json"))
     assert listed["faults"] == []
     plugins = {plugin["name"]: plugin for plugin in listed["plugins"]}
     assert plugins["kerple"]["components"] == {"PositionalEncoding": ["kerple", "kerple_power"]}
@@ -87,10 +104,9 @@ def test_external_plugins_are_listed_with_their_components_and_commands(environm
 
 
 def test_tests_of_external_plugins_pass(environment: Environment) -> None:
-    """All tests run in one process, which imports torch only once."""
     folders = [str(source / "tests") for source in environment.sources.values()]
     options = ["-v", "-p", "no:cacheprovider", "--import-mode=importlib", "--rootdir", "/", "-c", "/dev/null"]
-    output = environment.run("python", "-m", "pytest", *options, *folders)
+    output = environment.run("pytest", *options, *folders)
     for folder in folders:
         tests = "/".join(Path(folder).parts[-2:])
         assert re.search(rf"(^|/){re.escape(tests)}/\S+::.+ PASSED", output, re.MULTILINE), folder

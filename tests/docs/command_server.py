@@ -1,9 +1,9 @@
 """A server process that has imported torch and seqx and runs each command in a fork.
 
-Importing torch takes seconds, and the documents have dozens of commands. `python command_server.py SOCKET`
-starts the server. `install(folder, socket)` writes a `seqx` and a `python` into `folder`. They pass their
-arguments, current folder, environment and standard streams to the server, and exit with the code of the fork.
-Training is shortened from minutes to a second.
+Importing torch takes seconds, and the documents have dozens of commands. `start(folder)` starts the server
+and writes a `seqx`, a `python` and a `pytest` into `folder`. They pass their arguments, current folder,
+environment and standard streams to the server, and exit with the code of the fork. For documents the server
+shortens training from minutes to a second.
 """
 
 import contextlib
@@ -13,9 +13,11 @@ import os
 import runpy
 import signal
 import socket
+import subprocess
 import sys
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,20 +102,44 @@ SHORT = {  # overrides by the task and the type of its corpus
 }
 
 
-def install(folder: Path, address: Path) -> None:
-    """Write the commands to `folder`."""
-    folder.mkdir(exist_ok=True)
-    for name in ("seqx", "python"):
+@contextlib.contextmanager
+def start(
+    folder: Path,
+    *,
+    python: str = sys.executable,
+    environment: Mapping[str, str] = os.environ,
+    shortens: bool = False,
+) -> Iterator[None]:
+    """Start a server, and write the commands to `folder`.
+
+    Args:
+        folder: a new folder
+        python: the path of the Python that runs the commands
+        environment: the environment variables of the server
+        shortens: shorten the training of `seqx run`
+    """
+    folder.mkdir()
+    address = folder / "socket"
+    command = [python, "-P", __file__, str(address), *(["--shorten"] if shortens else [])]
+    server = subprocess.Popen(command, cwd=folder, env=environment)
+    while not address.exists():
+        assert server.poll() is None
+        time.sleep(0.05)
+    for name in ("seqx", "python", "pytest"):
         file = folder / name
         file.write_text(
             CLIENT.format(python=sys.executable, address=str(address), name=name), encoding="utf-8"
         )
         file.chmod(0o755)
+    yield
+    server.kill()
+    server.wait()
 
 
-def serve(address: str) -> None:
+def serve(address: str, *, shortens: bool) -> None:
     """Serve until the parent process ends."""
     import sentencepiece  # noqa: F401
+    import torch._dynamo  # noqa: F401
 
     import seqx.testing  # noqa: F401
     import seqx_parsing.parse_command
@@ -133,11 +159,11 @@ def serve(address: str) -> None:
         if os.fork() == 0:
             listener.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _answer(link)
+            _answer(link, shortens)
         link.close()
 
 
-def _answer(link: socket.socket) -> None:
+def _answer(link: socket.socket, shortens: bool) -> None:
     code = 1
     try:
         header, streams, _, _ = socket.recv_fds(link, 4, 3)
@@ -151,7 +177,7 @@ def _answer(link: socket.socket) -> None:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
-        code = _run(name, arguments)
+        code = _run(name, shorten(arguments) if shortens and name == "seqx" else arguments)
         sys.stdout.flush()
         sys.stderr.flush()
     except BaseException:  # noqa: BLE001  the client prints it
@@ -167,10 +193,14 @@ def _run(name: str, arguments: list[str]) -> int:
             sys.argv = arguments
             sys.path.insert(0, "")
             runpy.run_path(arguments[0], run_name="__main__")
+        elif name == "pytest":
+            import pytest
+
+            return int(pytest.main(arguments))
         else:
             from seqx.cli import main
 
-            main(shorten(arguments), prog_name="seqx")
+            main(arguments, prog_name="seqx")
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     return 0
@@ -216,4 +246,4 @@ def text_corpora(setting: str, corpus: dict[str, Any]) -> Iterator[tuple[str, st
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1], shortens="--shorten" in sys.argv[2:])

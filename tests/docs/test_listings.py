@@ -3,8 +3,6 @@
 import os
 import shlex
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,20 +36,10 @@ READER_FILES: dict[str, dict[str, tuple[str, Any, int]]] = {  # files that exist
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Create a folder with a `seqx` and a `python` that start quickly, and a `pytest`."""
+    """Create a folder with a `seqx`, a `python` and a `pytest` that start quickly."""
     folder = tmp_path_factory.mktemp("commands")
-    address = folder / "socket"
-    server = subprocess.Popen([sys.executable, command_server.__file__, str(address)], cwd=folder)
-    while not address.exists():
-        assert server.poll() is None
-        time.sleep(0.05)
-    command_server.install(folder / "bin", address)
-    tester = folder / "bin" / "pytest"
-    tester.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m pytest "$@"\n', encoding="utf-8")
-    tester.chmod(0o755)
-    yield folder
-    server.kill()
-    server.wait()
+    with command_server.start(folder / "bin", shortens=True):
+        yield folder
 
 
 @pytest.fixture
