@@ -121,19 +121,18 @@ def start(
     folder.mkdir()
     address = folder / "socket"
     command = [python, "-P", __file__, str(address), *(["--shorten"] if shortens else [])]
-    server = subprocess.Popen(command, cwd=folder, env=environment)
-    while not address.exists():
-        assert server.poll() is None
-        time.sleep(0.05)
     for name in ("seqx", "python", "pytest"):
-        file = folder / name
-        file.write_text(
-            CLIENT.format(python=sys.executable, address=str(address), name=name), encoding="utf-8"
-        )
-        file.chmod(0o755)
-    yield
-    server.kill()
-    server.wait()
+        client = CLIENT.format(python=sys.executable, address=str(address), name=name)
+        (folder / name).write_text(client, encoding="utf-8")
+        (folder / name).chmod(0o755)
+    with subprocess.Popen(command, cwd=folder, env=environment) as server:
+        try:
+            while not address.exists():
+                assert server.poll() is None
+                time.sleep(0.05)
+            yield
+        finally:
+            server.kill()
 
 
 def serve(address: str, *, shortens: bool) -> None:
