@@ -1,5 +1,6 @@
 """Settings and fixtures of all tests: one thread, a fixed seed, a separate cache, and access to real data."""
 
+import gc
 import os
 import signal
 import tempfile
@@ -54,6 +55,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(cache.cleanup)
     # Tests interrupt their children. In a background job the children would inherit that SIGINT is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.disable()  # until all tests are collected
+
+
+def pytest_collection_finish() -> None:
+    """Exclude modules and tests from garbage collections: those of a long run would visit them often."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
