@@ -109,7 +109,8 @@ def trace() -> Mapping[str, list[str]]:
         (folder / "traced.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
         settings = [
             *("training.steps=4", "training.validate_every=4", "training.save_every=4"),
-            *("task.corpus.train=2000", "task.corpus.dev=8", "task.corpus.test=8", "task.tokenizer.size=600"),
+            *("task.corpus.train=400", "task.corpus.dev=2", "task.corpus.test=2", "task.tokenizer.size=400"),
+            "training.tokens=500",
         ]
         run = [sys.executable, "-m", "seqx", "run", "traced.yaml", "--profile", "sample", "--folder", "run"]
         subprocess.run([*run, *settings], cwd=folder, check=True, stdout=subprocess.DEVNULL)

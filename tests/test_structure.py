@@ -1,16 +1,20 @@
 """Limits on the parts of the core, and on the files that one update and one translated sentence execute."""
 
+import subprocess
 from collections import Counter
 from collections.abc import Mapping
 
 import pytest
 
 from benchmarks import structure
+from tests.forked import ForkedIfSeqx
 
 
 @pytest.fixture(scope="module")
 def traced() -> Mapping[str, list[str]]:
-    return structure.trace()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", ForkedIfSeqx)
+        return structure.trace()
 
 
 def test_core_has_at_most_21_parts() -> None:

@@ -79,15 +79,14 @@ def test_equal_seeds_sample_equally_in_every_process(tmp_path: Path, model: Mode
     lines = LINES[:20]
     rng = random.Random(7)
     here = f"{[tokenizer.encode(line, rng) for line in lines]}\n"
-    for salt in "12":
-        process = subprocess.run(
-            [sys.executable, "-c", script, tmp_path, json.dumps(lines)],
-            env={**os.environ, "PYTHONHASHSEED": salt},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert process.stdout == here
+    process = subprocess.run(
+        [sys.executable, "-c", script, tmp_path, json.dumps(lines)],
+        env={**os.environ, "PYTHONHASHSEED": "1"},  # here it is another
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert process.stdout == here
 
 
 def test_bpe_without_dropout_matches_sentencepiece(data: Callable[[str], Path], tmp_path: Path) -> None:
