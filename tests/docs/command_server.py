@@ -87,6 +87,7 @@ STACKS = {  # overrides by the type of encoder or decoder
     "lstm": ["layers=1"],
 }
 SMALL["text_to_text"] = SMALL["translation"]
+SMALL["tagging"] = SMALL["classification"]
 SHORT = {  # overrides by the task and the type of its corpus
     ("translation", "sample"): ["{corpus}.train=400", "{corpus}.dev=3", "{corpus}.test=3"],
     ("translation", "files"): ["{corpus}.limit=400"],
@@ -96,6 +97,8 @@ SHORT = {  # overrides by the task and the type of its corpus
     ("text_to_text", "files"): [],
     ("classification", "sample"): ["{corpus}.train=400", "{corpus}.dev=3", "{corpus}.test=3"],
     ("classification", "files"): [],
+    ("tagging", "sample"): ["{corpus}.train=400", "{corpus}.dev=3", "{corpus}.test=3"],
+    ("tagging", "conll"): [],
     ("parsing", "sample"): ["{corpus}.seed=2", "{corpus}.train=8", "{corpus}.dev=3", "{corpus}.test=3"],
     ("parsing", "treebank"): ["{corpus}.limit=8"],
     ("parsing", "ptb"): [],

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+import seqx
 from seqx import SPLITS
+from seqx.plugin.loading import load_plugins
 from seqx_sample import Sample
 from tests.docs import command_server
 from tests.docs.listings import DOCUMENTS, ROOT, Command, Listing, first_missing_line, listings
@@ -99,6 +101,10 @@ def test_listings_run(document: Path, shell: Shell, tmp_path: Path) -> None:
                 pytest.fail(
                     f"{listing.place}: language '{other}' is not tested; use console, python, yaml or text"
                 )
+
+
+def test_training_of_every_included_task_is_shortened() -> None:
+    assert load_plugins().registry.components(seqx.Task).keys() == command_server.SMALL.keys()
 
 
 def test_own_corpus_commands_neither_lose_nor_leak_pairs(shell: Shell, tmp_path: Path) -> None:
