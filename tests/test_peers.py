@@ -11,15 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from benchmarks.peers import trained_weights
 from benchmarks.peers.__main__ import duration
+from benchmarks.peers.command_lines import MAKERS, write_files
 from benchmarks.peers.decoding import compare_answers
 from benchmarks.peers.environments import LOCKS, TOOLKITS, default_folder, install, python
+from benchmarks.peers.parts import Setting
+from benchmarks.peers.program import Program
 from benchmarks.peers.report import ratios, tables
-from benchmarks.peers.rounds import EQUAL_ALLOCATOR, Contestant, alternate
-from benchmarks.peers.sizes import Pairs, read_batches, write_batches
-from benchmarks.peers.workload import HELD_OUT, Text
+from benchmarks.peers.rounds import EQUAL_ALLOCATOR, Contestant, FailedRequest, alternate
+from benchmarks.peers.sizes import SIZES, Pairs, read_batches, write_batches
+from benchmarks.peers.workload import HELD_OUT, Text, Workload
 from seqx.errors import UserError
 from seqx.inference import load
 from seqx.interfaces.task import Example
@@ -157,10 +161,10 @@ def test_durations_have_units() -> None:
     assert [duration(text) for text in ("90", "90s", "12m", "0.5h")] == [90, 90, 720, 1800]
 
 
-def test_sample_text_has_pairs_of_one_to_three_sentences() -> None:
-    pairs = Text(pairs=50).read()
-    assert len(pairs) == 50 + 2 * HELD_OUT
-    words = [len(source.split()) for source, _ in pairs]
+def test_sample_text_has_pairs_of_one_to_three_sentences(workload: Workload) -> None:
+    lines = workload.lines("test")
+    assert (len(lines), len(workload.lines("train", "target"))) == (HELD_OUT, 100)
+    words = [len(line.split()) for line in lines]
     assert 12 < sum(words) / len(words) < 20
     assert Text(pairs=50).digest != Text(pairs=60).digest
 
@@ -176,6 +180,12 @@ def test_text_files_must_be_parallel(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
+def workload(tmp_path_factory: pytest.TempPathFactory) -> Workload:
+    text = Text(pairs=100, vocabulary=400)
+    return Workload.build(tmp_path_factory.mktemp("workload"), text, ["tiny"])
+
+
+@pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model without tied embeddings; with them, random weights repeat BOS, which seqx never writes."""
     recipe = RECIPE.replace("tie_embeddings: all", "tie_embeddings: none")
@@ -184,14 +194,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_converters_read_the_weights_of_a_model(model: Path) -> None:
     weights = trained_weights.read(model)
-    network = load(model, device="cpu").model
-    state = network.state_dict()
+    state = load_file(model / "model.safetensors")
     joined, bias = weights.linear("encoder.layers.0.attention.query", "encoder.layers.0.attention.key")
     assert weights.heads == 2
     assert weights.layers == (1, 1)
     for name in ("source", "target", "projection"):
-        assert np.array_equal(getattr(weights, name), state[f"{name}.weight"].numpy())
-    assert np.array_equal(joined[32:], state["encoder.layers.0.attention.key.weight"].numpy())
+        assert np.array_equal(getattr(weights, name), state[f"{name}.weight"])
+    assert np.array_equal(joined[32:], state["encoder.layers.0.attention.key.weight"])
     assert not bias.any()
     expected = Sinusoidal(32, 2).embed(torch.zeros(1, 60, 32), torch.arange(60)[None])[0]
     assert np.abs(weights.positions(60) - expected.numpy()).max() < 1e-5
@@ -230,3 +239,48 @@ def test_comparison_measures_seqx_alone(tmp_path: Path) -> None:
     assert "training tiny" in done.stdout
     measured = json.loads(out.read_text(encoding="utf-8"))["parts"]["training tiny"]
     assert measured["rounds"][0]["replies"]["tiny"]["seqx"]["rate"] > 0
+
+
+def test_program_reports_the_median_of_its_rates_without_the_first() -> None:
+    code = "import sys; print(input()); [print(f'{n:,} tok/s') for n in (10, 1000, 3000, 2000)]"
+    program = Program("peer", lambda _: [sys.executable, "-c", code], r"([\d,]+) tok/s", standard_input="x\n")
+    reply = program.ask({})
+    assert reply["rate"] == 2000
+    assert 0 < reply["seconds"] < 60
+    assert 1 < program.peak_mb < 60  # less than this process
+
+
+def test_program_that_fails_says_why() -> None:
+    failing = Program("peer", lambda _: [sys.executable, "-c", "import sys; sys.exit('no such option')"])
+    with pytest.raises(FailedRequest, match="exit code 1: no such option"):
+        failing.ask({})
+    silent = Program("peer", lambda _: [sys.executable, "-c", ""], r"([\d,]+) tok/s")
+    with pytest.raises(FailedRequest, match="no rate in the output"):
+        silent.ask({})
+
+
+def test_program_without_a_rate_is_measured_in_runs_per_second() -> None:
+    reply = Program("peer", lambda folder: [sys.executable, "-c", f"assert {str(folder)!r}"]).ask({})
+    assert reply["rate"] == pytest.approx(1 / reply["seconds"])
+
+
+@pytest.mark.parametrize("name", sorted(MAKERS))
+def test_training_commands_read_files_of_the_workload(name: str, workload: Workload, tmp_path: Path) -> None:
+    setting = Setting(
+        environments=tmp_path / "none",
+        toolkits=[name],
+        workload=workload,
+        model=tmp_path,
+        is_trained=False,
+        size="tiny",
+        threads=1,
+        rounds=1,
+        seconds=1,
+    )
+    files = write_files(workload, tmp_path)
+    (files / "fairseq").mkdir()  # as if fairseq-preprocess had run
+    assert (files / "train.source").read_text(encoding="utf-8").startswith("▁")
+    arguments = MAKERS[name](setting, SIZES["tiny"], files).command(tmp_path)
+    configured = (tmp_path / "config.yaml").read_text(encoding="utf-8") if name != "fairseq" else ""
+    assert str(tmp_path) in " ".join(arguments) + configured
+    assert str(SIZES["tiny"].batch_tokens) in " ".join(arguments) + configured

@@ -19,17 +19,29 @@ from typing import Any
 import torch
 
 from benchmarks.peers import parts
+from benchmarks.peers.commands import training_commands
 from benchmarks.peers.decoding import decoding
 from benchmarks.peers.environments import TOOLKITS, default_folder, install, python
 from benchmarks.peers.parts import Part, Setting
 from benchmarks.peers.report import tables
 from benchmarks.peers.rounds import Contestant, FailedRequest
+from benchmarks.peers.runs import preparation, startup
 from benchmarks.peers.sizes import SIZES
 from benchmarks.peers.workload import Text, Workload
 from benchmarks.provenance import provenance
 from seqx.errors import UserError
 
-SHARES = {"training tiny": 0.0, "training small": 2.0, "training base": 3.0, "decoding": 4.0}
+SHARES = {
+    "training small": 2.0,
+    "training base": 3.0,
+    "decoding": 4.0,
+    "start-up": 0.0,
+    "preparation": 0.0,
+    "commands small": 0.0,
+    "commands base": 0.0,
+    "training tiny": 0.0,
+    "commands tiny": 0.0,
+}
 """The parts, and their shares of the time. Parts without a share are measured only on request."""
 
 
@@ -90,7 +102,7 @@ def _run(options: argparse.Namespace) -> None:
     )
     sizes = [name.removeprefix("training ") for name in options.parts if name.startswith("training")]
     workload = Workload.build(options.folder / f"text-{text.digest}", text, [*sizes, options.size])
-    if "decoding" in options.parts and options.model is None:
+    if {"decoding", "start-up"} & {*options.parts} and options.model is None:
         workload.train(options.size, options.updates, options.threads)
     if options.prepare:
         print(f"prepared in {options.folder}")
@@ -122,10 +134,14 @@ def _run(options: argparse.Namespace) -> None:
 def _parts(options: argparse.Namespace, setting: Setting) -> Mapping[str, Part]:
     found: dict[str, Part] = {}
     for name in options.parts:
-        if name.startswith("training"):
-            found[name] = partial(parts.training, setting, name.removeprefix("training "))
-        else:
-            found[name] = partial(decoding, setting, options.sentences, options.beam)
+        measurement, _, size = name.partition(" ")
+        found[name] = {
+            "training": partial(parts.training, setting, size),
+            "commands": partial(training_commands, setting, size),
+            "decoding": partial(decoding, setting, options.sentences, options.beam),
+            "preparation": partial(preparation, setting),
+            "start-up": partial(startup, setting),
+        }[measurement]
     return found
 
 
@@ -136,7 +152,7 @@ def _measure(record: dict[str, Any], chosen: Mapping[str, Part], budget: float, 
     while remaining:
         name, *others = remaining
         start_time = time.monotonic()
-        share = SHARES[name] / (sum(SHARES[other] for other in remaining) or 1)
+        share = (SHARES[name] or 1) / sum(SHARES[other] or 1 for other in remaining)
         try:
             record["parts"][name] = dict(chosen[name](start_time + share * (end - start_time)))
         except FailedRequest as reason:

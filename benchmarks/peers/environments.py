@@ -60,6 +60,11 @@ def python(folder: Path, name: str) -> Path:
     return folder / name / "bin" / "python"
 
 
+def script(folder: Path, name: str, command: str) -> str:
+    """Return the path of a command of a toolkit."""
+    return str(python(folder, name).parent / command)
+
+
 def install(folder: Path, name: str) -> str | None:
     """Create an environment unless it is complete; return the reason if it cannot be installed."""
     lock = LOCKS / f"{name}.txt"

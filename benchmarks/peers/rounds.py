@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -97,8 +97,22 @@ Case = tuple[str, Callable[[int], Request], int]
 """A name, a function that returns the request of a round, and the number of units (lines or tokens) in it."""
 
 
+class Measured(Protocol):
+    """What `alternate` measures: a worker process, or a command."""
+
+    name: str
+    reason: str | None
+    peak_mb: int
+
+    def ask(self, request: Request) -> Reply:
+        """Measure; the reply has a `rate`."""
+
+    def close(self) -> None:
+        """End all processes."""
+
+
 def alternate(
-    contestants: Sequence[Contestant], cases: Sequence[Case], *, rounds: int, deadline: float, threads: int
+    contestants: Sequence[Measured], cases: Sequence[Case], *, rounds: int, deadline: float, threads: int
 ) -> dict[str, Any]:
     """Measure all contestants in each round, case by case; return the record of the measurement.
 
@@ -149,7 +163,7 @@ def _estimate(measured: Sequence[Mapping[str, Any]], case: str, units: int) -> f
     return sum(units / reply["rate"] for reply in replies.values())
 
 
-def _measure(contestants: Sequence[Contestant], request: Request) -> dict[str, Reply]:
+def _measure(contestants: Sequence[Measured], request: Request) -> dict[str, Reply]:
     """Measure the contestants in this order; end processes if there is too little memory for all to wait."""
     replies: dict[str, Reply] = {}
     for contestant in contestants:

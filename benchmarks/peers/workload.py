@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.peers.sizes import SIZES, Pairs, Size, write_batches
+from benchmarks.peers.subwords import Subwords
 from benchmarks.provenance import ROOT
 from seqx.commands.loading import CheckedRecipe, load_checked
 from seqx.data.batches import Batches
@@ -114,6 +115,18 @@ class Workload:
     def tokenizer(self) -> Path:
         """The SentencePiece model."""
         return next((self.folder / "vocabulary").rglob("*.model"))
+
+    def encoded(self, split: str, side: str) -> Path:
+        """Return a file with the subwords of one side of a split, separated by spaces; write it if needed."""
+        file = self.folder / f"{split}.subwords.{side}"
+        if not file.is_file():
+            subwords = Subwords(self.tokenizer)
+            symbols = subwords.symbols()
+            rows = (
+                " ".join(symbols[i] for i in ids[:-1]) for ids in subwords.encode(self.lines(split, side))
+            )
+            file.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+        return file
 
     def overrides(self, size: Size) -> list[str]:
         """Return the overrides with which the recipe wmt_en_de trains on this text."""

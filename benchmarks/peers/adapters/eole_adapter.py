@@ -10,6 +10,7 @@ from eole.config.training import TrainingConfig
 from eole.models.model import EncoderDecoderModel
 from torch import Tensor, nn
 
+from benchmarks.peers import toolkit_settings
 from benchmarks.peers.adapters.pytorch import initialise, loop
 from benchmarks.peers.sizes import DROPOUT, PAD, Size
 from benchmarks.peers.worker import Update
@@ -21,17 +22,9 @@ def versions() -> Mapping[str, str]:
 
 
 def training(size: Size, vocabulary: int, threads: int) -> Update:
-    """Return a training loop around a model with random weights; layer norm precedes each sub-layer."""
+    """Return a training loop around a model with random weights."""
     torch.manual_seed(1)
-    config = TransformerModelConfig(
-        layers=size.layers,
-        hidden_size=size.d_model,
-        heads=size.heads,
-        transformer_ff=size.width,
-        embeddings={"word_vec_size": size.d_model, "position_encoding": True},
-        share_embeddings=True,
-        share_decoder_embeddings=True,
-    )
+    config = TransformerModelConfig(**toolkit_settings.eole(size))
     running = TrainingConfig(dropout=[DROPOUT], attention_dropout=[0.0])
     special = {"unk_token": "<unk>", "pad_token": "<blank>", "bos_token": "<s>", "eos_token": "</s>"}
     symbols = ["<blank>", "<s>", "</s>", "<unk>", *(f"s{i}" for i in range(4, vocabulary))]

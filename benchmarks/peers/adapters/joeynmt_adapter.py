@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
 
 import torch
 from joeynmt.model import build_model
 from joeynmt.vocabulary import Vocabulary
 from torch import Tensor
 
+from benchmarks.peers import toolkit_settings
 from benchmarks.peers.adapters.pytorch import loop
-from benchmarks.peers.sizes import BOS, DROPOUT, EOS, PAD, UNK, Size
+from benchmarks.peers.sizes import BOS, EOS, PAD, UNK, Size
 from benchmarks.peers.worker import Update
 
 
@@ -31,34 +31,11 @@ class Ids(Vocabulary):  # type: ignore[misc]
         self.sep_index = None
 
 
-def settings(size: Size) -> dict[str, Any]:
-    """Return the model in JoeyNMT's configuration."""
-    side = {
-        "type": "transformer",
-        "num_layers": size.layers,
-        "num_heads": size.heads,
-        "embeddings": {"embedding_dim": size.d_model, "scale": True, "dropout": DROPOUT},
-        "hidden_size": size.d_model,
-        "ff_size": size.width,
-        "dropout": DROPOUT,
-        "layer_norm": "post",
-    }
-    return {
-        "initializer": "xavier_uniform",
-        "embed_initializer": "xavier_uniform",
-        "bias_initializer": "zeros",
-        "tied_embeddings": True,
-        "tied_softmax": True,
-        "encoder": dict(side),
-        "decoder": dict(side),
-    }
-
-
 def training(size: Size, vocabulary: int, threads: int) -> Update:
     """Return a training loop around a model with random weights."""
     torch.manual_seed(1)
     symbols = Ids(vocabulary)
-    model = build_model(settings(size), symbols, symbols)
+    model = build_model(toolkit_settings.joeynmt(size), symbols, symbols)
 
     def logits(source: Tensor, inputs: Tensor) -> Tensor:
         outputs, *_ = model._encode_decode(  # noqa: SLF001  no public method returns the logits of training

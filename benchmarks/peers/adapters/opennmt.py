@@ -10,8 +10,9 @@ from onmt.opts import train_opts
 from onmt.utils.parse import ArgumentParser
 from torch import Tensor, nn
 
+from benchmarks.peers import toolkit_settings
 from benchmarks.peers.adapters.pytorch import initialise, loop
-from benchmarks.peers.sizes import DROPOUT, PAD, Size
+from benchmarks.peers.sizes import PAD, Size
 from benchmarks.peers.worker import Update
 
 
@@ -21,21 +22,9 @@ def versions() -> Mapping[str, str]:
 
 
 def options(size: Size) -> list[str]:
-    """Return the options of `onmt_train` that describe the model; its layer norm precedes each sub-layer."""
-    values = {
-        "encoder_type": "transformer",
-        "decoder_type": "transformer",
-        "enc_layers": size.layers,
-        "dec_layers": size.layers,
-        "heads": size.heads,
-        "hidden_size": size.d_model,
-        "word_vec_size": size.d_model,
-        "transformer_ff": size.width,
-        "dropout": DROPOUT,
-        "attention_dropout": 0.0,
-    }
-    flags = ["-share_vocab", "-share_embeddings", "-share_decoder_embeddings", "-position_encoding"]
-    return [f"-{name}={value}" for name, value in values.items()] + flags
+    """Return the options of `onmt_train` that describe the model."""
+    values = toolkit_settings.opennmt(size).items()
+    return [f"-{name}" if value is True else f"-{name}={value}" for name, value in values]
 
 
 def training(size: Size, vocabulary: int, threads: int) -> Update:
