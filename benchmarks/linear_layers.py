@@ -15,7 +15,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,9 @@ SHAPES = [
     (512, 8000),
     (512, 37000),
 ]
+SHOWN_INPUTS, SHOWN_ROWS = (256, 512), (4, 64)  # in the table
 ROWS = [1, 4, 8, 16, 40, 64, 128, 256]
-MODELS = [(256, 3, 8000), (512, 6, 37000)]  # width, layers, vocabulary
-SENTENCES = [1, 32]
+CASES = [(256, 3, 8000, 1), (256, 3, 8000, 16), (512, 6, 8000, 1)]  # width, layers, vocabulary, sentences
 SUPPORTED: Mapping[ComputePrecision, bool] = {"fp32": True, "bf16": has_bf16(CPU), "int8": has_int8()}
 PRECISIONS = [precision for precision, supported in SUPPORTED.items() if supported]
 SECONDS = 0.01  # the time of one way in one round
@@ -147,18 +147,29 @@ def predictors(width: int, layers: int, symbols: int) -> dict[str, Predictor]:
 def decode(rounds: int) -> list[dict[str, Any]]:
     """Measure and print whole models."""
     results = []
-    for width, layers_, symbols in MODELS:
-        found = predictors(width, layers_, symbols)
-        for sentences in SENTENCES:
-            lines = found["fp32"].task.inputs(Split(str(sentences), ()))
-            seconds = times({name: partial(p, lines) for name, p in found.items()}, rounds)
-            compared = ratios(seconds, "fp32, plain")
-            first = round(statistics.median(seconds["fp32, plain"]), 3)
-            results.append({"width": width, "layers": layers_, "symbols": symbols, "sentences": sentences,
-                            "seconds": first, "ratios": compared})  # fmt: skip
-            cells = "  ".join(f"{name} {q[1]:.2f} ({q[0]:.2f}-{q[2]:.2f})" for name, q in compared.items())
-            print(f"{width} wide, {layers_} layers, {sentences} sentences: {first} s; {cells}", flush=True)
+    for width, depth, symbols, sentences in CASES:
+        found = predictors(width, depth, symbols)
+        lines = found["fp32"].task.inputs(Split(str(sentences), ()))
+        seconds = times({name: partial(p, lines) for name, p in found.items()}, rounds)
+        compared = ratios(seconds, "fp32, plain")
+        first = round(statistics.median(seconds["fp32, plain"]), 3)
+        sizes = {"width": width, "layers": depth, "symbols": symbols, "sentences": sentences}
+        results.append({**sizes, "seconds": first, "ratios": compared})
+        cells = "  ".join(f"{name} {q[1]:.2f} ({q[0]:.2f}-{q[2]:.2f})" for name, q in compared.items())
+        print(f"{width} wide, {depth} layers, {sentences} sentences: {first} s; {cells}", flush=True)
     return results
+
+
+def table(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the table of the median ratios of a record."""
+    first, *others = record["results"][0]["ratios"]
+    yield f"| linear map, rows | {first}, us | {' | '.join(others)} |"
+    yield "|---" * (2 + len(others)) + "|"
+    for case in record["results"]:
+        if case["rows"] in SHOWN_ROWS and case["inputs"] in SHOWN_INPUTS:
+            cells = (f"{case['ratios'][name][1]:.1f}" for name in others)
+            name = f"{case['inputs']} to {case['outputs']:,}, {case['rows']}"
+            yield f"| {name} | {case['us']:,.0f} | {' | '.join(cells)} |"
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import complexity, fuzz, kill_test, preparation, scale
+from benchmarks import complexity, fuzz, kill_test, linear_layers, preparation, scale
 from benchmarks.provenance import ROOT
 from benchmarks.table3 import against_base
 from seqx_watch.comparison import format_comparison
@@ -39,6 +39,8 @@ TABLES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "complexity": complexity.table,
     "fuzz": fuzz.table,
     "kill_test": kill_test.table,
+    "linear_layers": linear_layers.table,
+    "linear_layers_avx2": linear_layers.table,
     "preparation": preparation.table,
     "scale": scale.table,
     "table3-order": _against_base,

@@ -133,8 +133,7 @@ def test_linear_layers_benchmark_compares_all_ways(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(linear_layers, "SECONDS", 0.0)
     monkeypatch.setattr(linear_layers, "SHAPES", [(16, 8)])
     monkeypatch.setattr(linear_layers, "ROWS", [3])
-    monkeypatch.setattr(linear_layers, "MODELS", [(16, 1, 50)])
-    monkeypatch.setattr(linear_layers, "SENTENCES", [1])
+    monkeypatch.setattr(linear_layers, "CASES", [(16, 1, 50, 1)])
     (layer,), (model,) = linear_layers.layers(2), linear_layers.decode(2)
     assert layer["ratios"]["F.linear"] == [1, 1, 1]
     assert "oneDNN" in layer["ratios"]
