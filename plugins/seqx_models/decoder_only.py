@@ -3,7 +3,7 @@
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, V symbols of a vocabulary.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, ClassVar, NamedTuple
 
@@ -12,6 +12,7 @@ from annotated_types import Gt
 from torch import Tensor
 
 import seqx
+from seqx_models.encoder_decoder import EmbeddedSlots
 
 
 class DecoderOnlyState(NamedTuple):
@@ -96,6 +97,45 @@ class DecoderOnly(seqx.Generator):
         outputs, decoder = self.decoder(inputs, state.decoder, keep)
         return outputs, DecoderOnlyState(decoder, None)
 
+    def slots(self, memory: seqx.Memory, count: int, hypotheses: int, capacity: int | None) -> seqx.Slots:
+        """Return the slots of the decoder; those of the core if it has none."""
+        state = self.start(memory, capacity)
+        assert state.first is not None, "no target token was written"
+        slots = self.decoder.slots(state.decoder, hypotheses, capacity)
+        if slots is None:
+            return super().slots(memory, count, hypotheses, capacity)
+        return DecoderOnlySlots(self, slots, state.first, capacity)
+
     def head(self, outputs: Tensor) -> Tensor:
         """Return the logits [..., V] of the next token for outputs [..., D]."""
         return (self.projection or self.embedding).logits(outputs)
+
+
+class DecoderOnlySlots(EmbeddedSlots):
+    """Slots in which the last source token replaces BOS.
+
+    Args:
+        model: the model
+        decoder: the slots of the decoder, which has read all other source tokens
+        first: the embedding of the last source token of each slot [A, D]
+        capacity: maximum number of tokens that will be written, if it is known
+    """
+
+    def __init__(self, model: DecoderOnly, decoder: seqx.Slots, first: Tensor, capacity: int | None) -> None:
+        super().__init__(model, decoder, self._embed_with_source, capacity)
+        self._embedding = model.embedding
+        self._first = first  # by the number of the slot, also of released ones
+
+    def _embed_with_source(self, ids: Tensor) -> Tensor:
+        """Return the embeddings [N, D] of `ids` [N], with the last source token in place of BOS."""
+        slots = seqx.to_device(torch.tensor(self.occupied), ids.device)
+        first = self._first[slots].repeat_interleave(self.hypotheses, 0)
+        return torch.where((ids == seqx.BOS)[:, None], first, self._embedding(ids))
+
+    def fill(self, slots: Sequence[int], memory: seqx.Memory) -> None:
+        """Put further sentences into released slots; the last source token replaces BOS."""
+        state = self._model.start(memory, self._capacity)
+        index = seqx.to_device(torch.tensor(slots), self._first.device)
+        self._first = self._first.index_copy(0, index, state.first)
+        self._decoder.fill(slots, state.decoder)
+        self.occupied = self._decoder.occupied

@@ -3,7 +3,7 @@
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, V symbols of a vocabulary.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Annotated, ClassVar, Literal
 
@@ -91,6 +91,13 @@ class EncoderDecoder(seqx.Generator):
         """Advance by target ids [B, T]; return outputs [B, T, D] and the state after them."""
         return self.decoder(self.target(ids), state, keep)
 
+    def slots(self, memory: seqx.Memory, count: int, hypotheses: int, capacity: int | None) -> seqx.Slots:
+        """Return the slots of the decoder; those of the core if it has none."""
+        slots = self.decoder.slots(self.start(memory, capacity), hypotheses, capacity)
+        if slots is None:
+            return super().slots(memory, count, hypotheses, capacity)
+        return EmbeddedSlots(self, slots, self.target, capacity)
+
     def positions_used(self, lengths: Mapping[str, seqx.Integers]) -> seqx.Integers:
         """Return the larger length of the embedded source and the target, of each example."""
         return super().positions_used(with_embedded_source(lengths, self._source_input))
@@ -98,3 +105,46 @@ class EncoderDecoder(seqx.Generator):
     def head(self, outputs: Tensor) -> Tensor:
         """Return the logits [..., V] of the next token for outputs [..., D]."""
         return (self.projection or self.target).logits(outputs)
+
+
+class EmbeddedSlots(seqx.Slots):
+    """Slots of a decoder, with the embeddings and the head of a model.
+
+    Args:
+        model: the model
+        decoder: slots whose `step` maps embeddings [N, D] to outputs [N, D]
+        embed: maps ids [N] to embeddings [N, D]
+        capacity: maximum number of tokens that will be written, if it is known
+    """
+
+    def __init__(
+        self,
+        model: seqx.Generator,
+        decoder: seqx.Slots,
+        embed: Callable[[Tensor], Tensor],
+        capacity: int | None,
+    ) -> None:
+        self.hypotheses = decoder.hypotheses
+        self.occupied = decoder.occupied
+        self._model = model
+        self._decoder = decoder
+        self._embed = embed
+        self._capacity = capacity
+
+    def step(self, ids: Tensor) -> Tensor:
+        """Advance each hypothesis by one token of `ids` [N], BOS first; return the next logits [N, V]."""
+        return self._model.head(self._decoder.step(self._embed(ids)))
+
+    def reorder(self, parents: Tensor) -> None:
+        """Replace each hypothesis by a hypothesis of the same slot: [A, K]."""
+        self._decoder.reorder(parents)
+
+    def release(self, slots: Collection[int]) -> None:
+        """Remove the sentences in these slots; the other slots keep their numbers."""
+        self._decoder.release(slots)
+        self.occupied = self._decoder.occupied
+
+    def fill(self, slots: Sequence[int], memory: seqx.State) -> None:
+        """Put further sentences into released slots; their first token is BOS."""
+        self._decoder.fill(slots, self._model.start(memory, self._capacity))
+        self.occupied = self._decoder.occupied

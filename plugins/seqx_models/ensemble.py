@@ -4,7 +4,7 @@ Letters in shapes: B sentences, T target tokens, V symbols of a vocabulary.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -62,6 +62,11 @@ class GeneratorEnsemble(AveragingEnsemble, seqx.Generator):
         """Return the outputs of `advance` unchanged, because they are log-probabilities already."""
         return outputs
 
+    def slots(self, memory: seqx.State, count: int, hypotheses: int, capacity: int | None) -> seqx.Slots:
+        """Return the slots of all models."""
+        pairs = zip(self.models, memory, strict=True)
+        return EnsembleSlots([model.slots(m, count, hypotheses, capacity) for model, m in pairs])
+
     @property
     def has_token_labels(self) -> bool:
         """Return true if any of the models labels source tokens."""
@@ -75,6 +80,40 @@ class GeneratorEnsemble(AveragingEnsemble, seqx.Generator):
             for name in all_labels[0]
             if all(name in labels for labels in all_labels)
         }
+
+
+class EnsembleSlots(seqx.Slots):
+    """Slots of several models, whose probabilities are averaged.
+
+    Args:
+        models: the slots of each model
+    """
+
+    def __init__(self, models: Sequence[seqx.Slots]) -> None:
+        self.hypotheses = models[0].hypotheses
+        self.occupied = models[0].occupied
+        self._models = models
+
+    def step(self, ids: Tensor) -> Tensor:
+        """Advance each hypothesis by one token of `ids` [N]; return the next log-probabilities [N, V]."""
+        return average([slots.step(ids).float().log_softmax(-1) for slots in self._models])
+
+    def reorder(self, parents: Tensor) -> None:
+        """Replace each hypothesis by a hypothesis of the same slot: [A, K]."""
+        for slots in self._models:
+            slots.reorder(parents)
+
+    def release(self, slots: Collection[int]) -> None:
+        """Remove the sentences in these slots from all models."""
+        for model in self._models:
+            model.release(slots)
+        self.occupied = self._models[0].occupied
+
+    def fill(self, slots: Sequence[int], memory: seqx.State) -> None:
+        """Put further sentences into released slots of all models."""
+        for model, encoded in zip(self._models, memory, strict=True):
+            model.fill(slots, encoded)
+        self.occupied = self._models[0].occupied
 
 
 def average(logprobs: Sequence[Tensor]) -> Tensor:

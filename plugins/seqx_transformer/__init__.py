@@ -5,9 +5,8 @@ from seqx_transformer.attention import MultiHeadAttention
 from seqx_transformer.grouped import GroupedQueryAttention
 from seqx_transformer.initialisation import DeepNorm, DepthScaled, Initialisation, Kaiming, Normal, Xavier
 from seqx_transformer.kernels.cpu import Cpu
-from seqx_transformer.kernels.eager import Eager, dense_bias
 from seqx_transformer.kernels.flex import Flex
-from seqx_transformer.kernels.kernel import HeadInputs, Kernel, fused_limitation
+from seqx_transformer.kernels.kernel import Eager, HeadInputs, Kernel, dense_bias, fused_limitation
 from seqx_transformer.kernels.sdpa import Sdpa
 from seqx_transformer.layer_variants import GELU, Convolutions, Gated, RMSNorm
 from seqx_transformer.layers import FeedForward, LayerNorm, Norm, ReLU, Sinusoidal

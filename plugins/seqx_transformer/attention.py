@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 import seqx
 from seqx_transformer.kernels.cpu import PAIRS, Cpu
-from seqx_transformer.kernels.eager import Eager, dense_bias, scores
-from seqx_transformer.kernels.kernel import HeadInputs, Kernel
+from seqx_transformer.kernels.kernel import Eager, HeadInputs, Kernel, dense_bias, scores
 from seqx_transformer.kernels.sdpa import Sdpa
 from seqx_transformer.layers import Dropout
 

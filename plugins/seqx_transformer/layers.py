@@ -5,7 +5,7 @@ Letters in shapes: B sentences, T tokens, D = d_model.
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -229,6 +229,14 @@ class DecoderShared(NamedTuple):
     source_mask: seqx.Mask  # of cross-attention
 
 
+class Past(Protocol):
+    """The keys and values of earlier tokens: a `KeyValue`, or a cache that is written in place."""
+
+    def extend(self, new: seqx.KeyValue, layout: seqx.Layout) -> seqx.KeyValue:
+        """Return these keys and values with those of further tokens; `layout` is that of all tokens."""
+        ...
+
+
 class TransformerDecoderLayer(nn.Module):
     """Causal self-attention, cross-attention and a feed-forward network, each in a residual connection."""
 
@@ -262,7 +270,7 @@ class TransformerDecoderLayer(nn.Module):
         self,
         x: Tensor,
         positioned: seqx.Positioned,
-        past: seqx.KeyValue | None,
+        past: Past | None,
         source: seqx.KeyValue | None,
         shared: DecoderShared,
     ) -> tuple[Tensor, seqx.KeyValue]:
@@ -270,7 +278,7 @@ class TransformerDecoderLayer(nn.Module):
         h = self.attended.sublayer_input(x)
         new = self.attention.project_self(h, positioned)
         if past is not None:
-            new = past.extend(new, shared.keys if new.layout is positioned.layout else None)
+            new = past.extend(new, shared.keys)
         x = self.attended(x, self.attention(h, positioned, new, shared.target_mask))
         if self.cross_attention is not None and self.crossed is not None and source is not None:
             unordered = seqx.Positioned.unordered(positioned.layout)

@@ -90,7 +90,7 @@ class LinearAttention(seqx.Attention):
         """Return the weighted means of the values [B, H, T, V] for phi(queries) [B, H, T, K]."""
         k, v = memory.keys.float(), memory.values.float()
         segments = positioned.layout.segments is not None and memory.layout.segments is not None
-        unrestricted = mask.window is None and not segments
+        unrestricted = mask.window is None and mask.allowed is None and not segments
         if unrestricted and not mask.causal:
             return _divide(q @ (k.mT @ v), q @ k.sum(-2)[..., None])
         if unrestricted and positioned.layout is memory.layout:

@@ -55,9 +55,7 @@ class RestrictedAttention(MultiHeadAttention):
         """Attend from [B, T, D]; return [B, T, D]."""
         mask, window = self._narrow(mask)
         batch, length = queries.shape[:2]
-        # Blocks need queries and keys at the same positions. During a search, however, a new token attends to
-        # the keys and values of earlier tokens.
-        if positioned.layout is not memory.layout or length <= 2 * window:
+        if not self._cut(positioned.layout, memory.layout, mask, window):
             return super().forward(queries, positioned, memory, mask)
         no_margins, margins = (0, 0), (window, 0 if mask.causal else window)
 
@@ -101,9 +99,18 @@ class RestrictedAttention(MultiHeadAttention):
     def prepare(self, x: Tensor, positioned: seqx.Positioned, keys: seqx.Layout, mask: seqx.Mask) -> None:
         """Compute the mask of the window, unless the sequence is cut into blocks."""
         mask, window = self._narrow(mask)
-        if positioned.layout is not keys or x.size(1) <= 2 * window:
+        if not self._cut(positioned.layout, keys, mask, window):
             mask.dense(positioned.layout, keys)
             super().prepare(x, positioned, keys, mask)
+
+    @staticmethod
+    def _cut(queries: seqx.Layout, keys: seqx.Layout, mask: seqx.Mask, window: int) -> bool:
+        """Return true if the sequence is cut into blocks.
+
+        Blocks need queries and keys at the same positions. During a search, however, a new token attends to
+        the keys and values of earlier tokens. A matrix of allowed pairs cannot be cut.
+        """
+        return queries is keys and mask.allowed is None and keys.keep.size(1) > 2 * window
 
     def _narrow(self, mask: seqx.Mask) -> tuple[seqx.Mask, int]:
         """Return the mask with its window limited to that of this attention, and the resulting window."""

@@ -16,8 +16,7 @@ from torch import Tensor
 
 import seqx
 from seqx.testing import Subject, law
-from seqx_transformer.kernels.eager import Eager
-from seqx_transformer.kernels.kernel import HeadInputs, Kernel
+from seqx_transformer.kernels.kernel import Eager, HeadInputs, Kernel
 from seqx_transformer.layers import Dropout
 
 B, T, S, H, K = 3, 6, 7, 2, 8

@@ -6,7 +6,7 @@ Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model.
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt, Lt
@@ -22,12 +22,14 @@ from seqx_transformer.layers import (
     LayerNorm,
     Norm,
     NormOrder,
+    Past,
     ReLU,
     Residual,
     Sinusoidal,
     TransformerDecoderLayer,
     TransformerEncoderLayer,
 )
+from seqx_transformer.slots import TransformerSlots, TransformerState
 from seqx_transformer.weights import cast_weights, project_source
 
 
@@ -132,19 +134,6 @@ class TransformerEncoder(TransformerStack, seqx.Encoder):
         return self.norm(x)
 
 
-class TransformerState(NamedTuple):
-    """The state of the decoder between tokens: the keys and values of each layer."""
-
-    # [B] number of target tokens so far
-    lengths: Tensor
-    # of these tokens; None before the first token
-    layout: seqx.Layout | None
-    # keys and values of the target so far, for the self-attention of each layer; None before the first token
-    past: tuple[seqx.KeyValue, ...] | None
-    # keys and values of the source, for the cross-attention of each layer; None without a source
-    source: tuple[seqx.KeyValue, ...] | None
-
-
 class TransformerDecoder(TransformerStack, seqx.Decoder):
     """The Transformer's decoder (Vaswani et al. 2017, section 3.1), or a language model without a source.
 
@@ -247,20 +236,42 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
         if keep is None:
             keep = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
         layout = seqx.Layout.of(keep, state.lengths)
-        x = self._embed(inputs, layout)
         keys = layout if state.layout is None else state.layout.extend(layout)
         source_mask = seqx.Mask()
         if state.source:
             source_mask = source_mask.share(layout, state.source[0].layout)
         shared = DecoderShared(keys, seqx.Mask(causal=True).share(layout, keys), source_mask)
+        outputs, extended = self.decode(inputs, layout, state.past, state.source, shared)
+        return outputs, TransformerState(state.lengths + keep.sum(1), keys, extended, state.source)
+
+    def slots(self, state: TransformerState, hypotheses: int, capacity: int | None) -> TransformerSlots:
+        """Return slots whose caches are written in place; they grow with the number of tokens."""
+        return TransformerSlots(self, len(self.layers), state, hypotheses)
+
+    def decode(
+        self,
+        x: Tensor,
+        layout: seqx.Layout,
+        past: Sequence[Past] | None,
+        source: Sequence[seqx.KeyValue] | None,
+        shared: DecoderShared,
+    ) -> tuple[Tensor, tuple[seqx.KeyValue, ...]]:
+        """Run the layers; return the outputs [B, T, D] and, for each layer, all keys and values.
+
+        Args:
+            x: embeddings [B, T, D]
+            layout: the layout of the embeddings
+            past: the keys and values of earlier tokens, for each layer; None: there are none
+            source: the keys and values of the source, for each layer; None: there is no source
+            shared: the layout of all keys, and the masks
+        """
+        x = self._embed(x, layout)
         extended = []
         for i, positioned in enumerate(self.positions.positioned(layout)):
             layer = self.layers[i]
-            past = None if state.past is None else state.past[i]
-            source = None if state.source is None else state.source[i]
-            layer.prepare(x, positioned, source, shared)
+            source_of_layer = None if source is None else source[i]
+            layer.prepare(x, positioned, source_of_layer, shared)
             with self._cast_weights(layer, x):
-                x, past = layer(x, positioned, past, source, shared)
-            extended.append(past)
-        lengths = state.lengths + keep.sum(1)
-        return self.norm(x), TransformerState(lengths, keys, tuple(extended), state.source)
+                x, keys = layer(x, positioned, None if past is None else past[i], source_of_layer, shared)
+            extended.append(keys)
+        return self.norm(x), tuple(extended)

@@ -291,6 +291,19 @@ class Decoder(nn.Module, ABC):
             keep: [B, T] bool, false on padding, which must be on the right; None: no padding
         """
 
+    def slots(self, state: State, hypotheses: int, capacity: int | None) -> Slots | None:
+        """Return slots whose `step` maps embeddings [N, D] to outputs [N, D], equal to those of `forward`.
+
+        `fill` of these slots takes a state, too. None means that the decoder has no slots of its own; a
+        search then calls `forward`.
+
+        Args:
+            state: the state of one sentence per slot; it must not be used afterwards
+            hypotheses: number of hypotheses of each slot
+            capacity: maximum number of tokens that will be written in a slot, if it is known
+        """
+        return None
+
 
 class Model(nn.Module, ABC):
     """A network that predicts each token of the column "target" from the columns of a batch.

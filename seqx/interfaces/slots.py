@@ -26,15 +26,13 @@ class Slots(ABC):
     `Generator.slots` returns slots. A model with its own slots can allocate its caches once, store what it
     computes from the source once per sentence, and move nothing when hypotheses are reordered, because
     `reorder` never mixes sentences. It may compute released slots too, as long as it does not return them.
-
-    Args:
-        slots: number of slots, all of them occupied
-        hypotheses: number of hypotheses of each slot, K
     """
 
-    def __init__(self, slots: int, hypotheses: int) -> None:
-        self.hypotheses = hypotheses
-        self.occupied = list(range(slots))
+    hypotheses: int
+    """The number of hypotheses of each slot, K."""
+
+    occupied: list[int]
+    """The numbers of the occupied slots, in ascending order; all slots at first."""
 
     @abstractmethod
     def step(self, ids: Tensor) -> Tensor:
@@ -133,7 +131,8 @@ class StateSlots(Slots):
     def __init__(
         self, model: SteppedModel, memory: State, count: int, hypotheses: int, capacity: int | None
     ) -> None:
-        super().__init__(count, hypotheses)
+        self.hypotheses = hypotheses
+        self.occupied = [*range(count)]
         self._model = model
         self._capacity = capacity
         self._device = torch.device("cpu")  # from the first step on, that of the tokens

@@ -110,6 +110,23 @@ def outputs_do_not_depend_on_later_tokens(subject: Subject) -> None:
 
 
 @law(Attention)
+def forbidden_pairs_do_not_change_outputs(subject: Subject) -> None:
+    """The output of a query has no gradient for a key that the matrix `allowed` of the mask forbids."""
+    attention = subject.build(D)
+    forbidden = torch.eye(T, dtype=torch.bool).roll(1, 1)  # each query must not attend to the next key
+    x = vectors(B, T, D, seed=7).requires_grad_()
+    projected = attention.project(x, x, WITHOUT_PADDING)
+    outputs = attention(vectors(B, T, D), WITHOUT_PADDING, projected, Mask(allowed=~forbidden[None]))
+    for t in range(T):
+        (gradient,) = torch.autograd.grad(outputs[:, t].square().sum(), x, retain_graph=True)
+        assert not gradient[:, forbidden[t]].any(), (
+            "forward: a query attends to a key that `mask.allowed` forbids. The hypotheses of a sentence "
+            "share keys in a search, and this matrix says which of them each hypothesis sees. Use "
+            "`mask.dense`, or read `allowed` besides `causal` and `window`"
+        )
+
+
+@law(Attention)
 def incremental_outputs_equal_parallel_outputs(subject: Subject) -> None:
     """Keys and values extended token by token give the same outputs as those projected at once."""
     attention, x, whole = subject.build(D), vectors(B, T, D), WITHOUT_PADDING.layout

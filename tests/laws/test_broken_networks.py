@@ -124,6 +124,8 @@ class CorrectAttention(MultiHeadAttention, Correct):
     ) -> Tensor:
         if self.fault == "shared_masks_do_not_change_outputs" and mask.shared is not None:
             mask = seqx.Mask()
+        if self.fault == "forbidden_pairs_do_not_change_outputs":
+            mask = mask._replace(allowed=None)
         if self.fault == "positions_are_used_or_rejected":
             positioned = positioned._replace(encoding=WithoutValues(positioned.encoding))
         if self.fault == "padded_keys_do_not_change_outputs":
@@ -135,7 +137,7 @@ class CorrectAttention(MultiHeadAttention, Correct):
         outputs = super().forward(queries, positioned, memory, mask)
         if self.fault == "queries_do_not_influence_each_other" and queries.size(1) == 2:
             outputs = outputs * 1.1
-        if self.fault == "outputs_do_not_depend_on_later_tokens":
+        if self.fault == "outputs_do_not_depend_on_later_tokens" and mask.causal:
             outputs = outputs + 1e-9 * memory.keys.mean((1, 2, 3))[:, None, None]
         return self.apply_fault(outputs)
 
@@ -202,6 +204,9 @@ class CorrectDecoder(TransformerDecoder, Correct):
             )
         return SelectableState(super().start(memory, batch, capacity), batch, self.fault)
 
+    def slots(self, state: seqx.State, hypotheses: int, capacity: int | None) -> None:  # type: ignore[override]
+        """Return no slots, because the state is not that of the Transformer."""
+
     def forward(self, inputs: Tensor, state: Any, keep: Tensor | None) -> tuple[Tensor, Any]:
         if keep is not None:
             self.change_argument(inputs, keep)
@@ -223,7 +228,7 @@ class CorrectSlots(seqx.Slots):
     """Slots that wrap others, and obey all laws except the one named by `fault`."""
 
     def __init__(self, inner: seqx.Slots, fault: str) -> None:
-        super().__init__(len(inner.occupied), inner.hypotheses)
+        self.hypotheses = inner.hypotheses
         self.inner, self.fault = inner, fault
         self.occupied = inner.occupied
         self.filled = False

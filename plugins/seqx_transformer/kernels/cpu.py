@@ -4,8 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqx_transformer.kernels.eager import dense_bias
-from seqx_transformer.kernels.kernel import HeadInputs, Kernel, fused_limitation
+from seqx_transformer.kernels.kernel import HeadInputs, Kernel, dense_bias, fused_limitation
 
 PAIRS = 512 * 512
 """The smallest number of pairs of query and key for which the kernel is faster than `eager` in float32."""

@@ -1,4 +1,4 @@
-"""The interface of kernels.
+"""The interface of kernels, and the kernel that accepts all inputs.
 
 Letters in shapes: B sentences, T queries, S keys, H heads, K the width of a head's queries and keys, V that
 of its values.
@@ -71,3 +71,34 @@ def fused_limitation(inputs: HeadInputs, *, dropout: bool) -> str | None:
     if not dropout and inputs.dropout.training and inputs.dropout.p > 0:
         return "it has no dropout of attention weights"
     return None
+
+
+class Eager(Kernel):
+    """Scores, softmax and weighted sum as separate operations; accepts all inputs.
+
+    It is the fastest for short sequences on CPUs. It needs memory for the weights of all pairs of tokens.
+    """
+
+    def limitation(self, inputs: HeadInputs) -> None:
+        """Return None: the kernel computes all inputs."""
+        return
+
+    def __call__(self, inputs: HeadInputs) -> Tensor:
+        """Return the outputs of all heads [B, H, T, V]."""
+        weights = inputs.dropout(scores(inputs).add_(dense_bias(inputs)).softmax(-1))  # [B, H, T, S]
+        heads = weights @ inputs.memory.values
+        added = inputs.positioned.values(weights, inputs.memory)
+        return heads if added is None else heads + added
+
+
+def scores(inputs: HeadInputs) -> Tensor:
+    """Return the scores [B, H, T, S] without mask and positional term."""
+    q, k = inputs.queries, inputs.memory.keys
+    return q @ k.mT if inputs.scores is None else inputs.scores(q, k)
+
+
+def dense_bias(inputs: HeadInputs) -> Tensor:
+    """Return the sum of mask and positional term [B or 1, H or 1, T, S], for kernels that need one tensor."""
+    dtype = inputs.queries.dtype
+    bias = inputs.mask.additive(inputs.positioned.layout, inputs.memory.layout, dtype)
+    return bias if inputs.positional is None else bias + inputs.positional.to(dtype)

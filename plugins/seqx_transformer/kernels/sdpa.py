@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqx_transformer.kernels.eager import dense_bias
-from seqx_transformer.kernels.kernel import HeadInputs, Kernel, fused_limitation
+from seqx_transformer.kernels.kernel import HeadInputs, Kernel, dense_bias, fused_limitation
 
 
 class Sdpa(Kernel):

@@ -74,6 +74,13 @@ class ForgottenMask(DotProduct):
         return torch.ones_like(mask.dense(queries, keys))
 
 
+class ForgottenPairs(DotProduct):
+    """Shows each query all earlier keys, also those that the mask forbids."""
+
+    def visible(self, mask: seqx.Mask, queries: seqx.Layout, keys: seqx.Layout) -> Tensor:
+        return seqx.Mask(causal=mask.causal, window=mask.window).dense(queries, keys)
+
+
 class SmallMaskValue(DotProduct):
     """Masks with -10."""
 
@@ -202,6 +209,12 @@ MISTAKES = [
         r"position 2 .* \[0, 1, 2, 3\], .*mask\.dense",
     ),
     mistake(ForgottenMask, "no mask", PADDING, r"forward: .* padding\. Mask the scores with `mask\.dense"),
+    mistake(
+        ForgottenPairs,
+        "a mask that is only causal",
+        "forbidden_pairs_do_not_change_outputs",
+        r"forward: .* `mask\.allowed` forbids",
+    ),
     mistake(SmallMaskValue, "a mask value of -10", PADDING, r"forward: .* large negative number .*, not -10"),
     mistake(
         LargerMaskValue,
