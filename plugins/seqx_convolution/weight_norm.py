@@ -30,8 +30,8 @@ class WeightNormed(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, dropout: float = 0.0, gated: bool = False) -> None:
         super().__init__()
         std = ((4 if gated else 1) * (1 - dropout) / inputs) ** 0.5
-        self.direction = nn.Parameter(torch.randn(outputs, inputs) * std)  # [O, I]
-        self.length = nn.Parameter(self.direction.detach().norm(dim=1))  # [O]
+        self.direction = nn.Parameter(nn.init.normal_(torch.empty(outputs, inputs), std=std))  # [O, I]
+        self.length = nn.Parameter(_norms_of_rows(self.direction.detach()))  # [O]
         self.bias = nn.Parameter(torch.zeros(outputs))
         self._cached: tuple[Any, Tensor] | None = None
 
@@ -65,3 +65,8 @@ class WeightNormed(nn.Module):
         if self._cached is None or self._cached[0] != key:
             self._cached = key, self.weight.to(dtype)
         return self._cached[1]
+
+
+def _norms_of_rows(x: Tensor) -> Tensor:
+    """Return the norm of each row of x [O, I], without values on the meta device, where computing is slow."""
+    return x.new_empty(len(x)) if x.is_meta else x.norm(dim=1)

@@ -47,12 +47,8 @@ class Muon(seqx.Optimizer):
         Raises:
             UserError: the module has no hidden matrices
         """
+        self.check(module)
         matrices = hidden_matrices(module)
-        if not matrices:
-            raise seqx.UserError(
-                "training.optimizer: muon needs matrices in encoders, decoders or layers, and this model has "
-                "none; set training.optimizer: adamw"
-            )
         muon = torch.optim.Muon(
             [{"params": list(matrices.values()), "scale": self.ratio}],
             momentum=self.momentum,
@@ -63,6 +59,18 @@ class Muon(seqx.Optimizer):
         other_parameters = [p for name, p in module.named_parameters() if name not in matrices]
         adam = AdamW(betas=self.betas, eps=self.eps, decay=self.decay)
         return MuonWithAdamW(muon, adam.build_for(other_parameters)) if other_parameters else muon
+
+    def check(self, module: nn.Module) -> None:
+        """Check that a module has hidden matrices.
+
+        Raises:
+            UserError: it has none
+        """
+        if not hidden_matrices(module):
+            raise seqx.UserError(
+                "training.optimizer: muon needs matrices in encoders, decoders or layers, and this model has "
+                "none; set training.optimizer: adamw"
+            )
 
 
 HIDDEN = (seqx.Encoder, seqx.Decoder, seqx.Layers)

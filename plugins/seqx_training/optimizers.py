@@ -15,8 +15,15 @@ Betas = tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]]
 """Adam's decay of the moving averages of the gradient and of its square."""
 
 
+class ForAllParameters(seqx.Optimizer):
+    """An optimizer that supports all parameters."""
+
+    def check(self, module: nn.Module) -> None:
+        """Accept any module."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Adam(seqx.Optimizer):
+class Adam(ForAllParameters):
     """Adam (Kingma and Ba 2015, arXiv:1412.6980) with the constants of Vaswani et al. 2017, section 5.3.
 
     Args:
@@ -33,7 +40,7 @@ class Adam(seqx.Optimizer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdamW(seqx.Optimizer):
+class AdamW(ForAllParameters):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101).
 
     Vectors (biases, gains of norms) are not decayed.
@@ -64,7 +71,7 @@ class AdamW(seqx.Optimizer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adafactor(seqx.Optimizer):
+class Adafactor(ForAllParameters):
     """Adafactor (Shazeer and Stern 2018, arXiv:1804.04235), with factored second moments.
 
     For each matrix it stores the means of the squared gradient over rows and over columns instead of the full

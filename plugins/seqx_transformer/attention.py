@@ -123,24 +123,13 @@ class MultiHeadAttention(seqx.Attention):
             self.kernel.prepare(positioned.layout, keys, mask, x)
 
     def check(self, encoding: seqx.PositionalEncoding | None) -> None:
-        """Check that the vectors which the encoding adds to the values have the width d_v.
+        """Check that the encoding supports the width of the heads.
 
         Raises:
-            ValueError: they have another width
+            ValueError: it does not
         """
-        if encoding is None:
-            return
-        x = torch.zeros(1, 1, self.d_model)
-        positioned = seqx.Positioned(encoding, seqx.Layout.of(torch.ones(1, 1, dtype=torch.bool)))
-        with torch.no_grad():
-            memory = self.project(x, x, positioned)
-            added = positioned.values(self.weights(x, positioned, memory, seqx.Mask()), memory)
-        d_v = memory.values.size(-1)
-        if added is not None and added.size(-1) != d_v:
-            raise ValueError(
-                f"positions: vectors of width {added.size(-1)} cannot be added to values of width {d_v}; "
-                f"set d_v of the positional encoding to {d_v}"
-            )
+        if encoding is not None:
+            encoding.check(self.d_k, self.d_v)
 
     def query_key_parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters of the query and key projections."""

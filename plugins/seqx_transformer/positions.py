@@ -30,7 +30,7 @@ class Learned(seqx.PositionalEncoding):
     def __init__(self, d_model: int, heads: int, *, limit: Annotated[int, Gt(0)] = 512) -> None:
         super().__init__(d_model, heads)
         self.limit = limit
-        self.table = nn.Parameter(torch.randn(limit, d_model) * d_model**-0.5)
+        self.table = nn.Parameter(nn.init.normal_(torch.empty(limit, d_model), std=d_model**-0.5))
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         """Add the vectors of `positions` [B, T] to embeddings [B, T, D]."""
@@ -80,6 +80,15 @@ class Combined(seqx.PositionalEncoding):
     def has_value_term(self) -> bool:
         """Return true if any of the encodings adds to the values."""
         return any(encoding.has_value_term for encoding in self.encodings)
+
+    def check(self, d_k: int, d_v: int) -> None:
+        """Check that all encodings support these widths.
+
+        Raises:
+            ValueError: one of them does not
+        """
+        for encoding in self.encodings:
+            encoding.check(d_k, d_v)
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         """Apply all encodings to embeddings [B, T, D]."""

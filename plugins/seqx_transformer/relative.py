@@ -125,7 +125,7 @@ class T5(seqx.PositionalEncoding):
                 f"{buckets} buckets do not fit distances up to {farthest}; set buckets to "
                 f"{4 if ahead else 2} or more, and farthest to more than {self.exact_buckets}"
             )
-        self.table = nn.Parameter(torch.randn(buckets, heads) * d_model**-0.5)
+        self.table = nn.Parameter(nn.init.normal_(torch.empty(buckets, heads), std=d_model**-0.5))
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
         """Return the learned scalars [B, H, T, S]."""
@@ -172,8 +172,18 @@ class Shaw(seqx.PositionalEncoding):
         widths = d_k or d_model // heads, d_v or d_model // heads
         # the vectors that are added to the keys, and those added to the values
         self.keys, self.weighed = (
-            nn.Parameter(torch.randn(2 * farthest + 1, width) * width**-0.5) for width in widths
+            nn.Parameter(nn.init.normal_(torch.empty(2 * farthest + 1, width), std=width**-0.5))
+            for width in widths
         )
+
+    def check(self, d_k: int, d_v: int) -> None:
+        """Check that the vectors have the widths of keys and values.
+
+        Raises:
+            ValueError: they have not
+        """
+        _check_width(self.keys, d_k, "keys", "d_k")
+        _check_width(self.weighed, d_v, "values", "d_v")
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
         """Return the dot products [B, H, T, S] of queries with the vectors for keys.
@@ -181,12 +191,7 @@ class Shaw(seqx.PositionalEncoding):
         Raises:
             ValueError: queries and vectors have different widths
         """
-        width = self.keys.size(1)
-        if q.size(-1) != width:
-            raise ValueError(
-                f"positions: vectors of width {width} cannot be added to keys of width {q.size(-1)}; "
-                f"set d_k of shaw to {q.size(-1)}"
-            )
+        _check_width(self.keys, q.size(-1), "keys", "d_k")
         products = q @ self.keys.T.to(q.dtype)  # [B, H, T, R]
         return products.gather(-1, self._indices(q_positions, k_positions, q.size(1)))
 
@@ -202,6 +207,15 @@ class Shaw(seqx.PositionalEncoding):
         offset = k_positions[:, None, :] - q_positions[:, :, None]
         indices = offset.clamp(-self.farthest, self.farthest) + self.farthest  # [B, T, S]
         return indices[:, None].expand(-1, heads, -1, -1)
+
+
+def _check_width(vectors: Tensor, width: int, added_to: str, setting: str) -> None:
+    """Raise an error if vectors [R, K] do not have the width of the keys or values that they are added to."""
+    if vectors.size(1) != width:
+        raise ValueError(
+            f"positions: vectors of width {vectors.size(1)} cannot be added to {added_to} of width {width}; "
+            f"set {setting} of shaw to {width}"
+        )
 
 
 def _slopes(heads: int) -> list[float]:

@@ -43,7 +43,7 @@ class AdditiveAttention(MultiHeadAttention):
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
     ) -> None:
         super().__init__(d_model, heads=heads, d_k=d_k, d_v=d_v, bias=bias, dropout=dropout, scaled=False)
-        self.score = nn.Parameter(torch.randn(heads, 1, self.d_k) * self.d_k**-0.5)
+        self.score = nn.Parameter(nn.init.normal_(torch.empty(heads, 1, self.d_k), std=self.d_k**-0.5))
 
     def head_inputs(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import torch
-
 from seqx import recipe
 from seqx.errors import Problem, RecipeError, UserError
 from seqx.inference.packing import pack
@@ -20,6 +18,7 @@ from seqx.plugin.registry import Make, Registry
 from seqx.recipe.yaml_tree import Node
 from seqx.runtime import cpu_threads
 from seqx.runtime.devices import device_of
+from seqx.runtime.meta_device import meta_device
 from seqx.runtime.precision import InferencePrecision, compute_precision
 from seqx.storage.atomic import check_links, check_name
 from seqx.storage.checkpoints import Checkpoints
@@ -130,7 +129,7 @@ class _ModelContents:
     def _build_on_meta_device(self) -> Model:
         """Build the model without allocating weights: an untrusted recipe may ask for too much memory."""
         try:
-            with torch.device("meta"):
+            with meta_device():
                 model: Model = self.model(self.task.vocab_sizes)
         except (RuntimeError, OverflowError) as error:
             raise UserError(

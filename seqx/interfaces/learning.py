@@ -55,6 +55,17 @@ class Optimizer(ABC):
             UserError: the optimizer does not support these parameters
         """
 
+    def check(self, module: nn.Module) -> None:
+        """Check that the optimizer supports the parameters of `module`, which may be on the meta device.
+
+        It is called before a run reads any text. By default the optimizer is built. Override it if the check
+        needs no optimizer: the first one that is built imports parts of torch, which takes seconds.
+
+        Raises:
+            UserError: `build` would raise it
+        """
+        self.build(module)
+
 
 class Schedule(ABC):
     """A learning-rate schedule."""

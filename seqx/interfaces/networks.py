@@ -98,6 +98,31 @@ class PositionalEncoding(nn.Module):
         """True if `values` may return a term, which requires an attention that computes weights."""
         return type(self).values is not PositionalEncoding.values
 
+    def check(self, d_k: int, d_v: int) -> None:
+        """Check that an attention can use the encoding; it calls this method once, when its stack is built.
+
+        By default the term that the encoding adds to the values is computed for one token. Override it if the
+        encoding also has vectors for queries or keys, or to compare the widths without computing, which is
+        slow on the meta device.
+
+        Args:
+            d_k: width of each head's queries and keys
+            d_v: width of each head's values
+
+        Raises:
+            ValueError: the encoding supports only other widths
+        """
+        if not self.has_value_term:
+            return
+        positions = torch.zeros(1, 1, dtype=torch.int64)
+        with torch.no_grad():
+            added = self.values(torch.ones(1, self.heads, 1, 1), positions, positions)
+        if added is not None and added.size(-1) != d_v:
+            raise ValueError(
+                f"positions: vectors of width {added.size(-1)} cannot be added to values of width {d_v}; "
+                f"set d_v of the positional encoding to {d_v}"
+            )
+
 
 class Positioned(NamedTuple):
     """The layout of the queries or the keys of an attention, and the positional encoding of its stack."""

@@ -102,6 +102,38 @@ def each_sentence_has_its_own_positions(subject: Subject) -> None:
 
 
 @law(PositionalEncoding)
+def check_accepts_the_width_of_the_terms(subject: Subject) -> None:
+    """`check` accepts the widths of keys and values for which the terms can be added, and no others."""
+    encoding: PositionalEncoding = subject.build(D, H)
+    for d_k, d_v in ((K, K), (K + 1, K), (K, K + 1)):
+        accepted, fitting = _accepts(encoding, d_k, d_v), _fits(encoding, d_k, d_v)
+        assert accepted == fitting, (
+            f"check: it {'accepts' if accepted else 'refuses'} keys of width {d_k} with values of width "
+            f"{d_v}, but `bias` and `values` {'support' if fitting else 'do not support'} them; compare them "
+            "with the widths of the encoding's own vectors"
+        )
+
+
+def _accepts(encoding: PositionalEncoding, d_k: int, d_v: int) -> bool:
+    """Return true if `check` accepts these widths."""
+    try:
+        encoding.check(d_k, d_v)
+    except ValueError:
+        return False
+    return True
+
+
+def _fits(encoding: PositionalEncoding, d_k: int, d_v: int) -> bool:
+    """Return true if both terms can be computed, and the one for values has the width d_v."""
+    try:
+        encoding.bias(vectors(B, H, T, d_k), vectors(B, H, T, d_k, seed=1), POSITIONS, POSITIONS)
+    except (ValueError, RuntimeError):
+        return False
+    added = encoding.values(WEIGHTS, POSITIONS, POSITIONS)
+    return added is None or added.size(-1) == d_v
+
+
+@law(PositionalEncoding)
 def prepared_encoding_gives_the_same_results(subject: Subject) -> None:
     """`prepare` changes no result, at the prepared positions or at others."""
     encoding = subject.build(D, H)

@@ -2,11 +2,12 @@
 
 import io
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from seqx.errors import PluginError
+from seqx.errors import PluginError, UserError
 from seqx.interfaces.learning import Callback, Objective, Optimizer, Schedule
 from seqx.interfaces.tensors import Batch, Column, Layers
 from seqx.plugin.hooks import check_events
@@ -209,6 +210,33 @@ def resumes_with_the_same_updates(subject: Subject) -> None:
         f"state_dict: after the state is saved and loaded, the next updates of {different} differ. Keep all "
         "that changes in `self.state[parameter]` or in `param_groups`, not in attributes of the optimizer"
     )
+
+
+@law(Optimizer)
+def check_refuses_what_build_refuses(subject: Subject) -> None:
+    """`check` raises an error for the modules for which `build` does, such as one without layers."""
+    others = (nn.Sequential(module, nn.LayerNorm(4)) for module in (nn.Linear(4, 4), nn.LayerNorm(4)))
+    for module in (_Regression(), *others):
+        checked, built = (
+            _is_accepted(method, module) for method in (subject.build().check, subject.build().build)
+        )
+        assert checked == built, (
+            f"check: it {_verb(checked)} a module of type {type(module).__name__}, which `build` "
+            f"{_verb(built)}; raise a UserError in both or in none"
+        )
+
+
+def _is_accepted(method: Callable[[nn.Module], object], module: nn.Module) -> bool:
+    """Return true if a method raises no UserError for a module."""
+    try:
+        method(module)
+    except UserError:
+        return False
+    return True
+
+
+def _verb(accepted: bool) -> str:
+    return "accepts" if accepted else "refuses"
 
 
 @law(Schedule)

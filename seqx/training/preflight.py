@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import torch
-
 from seqx.errors import Problem, RecipeError, UserError
 from seqx.inference.loading import model_folder, model_problem
 from seqx.interfaces.learning import Search
@@ -15,6 +13,7 @@ from seqx.interfaces.task import Task
 from seqx.parallel.parallelism import Step
 from seqx.plugin.registry import Make
 from seqx.recipe import Configured, recording_built_objects
+from seqx.runtime.meta_device import meta_device
 from seqx.training.compile import layers
 from seqx.training.config import Training
 from seqx.training.finetuning import model_problems, vocabulary_problems
@@ -76,7 +75,7 @@ def model_without_weights(experiment: ExperimentParts) -> Model:
         UserError: it cannot be built
     """
     try:
-        with torch.device("meta"):
+        with meta_device():
             model: Model = experiment.model(experiment.task.vocab_sizes)
     except RuntimeError as error:
         raise UserError(f"model: cannot be built with these sizes ({error})") from None
@@ -115,7 +114,7 @@ def _inconsistent_settings(
         )
     yield from _unsuitable_strategy(recipe, training)
     try:
-        training.optimizer.build(Step(model, training.objective))
+        training.optimizer.check(Step(model, training.objective))
     except UserError as error:
         yield "training.optimizer", str(error).removeprefix("training.optimizer: ")
     if task.resegments and model.limit is not None and (task.max_length or 0) > model.limit:

@@ -324,6 +324,10 @@ class CorrectPositions(Learned, Correct):
             positions = positions[:1].expand_as(positions)
         return self.apply_fault(super().embed(x, positions))
 
+    def check(self, d_k: int, d_v: int) -> None:
+        if self.fault == "check_accepts_the_width_of_the_terms" and d_v != self.d_model // self.heads:
+            raise ValueError("another width")
+
     def values(self, weights: Tensor, q_positions: Tensor, k_positions: Tensor) -> None:
         if self.fault == "arguments_are_not_changed" and not self.has_changed:
             weights.copy_(weights.flip(0))

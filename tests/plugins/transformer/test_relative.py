@@ -152,7 +152,7 @@ def test_combined_positions_apply_each_encoding() -> None:
 
 @pytest.mark.parametrize(
     ("widths", "message"),
-    [({"d_k": 2}, "set d_k of shaw to 2"), ({"d_v": 3}, "set d_v of the positional encoding to 3")],
+    [({"d_k": 2}, "set d_k of shaw to 2"), ({"d_v": 3}, "set d_v of shaw to 3")],
 )
 @pytest.mark.parametrize("positions", [Shaw, partial(Combined, encodings=[Sinusoidal, Shaw])])
 def test_shaw_vectors_of_another_width_are_refused_when_a_stack_is_built(
