@@ -46,6 +46,10 @@ class Bleu(seqx.Metric):
         value = bleu.corpus_score(list(outputs), [list(references)]).score
         return {"bleu": seqx.Score(value=value, signature=str(bleu.get_signature()))}
 
+    def score_names(self) -> Sequence[str] | None:
+        """Return the name of the score; import sacreBLEU only for a tokenizer that it may lack."""
+        return ["bleu"] if self.tokenize in ("13a", "intl", "char", "zh") else super().score_names()
+
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn if the tokenizer does not split the references into words."""
         tokenization = f"bleu: tokenize={self.tokenize}"
@@ -105,6 +109,10 @@ class PaperBleu(seqx.Metric):
                 map(self._tokens, outputs), map(self._tokens, references), tokenization
             )
         }
+
+    def score_names(self) -> Sequence[str]:
+        """Return the name of the score, without importing sacremoses."""
+        return ["paper_bleu"]
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn if Moses' tokenizer does not split the references into words."""

@@ -31,6 +31,10 @@ class Chrf(seqx.Metric):
         value = chrf.corpus_score(list(outputs), [list(references)]).score
         return {"chrf": seqx.Score(value=value, signature=str(chrf.get_signature()))}
 
+    def score_names(self) -> Sequence[str]:
+        """Return the name of the score, without importing sacreBLEU."""
+        return ["chrf"]
+
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn if word n-grams are counted in references without spaces between words."""
         if not self.words:

@@ -50,6 +50,10 @@ class Rouge(seqx.Metric):
         count = max(len(references), 1)
         return {kind: seqx.Score(value=100 * sums[kind] / count, signature=signature) for kind in self.kinds}
 
+    def score_names(self) -> Sequence[str]:
+        """Return the names of the scores, without importing rouge-score."""
+        return list(self.kinds)
+
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn if the tokenizer does not split the references into words."""
         advice = "use chrf, or bleu with tokenize=char"

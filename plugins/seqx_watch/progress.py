@@ -5,14 +5,16 @@ import re
 import sys
 from collections.abc import Mapping
 from time import monotonic
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Gt
 
 import seqx
 from seqx_watch import lines
 from seqx_watch.metrics import Window
-from seqx_watch.terminal import Terminal
+
+if TYPE_CHECKING:
+    from seqx_watch.terminal import Terminal
 
 _REFRESH = 1.0  # minimum seconds between updates of the terminal, each of which waits for the device
 
@@ -163,8 +165,10 @@ class ConsoleProgress(seqx.Callback):
         first_time, first_step = self._first
         return (now - first_time) / (update.step - first_step) if update.step > first_step else update.seconds
 
-    def _open_terminal(self) -> Terminal | None:
+    def _open_terminal(self) -> "Terminal | None":
         if self._terminal is None and sys.stderr is not None and sys.stderr.isatty():
+            from seqx_watch.terminal import Terminal  # noqa: PLC0415  only a terminal needs rich
+
             self._terminal = Terminal()
         return self._terminal
 

@@ -148,6 +148,12 @@ class Corpus(ABC):
         return {}
 
 
+TRIAL = ["This is a trial of some words."]
+"""A text for which metrics are computed before training, so that a missing package is reported at once."""
+
+_OTHER_TRIAL = ["These are others."]
+
+
 class Metric(ABC):
     """A comparison of outputs with references."""
 
@@ -158,6 +164,17 @@ class Metric(ABC):
     def setting_errors(self) -> Iterable[Problem]:
         """Return errors that prevent the computation, such as a missing file or package."""
         return ()
+
+    def score_names(self) -> Sequence[str] | None:
+        """Return the names of the scores, in order; None if they depend on the text, such as one per label.
+
+        By default two short texts are scored. Override it if that imports packages that take long.
+
+        Raises:
+            UserError: the metric cannot be computed
+        """
+        names, other_names = (list(self(text, text)) for text in (TRIAL, _OTHER_TRIAL))
+        return names if names == other_names else None
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Return warnings about scores against these references, one line each.

@@ -14,8 +14,6 @@ from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import NotRequired
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
@@ -180,6 +178,12 @@ def _check_name(entry: EntryPoint, plugins: Plugins) -> None:
 def _check_version(dist: Distribution) -> None:
     """Check that a distribution with plugins allows this version of seqx; a success is cached."""
     version, source = _version_and_name(dist)
+    if source == DISTRIBUTION:
+        return
+    # Only plugins of other distributions need these modules.
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415
+    from packaging.utils import canonicalize_name  # noqa: PLC0415
+
     for line in dist.requires or ():
         try:
             needed = Requirement(line)

@@ -9,12 +9,8 @@ from seqx.errors import UserError
 from seqx.interfaces.rows import value_text
 from seqx.interfaces.scores import Answer, Evaluation, Score
 from seqx.interfaces.task import Split, Task, TextModel, sum_warnings
-from seqx.interfaces.text import SPLITS, Corpus, Metric, Problem, ProgressReporter
+from seqx.interfaces.text import SPLITS, TRIAL, Corpus, Metric, Problem, ProgressReporter
 from seqx.tasks.columns import missing_column
-
-# Metrics are computed on this text before training, so that a missing package is reported at once.
-_TRIAL = ["This is a trial of some words."]
-_OTHER_TRIAL = ["These are others."]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -84,7 +80,7 @@ class MetricTask(CorpusTask):
 
     def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
         """Check that the metrics can be computed, and fetch the corpus."""
-        self.scores(_TRIAL, _TRIAL)
+        self.scores(TRIAL, TRIAL)
         super().fetch(folder, progress, splits)
 
     def setting_errors(self) -> Iterable[Problem]:
@@ -93,7 +89,7 @@ class MetricTask(CorpusTask):
         earlier_names: set[str] = set()
         for number, metric in enumerate(self.metrics):
             try:
-                names = metric(_TRIAL, _TRIAL).keys()
+                names = set(metric.score_names() or metric(TRIAL, TRIAL))
             except UserError as error:
                 yield f"metrics.{number}", str(error)
                 continue
@@ -129,8 +125,8 @@ class MetricTask(CorpusTask):
 
     def score_names(self) -> Sequence[str] | None:
         """Return the names of the scores; None if they depend on the text, such as one score per label."""
-        names, other_names = (list(self.scores(text, text)) for text in (_TRIAL, _OTHER_TRIAL))
-        return names if names == other_names else None
+        names = [metric.score_names() for metric in self.metrics]
+        return None if None in names else [name for of_metric in names for name in of_metric or ()]
 
     def score(
         self, inputs: Sequence[Any], outputs: Sequence[str], references: Sequence[str]

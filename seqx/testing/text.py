@@ -198,3 +198,15 @@ def scores_depend_on_the_pairs_only(subject: Subject) -> None:
             f"{reversed_scores[name].value:g} instead of {score.value:g}; compare each output with its own "
             "reference, and sum over all pairs"
         )
+
+
+@law(Metric)
+def scores_match_score_names(subject: Subject) -> None:
+    """An overridden `score_names` lists the scores in order, or returns None."""
+    metric: Metric = subject.build()
+    is_overridden = type(metric).score_names is not Metric.score_names
+    expected, names = metric.score_names() if is_overridden else None, list(metric(TREES, TREES))
+    assert expected is None or list(expected) == names, (
+        f"score_names: it returns {expected}, but the scores are {names}; list them in this order, or return "
+        "None if they depend on the text"
+    )

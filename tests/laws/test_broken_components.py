@@ -71,6 +71,10 @@ class CorrectOptimizer(Adam):
     def __init__(self) -> None:
         super().__init__()
 
+    def check(self, module: nn.Module) -> None:
+        if self.fault == "check_refuses_what_build_refuses" and isinstance(module, nn.Sequential):
+            raise seqx.UserError("no matrices")
+
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
         if self.fault == "reduces_the_loss_of_a_regression":
             return super().build(nn.ModuleList(list(module.children())[1:]))
@@ -242,6 +246,9 @@ class CorrectMetric(Chrf):
                 for name, score in scores.items()
             }
         return scores
+
+    def score_names(self) -> Sequence[str]:
+        return ["bleu"] if self.fault == "scores_match_score_names" else super().score_names()
 
 
 class CountingGrammar(seqx.Grammar):
