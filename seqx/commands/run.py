@@ -23,6 +23,7 @@ from seqx.runtime.signals import Stopped, StopRequest
 from seqx.storage.checkpoints import Checkpoints
 from seqx.training.candidates import comparison_lines, read_compared
 from seqx.training.preflight import build_checked
+from seqx_toolkit import DISTRIBUTION
 
 
 @click.command()
@@ -121,7 +122,7 @@ def _run(
     checked = load_checked(recipe, profile, overrides)
     folder = _folder(checked, folder, profile)
     was_finished = RunFolder(folder).final_scores(checked.configured) is not None
-    with _reporting_failure(ctx, folder, world):
+    with _reporting_failure(ctx, folder, world, checked):
         scores = run_experiment(
             checked.configured,
             checked.plugins,
@@ -164,8 +165,13 @@ def _print_scores(
 
 
 @contextmanager
-def _reporting_failure(ctx: click.Context, folder: Path, world: World) -> Iterator[None]:
-    """Report a signal, an interrupt or a plugin's error in the block, and how to resume the run."""
+def _reporting_failure(
+    ctx: click.Context, folder: Path, world: World, checked: CheckedRecipe
+) -> Iterator[None]:
+    """Report a signal, an interrupt or a plugin's error in the block, and how to resume the run.
+
+    Other errors are raised again, with a note about components of external plugins, which may be the cause.
+    """
     try:
         yield
     except Stopped as stopped:
@@ -182,8 +188,23 @@ def _reporting_failure(ctx: click.Context, folder: Path, world: World) -> Iterat
     except Exception as error:
         message = message_naming_plugin(error)
         if message is None:
+            if components := _external_components(checked):
+                error.add_note(
+                    f"The recipe uses {', '.join(components)}. Perhaps a method of such a component has "
+                    "returned something wrong: run its laws (seqx.testing.laws)."
+                )
             raise
         raise PluginError(f"{message}\n{_advice(folder)}") from error
+
+
+def _external_components(checked: CheckedRecipe) -> list[str]:
+    """Return the components of the recipe that are not included in seqx, with their files and lines."""
+    found = []
+    for component in checked.configured.used():
+        plugin = checked.plugins.of(component)
+        if plugin is not None and plugin.source != DISTRIBUTION:
+            found.append(f"the {component.interface.__name__} {component.name!r} ({component.where})")
+    return list(dict.fromkeys(found))
 
 
 def _exit(ctx: click.Context, code: int, world: World) -> None:

@@ -241,3 +241,30 @@ def test_callback_answers_with_the_scored_model() -> None:
     assert [line.partition(":")[0] for line in written] == ["dev 3", "dev 4", "dev 4", "test 4", "finished"]
     answer = done("translate", "runs/tiny", "--trust-local-plugins", text="A dog sleeps.\n").rstrip("\n")
     assert {line.partition(": ")[2] for line in written[2:]} == {answer}
+
+
+WRONG = '''\
+import seqx
+
+
+class Wrong(seqx.Objective):
+    """An objective that returns no sums."""
+
+    def forward(self, model, batch):
+        return None
+
+
+@seqx.hookimpl
+def seqx_register(registry):
+    registry.add(seqx.Objective, wrong=Wrong)
+'''
+
+
+def test_traceback_after_a_wrong_result_of_a_plugin_names_its_component() -> None:
+    Path("wrong.py").write_text(WRONG, encoding="utf-8")
+    recipe = tiny("plugins: [./wrong.py]\n" + TINY)
+    result = CliRunner().invoke(main, ["run", str(recipe), "training.objective=wrong", "training.steps=2"])
+    assert isinstance(result.exception, TypeError)
+    (note,) = result.exception.__notes__
+    assert note.startswith("The recipe uses the Objective 'wrong' (wrong.py:4). Perhaps a method of such a ")
+    assert note.endswith("has returned something wrong: run its laws (seqx.testing.laws).")
