@@ -117,10 +117,11 @@ class MultiHeadAttention(seqx.Attention):
 
     def prepare(self, x: Tensor, positioned: seqx.Positioned, keys: seqx.Layout, mask: seqx.Mask) -> None:
         """Compute the form of a shared mask that the kernel reads."""
-        if self.kernel is None:
-            mask.additive(positioned.layout, keys, x.dtype)
-        else:
-            self.kernel.prepare(positioned.layout, keys, mask, x)
+        kernel, encoding = self.kernel, positioned.encoding
+        if kernel is None:
+            is_eager = x.device.type == "cpu" or encoding.has_bias or encoding.has_value_term
+            kernel = EAGER if is_eager or torch.are_deterministic_algorithms_enabled() else SDPA
+        kernel.prepare(positioned.layout, keys, mask, x)
 
     def check(self, encoding: seqx.PositionalEncoding | None) -> None:
         """Check that the encoding supports the width of the heads.

@@ -51,6 +51,10 @@ class AdditiveAttention(MultiHeadAttention):
         """Return the inputs of a kernel, with additive scores, which no fused kernel computes."""
         return super().head_inputs(queries, positioned, memory, mask)._replace(scores=self.scores)
 
+    def prepare(self, x: Tensor, positioned: seqx.Positioned, keys: seqx.Layout, mask: seqx.Mask) -> None:
+        """Compute the mask for the kernel `eager`."""
+        mask.additive(positioned.layout, keys, x.dtype)
+
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
         """Return the scores [B, H, T, S] of queries [B, H, T, K] with keys [B, H, S, K]."""
         hidden = (q[..., None, :] + k[..., None, :, :]).tanh()  # [B, H, T, S, K]

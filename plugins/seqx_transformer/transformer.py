@@ -240,7 +240,8 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
         source_mask = seqx.Mask()
         if state.source:
             source_mask = source_mask.share(layout, state.source[0].layout)
-        shared = DecoderShared(keys, seqx.Mask(causal=True).share(layout, keys), source_mask)
+        target_mask = seqx.Mask(causal=True, by_index=keys is layout).share(layout, keys)
+        shared = DecoderShared(keys, target_mask, source_mask)
         outputs, extended = self.decode(inputs, layout, state.past, state.source, shared)
         return outputs, TransformerState(state.lengths + keep.sum(1), keys, extended, state.source)
 

@@ -129,6 +129,10 @@ class KeyValue(NamedTuple):
         )
 
 
+ALIGNMENT = 8
+"""Fused kernels of GPUs copy a mask unless its rows are this number of elements, or a multiple, apart."""
+
+
 class MaskForms(NamedTuple):
     """The tensors that layers compute from a mask and two layouts; all layers of a stack share them."""
 
@@ -149,6 +153,7 @@ class Mask(NamedTuple):
     window: int | None = None  # maximum distance between the positions of query and key; None: any
     allowed: Tensor | None = None  # [B or 1, T or 1, S] bool: false forbids further pairs; None: no pairs
     shared: MaskForms | None = None  # see `share`
+    by_index: bool = False  # true: queries and keys are the same tokens, in order, with padding on the right
 
     def share(self, queries: Layout, keys: Layout) -> "Mask":
         """Return a mask whose forms for these two layouts are computed once, at their first use."""
@@ -180,7 +185,11 @@ class Mask(NamedTuple):
 
         def build() -> Tensor:
             visible = self._visible(queries, keys)
-            return torch.where(visible, 0.0, torch.finfo(dtype).min / 2).to(dtype)
+            length = visible.size(-1)
+            if visible.device.type != "cpu" and length % ALIGNMENT:
+                visible = F.pad(visible, (0, -length % ALIGNMENT))
+            term = torch.where(visible, 0.0, torch.finfo(dtype).min / 2).to(dtype)[..., :length]
+            return term.expand(-1, -1, queries.keep.size(1), -1)
 
         return self.form(("additive", dtype), queries, keys, build)
 
@@ -189,9 +198,22 @@ class Mask(NamedTuple):
 
         `causal` and `window` compare the positions of the layouts, not the indices of the tensors.
         """
-        return self.form("dense", queries, keys, lambda: self._visible(queries, keys))
+
+        def build() -> Tensor:
+            return self._visible(queries, keys).expand(-1, -1, queries.keep.size(1), -1)
+
+        return self.form("dense", queries, keys, build)
+
+    @property
+    def is_triangular(self) -> bool:
+        """True if query i may attend to the keys 0 ... i, apart from padding, which only padding attends to.
+
+        Segments of the layouts are an exception.
+        """
+        return self.causal and self.by_index and self.window is None and self.allowed is None
 
     def _visible(self, queries: Layout, keys: Layout) -> Tensor:
+        """Return [B, 1, T or 1, S] bool; 1 if all queries may attend to the same keys."""
         visible = keys.keep[:, None, :]
         q, k = queries.positions[:, :, None], keys.positions[:, None, :]
         if self.causal:
@@ -202,7 +224,7 @@ class Mask(NamedTuple):
             visible = visible & (queries.segments[:, :, None] == keys.segments[:, None, :])
         if self.allowed is not None:
             visible = visible & self.allowed
-        return visible.expand(-1, queries.keep.size(1), -1)[:, None]
+        return visible[:, None]
 
 
 def _is_for(shared: MaskForms, allowed: Tensor | None, queries: Layout, keys: Layout) -> bool:

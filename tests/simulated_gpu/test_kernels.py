@@ -10,7 +10,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
+import seqx
 from seqx.data.store import Store
 from seqx.training.ema import Average, Ema
 from seqx_watch.metrics import Window
@@ -55,7 +57,7 @@ FUNCTIONS = {  # the functions of each part of an update
 LIMITS = {
     "copies of the batch": 6,
     "embeddings, positions": 30,
-    "masks": 17,
+    "masks": 13,
     "attention": 55,
     "feed-forward": 36,
     "norms": 30,
@@ -102,3 +104,18 @@ def test_each_part_of_an_update_launches_few_kernels(kernels: Counter[str]) -> N
 
 def test_update_of_base_launches_few_kernels(kernels: Counter[str]) -> None:
     assert kernels.total() - kernels["moving average"] <= TOTAL
+
+
+@pytest.mark.parametrize("length", [5, 8, 13])
+def test_masks_for_fused_kernels_have_aligned_rows(length: int) -> None:
+    """Otherwise each attention would copy the mask."""
+    keep = torch.arange(length) < torch.tensor([length, length - 2])[:, None]
+    with SimulatedGpu() as gpu:
+        layout = seqx.Layout.of(keep.to(CUDA))
+        mask = seqx.Mask().additive(layout, layout, torch.bfloat16)
+        causal = seqx.Mask(causal=True).additive(layout, layout, torch.bfloat16)
+        for additive in (mask, causal):
+            assert additive.shape == (2, 1, length, length)
+            assert all(stride % 8 == 0 for stride in additive.stride()[:-1])
+        assert torch.equal((mask[:, 0] == 0).cpu(), keep[:, None].expand(-1, length, -1))
+        assert not gpu.mixes

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import seqx
 from seqx_transformer import (
+    Alibi,
     Combined,
     Cpu,
     Flex,
@@ -101,6 +103,40 @@ def test_mask_is_computed_once_per_stack(monkeypatch: pytest.MonkeyPatch) -> Non
     computed.clear()
     decoder(embeddings(4, 1), state, None)
     assert sorted(computed) == [False, True]
+
+
+def test_sdpa_needs_no_mask_for_causal_attention_within_a_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    masks: list[torch.Tensor | None] = []
+    compute = F.scaled_dot_product_attention
+
+    def record(q: Any, k: Any, v: Any, mask: torch.Tensor | None, *args: Any, **kwargs: Any) -> torch.Tensor:
+        masks.append(mask)
+        return compute(q, k, v, mask, *args, **kwargs)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", record)
+
+    def outputs(kernel: Any, positions: Any) -> torch.Tensor:
+        torch.manual_seed(0)
+
+        def attention(d_model: int) -> seqx.Attention:
+            return MultiHeadAttention(d_model, heads=HEADS, kernel=kernel)
+
+        decoder = TransformerDecoder(
+            D, layers=2, attention=attention, use_source=False, positions=positions
+        ).eval()
+        return decoder(embeddings(2, 7), decoder.start(None, 2, None), layout.keep)[0][layout.keep]
+
+    layout = layout_of(7, 4)
+    torch.testing.assert_close(outputs(Sdpa, Rotary), outputs(None, Rotary), rtol=1e-4, atol=1e-5)
+    assert masks == [None, None]
+    torch.testing.assert_close(outputs(Sdpa, Alibi), outputs(None, Alibi), rtol=1e-4, atol=1e-5)
+    assert all(mask is not None for mask in masks[2:])  # it contains the term of the positions
+
+
+def test_mask_of_padding_has_one_row_for_all_queries() -> None:
+    additive = seqx.Mask().additive(layout_of(50, 50), layout_of(70, 40), torch.float32)
+    assert additive.shape == (2, 1, 50, 70)
+    assert additive.untyped_storage().nbytes() == 2 * 70 * 4
 
 
 def test_shared_forms_are_used_for_their_mask_and_layouts_only() -> None:
