@@ -45,7 +45,8 @@ class CrossEntropy(seqx.Objective):
 
     Args:
         smoothing: probability that is spread evenly over the vocabulary (epsilon in the papers)
-        chunk: target tokens in a chunk; null: 512 on a CPU, 4096 on a GPU
+        chunk: target tokens in a chunk; null: 512 on a CPU; on a GPU as many as fit
+            into a 64th of its memory
     """
 
     def __init__(

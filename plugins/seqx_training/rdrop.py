@@ -50,7 +50,8 @@ class RDrop(seqx.Objective):
     Args:
         alpha: weight of the divergence; the paper uses 5 for translation
         smoothing: probability that is spread evenly over the vocabulary
-        chunk: rows of logits in a chunk, two for each target token; null: 512 on a CPU, 4096 on a GPU
+        chunk: rows of logits in a chunk, two for each target token; null: 512 on a CPU; on a GPU as
+            many as fit into a 64th of its memory
     """
 
     def __init__(

@@ -187,13 +187,23 @@ class Sinusoidal(seqx.PositionalEncoding):
         if d_model % 2:
             raise ValueError(f"sinusoidal positions need an even d_model, not {d_model}")
         self.base = base
+        # Not a buffer: it would lose precision in a model that is cast to bfloat16.
+        self._frequencies: Tensor | None = None  # [D / 2], on the device of the last call
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         """Add the encodings of `positions` [B, T] to embeddings [B, T, D]."""
-        # Not a buffer: it would lose precision in a model that is cast to bfloat16.
-        exponents = torch.arange(0, self.d_model, 2, device=positions.device) / self.d_model
-        angles = positions[..., None] * torch.exp(exponents * -math.log(self.base))  # [B, T, D / 2]
+        angles = positions[..., None] * self._frequencies_on(positions.device)  # [B, T, D / 2]
         return x + torch.stack([angles.sin(), angles.cos()], -1).flatten(-2).to(x.dtype)
+
+    def _frequencies_on(self, device: torch.device) -> Tensor:
+        """Return the factors [D / 2] of the positions."""
+        frequencies = self._frequencies
+        if frequencies is None or frequencies.device != device:
+            exponents = torch.arange(0, self.d_model, 2, device=device) / self.d_model
+            frequencies = torch.exp(exponents * -math.log(self.base))
+            if not torch.compiler.is_compiling():
+                self._frequencies = frequencies
+        return frequencies
 
 
 class TransformerEncoderLayer(nn.Module):

@@ -15,8 +15,15 @@ from torch import Tensor
 from seqx.interfaces.networks import Model
 from seqx.interfaces.tensors import Batch
 
-CHUNK = {"cpu": 512, "cuda": 4096}
-"""The number of rows of logits in a chunk: small enough for the caches of a CPU, large enough for a GPU."""
+CPU_ROWS = 512
+"""The number of rows of logits in a chunk on a CPU. More rows were not measurably faster."""
+
+GPU_SHARE = 1 / 64
+"""The share of a GPU's memory that the log-probabilities of a chunk may take, in float32.
+
+A chunk needs twice as much in all. Each chunk launches the kernels of the loss again, and adds a gradient of
+the size of the output projection.
+"""
 
 
 class TokenLoss(ABC):
@@ -67,13 +74,22 @@ def chunked_loss(
         model: the model whose head computes the logits
         outputs: the outputs of one pass [N, D] or of P passes [N, P, D]
         loss: the loss to compute
-        rows: the number of rows of logits in a chunk; None: 512 on a CPU, 4096 on a GPU
+        rows: the number of rows of logits in a chunk; None: 512 on a CPU; on a GPU as many as fit into a 64th
+            of its memory
     """
     passes = outputs.shape[1:-1].numel()
-    chunk = max(1, (rows or CHUNK[outputs.device.type]) // passes)
+    chunk = max(1, (rows or default_rows(outputs.device, model.vocab_sizes["target"])) // passes)
     weights = [p for p in model.parameters() if p.requires_grad] if torch.is_grad_enabled() else []
     sums = _Chunks.apply(outputs, model.head, loss, chunk, *weights)  # type: ignore[no-untyped-call]
     return dict(zip(loss.names, sums, strict=True))
+
+
+def default_rows(device: torch.device, symbols: int) -> int:
+    """Return the number of rows of logits in a chunk."""
+    if device.type == "cpu":
+        return CPU_ROWS
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return int(memory * GPU_SHARE) // (4 * symbols)
 
 
 class _Chunks(torch.autograd.Function):

@@ -1,6 +1,7 @@
 """Simulation of `torch.cuda`, pinned memory, autocast and fused kernels."""
 
 import contextlib
+from types import SimpleNamespace
 from typing import Any, Protocol
 from unittest import mock
 
@@ -76,6 +77,7 @@ def patch(gpu: Device, stack: contextlib.ExitStack) -> None:
         "empty_cache": empty_cache,
         "get_device_capability": lambda *_: (9, 0),
         "get_device_name": lambda *_: "simulated",
+        "get_device_properties": lambda *_: SimpleNamespace(total_memory=80 * 2**30),
         "get_rng_state": lambda *_: state(),
         "get_rng_state_all": lambda: [state()],
         "is_available": lambda: True,

@@ -14,12 +14,13 @@ import torch
 
 import seqx
 from seqx.data.store import Store
+from seqx.training.chunked_loss import default_rows
 from seqx.training.ema import Average, Ema
 from seqx_watch.metrics import Window
 from seqx_watch.table import markdown
 from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
 from tests.simulated_gpu.device import SimulatedGpu
-from tests.simulated_gpu.small import CUDA, setup, training
+from tests.simulated_gpu.small import CPU, CUDA, setup, training
 
 STACK = (
     "{type: transformer, layers: 6, dropout: 0.1, "
@@ -28,6 +29,7 @@ STACK = (
 BASE = [
     f"model={{type: encoder_decoder, d_model: 16, tie_embeddings: all, encoder: {STACK}, decoder: {STACK}}}",
     "training.tokens=200",
+    "training.objective={type: cross_entropy, chunk: 70}",  # three chunks, as for base on a GPU of 80 GiB
 ]
 FUNCTIONS = {  # the functions of each part of an update
     "copies of the batch": ("to_device",),
@@ -56,15 +58,15 @@ FUNCTIONS = {  # the functions of each part of an update
 }
 LIMITS = {
     "copies of the batch": 6,
-    "embeddings, positions": 30,
+    "embeddings, positions": 22,
     "masks": 13,
     "attention": 55,
     "feed-forward": 36,
     "norms": 30,
     "dropout, residual sums": 62,
-    "loss": 38,
+    "loss": 78,
     "casts of weights and their gradients": 26,
-    "backward pass": 333,
+    "backward pass": 339,
     "clipping": 8,
     "optimizer": 16,
     "moving average": 184,
@@ -119,3 +121,9 @@ def test_masks_for_fused_kernels_have_aligned_rows(length: int) -> None:
             assert all(stride % 8 == 0 for stride in additive.stride()[:-1])
         assert torch.equal((mask[:, 0] == 0).cpu(), keep[:, None].expand(-1, length, -1))
         assert not gpu.mixes
+
+
+def test_loss_of_base_has_three_chunks_on_a_gpu_of_80_gib() -> None:
+    with SimulatedGpu():
+        assert 25_000 / 3 < default_rows(CUDA, 37_000) < 25_000 / 2
+    assert default_rows(CPU, 37_000) == 512
