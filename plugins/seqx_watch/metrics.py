@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from annotated_types import Gt
 from torch import Tensor
 
@@ -159,10 +160,31 @@ class WindowMeans:
         }
 
 
+class Scalars:
+    """Scalars of several updates that stay on the device until they are read."""
+
+    def __init__(self) -> None:
+        self._tensors: list[Tensor] = []
+
+    def add(self, scalar: Tensor) -> None:
+        """Add a scalar; every `JOINED` scalars, one operation of the device puts them into one tensor."""
+        self._tensors.append(scalar.reshape(1))
+        if len(self._tensors) > JOINED:
+            self._tensors = [torch.cat(self._tensors)]
+
+    def read(self) -> Tensor:
+        """Return all scalars [n] in the memory of the host; this waits for the device."""
+        return torch.cat(self._tensors).cpu() if self._tensors else torch.empty(0)
+
+
+JOINED = 128
+"""The number of separate tensors that `Scalars` keeps."""
+
+
 class Window:
     """Sums over the updates since the last call of `read`.
 
-    They stay on the device, so `add` does not wait for it.
+    `add` computes nothing, and does not wait for the device. The sums are computed on the host.
     """
 
     def __init__(self) -> None:
@@ -170,12 +192,16 @@ class Window:
 
     def _clear(self) -> None:
         self.updates = 0
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, Tensor] = {}
+        self._sums: dict[str, Tensor] = {}  # of the updates that a checkpoint had counted; as the next two
+        self._counts: dict[str, int] = {}
+        self._skipped = 0
+        self._new_sums: dict[str, Scalars] = {}
+        self._new_counts: dict[str, list[tuple[int, int]]] = {}  # with the index in `_new_skipped`
+        self._new_skipped = Scalars()
+        self._new_updates = 0
         self._tokens = 0
         self._padding = 0.0
         self._seconds = 0.0
-        self._skipped: Tensor | int = 0
         self._last: seqx.Update | None = None
 
     def add(self, update: seqx.Update) -> None:
@@ -184,14 +210,29 @@ class Window:
         self._tokens += update.tokens
         self._padding += update.padding
         self._seconds += update.seconds
-        self._skipped = self._skipped + update.skipped
         self._last = update
+        self._new_skipped.add(update.skipped)
         for name, value in update.sums.items():
-            self._sums[name] = self._sums.get(name, 0) + value.masked_fill(update.skipped, 0)
-            self._counts[name] = self._counts.get(name, 0) + ~update.skipped * update.counts[name]
+            self._new_sums.setdefault(name, Scalars()).add(value)
+            self._new_counts.setdefault(name, []).append((self._new_updates, update.counts[name]))
+        self._new_updates += 1
+
+    def _sum_up(self) -> None:
+        """Add the new updates to the sums, one after another, so that the result has always the same bits."""
+        skipped = self._new_skipped.read().tolist()
+        for name, scalars in self._new_sums.items():
+            for value, (index, count) in zip(scalars.read(), self._new_counts[name], strict=True):
+                self._counts[name] = self._counts.get(name, 0) + (0 if skipped[index] else count)
+                self._sums[name] = self._sums.get(name, 0) + (
+                    torch.zeros_like(value) if skipped[index] else value
+                )
+        self._skipped += sum(skipped)
+        self._new_sums, self._new_counts = {}, {}
+        self._new_skipped, self._new_updates = Scalars(), 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sums since the last call of `read`."""
+        """Return the sums since the last call of `read`; this waits for the device."""
+        self._sum_up()
         return {
             "updates": self.updates,
             "sums": dict(self._sums),
@@ -203,11 +244,13 @@ class Window:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the sums that `state_dict` returned."""
+        """Restore the sums that `state_dict` returned. Earlier versions kept them on the device."""
+        self._clear()
         self.updates = state["updates"]
-        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+        self._sums = {name: value.cpu() for name, value in state["sums"].items()}
+        self._counts = {name: int(count) for name, count in state["counts"].items()}
         self._tokens, self._padding = state["tokens"], state["padding"]
-        self._seconds, self._skipped = state["seconds"], state["skipped"]
+        self._seconds, self._skipped = state["seconds"], int(state["skipped"])
 
     def read(self) -> WindowMeans:
         """Return the means since the last call, and start again; this waits for the device.
@@ -216,6 +259,7 @@ class Window:
         """
         last = self._last
         assert last is not None, "no update was added"
+        self._sum_up()
         means = WindowMeans(
             step=last.step,
             updates=self.updates,
@@ -227,11 +271,11 @@ class Window:
             tokens=self._tokens,
             padding=self._padding / self.updates,
             seconds=self._seconds,
-            skipped=int(self._skipped),
+            skipped=self._skipped,
         )
         self._clear()
         return means
 
     def _mean(self, name: str) -> float:
-        count = int(self._counts[name]) if name in self._counts else 0
+        count = self._counts.get(name, 0)
         return float(self._sums[name]) / count if count else math.nan

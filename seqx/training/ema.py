@@ -58,8 +58,16 @@ class Average:
         weight = 1 - self.config.decay_after(self.updates) if self.updates else 1.0
         self.updates += 1
         amount = weight if skipped is None else torch.where(skipped, 0.0, weight)
-        for mean, new in zip(self.model.parameters(), self.trained.parameters(), strict=True):
-            mean.lerp_(new, amount if isinstance(amount, float) else amount.to(mean.device, mean.dtype))
+        means: list[Tensor] = list(self.model.parameters())
+        weights: list[Tensor] = list(self.trained.parameters())
+        if isinstance(amount, Tensor) and weight < 1 and _can_be_combined([*means, *weights], amount):
+            # Few kernels for all parameters. No activations are in memory now, so there is room for a copy.
+            changes = torch._foreach_sub(weights, means)  # noqa: SLF001  as torch's optimizers do
+            torch._foreach_mul_(changes, amount)
+            torch._foreach_add_(means, changes)
+        else:
+            for mean, new in zip(means, weights, strict=True):
+                mean.lerp_(new, amount if isinstance(amount, float) else amount.to(mean.device, mean.dtype))
         for buffer, trained_buffer in zip(self.model.buffers(), self.trained.buffers(), strict=True):
             buffer.copy_(trained_buffer)
 
@@ -71,3 +79,8 @@ class Average:
         """Restore a state."""
         self.trained.load_state_dict(state["weights"])
         self.updates = state["updates"]
+
+
+def _can_be_combined(parameters: list[Tensor], amount: Tensor) -> bool:
+    """Return true if all parameters are on the GPU of `amount`, with the same dtype."""
+    return amount.is_cuda and all(p.device == amount.device and p.dtype == amount.dtype for p in parameters)

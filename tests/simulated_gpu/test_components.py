@@ -207,5 +207,25 @@ def test_moving_average_weights_are_cast_once_per_search(recipe_folder: Path, st
         assert kernels[0] == kernels[1]
 
 
+def test_moving_average_on_gpu_equals_that_on_cpu(recipe_folder: Path, store: Store) -> None:
+    from seqx.training.ema import Average, Ema
+
+    config = setup(recipe_folder, [])
+
+    def averaged(device: torch.device) -> dict[str, Tensor]:
+        with training(config, store, device) as (result, stream):
+            average = Average(Ema(), result.model)
+            for update in (next(stream) for _ in range(3)):
+                average.add_weights(update.skipped)
+                average.add_weights(torch.ones_like(update.skipped))  # a skipped update changes nothing
+            return {name: weight.cpu() for name, weight in average.model.state_dict().items()}
+
+    expected = averaged(CPU)
+    with SimulatedGpu():
+        actual = averaged(CUDA)
+    for name, weight in actual.items():
+        torch.testing.assert_close(weight, expected[name], rtol=1e-4, atol=1e-5)
+
+
 def test_ids_of_the_store_are_below_the_vocabulary_sizes(store: Store) -> None:
     assert max(int(column.values.max()) for column in store.columns.values()) < min(SIZES.values())

@@ -93,3 +93,27 @@ def test_window_does_not_wait_for_the_device(monkeypatch: pytest.MonkeyPatch) ->
         window.add(update(step))
     with pytest.raises(AssertionError, match="read from the device"):
         window.read()
+
+
+def test_window_adds_many_updates_one_after_another() -> None:
+    window, total = Window(), torch.tensor(0.0)
+    for step, loss in enumerate(torch.rand(300), 1):
+        window.add(dataclasses.replace(update(step), sums={"loss": loss}, counts={"loss": 1}))
+        total = total + loss
+        if step == 150:
+            state = window.state_dict()
+            window = Window()
+            window.load_state_dict(state)
+    assert window.read().loss == float(total) / 300
+
+
+def test_window_restores_sums_that_earlier_versions_kept_on_the_device() -> None:
+    window = Window()
+    window.add(update(1, loss=3.0))
+    state = window.state_dict()
+    state["counts"] = {name: torch.tensor(count) for name, count in state["counts"].items()}
+    state["skipped"] = torch.tensor(2)
+    window.load_state_dict(state)
+    window.add(update(2, loss=5.0))
+    reading = window.read()
+    assert (reading.loss, reading.skipped, reading.updates) == (4.0, 2, 2)
