@@ -162,7 +162,8 @@ def check_events(callback: object) -> None:
     """Check the methods of a callback, or of a class of callbacks.
 
     Raises:
-        PluginError: a marked method is no event, a method with the name of an event is not marked, or none is
+        PluginError: a marked method is no event, a method with the name of an event is not marked, no method
+            is, or one of `state_dict` and `load_state_dict` is missing
     """
     manager = manager_of(Events)
     implemented = implemented_hooks(manager, callback)
@@ -173,6 +174,12 @@ def check_events(callback: object) -> None:
                 f"{where(getattr(cls, name))}: {name} is an event, but the method is not marked, so it would "
                 "not be called; add @seqx.hookimpl"
             )
+    missing = [name for name in ("state_dict", "load_state_dict") if not hasattr(cls, name)]
+    if len(missing) == 1:
+        raise PluginError(
+            f"{where(cls)}: callback {cls.__qualname__} has no {missing[0]}; a state needs state_dict and "
+            "load_state_dict"
+        )
     if not implemented:
         raise PluginError(
             f"{where(cls)}: callback {cls.__qualname__} implements no event; mark a method with "

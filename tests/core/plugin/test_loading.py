@@ -357,6 +357,11 @@ class Override(Listener):
         """An event that only the base class marks."""
 
 
+class HalfState(Listener):
+    def state_dict(self) -> dict[str, int]:
+        return {}
+
+
 class Silent:
     """A callback without events."""
 
@@ -378,6 +383,10 @@ class UnknownArgument:
     [
         (Silent, "test_loading.py:[0-9]+: callback Silent implements no event; mark a method"),
         (Unmarked, "test_loading.py:[0-9]+: started is an event, but the method is not marked"),
+        (
+            HalfState,
+            "callback HalfState has no load_state_dict; a state needs state_dict and load",
+        ),
         (Override, "test_loading.py:[0-9]+: updated is an event, but the method is not marked"),
         (Misspelt, "no hook is called 'start'; did you mean 'started'?"),
         (UnknownArgument, "started takes model, but this hook has only the arguments run"),
