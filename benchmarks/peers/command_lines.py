@@ -42,15 +42,8 @@ def write_files(workload: Workload, folder: Path) -> Path:
 
 def seqx(setting: Setting, size: Size) -> Program:
     """Return `seqx run`, with tiny development and test sets."""
-    few = [str(setting.workload.file("few", side)) for side in ("source", "target")]
-    for file, side in zip(few, ("source", "target"), strict=True):
-        lines = setting.workload.lines("test", side)[:8]
-        Path(file).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    train = [str(setting.workload.file("train", side)) for side in ("source", "target")]
-    corpus = {"type": "files", "train": train, "dev": few, "test": few}
     settings = [
         *setting.workload.overrides(size),
-        f"task.corpus={json.dumps(corpus)}",
         f"training.steps={UPDATES}",
         f"training.validate_every={UPDATES}",
         f"training.save_every={UPDATES}",

@@ -74,18 +74,22 @@ def install(folder: Path, name: str) -> str | None:
         return None
     pip = [str(python(folder, name)), "-m", "pip", "install", "--quiet", "--no-deps"]
     steps = [
-        [sys.executable, "-m", "venv", "--upgrade-deps", str(folder / name)],
+        [sys.executable, "-m", "venv", "--clear", str(folder / name)],
         [*pip, "--requirement", str(lock)],
     ]
     for step in steps:
-        if reason := _failure(step):
+        if reason := _failure(step, lock):
             return reason
     marker.write_text(digest, encoding="ascii")
     return None
 
 
-def _failure(command: Sequence[str]) -> str | None:
-    """Run a command; return the end of its error messages if it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _failure(command: Sequence[str], lock: Path) -> str | None:
+    """Run a command; return the end of its error messages if it fails.
+
+    The lock is a constraint, too: it also applies to the packages with which other packages are built.
+    """
+    variables = {**os.environ, "PIP_CONSTRAINT": str(lock)}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     errors = [line for line in done.stderr.splitlines() if "ERROR" in line] or done.stderr.splitlines()
     return "; ".join(errors[-2:])[-500:] or f"exit code {done.returncode}" if done.returncode else None

@@ -23,7 +23,7 @@ BATCHES = 60
 """Updates that are stored for each size of the model; longer measurements start again with the first one."""
 
 HELD_OUT = 600
-"""Pairs of the development and of the test set; the largest decoding measurement needs 512."""
+"""Pairs of the test set; the largest decoding measurement needs 512."""
 
 TextPair = tuple[str, str]
 
@@ -56,16 +56,16 @@ class Text:
             UserError: the files have different numbers of lines, or too few
         """
         if self.files is None:
-            return list(_joined(self.seed, self.pairs + 2 * HELD_OUT))
+            return list(_joined(self.seed, self.pairs + HELD_OUT))
         try:
             source, target = (file.read_text(encoding="utf-8").splitlines() for file in self.files)
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--files: {error}; name two text files in UTF-8") from None
         if len(source) != len(target):
             raise UserError(f"--files: {len(source)} and {len(target)} lines; name two parallel files")
-        if len(source) < 3 * HELD_OUT:
-            raise UserError(f"--files: {len(source)} lines; at least {3 * HELD_OUT} are needed")
-        return list(zip(source, target, strict=True))[: self.pairs + 2 * HELD_OUT]
+        if len(source) < 2 * HELD_OUT:
+            raise UserError(f"--files: {len(source)} lines; at least {2 * HELD_OUT} are needed")
+        return list(zip(source, target, strict=True))[: self.pairs + HELD_OUT]
 
 
 def _joined(seed: int, count: int) -> Iterator[TextPair]:
@@ -129,10 +129,10 @@ class Workload:
         return file
 
     def overrides(self, size: Size) -> list[str]:
-        """Return the overrides with which the recipe wmt_en_de trains on this text."""
+        """Return the overrides with which wmt_en_de trains on this text, and validates on a few lines."""
         splits = {
-            split: [str(self.file(split, side)) for side in ("source", "target")]
-            for split in ("train", "dev", "test")
+            split: [str(self.file(name, side)) for side in ("source", "target")]
+            for split, name in (("train", "train"), ("dev", "few"), ("test", "few"))
         }
         return [
             f"task.corpus={json.dumps({'type': 'files', **splits})}",
@@ -175,7 +175,11 @@ class Workload:
 
     def _write_text(self, pairs: list[TextPair]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        bounds = {"train": (2 * HELD_OUT, len(pairs)), "dev": (0, HELD_OUT), "test": (HELD_OUT, 2 * HELD_OUT)}
+        bounds = {
+            "few": (0, 8),
+            "train": (HELD_OUT, len(pairs)),
+            "test": (0, HELD_OUT),
+        }
         for split, (first, last) in bounds.items():  # the test set last: `build` looks for it
             for i, side in enumerate(("source", "target")):
                 lines = "".join(f"{pair[i]}\n" for pair in pairs[first:last])
