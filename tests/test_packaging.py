@@ -5,10 +5,13 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
 import pytest
+
+from tests.docs import command_server
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -25,20 +28,22 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder in which only seqx is installed."""
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a folder in which only seqx is installed; a server runs its commands from another folder."""
     folder = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
     subprocess.run([*pip, "--target", str(folder), str(wheel)], check=True, capture_output=True)
-    return folder
+    with command_server.start(
+        folder.parent / "commands of installed", environment={**os.environ, "PYTHONPATH": str(folder)}
+    ):
+        yield folder
 
 
 def seqx(installed: Path, *arguments: str) -> str:
     """Return the output of the installed command, run from another folder."""
     done = subprocess.run(
-        [sys.executable, "-m", "seqx", *arguments],
+        [installed.parent / "commands of installed" / "seqx", *arguments],
         cwd=installed.parent,
-        env={**os.environ, "PYTHONPATH": str(installed)},
         capture_output=True,
         text=True,
         check=False,
