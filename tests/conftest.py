@@ -9,15 +9,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # torch asks a DNS server for the name of 127.0.0.1 whenever it connects. Wait one second, not five.
 os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:5")
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
-import seqx_sample.corpus
-from seqx_sample.generate import Pair, Split, take
+from tests.docs.command_server import cache_sample
 
 TESTS = Path(__file__).parent
 
@@ -47,6 +46,16 @@ SLOW = (
 )
 
 
+# Other files that take more than ten seconds. They start next, so that none of them is the last one.
+LONG = (
+    "plugins/parsing/test_parse_command.py",
+    "plugins/translation/test_command.py",
+    "plugins/parsing/test_grammar.py",
+    "core/storage/test_identity.py",
+    "core/training/test_compile.py",
+)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # The workers share one cache, which is not that of the user.
     if not os.environ.get("SEQX_CACHE"):
@@ -70,7 +79,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item, index in rank.items():
         if index < len(SLOW):
             item.add_marker(pytest.mark.slow)
-    missing = [slow for slow in SLOW if not TESTS.joinpath(slow).exists()]
+    missing = [slow for slow in (*SLOW, *LONG) if not TESTS.joinpath(slow).exists()]
     assert not missing, f"tests/conftest.py lists slow tests that do not exist: {missing}"
     if hasattr(config, "workerinput"):  # pytest-xdist is used
         items.sort(key=lambda item: rank[item])
@@ -78,9 +87,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @cache
 def slowness(file: Path) -> int:
-    """Return the index of a file in SLOW; the length of SLOW if it is not in the list."""
-    name = str(file.relative_to(TESTS))
-    return next((index for index, slow in enumerate(SLOW) if name.startswith(slow)), len(SLOW))
+    """Return the index of a file in SLOW and LONG; the sum of their lengths if it is in none."""
+    name, files = str(file.relative_to(TESTS)), (*SLOW, *LONG)
+    return next((index for index, slow in enumerate(files) if name.startswith(slow)), len(files))
 
 
 @pytest.fixture
@@ -99,13 +108,7 @@ def data() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_sample() -> None:
-    """Generate the sentences of small samples only once per process."""
-    cached_take = cache(lambda *arguments: [*take(*arguments)])
-
-    def take_cached(seed: int, split: Split, count: int) -> Iterable[Pair]:
-        return cached_take(seed, split, count) if count < 4000 else take(seed, split, count)
-
-    vars(seqx_sample.corpus)["take"] = take_cached
+    cache_sample()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,6 +7,7 @@ shortens training from minutes to a second.
 """
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -17,7 +18,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +148,16 @@ def serve(address: str, *, shortens: bool) -> None:
     import seqx.testing  # noqa: F401
     import seqx_parsing.parse_command
     import seqx_parsing.trees_command  # noqa: F401
+    import seqx_sample
     from seqx.cli import main
 
     with contextlib.redirect_stdout(io.StringIO()):
         for arguments in (["check", "wmt_en_de"], ["run", "--help"], ["translate", "--help"]):
             main(arguments, standalone_mode=False)
+    if shortens:
+        cache_sample()
+        list(seqx_sample.Sample(train=400).rows("train"))
+    gc.freeze()  # forks do not visit the objects of this process
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{address}.new")
@@ -163,6 +170,19 @@ def serve(address: str, *, shortens: bool) -> None:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _answer(link, shortens)
         link.close()
+
+
+def cache_sample() -> None:
+    """Generate the sentences of small samples only once per process."""
+    import seqx_sample.corpus
+    from seqx_sample.generate import take
+
+    cached_take = cache(lambda *arguments: [*take(*arguments)])
+
+    def take_cached(seed: int, split: Any, count: int) -> Iterable[Any]:
+        return cached_take(seed, split, count) if count < 4000 else take(seed, split, count)
+
+    vars(seqx_sample.corpus)["take"] = take_cached
 
 
 def _answer(link: socket.socket, shortens: bool) -> None:
