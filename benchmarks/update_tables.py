@@ -41,6 +41,7 @@ TABLES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "kill_test": kill_test.table,
     "linear_layers": linear_layers.table,
     "linear_layers_avx2": linear_layers.table,
+    "linear_layers_decoding": linear_layers.decoding_table,
     "preparation": preparation.table,
     "scale": scale.table,
     "table3-order": _against_base,

@@ -133,7 +133,9 @@ def test_linear_layers_benchmark_compares_all_ways(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(linear_layers, "SECONDS", 0.0)
     monkeypatch.setattr(linear_layers, "SHAPES", [(16, 8)])
     monkeypatch.setattr(linear_layers, "ROWS", [3])
-    monkeypatch.setattr(linear_layers, "CASES", [(16, 1, 50, 1)])
+    monkeypatch.setattr(linear_layers, "CASES", [(1, 3)])
+    for name, value in (("WIDTH", 16), ("DEPTH", 1), ("SYMBOLS", 50)):
+        monkeypatch.setattr(linear_layers, name, value)
     (layer,), (model,) = linear_layers.layers(2), linear_layers.decode(2)
     assert layer["ratios"]["F.linear"] == [1, 1, 1]
     assert "oneDNN" in layer["ratios"]
