@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import complexity, fuzz, kill_test, linear_layers, preparation, scale
+from benchmarks import complexity, fuzz, kill_test, linear_layers, preparation, scale, startup
 from benchmarks.provenance import ROOT
 from benchmarks.table3 import against_base
 from seqx_watch.comparison import format_comparison
@@ -44,6 +44,7 @@ TABLES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "linear_layers_decoding": linear_layers.decoding_table,
     "preparation": preparation.table,
     "scale": scale.table,
+    "startup": startup.table,
     "table3-order": _against_base,
 }
 """Table functions by name; all other tables compare the runs of a record."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import busy_cpu, fuzz, initialisation, linear_layers, preparation
+from benchmarks import busy_cpu, fuzz, initialisation, linear_layers, preparation, startup
 from benchmarks.corpus import lengths
 from seqx.commands.loading import load_checked
 from tests import forked
@@ -41,6 +41,16 @@ def test_preparation_table_extrapolates_time_and_size() -> None:
     *_, row = preparation.table({"pairs": 1000, "runs": [measured]})
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells == ["2", "20,000", "1,900 MiB", "30 min", "0.1 GB", "0.3 GB"]
+
+
+def test_startup_table_compares_rounds_with_importing_torch() -> None:
+    def rounds(*values: float) -> list[dict[str, float]]:
+        return [{"seconds": value, "cpu_seconds": value / 2} for value in values]
+
+    record = {"commands": {"import torch": rounds(1, 2, 4), "seqx --help": rounds(2, 1, 2)}}
+    *_, row = startup.table(record)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells == ["`seqx --help`", "2.00 s", "0.50 (0.50-2.00)", "1.00 s", "0.50 (0.50-2.00)"]
 
 
 def test_scale_benchmark_records_updates_and_files(tmp_path: Path) -> None:
