@@ -21,6 +21,7 @@ def provenance() -> Mapping[str, Any]:
         "commit": commit(),
         "machine": {
             "processor": _processor(),
+            "instructions": instructions(),
             "cores": len(os.sched_getaffinity(0)),
             "load": [round(load, 2) for load in os.getloadavg()],
         },
@@ -48,6 +49,14 @@ def _git(*arguments: str) -> str | None:
         return None
     process = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     return process.stdout.strip() or None
+
+
+def instructions() -> list[str]:
+    """Return the names of the CPU's vector instruction sets, as far as the system reports them."""
+    file = Path("/proc/cpuinfo")
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    match = re.search(r"^flags\s*: (.+)$", text, re.MULTILINE)
+    return sorted(flag for flag in (match[1].split() if match else ()) if re.match("avx|amx|fma|f16c", flag))
 
 
 def _processor() -> str:

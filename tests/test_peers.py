@@ -24,6 +24,7 @@ from benchmarks.peers.report import ratios, tables
 from benchmarks.peers.rounds import EQUAL_ALLOCATOR, Contestant, FailedRequest, alternate
 from benchmarks.peers.sizes import SIZES, Pairs, read_batches, write_batches
 from benchmarks.peers.workload import HELD_OUT, Text, Workload
+from benchmarks.provenance import provenance
 from seqx.errors import UserError
 from seqx.inference import load
 from seqx.interfaces.task import Example
@@ -155,6 +156,11 @@ def test_toolkit_that_cannot_be_installed_is_recorded_with_the_reason(
 
     monkeypatch.setattr("benchmarks.peers.environments.subprocess.run", fails)
     assert install(tmp_path, "eole") == "ERROR: no matching distribution"
+
+
+def test_record_has_the_vector_instructions_of_the_cpu() -> None:
+    reported = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    assert ("avx2" in provenance()["machine"]["instructions"]) == (" avx2 " in reported)
 
 
 def test_durations_have_units() -> None:

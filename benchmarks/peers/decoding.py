@@ -30,7 +30,7 @@ def decoding(setting: Setting, sentences: Sequence[int], beam: int, deadline: fl
         "threads": setting.threads,
         "options": {"extra": 50 if setting.is_trained else UNTRAINED_EXTRA},
     }
-    lines = _lines(setting, max(sentences))
+    lines = _lines(setting, max(*sentences, LATENCY_SENTENCES))
     warm = {"do": "translate", "lines": lines[:1], "at_once": 1}
     names = [name for name in setting.toolkits if TOOLKITS[name].decodes and name != "ctranslate2"]
     contestants = setting.contestants(names, prepare, warm)
