@@ -18,6 +18,9 @@ from seqx_transformer.layers import DecoderShared, Past
 MAX_UNUSED = 1 / 8
 """The share of rows that released slots may occupy. Above it, the caches are copied without these rows."""
 
+FIRST_STEPS = 32
+"""The number of steps for which a new cache has room. The room doubles whenever it is full."""
+
 KeyValues = tuple[seqx.KeyValue, ...]
 """Keys and values for the attention of each layer."""
 
@@ -38,16 +41,18 @@ class TransformerState(NamedTuple):
 class Cache:
     """The keys and values of one layer's self-attention, for the tokens of all hypotheses.
 
-    Each step writes K columns, one for each hypothesis. There is room for more columns than are written; it
-    doubles whenever it is full.
+    Each step writes K columns, one for each hypothesis. There is room for more columns than are written, but
+    not for more than `steps` steps need, unless sentences are added later.
 
     Args:
         past: keys and values of earlier tokens [R, H, C, W]; None: there are none
+        steps: maximum number of steps; None: unknown
     """
 
-    def __init__(self, past: seqx.KeyValue | None) -> None:
+    def __init__(self, past: seqx.KeyValue | None, steps: int | None) -> None:
         self._tensors = [] if past is None else [past.keys, past.values]
         self._columns = 0 if past is None else past.keys.size(-2)  # that are written
+        self._steps = steps
 
     def extend(self, new: seqx.KeyValue, layout: seqx.Layout) -> seqx.KeyValue:
         """Write keys and values [R, H, K, W] to the next columns; return those of all columns.
@@ -76,15 +81,24 @@ class Cache:
         self._columns -= count
 
     def _next_columns(self, new: seqx.KeyValue) -> list[Tensor]:
-        """Return the next columns of keys and values, as many as `new` has; they count as written."""
-        start, self._columns = self._columns, self._columns + new.keys.size(-2)
+        """Return the next columns of keys and values, as many as `new` has; they must then be written."""
+        start, count = self._columns, new.keys.size(-2)
+        self._columns += count
         if not self._tensors:
             self._tensors = [part[..., :0, :] for part in (new.keys, new.values)]
-        missing = self._columns - self._tensors[0].size(-2)
-        if missing > 0:
-            room = missing + self._columns  # the buffer then is twice as large as needed
-            self._tensors = [F.pad(tensor, (0, 0, 0, room)) for tensor in self._tensors]
+        if self._columns > self._tensors[0].size(-2):
+            room = max(FIRST_STEPS * count, 2 * self._columns)
+            if self._steps is not None and self._columns <= self._steps * count:
+                room = min(room, self._steps * count)
+            self._tensors = [_with_room(tensor, start, room) for tensor in self._tensors]
         return [tensor[..., start : self._columns, :] for tensor in self._tensors]
+
+
+def _with_room(tensor: Tensor, columns: int, room: int) -> Tensor:
+    """Return a copy with the first columns of a tensor, and undefined values in the others."""
+    copy = tensor.new_empty(*tensor.shape[:-2], room, tensor.size(-1))
+    copy[..., :columns, :] = tensor[..., :columns, :]
+    return copy
 
 
 class CachingDecoder(Protocol):
@@ -115,16 +129,24 @@ class TransformerSlots(seqx.Slots):
         layers: number of its layers
         state: its state, with one sentence for each slot
         hypotheses: number of hypotheses of each slot, K
+        capacity: maximum number of tokens that will be written in a slot, if it is known
     """
 
     def __init__(
-        self, decoder: CachingDecoder, layers: int, state: TransformerState, hypotheses: int
+        self,
+        decoder: CachingDecoder,
+        layers: int,
+        state: TransformerState,
+        *,
+        hypotheses: int,
+        capacity: int | None,
     ) -> None:
         count = len(state.lengths)
         self.hypotheses = hypotheses
         self.occupied = [*range(count)]
         self._decoder = decoder
-        self._caches = [Cache(None if state.past is None else state.past[i]) for i in range(layers)]
+        past = [None] * layers if state.past is None else state.past
+        self._caches = [Cache(part, capacity) for part in past]
         self._source = state.source
         self._row_slots: list[int | None] = [*range(count)]  # the slot of each row; None: it was released
         self._rows: Tensor | None = None  # [A] the rows of the occupied slots; None: all, in their order

@@ -246,8 +246,8 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
         return outputs, TransformerState(state.lengths + keep.sum(1), keys, extended, state.source)
 
     def slots(self, state: TransformerState, hypotheses: int, capacity: int | None) -> TransformerSlots:
-        """Return slots whose caches are written in place; they grow with the number of tokens."""
-        return TransformerSlots(self, len(self.layers), state, hypotheses)
+        """Return slots whose caches are written in place."""
+        return TransformerSlots(self, len(self.layers), state, hypotheses=hypotheses, capacity=capacity)
 
     def decode(
         self,
