@@ -124,7 +124,7 @@ def build_task(context: Context) -> Path:
         elif context.initial_model is not None:
             vocabulary = context.initial_model / "task"
         else:
-            settings = cache_key_settings(context.recipe)
+            settings = cache_key_settings(context.recipe, context.plugins)
             vocabulary = cached_vocabulary(task, settings, cache, progress=context.report_preparation)
     task.load(vocabulary)
     return vocabulary
@@ -146,7 +146,7 @@ def build_data(context: Context, model: Model, vocabulary: Path) -> Store:
         UserError: the model cannot read an example, or ranks have different text
     """
     task = context.experiment.task
-    settings = {**cache_key_settings(context.recipe), "vocabulary": fingerprint(vocabulary)}
+    settings = {**cache_key_settings(context.recipe, context.plugins), "vocabulary": fingerprint(vocabulary)}
     with context.world.rank_zero_first():
         store = prepare(
             task,

@@ -142,8 +142,8 @@ class Corpus(ABC):
     def identity(self) -> Mapping[str, object]:
         """Return plain values that identify the content: equal identities mean equal rows.
 
-        The cache uses them as keys. Paths alone do not identify text; add sizes, times or hashes.
-        Valid after a `fetch` of all splits.
+        They are part of the keys of the cache, with the settings of the task and the code of its plugins.
+        Paths alone do not identify text; add sizes, times or hashes. Valid after a `fetch` of all splits.
         """
         return {}
 

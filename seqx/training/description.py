@@ -10,6 +10,8 @@ from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.task import Task
 from seqx.interfaces.text import Metric
+from seqx.plugin.code import code_digests
+from seqx.plugin.loading import Plugins
 from seqx.plugin.registry import Make
 from seqx.recipe import Configured
 from seqx.training.config import Training
@@ -62,13 +64,15 @@ class Experiment:
         self.published = published
 
 
-def cache_key_settings(recipe: Configured[Experiment]) -> dict[str, Any]:
-    """Return the settings of the task that determine its examples: all except metrics."""
+def cache_key_settings(recipe: Configured[Experiment], plugins: Plugins) -> dict[str, Any]:
+    """Return what determines the examples: the settings of the task without metrics, and code of plugins."""
     task = recipe.settings["task"]
     assert isinstance(task, Configured), "a task is a component"
-    metrics = [
-        name
-        for name, value in task.settings.items()
-        if any(issubclass(component.interface, Metric) for component in value.used())
-    ]
-    return {name: value for name, value in task.plain().items() if name not in metrics}
+    used = {name: list(value.used()) for name, value in task.settings.items()}
+    metrics = {name for name, parts in used.items() if any(issubclass(c.interface, Metric) for c in parts)}
+    settings = {name: value for name, value in task.plain().items() if name not in metrics}
+    components = [c for name, parts in used.items() if name not in metrics for c in parts]
+    if task.component is not None:
+        components.append(task.component)
+    code = code_digests(plugins, components)
+    return {**settings, "code of plugins": code} if code else settings

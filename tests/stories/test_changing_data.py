@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.stories.test_bad_data import corpus
-from tests.stories.tiny import done, refused
+from tests.stories.tiny import TINY, done, refused, tiny
 
 EDITOR = """\
 import os
@@ -71,6 +71,55 @@ def test_text_that_changes_between_starts_is_refused(split: str, tmp_path: Path)
     )
     file.write_bytes(before)
     done("run", recipe)
+
+
+CORPUS = """\
+import seqx
+import seqx_text
+
+
+class Verbs(seqx.Corpus):
+    def fetch(self, folder, progress, splits=seqx.SPLITS):
+        pass
+
+    def rows(self, split):
+        for n in range(200 if split == "train" else 2):
+            yield f"a dog sees {n} men", f"dogs see {n}"
+
+
+class Right(seqx_text.Accuracy):
+    \"""The accuracy.\"""
+
+
+@seqx.hookimpl
+def seqx_register(registry):
+    registry.add(seqx.Corpus, verbs=Verbs)
+    registry.add(seqx.Metric, right=Right)
+"""
+
+
+@pytest.mark.promise("plugin-of-text-changes")
+@pytest.mark.parametrize(
+    ("setting", "size", "metric", "is_prepared_again"),
+    [
+        ("verbs", 290, "bleu", True),
+        ("{type: mixed, corpora: [verbs]}", 290, "bleu", True),
+        ("{type: sample, train: 300, dev: 6, test: 6}", 400, "right", False),
+    ],
+)
+def test_text_is_prepared_again_if_the_plugin_of_the_task_changes(
+    setting: str, size: int, metric: str, is_prepared_again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEQX_CACHE", "fresh")
+    text = TINY.replace("corpus: {type: sample, train: 300, dev: 6, test: 6}", f"corpus: {setting}")
+    text = text.replace("[bleu, chrf]", f"[{metric}]").replace("size: 400", f"size: {size}")
+    recipe = tiny(f"plugins: [verbs.py]\n{text}")
+    entries = []
+    for folder, code in (("before", CORPUS), ("after", CORPUS.replace("dog", "cat"))):
+        Path("verbs.py").write_text(code, encoding="utf-8")
+        done("run", recipe, "training.steps=1", "--folder", folder)
+        entries.append(len([*Path("fresh").glob("*/made_from.json")]))
+    assert entries == ([2, 4] if is_prepared_again else [2, 2])  # the vocabulary and the examples
 
 
 def test_touched_file_counts_as_unchanged(tmp_path: Path) -> None:
