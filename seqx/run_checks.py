@@ -93,12 +93,17 @@ def check_same_plugins(folder: Path, checkpoints: Checkpoints, plugins: Plugins)
     file = folder / "environment.json"
     if not file.is_file() and not checkpoints.steps():
         return  # the run was stopped before it began
-    recorded = read_as(PLUGINS_FIELD, file).get("plugins", {})
-    if name := changed_local_plugin(plugins, recorded):
+    if name := changed_plugin(folder, plugins):
         raise UserError(
-            f"{folder}: {name} has changed since this run began; restore its text, or resume with "
-            "`seqx run --changed-plugins`"
+            f"{folder}: {name} has changed since this run began; choose another --folder for a new run, "
+            "restore its text, or resume with `seqx run --changed-plugins`"
         )
+
+
+def changed_plugin(folder: Path, plugins: Plugins) -> str | None:
+    """Return the key of the first local plugin that has changed since the run in `folder` began, or None."""
+    recorded = read_as(PLUGINS_FIELD, folder / "environment.json")
+    return changed_local_plugin(plugins, recorded.get("plugins", {}))
 
 
 def check_learning_rates(folder: Path, schedule: Schedule, steps: int, done: int) -> None:

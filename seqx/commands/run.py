@@ -15,6 +15,7 @@ from seqx.interfaces.scores import Score
 from seqx.parallel import World, join_ranks, leave
 from seqx.parallel.launch import launch
 from seqx.plugin.blame import message_naming_plugin
+from seqx.run_checks import changed_plugin
 from seqx.run_folder import RunFolder
 from seqx.runtime.background import has_abandoned_threads
 from seqx.runtime.cpu_threads import MAX_THREADS
@@ -135,7 +136,7 @@ def _run(
             world=world,
         )
     if world.is_rank_zero:
-        _print_scores(checked, folder, scores, was_finished=was_finished)
+        _print_scores(checked, folder, scores, was_finished=was_finished, changed_plugins=changed_plugins)
 
 
 def _name(checked: CheckedRecipe, profile: str | None) -> str:
@@ -147,11 +148,18 @@ def _folder(checked: CheckedRecipe, folder: Path | None, profile: str | None) ->
 
 
 def _print_scores(
-    checked: CheckedRecipe, folder: Path, scores: Mapping[str, Mapping[str, Score]], *, was_finished: bool
+    checked: CheckedRecipe,
+    folder: Path,
+    scores: Mapping[str, Mapping[str, Score]],
+    *,
+    was_finished: bool,
+    changed_plugins: bool,
 ) -> None:
     """Print the scores of a run, the scores of its candidate weights, and published scores."""
     if was_finished:
-        click.echo(f"{folder}: this run is finished; its scores:")
+        changed = changed_plugin(folder, checked.plugins) if changed_plugins else None
+        advice = f" from before {changed} changed (choose another --folder to train again)" if changed else ""
+        click.echo(f"{folder}: this run is finished; its scores{advice}:")
     for split, by_metric in scores.items():
         for metric, score in by_metric.items():
             click.echo(f"{split} {metric} {score}")
