@@ -191,3 +191,15 @@ def test_commits_of_components_changed_only_the_listed_core_files() -> None:
         if shown.returncode:
             pytest.skip("the checkout has no history")
         assert {f"seqx/{name}" for name in files} == set(shown.stdout.split()), commit
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_text_names_the_file_of_a_listing(document: Path) -> None:
+    """The name after the language of a listing is not shown where Markdown is rendered."""
+    text = TEXTS[document.name]
+    after_previous = 0
+    for item in listings(document):
+        start = text.index(f"\n{item.text}```", after_previous)
+        above = text[after_previous:start]
+        assert item.file is None or f"`{item.file}`" in above, f"{item.place}: name {item.file} above it"
+        after_previous = start + 1 + len(item.text) + 3
