@@ -63,10 +63,15 @@ MISTAKES = [
     (
         FILES,
         ["task.tokenizer.symbols=['<s>']"],
-        "task.tokenizer: ",
+        "task.tokenizer.symbols: ",
         "'<s>' has a special meaning in SentencePiece",
     ),
-    (FILES, ["task.tokenizer.size=200"], "task.tokenizer: ", "200 is too small, because 260 are reserved"),
+    (
+        FILES,
+        ["task.tokenizer.size=200"],
+        "task.tokenizer.size: ",
+        "200 is too small, because 260 are reserved",
+    ),
     (FILES, ["training.init_from=nowhere"], "training.init_from: ", "there is no such folder"),
     (
         FILES,
