@@ -103,7 +103,7 @@ def test_component_of_another_plugin_is_benchmarked(extra_plugin: Path) -> None:
 def test_component_that_cannot_be_built_is_reported() -> None:
     invalid = compare_components.Trial(overrides=("model.encoder.attention.heads=7",))
     (reason,) = compare_components.faults({"invalid": invalid, "valid": compare_components.Trial()}).values()
-    assert reason.startswith("command line:1:1: model.encoder.attention: heads (7) must divide")
+    assert reason.startswith("command line:1:31: model.encoder.attention: heads (7) must divide")
 
 
 def test_components_are_trained_once_and_compared(tmp_path: Path) -> None:
@@ -253,7 +253,8 @@ def test_complexity_of_every_layer_is_compared_with_table_1(
 ) -> None:
     pytest.importorskip("matplotlib")
     out, picture = tmp_path / "complexity.json", tmp_path / "complexity.svg"
-    options = ["--width", "4", "--shortest", "64", "--longest", "512", "--repeats", "1"]
+    # From length 512, attention on a CPU uses a kernel that keeps no scores.
+    options = ["--width", "4", "--shortest", "64", "--longest", "256", "--repeats", "1"]
     monkeypatch.setattr(sys, "argv", ["complexity", *options, "--out", str(out), "--draw", str(picture)])
     assert complexity.main() == 0
     layers = json.loads(out.read_text(encoding="utf-8"))["layers"]
@@ -275,7 +276,7 @@ def test_complexity_of_every_layer_is_compared_with_table_1(
     assert layers["Encoder-lstm"]["claim"] == {"layer": "recurrent", "operations": "n d²", "exponent": 1}
     rows = {row["layer"]: row for row in table(capsys.readouterr().out)}
     assert rows["Encoder-lstm"]["growth in Table 1"] == "n^1"
-    assert rows["Attention-multihead"]["longest n"] == "512"
+    assert rows["Attention-multihead"]["longest n"] == "256"
     text = picture.read_text(encoding="utf-8")
     assert text.lstrip().startswith("<?xml")
     assert text.count("Encoder-lstm") >= 1
