@@ -11,7 +11,7 @@ from seqx.interfaces.tensors import ScaledEmbedding
 from seqx.runtime.devices import Int8, OneDNN, OneDNNBf16, Packed, PackedWeight
 from seqx.runtime.precision import ComputePrecision, has_bf16, has_onednn
 
-MIN_SIZE = 1 << 16
+MIN_SIZE = 1 << 18
 """The smallest number of elements of a weight that is packed; smaller weights gain nothing."""
 
 

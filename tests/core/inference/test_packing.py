@@ -127,7 +127,7 @@ def test_int8_outputs_of_a_row_do_not_depend_on_other_rows() -> None:
 
 
 def test_small_weights_are_not_packed() -> None:
-    model = nn.ModuleList([nn.Linear(8, 8), nn.Linear(256, 256)])
+    model = nn.ModuleList([nn.Linear(8, 8), nn.Linear(512, 512)])
     pack(model, "fp32")
     assert [isinstance(weight, PackedWeight) for weight in model.parameters()] == [False, False, True, False]
 
