@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import complexity, fuzz, kill_test, linear_layers, preparation, scale, startup
+from benchmarks.peers import report
 from benchmarks.provenance import ROOT
 from benchmarks.table3 import against_base
 from seqx_watch.comparison import format_comparison
@@ -44,6 +45,7 @@ TABLES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "linear_layers_decoding": linear_layers.decoding_table,
     "preparation": preparation.table,
     "scale": scale.table,
+    "peers": report.decoding_table,
     "startup": startup.table,
     "table3-order": _against_base,
 }
@@ -67,8 +69,9 @@ def _source(record: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence with the commit, the machine and the version of torch."""
     machine, versions = record["machine"], record["versions"]
     cores = f"{machine['cores']} core{'s' * (machine['cores'] > 1)}"
+    threads = {1: "one thread", 2: "two threads"}[record.get("threads", 1)]
     yield (
-        f"Commit {record['commit'][:10]}, {machine['processor']}, {cores}, one thread each; "
+        f"Commit {record['commit'][:10]}, {machine['processor']}, {cores}, {threads} each; "
         f"torch {versions['torch']}."
     )
 

@@ -29,6 +29,11 @@ def tables(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"{toolkit} was left out: {reason}"
 
 
+def decoding_table(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the tables of decoding in a record."""
+    yield from _part(record["parts"]["decoding"])
+
+
 def _part(part: Mapping[str, Any]) -> Iterator[str]:
     rates = [measured["matmul_gflops"] for measured in part["rounds"]]
     cases = dict.fromkeys(case for measured in part["rounds"] for case in measured["replies"])
