@@ -54,7 +54,7 @@ VALUES: Mapping[str, Sequence[int]] = {
 """The values of each quantity."""
 
 UNITS = {"beam": "sentences/s", "preparation": "pairs/s", "planning": "pairs/s"}
-"""What is counted per second; in training, target tokens."""
+"""The unit that is counted per second; in training, target tokens."""
 
 
 def training_rate(

@@ -28,7 +28,7 @@ ALLOCATORS: Allocators = (("", {}), (EQUAL, EQUAL_ALLOCATOR))
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What all parts need.
+    """The settings and files that all parts use.
 
     Args:
         environments: the folder of the toolkits' environments

@@ -98,7 +98,7 @@ Case = tuple[str, Callable[[int], Request], int]
 
 
 class Measured(Protocol):
-    """What `alternate` measures: a worker process, or a command."""
+    """A worker process or a command, which `alternate` measures."""
 
     name: str
     reason: str | None

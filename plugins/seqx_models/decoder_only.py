@@ -99,11 +99,11 @@ class DecoderOnly(seqx.Generator):
 
     def slots(self, memory: seqx.Memory, count: int, hypotheses: int, capacity: int | None) -> seqx.Slots:
         """Return the slots of the decoder; those of the core if it has none."""
+        if not self.decoder.has_slots:
+            return super().slots(memory, count, hypotheses, capacity)
         state = self.start(memory, capacity)
         assert state.first is not None, "no target token was written"
         slots = self.decoder.slots(state.decoder, hypotheses, capacity)
-        if slots is None:
-            return super().slots(memory, count, hypotheses, capacity)
         return DecoderOnlySlots(self, slots, state.first, capacity)
 
     def head(self, outputs: Tensor) -> Tensor:
@@ -125,12 +125,17 @@ class DecoderOnlySlots(EmbeddedSlots):
         super().__init__(model, decoder, self._embed_with_source, capacity)
         self._embedding = model.embedding
         self._first = first  # by the number of the slot, also of released ones
+        self._has_new = True  # some slot has written no token
 
     def _embed_with_source(self, ids: Tensor) -> Tensor:
         """Return the embeddings [N, D] of `ids` [N], with the last source token in place of BOS."""
+        embedded: Tensor = self._embedding(ids)
+        if not self._has_new:
+            return embedded
+        self._has_new = False
         slots = seqx.to_device(torch.tensor(self.occupied), ids.device)
         first = self._first[slots].repeat_interleave(self.hypotheses, 0)
-        return torch.where((ids == seqx.BOS)[:, None], first, self._embedding(ids))
+        return torch.where((ids == seqx.BOS)[:, None], first, embedded)
 
     def fill(self, slots: Sequence[int], memory: seqx.Memory) -> None:
         """Put further sentences into released slots; the last source token replaces BOS."""
@@ -138,4 +143,5 @@ class DecoderOnlySlots(EmbeddedSlots):
         index = seqx.to_device(torch.tensor(slots), self._first.device)
         self._first = self._first.index_copy(0, index, state.first)
         self._decoder.fill(slots, state.decoder)
+        self._has_new = True
         self.occupied = self._decoder.occupied

@@ -93,9 +93,9 @@ class EncoderDecoder(seqx.Generator):
 
     def slots(self, memory: seqx.Memory, count: int, hypotheses: int, capacity: int | None) -> seqx.Slots:
         """Return the slots of the decoder; those of the core if it has none."""
-        slots = self.decoder.slots(self.start(memory, capacity), hypotheses, capacity)
-        if slots is None:
+        if not self.decoder.has_slots:
             return super().slots(memory, count, hypotheses, capacity)
+        slots = self.decoder.slots(self.start(memory, capacity), hypotheses, capacity)
         return EmbeddedSlots(self, slots, self.target, capacity)
 
     def positions_used(self, lengths: Mapping[str, seqx.Integers]) -> seqx.Integers:

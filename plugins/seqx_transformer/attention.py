@@ -63,7 +63,7 @@ class MultiHeadAttention(seqx.Attention):
         self.output = nn.Linear(heads * self.d_v, d_model, bias)
         self.dropout = Dropout(dropout)
         self.kernel = None if kernel is None else kernel()
-        self.joined_weight: Tensor | None = None  # of `joined_weights`, in the dtype of autocast
+        self.joined_weight: Tensor | None = None  # of `joined_parameters`, in the dtype of autocast
         self.joined_bias: Tensor | None = None
         base = MultiHeadAttention
         self._is_as_base = type(self).project is base.project and type(self).forward is base.forward

@@ -171,7 +171,7 @@ class Attention(nn.Module, ABC):
 
     @abstractmethod
     def project(self, keys: Tensor, values: Tensor, positioned: Positioned) -> KeyValue:
-        """Return the projections of keys and values, both [B, S, D].
+        """Return the projections of keys and values, both [B, S, D], with the layout of `positioned`.
 
         Args:
             keys: the vectors that queries are compared with
@@ -316,18 +316,22 @@ class Decoder(nn.Module, ABC):
             keep: [B, T] bool, false on padding, which must be on the right; None: no padding
         """
 
-    def slots(self, state: State, hypotheses: int, capacity: int | None) -> Slots | None:
+    @property
+    def has_slots(self) -> bool:
+        """True if the decoder implements `slots`; otherwise a search calls `forward`."""
+        return type(self).slots is not Decoder.slots
+
+    def slots(self, state: State, hypotheses: int, capacity: int | None) -> Slots:
         """Return slots whose `step` maps embeddings [N, D] to outputs [N, D], equal to those of `forward`.
 
-        `fill` of these slots takes a state, too. None means that the decoder has no slots of its own; a
-        search then calls `forward`.
+        `fill` of these slots takes a state, too. Called only if `has_slots` is true.
 
         Args:
             state: the state of one sentence per slot; it must not be used afterwards
             hypotheses: number of hypotheses of each slot
             capacity: maximum number of tokens that will be written in a slot, if it is known
         """
-        return None
+        raise NotImplementedError(f"{type(self).__name__} has no slots")
 
 
 class Model(nn.Module, ABC):

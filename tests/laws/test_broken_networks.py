@@ -204,8 +204,10 @@ class CorrectDecoder(TransformerDecoder, Correct):
             )
         return SelectableState(super().start(memory, batch, capacity), batch, self.fault)
 
-    def slots(self, state: seqx.State, hypotheses: int, capacity: int | None) -> None:  # type: ignore[override]
-        """Return no slots, because the state is not that of the Transformer."""
+    @property
+    def has_slots(self) -> bool:
+        """False, because the state is not that of the Transformer."""
+        return False
 
     def forward(self, inputs: Tensor, state: Any, keep: Tensor | None) -> tuple[Tensor, Any]:
         if keep is not None:
