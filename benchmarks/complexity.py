@@ -38,9 +38,12 @@ SMALL: Mapping[str, Any] = {
     "layers": 1,
     "heads": 1,
     "dropout": 0.0,
-    "attention": {"type": "multihead", "heads": 1},
+    "attention": {"type": "multihead", "heads": 1, "kernel": "eager"},
 }
 """Settings, if a component has them, for a single layer without dropout."""
+
+SMALL_ATTENTION = {**SMALL, "kernel": "eager"}
+"""The same for attention, with one kernel for all lengths."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,8 @@ def layers(width: int) -> Iterator[tuple[str, Component, Layer]]:
 def _maker(interface: type, component: Component, registry: Registry, width: int | None = None) -> Any:
     """Return the configured constructor of a component, with a single layer and no dropout."""
     torch.manual_seed(1)
-    settings = {name: value for name, value in SMALL.items() if name in component.settings}
+    small = SMALL_ATTENTION if interface is seqx.Attention else SMALL
+    settings = {name: value for name, value in small.items() if name in component.settings}
     if width is not None and "width" in component.settings:
         settings["width"] = width
     tree = {"type": component.name, **settings}

@@ -253,8 +253,7 @@ def test_complexity_of_every_layer_is_compared_with_table_1(
 ) -> None:
     pytest.importorskip("matplotlib")
     out, picture = tmp_path / "complexity.json", tmp_path / "complexity.svg"
-    # From length 512, attention on a CPU uses a kernel that keeps no scores.
-    options = ["--width", "4", "--shortest", "64", "--longest", "256", "--repeats", "1"]
+    options = ["--width", "4", "--shortest", "64", "--longest", "512", "--repeats", "1"]
     monkeypatch.setattr(sys, "argv", ["complexity", *options, "--out", str(out), "--draw", str(picture)])
     assert complexity.main() == 0
     layers = json.loads(out.read_text(encoding="utf-8"))["layers"]
@@ -276,7 +275,7 @@ def test_complexity_of_every_layer_is_compared_with_table_1(
     assert layers["Encoder-lstm"]["claim"] == {"layer": "recurrent", "operations": "n d²", "exponent": 1}
     rows = {row["layer"]: row for row in table(capsys.readouterr().out)}
     assert rows["Encoder-lstm"]["growth in Table 1"] == "n^1"
-    assert rows["Attention-multihead"]["longest n"] == "256"
+    assert rows["Attention-multihead"]["longest n"] == "512"
     text = picture.read_text(encoding="utf-8")
     assert text.lstrip().startswith("<?xml")
     assert text.count("Encoder-lstm") >= 1

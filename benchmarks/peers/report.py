@@ -46,7 +46,8 @@ def _part(part: Mapping[str, Any]) -> Iterator[str]:
         )
         yield ""
     for name, difference in part.get("logprob_differences", {}).items():
-        yield f"{name}: log-probabilities differ from those of seqx by at most {difference}"
+        if name != part["baseline"]:
+            yield f"{name}: log-probabilities differ from those of seqx by at most {difference:.1e}"
     for name, reason in {**part.get("left_out", {}), **part.get("skipped", {})}.items():
         yield f"{name}: left out: {reason}"
 
