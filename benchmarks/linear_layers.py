@@ -30,7 +30,7 @@ from benchmarks.provenance import provenance
 from seqx.inference import Predictor
 from seqx.inference.packing import pack
 from seqx.interfaces.tensors import UNK
-from seqx.runtime.devices import Int8, OneDNN, OneDNNBf16
+from seqx.runtime.packed_weights import Int8, OneDNN, OneDNNBf16
 from seqx.runtime.precision import ComputePrecision, has_bf16, has_int8
 from seqx_search import Beam
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from seqx.interfaces.tensors import ScaledEmbedding
-from seqx.runtime.devices import Int8, OneDNN, OneDNNBf16, Packed, PackedWeight
+from seqx.runtime.packed_weights import Int8, OneDNN, OneDNNBf16, Packed, PackedWeight
 from seqx.runtime.precision import ComputePrecision, has_bf16, has_onednn
 
 MIN_SIZE = 1 << 18

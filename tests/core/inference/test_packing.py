@@ -14,7 +14,7 @@ from torch import nn
 import seqx
 from seqx.cli import main
 from seqx.inference.packing import pack
-from seqx.runtime.devices import Int8, PackedWeight
+from seqx.runtime.packed_weights import Int8, PackedWeight
 from seqx.runtime.precision import compute_precision, has_bf16, has_int8
 from tests.models import write_model
 
