@@ -61,14 +61,15 @@ class Cache:
             new: the keys and values of the new tokens
             layout: the layout of all columns
         """
-        for tensor, part in zip(self._next_columns(new), (new.keys, new.values), strict=True):
+        columns = self._next_columns(new, len(new.keys))
+        for tensor, part in zip(columns, (new.keys, new.values), strict=True):
             tensor.copy_(part)
         keys, values = (tensor[..., : self._columns, :] for tensor in self._tensors)
         return new._replace(keys=keys, values=values, layout=layout)
 
-    def extend_rows(self, rows: Tensor, new: seqx.KeyValue) -> None:
-        """Write keys and values of some rows to the next columns, and zeros of the other rows."""
-        for tensor, part in zip(self._next_columns(new), (new.keys, new.values), strict=True):
+    def extend_rows(self, rows: Tensor, new: seqx.KeyValue, count: int) -> None:
+        """Write keys and values of some of `count` rows to the next columns, and zeros of the other rows."""
+        for tensor, part in zip(self._next_columns(new, count), (new.keys, new.values), strict=True):
             tensor.zero_().index_copy_(0, rows, part)
 
     def select(self, rows: Tensor) -> None:
@@ -80,12 +81,13 @@ class Cache:
         self._tensors = [tensor[..., count:, :] for tensor in self._tensors]
         self._columns -= count
 
-    def _next_columns(self, new: seqx.KeyValue) -> list[Tensor]:
+    def _next_columns(self, new: seqx.KeyValue, rows: int) -> list[Tensor]:
         """Return the next columns of keys and values, as many as `new` has; they must then be written."""
         start, count = self._columns, new.keys.size(-2)
         self._columns += count
         if not self._tensors:
-            self._tensors = [part[..., :0, :] for part in (new.keys, new.values)]
+            parts = (new.keys, new.values)
+            self._tensors = [x.new_empty(rows, *x.shape[1:-2], 0, x.size(-1)) for x in parts]
         if self._columns > self._tensors[0].size(-2):
             room = max(FIRST_STEPS * count, 2 * self._columns)
             if self._steps is not None and self._columns <= self._steps * count:
@@ -161,11 +163,11 @@ class TransformerSlots(seqx.Slots):
             self._visible = state.layout.keep[:, None].expand(-1, hypotheses, -1)  # [R, K, C]
         self._own = torch.eye(hypotheses, dtype=torch.bool, device=state.lengths.device)
 
-    def step(self, ids: Tensor) -> Tensor:
+    def step(self, embeddings: Tensor) -> Tensor:
         """Advance each hypothesis by one embedding of [N, D]; return its output [N, D]."""
         if self._row_slots.count(None) > MAX_UNUSED * len(self._row_slots):
             self._select_rows([*self.occupied])
-        x = self._scatter(ids.view(-1, self.hypotheses, ids.size(-1)))
+        x = self._scatter(embeddings.view(-1, self.hypotheses, embeddings.size(-1)))
         layout = seqx.Layout(self._own.new_ones(x.shape[:2]), self._lengths[:, None].expand(x.shape[:2]))
         self._add_columns(layout.positions, self._own.expand(len(x), -1, -1))
         keys = seqx.Layout(self._own.new_ones(self._positions.shape), self._positions)
@@ -220,7 +222,7 @@ class TransformerSlots(seqx.Slots):
             positions.index_copy(0, rows, layout.positions), visible[:, None].expand(-1, self.hypotheses, -1)
         )
         for cache, new in zip(self._caches, past, strict=True):
-            cache.extend_rows(rows, new)
+            cache.extend_rows(rows, new, count)
 
     def _add_columns(self, positions: Tensor, visible: Tensor) -> None:
         """Add columns at positions [R, C], of which each hypothesis sees some: [R, K, C]."""

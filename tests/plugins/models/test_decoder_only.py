@@ -135,3 +135,15 @@ def test_decoder_only_refuses_a_decoder_that_uses_a_source(decoder: Any) -> None
 def test_encoder_decoder_refuses_a_decoder_without_source(model: Any, decoder: Any) -> None:
     with pytest.raises(ValueError, match="does not use the source"):
         model(SIZES, d_model=16, encoder=TransformerEncoder, decoder=decoder)
+
+
+@torch.no_grad()
+def test_decoder_only_slot_is_filled_before_the_first_step() -> None:
+    model = build()
+    slots = model.slots(model.encode(tokens([9], [9])), 2, 1, None)
+    slots.release([0])
+    slots.fill([0], model.encode(tokens([4, 5, 2])))
+    logits = slots.step(torch.tensor([seqx.BOS, seqx.BOS]))
+    for source, actual in zip(([4, 5, 2], [9]), logits, strict=True):
+        single = model.slots(model.encode(tokens(source)), 1, 1, None)
+        torch.testing.assert_close(actual, single.step(torch.tensor([seqx.BOS]))[0])
