@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 # The only list of public names. Type checkers read these imports, and `_modules` reads them as text.
 if TYPE_CHECKING:  # interfaces of networks
     from seqx.interfaces.input_layer import InputLayer as InputLayer
+    from seqx.interfaces.input_layer import source_input as source_input
     from seqx.interfaces.networks import Attention as Attention
     from seqx.interfaces.networks import Decoder as Decoder
     from seqx.interfaces.networks import Encoder as Encoder

@@ -70,19 +70,8 @@ def _opennmt(setting: Setting, size: Size, files: Path) -> Program:
         "src_vocab": f"{files}/symbols",
         "share_vocab": True,
         **toolkit_settings.opennmt(size),
-        "batch_type": "tokens",
-        "batch_size": size.batch_tokens,
-        "normalization": "tokens",
-        "optim": "adam",
-        "adam_beta2": BETAS[1],
-        "learning_rate": LEARNING_RATE,
-        "label_smoothing": SMOOTHING,
-        "bucket_size": BUCKET,
-        "num_workers": 0,
-        "train_steps": UPDATES,
+        **_training(size),
         "report_every": INTERVAL,
-        "save_checkpoint_steps": 1000,
-        "valid_steps": 1000,
     }
     return _configured(
         "opennmt", [script(setting.environments, "opennmt", "onmt_train")], config, "save_model", setting
@@ -99,25 +88,32 @@ def _eole(setting: Setting, size: Size, files: Path) -> Program:
         "report_every": INTERVAL,
         "model": toolkit_settings.eole(size),
         "training": {
-            "batch_type": "tokens",
-            "batch_size": size.batch_tokens,
-            "normalization": "tokens",
-            "optim": "adam",
-            "adam_beta2": BETAS[1],
-            "learning_rate": LEARNING_RATE,
-            "label_smoothing": SMOOTHING,
+            **_training(size),
             "dropout": [DROPOUT],
             "attention_dropout": [0.0],
             "compute_dtype": "fp32",
-            "bucket_size": BUCKET,
-            "num_workers": 0,
-            "train_steps": UPDATES,
-            "save_checkpoint_steps": 1000,
-            "valid_steps": 1000,
         },
     }
     command = [script(setting.environments, "eole", "eole"), "train"]
     return _configured("eole", command, config, None, setting)
+
+
+def _training(size: Size) -> Mapping[str, Any]:
+    """Return the settings of training that OpenNMT-py and Eole have in common."""
+    return {
+        "batch_type": "tokens",
+        "batch_size": size.batch_tokens,
+        "normalization": "tokens",
+        "optim": "adam",
+        "adam_beta2": BETAS[1],
+        "learning_rate": LEARNING_RATE,
+        "label_smoothing": SMOOTHING,
+        "bucket_size": BUCKET,
+        "num_workers": 0,
+        "train_steps": UPDATES,
+        "save_checkpoint_steps": 1000,
+        "valid_steps": 1000,
+    }
 
 
 def _configured(

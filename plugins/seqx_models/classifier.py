@@ -47,13 +47,9 @@ class Classifier(seqx.Model):
     ) -> None:
         super().__init__(vocab_sizes)
         self.d_model = d_model
-        self.embedding: seqx.InputLayer | seqx.ScaledEmbedding
-        if source_input is None:
-            self.embedding = seqx.ScaledEmbedding(
-                vocab_sizes["source"], d_model, scaled=scale_embeddings, std=embedding_std
-            )
-        else:
-            self.embedding = source_input(vocab_sizes["source"], d_model)
+        self.embedding = seqx.source_input(
+            source_input, vocab_sizes["source"], d_model, scaled=scale_embeddings, std=embedding_std
+        )
         self.encoder = encoder(d_model)
         self.limit = self.encoder.limit
         self.pool = POOLINGS[pooling]

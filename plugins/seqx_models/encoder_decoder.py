@@ -67,7 +67,9 @@ class EncoderDecoder(seqx.Generator):
         self.target = embedding(target)
         self.source: seqx.InputLayer | seqx.ScaledEmbedding | None = None
         if tie_embeddings != "all":
-            self.source = embedding(source) if source_input is None else source_input(source, d_model)
+            self.source = seqx.source_input(
+                source_input, source, d_model, scaled=scale_embeddings, std=embedding_std
+            )
         self.projection = embedding(target) if tie_embeddings == "none" else None
         self.encoder = encoder(d_model)
         self.decoder = decoder(d_model)

@@ -46,18 +46,14 @@ class Tagger(seqx.Model):
         embedding_std: Annotated[float, Gt(0)] | None = None,
     ) -> None:
         super().__init__(vocab_sizes)
-        self.embedding: seqx.InputLayer | seqx.ScaledEmbedding
-        if source_input is None:
-            self.embedding = seqx.ScaledEmbedding(
-                vocab_sizes["source"], d_model, scaled=scale_embeddings, std=embedding_std
+        self.embedding = seqx.source_input(
+            source_input, vocab_sizes["source"], d_model, scaled=scale_embeddings, std=embedding_std
+        )
+        if self.embedding.output_length(_LENGTH) != _LENGTH:
+            raise ValueError(
+                "source_input: it shortens the source, but each token may need a label; choose an input "
+                "layer that keeps the length, such as projection"
             )
-        else:
-            self.embedding = source_input(vocab_sizes["source"], d_model)
-            if self.embedding.output_length(_LENGTH) != _LENGTH:
-                raise ValueError(
-                    "source_input: it shortens the source, but each token may need a label; choose an input "
-                    "layer that keeps the length, such as projection"
-                )
         self.encoder = encoder(d_model)
         self.limit = self.encoder.limit
         self.tag = LabelHead(d_model, vocab_sizes["target"], dropout)

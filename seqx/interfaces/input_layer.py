@@ -4,11 +4,12 @@ Letters in shapes: B sentences, S source tokens, F features of a token, D = d_mo
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from seqx.interfaces.tensors import Column, Features, Layout
+from seqx.interfaces.tensors import Column, Features, Layout, ScaledEmbedding
 
 
 class InputLayer(nn.Module, ABC):
@@ -52,3 +53,18 @@ class InputLayer(nn.Module, ABC):
         """Return the result of `forward`. Models call it, also of `ScaledEmbedding`."""
         embeddings, layout = self(source)
         return embeddings, layout
+
+
+def source_input(
+    make: Callable[[int, int], InputLayer] | None, size: int, d_model: int, *, scaled: bool, std: float | None
+) -> InputLayer | ScaledEmbedding:
+    """Return the input layer of a model, or embeddings of token ids if it has none.
+
+    Args:
+        make: builds the input layer; None: embed token ids
+        size: the number of features of a source token, or the size of the vocabulary
+        d_model: width of the embeddings, D
+        scaled: see `ScaledEmbedding`
+        std: see `ScaledEmbedding`
+    """
+    return ScaledEmbedding(size, d_model, scaled=scaled, std=std) if make is None else make(size, d_model)
