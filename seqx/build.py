@@ -192,11 +192,13 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
     if not progress.step:
         warn_of_data(context, notices)
     check_learning_rates(context.folder.folder, config.schedule, config.steps, progress.step)
+    flags = StopFlags(context.stop, strategy, config.save_minutes)
     accumulation = GradientAccumulation(
         strategy=strategy,
         device=context.device,
         precision=context.precision,
         limit=MicrobatchLimit(context.folder.folder / LIMIT, world.size),
+        flags=flags,
         describe=partial(describe_examples, store),
     )
     return Trainer(
@@ -210,7 +212,7 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
         validator=build_validator(context, store, strategy, checkpointer.model, progress),
         detector=detector,
         rollback=build_rollback(context, strategy, batches, checkpointer, detector, notices),
-        flags=StopFlags(context.stop, strategy, config.save_minutes),
+        flags=flags,
         notices=notices,
         events=context.events,
         world=world,

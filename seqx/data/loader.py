@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
+import numpy as np
 import torch
 
 from seqx.data.ragged import Integers
 from seqx.errors import UserError
-from seqx.interfaces.tensors import Batch
+from seqx.interfaces.tensors import Batch, rows
 
 
 @dataclass(frozen=True, order=True)
@@ -29,6 +30,29 @@ class Microbatch(NamedTuple):
 
     batch: Batch
     examples: Integers
+
+    @property
+    def num_rows(self) -> int:
+        """The number of rows of the batch."""
+        return len(self.batch.columns["target"].values)
+
+    @property
+    def row_of(self) -> Integers:
+        """The row of each example in the batch, ascending."""
+        numbers, segments = np.arange(self.num_rows), self.batch.columns["target"].layout.segments
+        return numbers if segments is None else np.repeat(numbers, segments.amax(1).numpy() + 1)
+
+    def halves(self) -> "list[Microbatch]":
+        """Return the two halves of the rows; the microbatch itself if it has a single row."""
+        if self.num_rows == 1:
+            return [self]
+        halves = []
+        for index in torch.arange(self.num_rows).tensor_split(2):
+            columns = {name: rows(column, index) for name, column in self.batch.columns.items()}
+            count = int(columns["target"].layout.keep.sum())
+            chosen = self.examples[np.isin(self.row_of, index)]
+            halves.append(Microbatch(Batch(columns, count), chosen))
+        return halves
 
     @property
     def padded_tokens(self) -> int:

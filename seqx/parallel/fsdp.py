@@ -88,10 +88,6 @@ class FSDP(Parallelism):
         del own
         return self._num_microbatches
 
-    def any(self, flag: bool) -> bool:
-        """Return the flag: if it is true on another rank, that rank has ended."""
-        return flag
-
     def abort_update(self, *, sync: bool) -> None:
         """Fail: each pass of the other ranks needs the shard of this one.
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import torch
@@ -16,6 +17,7 @@ from seqx.errors import UserError
 from seqx.interfaces.learning import Objective, Optimizer
 from seqx.interfaces.networks import Model
 from seqx.interfaces.tensors import Batch
+from seqx.parallel.count_exchange import CountExchange
 from seqx.parallel.heartbeat import BETWEEN_UPDATES
 from seqx.parallel.process_group import SINGLE_PROCESS, World
 from seqx.parallel.stragglers import Stragglers
@@ -60,11 +62,11 @@ class Parallelism(ABC):
     3. for each of `num_microbatches` microbatches: a call of the strategy itself and the backward pass,
        within `gradient_sync`. If that exchanges gradients, it is collective for the last one, or for each
     4. `check_all_grads`; or `abort_update`, if a microbatch did not fit into memory
-    5. `any` (collective), to find out if a rank called `abort_update`. If so: `reset_after_oom` (collective),
-       and step 3 again with smaller microbatches
+    5. `max_over_ranks` (collective), to find out if a rank called `abort_update`, and if a signal or the time
+       interrupts training. In the first case: `reset_after_oom` (collective), and step 3 again with smaller
+       microbatches
     6. `reduce_sums` (collective), and `clip_grad_norm` (it may be collective)
     7. the step of the optimizer, and `update_finished` (it may be collective)
-    8. `max_over_ranks` (collective), so that ranks agree if a signal interrupts training
 
     The numbers that `global_counts`, `reduce_sums` and `clip_grad_norm` return must be equal on all ranks,
     because ranks decide by them to skip an update, to roll back or to stop.
@@ -194,11 +196,6 @@ class Parallelism(ABC):
         """
         return
 
-    def any(self, flag: bool) -> bool:
-        """Return true if the flag is true on any rank (collective)."""
-        with self.stragglers.waiting():
-            return self.world.any(flag)
-
     def reset_after_oom(self) -> None:
         """Prepare for computing the update again after any rank ran out of memory (collective)."""
         torch.cuda.empty_cache()  # smaller microbatches need blocks of other sizes than those in the cache
@@ -272,16 +269,16 @@ class Parallelism(ABC):
 
     def gather_counts(self, batches: Sequence[Batch]) -> tuple[Counter[str], int]:
         """Return the counts over all ranks, and the largest number of batches of a rank (collective)."""
-        own = self.step.counts(batches)
-        names = sorted(own) if batches else []
         seconds = self.stragglers.data_ready()
-        # A rank without batches does not know the names of counts. Rank 0 has a batch if any rank has one.
-        gathered = self.world.all_gather((names, [own[name] for name in names], len(batches), seconds))
-        counts = Counter[str]()
-        for rank_names, rank_counts, _, _ in gathered:
-            counts.update(dict(zip(rank_names, rank_counts, strict=True)))
-        self.stragglers.record([seconds for *_, seconds in gathered])
-        return counts, max(size for _, _, size, _ in gathered)
+        counts, gathered = self._count_exchange.gather(
+            self.step.counts(batches), len(batches), round(1e6 * seconds)
+        )
+        self.stragglers.record([microseconds / 1e6 for _, microseconds in gathered])
+        return counts, max(size for size, _ in gathered)
+
+    @cached_property
+    def _count_exchange(self) -> CountExchange:
+        return CountExchange(self.world)
 
 
 class SingleDevice(Parallelism):
@@ -306,10 +303,6 @@ class SingleDevice(Parallelism):
     def reduce_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the sums."""
         return sums
-
-    def any(self, flag: bool) -> bool:
-        """Return the flag."""
-        return flag
 
     def max_over_ranks(self, numbers: Sequence[int]) -> list[int]:
         """Return the numbers."""

@@ -113,10 +113,6 @@ class World:
             dist.all_gather(rows, own, group=self._group)
         return [row.tolist()[1:] for row in rows]
 
-    def any(self, flag: bool) -> bool:
-        """Return true if the flag is true on any rank (collective)."""
-        return any(row[0] for row in self.all_gather_ints([int(flag)]))
-
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """Add up a tensor over all ranks in place; the host does not wait for a GPU (collective)."""
         if self.size > 1:

@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from seqx.data.loader import Microbatch, UpdateBatch
 from seqx.errors import OomRestartError, UserError
-from seqx.interfaces.tensors import Batch, rows
+from seqx.interfaces.tensors import Batch
 from seqx.parallel.parallelism import Parallelism
 from seqx.runtime.devices import autocast, raise_torch_oom
 from seqx.training.recovery.memory_limit import MicrobatchLimit
@@ -21,6 +21,29 @@ from seqx.training.recovery.memory_limit import MicrobatchLimit
 def name_examples(examples: Sequence[int]) -> str:
     """Return text that names examples by their numbers, for messages."""
     return ", ".join(f"example {number}" for number in examples)
+
+
+class Flags(Protocol):
+    """Numbers of this rank, of which all ranks need the largest after each update."""
+
+    def own(self) -> list[int]:
+        """Return the numbers of this rank."""
+        ...
+
+    def exchanged(self, numbers: Sequence[int]) -> None:
+        """Receive the largest numbers of all ranks."""
+        ...
+
+
+class NoFlags:
+    """No numbers."""
+
+    def own(self) -> list[int]:
+        """Return no numbers."""
+        return []
+
+    def exchanged(self, numbers: Sequence[int]) -> None:
+        """Do nothing."""
 
 
 class Sums(NamedTuple):
@@ -42,6 +65,7 @@ class GradientAccumulation:
         device: the device of this rank
         precision: the precision of matrix products
         limit: the smallest microbatch size that did not fit into memory, if there is one
+        flags: numbers that ranks exchange in the same call in which they find out if a microbatch did not fit
         describe: returns text for messages that describes the examples with certain numbers in the store
     """
 
@@ -49,6 +73,7 @@ class GradientAccumulation:
     device: torch.device
     precision: Literal["bf16", "fp32"]
     limit: MicrobatchLimit = field(default_factory=MicrobatchLimit)
+    flags: Flags = field(default_factory=NoFlags)
     describe: Callable[[Sequence[int]], str] = name_examples
 
     def accumulate_gradients(self, batch: UpdateBatch, update: str, *, sync: bool = True) -> Sums:
@@ -81,7 +106,7 @@ class GradientAccumulation:
                     strategy.abort_update(sync=sync)
             elif sync:
                 strategy.check_all_grads()
-            if not strategy.any(too_large is not None):
+            if not self._any_rank_failed(too_large is not None):
                 return Sums(strategy.reduce_sums(sums) if sync else sums, counts, oom_retries)
             strategy.step.zero_grad(set_to_none=True)
             with oom_as_restart(update, self.device, microbatches):
@@ -132,11 +157,19 @@ class GradientAccumulation:
         for name, term in terms.items():
             sums[name] = sums.get(name, 0) + weight * term.detach()
 
+    def _any_rank_failed(self, failed: bool) -> bool:
+        """Return true if a microbatch of any rank did not fit; exchange the stop flags, too (collective)."""
+        with self.strategy.waiting():
+            any_failed, *flags = self.strategy.max_over_ranks([int(failed), *self.flags.own()])
+        self.flags.exchanged(flags)
+        return bool(any_failed)
+
     def _check_splittable(self, microbatch: Microbatch, update: str) -> None:
-        if len(microbatch.examples) == 1:
+        if microbatch.num_rows == 1:
+            what = "a single example" if len(microbatch.examples) == 1 else "a single row of examples"
             raise UserError(
-                f"{update}: {self.device} is out of memory with a single example: "
-                f"{self.describe([int(microbatch.examples[0])])}; make the model smaller, or leave out long "
+                f"{update}: {self.device} is out of memory with {what}: "
+                f"{self.describe(microbatch.examples.tolist())}; make the model smaller, or leave out long "
                 "examples (with the task's setting `max_length`, if it has one)"
             )
 
@@ -151,7 +184,7 @@ def oom_as_restart(update: str, device: torch.device, microbatches: list[Microba
         with raise_torch_oom():
             yield
     except torch.OutOfMemoryError:
-        splittable = [each.padded_tokens for each in microbatches if len(each.examples) > 1]
+        splittable = [each.padded_tokens for each in microbatches if each.num_rows > 1]
         if not splittable:
             raise UserError(
                 f"{update}: {device} is out of memory: the model and its gradients do not fit; make the "
@@ -166,27 +199,14 @@ def oom_as_restart(update: str, device: torch.device, microbatches: list[Microba
 
 
 def split_to_fit(microbatches: list[Microbatch], limit: MicrobatchLimit) -> list[Microbatch]:
-    """Halve microbatches that are too large until each one fits the limit or has a single example."""
+    """Halve microbatches that are too large until each one fits the limit or has a single row."""
     bound = limit.padded_tokens or math.inf
     while True:
         halves = [
             half
             for microbatch in microbatches
-            for half in (_halves(microbatch) if microbatch.padded_tokens >= bound else [microbatch])
+            for half in (microbatch.halves() if microbatch.padded_tokens >= bound else [microbatch])
         ]
         if len(halves) == len(microbatches):
             return microbatches
         microbatches = halves
-
-
-def _halves(microbatch: Microbatch) -> list[Microbatch]:
-    """Return the two halves of a microbatch, or the microbatch itself if it has a single example."""
-    batch, examples = microbatch
-    if len(examples) == 1:
-        return [microbatch]
-    halves: list[Microbatch] = []
-    for index in torch.arange(len(examples)).tensor_split(2):
-        columns = {name: rows(tokens, index) for name, tokens in batch.columns.items()}
-        count = int(columns["target"].layout.keep.sum())
-        halves.append(Microbatch(Batch(columns, count), examples[index.numpy()]))
-    return halves

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from seqx.interfaces.scores import Score, ValidationScore
@@ -90,8 +91,9 @@ def patience_is_over(progress: TrainingProgress, patience: Patience | None) -> b
 class StopFlags:
     """The reasons to interrupt training: a signal that asks to stop, or a checkpoint that is due.
 
-    All ranks act on the flags of the last `sync`. If a rank gets a signal after it, the signal has no effect
-    until the next `sync`, so that all ranks always do the same.
+    All ranks act on the flags of the last exchange. If a rank gets a signal after it, the signal has no
+    effect until the next exchange, so that all ranks always do the same. Each update exchanges the flags
+    once, after its backward passes; `sync` exchanges them between updates.
 
     Args:
         stop: the signals of this process
@@ -109,8 +111,15 @@ class StopFlags:
 
     def sync(self) -> None:
         """Exchange the flags of all ranks (collective)."""
-        own = [self._stop.signal or 0, int(self._minutes_are_over())]
-        number, save = self._strategy.max_over_ranks(own)
+        self.exchanged(self._strategy.max_over_ranks(self.own()))
+
+    def own(self) -> list[int]:
+        """Return the flags of this rank: the number of a signal or 0, and 1 if a checkpoint is due."""
+        return [self._stop.signal or 0, int(self._minutes_are_over())]
+
+    def exchanged(self, numbers: Sequence[int]) -> None:
+        """Set the flags of all ranks."""
+        number, save = numbers
         self.signal = signal.Signals(number) if number else None
         self.save_is_due = bool(save)
 

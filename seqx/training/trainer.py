@@ -223,9 +223,10 @@ class Trainer:
         self._start()
 
     def _is_due(self) -> bool:
-        """Return true if a validation or a checkpoint is due after this update (collective)."""
+        """Return true if a validation or a checkpoint is due after this update."""
         config, step = self._config, self._progress.step
-        self._flags.sync()
+        if self._world.size == 1:  # several ranks have exchanged their flags during the update
+            self._flags.sync()
         scheduled = step == config.steps or step % config.validate_every == 0 or step % config.save_every == 0
         return scheduled or self._flags.interrupts
 
