@@ -2,7 +2,8 @@
 
 import seqx
 from seqx_parsing.assembly import Assembly
-from seqx_parsing.bracketing import BracketGrammar, Bracketing, BracketState, LegalKinds
+from seqx_parsing.bracket_grammar import BracketGrammar, BracketState, LegalKinds
+from seqx_parsing.bracketing import Bracketing
 from seqx_parsing.evalb import Evalb
 from seqx_parsing.guided import GuidedEncoderDecoder
 from seqx_parsing.in_order import InOrder

@@ -3,6 +3,7 @@
 Letters in shapes: B sentences, N hypotheses.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -10,7 +11,8 @@ from annotated_types import Gt
 from torch import Tensor
 
 import seqx
-from seqx_parsing.bracketing import BracketGrammar, Bracketing, BracketState, LegalKinds
+from seqx_parsing.bracket_grammar import BracketGrammar, BracketState, LegalKinds
+from seqx_parsing.bracketing import Bracketing
 from seqx_parsing.vocabulary import Vocabulary
 
 
@@ -49,14 +51,24 @@ class InOrderGrammar(BracketGrammar):
         started, words_remain, inside = state.words_written > 0, state.words_left > 0, state.height > 0
         unary = state.unaries < self.unaries  # another unary constituent is allowed
         must_open = ~inside & (words_remain | (started & ~state.has_brackets))
-        # symbols that are not needed for the remaining words and for closing the open brackets
-        spare = state.symbols_left - state.words_left - state.height
-        may_nest = (state.height < self.depth) & (spare >= 2)
+        may_nest = (state.height < self.depth) & (state.spare >= 2)
         # While words remain, the outermost constituent may close only if another one around it still fits.
-        may_close = ~words_remain | (state.height > 1) | (spare >= 2)
+        may_close = ~words_remain | (state.height > 1) | (state.spare >= 2)
         return LegalKinds(
             word=words_remain & (inside | ~started),
             open=started & ~state.just_opened & (words_remain | unary) & (must_open | may_nest),
             close=inside & (~words_remain | ((~state.just_opened | unary) & may_close)),
             end=~words_remain & ~inside & (state.has_brackets | ~started),
         )
+
+    def thresholds(self) -> Mapping[str, Sequence[int]]:
+        """Return the numbers with which `legal` compares each count."""
+        return {
+            "words_written": [1],
+            "words_left": [1],
+            "spare": [2],
+            "height": [1, 2, self.depth],
+            "unaries": [self.unaries],
+            "just_opened": [1],
+            "has_brackets": [1],
+        }

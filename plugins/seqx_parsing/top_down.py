@@ -3,6 +3,7 @@
 Letters in shapes: B sentences, N hypotheses.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -10,7 +11,8 @@ from annotated_types import Gt
 from torch import Tensor
 
 import seqx
-from seqx_parsing.bracketing import BracketGrammar, Bracketing, BracketState, LegalKinds
+from seqx_parsing.bracket_grammar import BracketGrammar, BracketState, LegalKinds
+from seqx_parsing.bracketing import Bracketing
 from seqx_parsing.vocabulary import Vocabulary
 
 
@@ -45,12 +47,20 @@ class TopDownGrammar(BracketGrammar):
     def legal(self, state: BracketState) -> LegalKinds:
         """Return the kinds of symbols that may come next."""
         words_remain, inside = state.words_left > 0, state.height > 0
-        # symbols that are not needed for the remaining words and for closing the open brackets
-        spare = state.symbols_left - state.words_left - state.height
-        may_nest = (state.opens < self.opens) & (state.height < self.depth) & (spare >= 2)
+        may_nest = (state.opens < self.opens) & (state.height < self.depth) & (state.spare >= 2)
         return LegalKinds(
             word=words_remain & inside,
             open=words_remain & (may_nest | ~inside),
             close=inside & (~words_remain | (~state.just_opened & (state.height > 1))),
             end=~words_remain & ~inside,
         )
+
+    def thresholds(self) -> Mapping[str, Sequence[int]]:
+        """Return the numbers with which `legal` compares each count."""
+        return {
+            "words_left": [1],
+            "spare": [2],
+            "height": [1, 2, self.depth],
+            "opens": [self.opens],
+            "just_opened": [1],
+        }

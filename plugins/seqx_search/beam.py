@@ -150,6 +150,7 @@ class Beam(LengthLimitedSearch):
             None if grammar is None else seqx.fork(grammar.start(count, max_lengths), self.size)
         )
         active, finished = self._start(count, steps, device)
+        first = torch.arange(count, device=device)[:, None] * self.size  # [B, 1] hypothesis of each sentence
         token = torch.full((count, self.size), seqx.BOS, device=device)  # [B, K]
         hypotheses: list[list[seqx.Hypothesis]] = [[] for _ in range(count)]
         finite = torch.ones((), dtype=torch.bool, device=device)
@@ -179,8 +180,8 @@ class Beam(LengthLimitedSearch):
                     tensors = (active, finished, token, max_lengths)
                     active, finished, token, max_lengths = seqx.rows(tensors, rows)
             if grammar is not None:
-                sentences = torch.arange(len(done), device=device) if rows is None else rows
-                parents = (sentences[:, None] * self.size + parent[sentences]).flatten()  # [N]
+                parents = first[: len(done)] + parent
+                parents = (parents if rows is None else parents.index_select(0, rows)).flatten()  # [N]
                 grammar_state = grammar.advance(seqx.rows(grammar_state, parents), token.flatten())
         return hypotheses
 
@@ -221,7 +222,7 @@ class Beam(LengthLimitedSearch):
             ids = active.ids[:, :, :step].flatten(0, 1)  # [N, T]
             changed = process(self.processors, logits - normalizer, ids) + normalizer
         if allowed is not None:
-            changed = changed.masked_fill(~allowed, -torch.inf)
+            changed = changed.where(allowed, -torch.inf)
         value, token = changed.topk(min(self.size + 3, logits.size(1)))
         value = value.masked_fill(token < seqx.EOS, -torch.inf) - normalizer
         at_limit = (max_lengths <= step).repeat_interleave(self.size)

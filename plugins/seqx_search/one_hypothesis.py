@@ -73,10 +73,10 @@ def decode_one_hypothesis(
         allowed = None if grammar is None else grammar.allowed(grammar_state)
         scores = _scores(logits, normalizer, allowed, processors, ids[:, :step])
         if scores is not logits:
-            none_allowed = (scores[:, seqx.EOS :] == -torch.inf).all(1)
+            none_allowed = scores[:, seqx.EOS :].amax(1) == -torch.inf
             rejected = rejected | (none_allowed & ~done)
             # Any symbol may be chosen for a rejected sentence; EOS ends it.
-            scores = scores.masked_fill(none_allowed[:, None], 0)
+            scores = scores.masked_fill_(none_allowed[:, None], 0)
             done = done | none_allowed
         token = choose(scores[:, seqx.EOS :], sentences, step) + seqx.EOS
         token = token.where((step < max_lengths[sentences]) & ~done, seqx.EOS)
@@ -116,7 +116,7 @@ def _scores(
     scores = logits
     if processors:
         scores = process(processors, logits - normalizer[:, None], ids)
-    return scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
+    return scores if allowed is None else scores.where(allowed, -torch.inf)
 
 
 def _hypotheses(rejected: float, logprob: float, ids: list[float]) -> list[seqx.Hypothesis]:

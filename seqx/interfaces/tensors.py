@@ -266,7 +266,7 @@ def rows(state: State, index: Tensor) -> State:
     def select(tensor: Tensor) -> Tensor:
         # layers share tensors, such as layouts; they still share them afterwards
         if id(tensor) not in selected:
-            selected[id(tensor)] = tensor[index]
+            selected[id(tensor)] = tensor.index_select(0, index)
         return selected[id(tensor)]
 
     def descend(part: State) -> State:

@@ -14,7 +14,7 @@ import torch
 import seqx
 import seqx_parsing
 from seqx.constraints import LexicalGrammar
-from seqx_parsing.bracketing import BracketGrammar
+from seqx_parsing.bracket_grammar import BracketGrammar
 from seqx_parsing.vocabulary import Vocabulary
 from seqx_search import Beam
 from seqx_search.processors import MinLength, NoRepeatNgram, RepetitionPenalty

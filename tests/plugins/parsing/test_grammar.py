@@ -43,12 +43,18 @@ def vocabulary(linearisation: Linearisation, labels: str = PENN) -> Vocabulary:
     return Vocabulary.of([brackets, TAGS if linearisation.tags else ["XX"]])
 
 
+def without_tables(grammar: seqx.Grammar) -> None:
+    """Let a grammar compute its masks in each step, instead of looking them up."""
+    vars(grammar)["thresholds"] = lambda: None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("linearisation", [TopDown(), InOrder(tags=True)], ids=repr)
 @pytest.mark.parametrize("treebank", FILES)
 def test_grammar_allows_every_gold_tree_at_its_exact_length(
     data: Callable[[str], Path], treebank: str, linearisation: Linearisation
 ) -> None:
+    """Its tables have the same masks as `legal` in each step."""
     found = trees(data(treebank))
     gold = [(linearisation.encode(tree), sum(1 for _ in tree.leaves())) for tree in found]
     gold.sort(key=lambda pair: len(pair[0]))
@@ -57,11 +63,17 @@ def test_grammar_allows_every_gold_tree_at_its_exact_length(
     for first in range(0, len(gold), 1024):
         some = gold[first : first + 1024]
         ids = [torch.tensor([*known.ids(symbols), seqx.EOS]) for symbols, _ in some]
-        grammar = linearisation.grammar(known, torch.tensor([words for _, words in some]))
-        state: Any = grammar.start(len(some), torch.tensor([len(symbols) for symbols, _ in some]))
+        words = torch.tensor([words for _, words in some])
+        grammar, slow = (linearisation.grammar(known, words) for _ in range(2))
+        without_tables(slow)
+        lengths = torch.tensor([len(symbols) for symbols, _ in some])
+        state: Any = grammar.start(len(some), lengths)
+        assert slow.start(len(some), lengths).equal(state)
         legal = torch.ones(len(some), dtype=torch.bool)
         for token in pad_sequence(ids, batch_first=True, padding_value=seqx.EOS).T:  # [N]
-            legal &= grammar.allowed(state).gather(1, token[:, None])[:, 0]
+            allowed = grammar.allowed(state)
+            assert allowed.equal(slow.allowed(state))
+            legal &= allowed.gather(1, token[:, None])[:, 0]
             state = grammar.advance(state, token)
         rejected += int((~legal).sum())
     assert rejected == 0
@@ -114,6 +126,19 @@ def test_grammar_matches_an_independent_implementation(
             states[i] = None if ended else state.after(known.read([int(tokens[i])])[0])
     assert states == [None] * len(states)
     assert len(seen) > 1000
+
+
+@pytest.mark.parametrize("linearisation", [item for item, _ in RULES], ids=["top_down", "in_order"])
+def test_grammar_without_thresholds_allows_the_same(linearisation: Linearisation) -> None:
+    known, words = vocabulary(linearisation, " ".join(LABELS)), torch.arange(200) % 6
+    limits = words + 2 + torch.arange(200) % 12
+    grammar, slow = (linearisation.grammar(known, words) for _ in range(2))
+    without_tables(slow)
+    for (allowed, tokens), (same, chosen) in zip(
+        walk(grammar, limits, 6), walk(slow, limits, 6), strict=True
+    ):
+        assert allowed.equal(same)
+        assert tokens.equal(chosen)
 
 
 @every

@@ -12,6 +12,7 @@ from seqx_parsing.reader import read
 FILES = {
     "ptb_nltk_sample": ["train.mrg.gz", "dev.mrg.gz", "test.mrg.gz"],
     "craft_treebank": ["train.tree.gz", "dev.tree.gz"],
+    "mctb": ["law.gold.txt.gz", "review.gold.txt.gz"],
 }
 
 
