@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import complexity, fuzz, kill_test, linear_layers, preparation, scale, startup
+from benchmarks import (
+    complexity,
+    fuzz,
+    kill_test,
+    linear_layers,
+    matrix_products,
+    preparation,
+    scale,
+    startup,
+)
 from benchmarks.peers import report
 from benchmarks.provenance import ROOT
 from benchmarks.table3 import against_base
@@ -43,6 +52,7 @@ TABLES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "linear_layers": linear_layers.table,
     "linear_layers_avx2": linear_layers.table,
     "linear_layers_decoding": linear_layers.decoding_table,
+    "matrix_products": matrix_products.table,
     "preparation": preparation.table,
     "scale": scale.table,
     "peers": report.decoding_table,

@@ -15,6 +15,7 @@ from seqx.recipe import Configured
 from seqx.run_folder import RunFolder
 from seqx.runtime import cpu_threads
 from seqx.runtime.devices import deterministic, device_of
+from seqx.runtime.matrix_products import fast_products
 from seqx.runtime.signals import StopRequest
 from seqx.training.description import Experiment
 from seqx.training.preflight import build_checked
@@ -78,7 +79,8 @@ def run(
             run_folder.begin(recipe, plugins, vocabulary, world.size)
 
         deterministic_kernels = deterministic(enabled=context.config.deterministic)
-        with context.stop.deferred(), trainer.report_failure(), deterministic_kernels:
+        products = fast_products(context.device, context.precision)
+        with context.stop.deferred(), trainer.report_failure(), deterministic_kernels, products:
             trainer.train()
             write_model = partial(
                 run_folder.write_model,

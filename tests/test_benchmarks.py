@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import busy_cpu, fuzz, initialisation, linear_layers, preparation, startup
+from benchmarks import busy_cpu, fuzz, initialisation, linear_layers, matrix_products, preparation, startup
 from benchmarks.corpus import lengths
 from seqx.commands.loading import load_checked
 from tests import forked
@@ -150,3 +150,16 @@ def test_linear_layers_benchmark_compares_all_ways(monkeypatch: pytest.MonkeyPat
     assert layer["ratios"]["F.linear"] == [1, 1, 1]
     assert "oneDNN" in layer["ratios"]
     assert set(model["ratios"]) >= {"fp32", "fp32, plain"}
+
+
+def test_matrix_products_benchmark_compares_both_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_layers, "SECONDS", 0.0)
+    results = [*matrix_products.products(2, [(3, 16, 8)]), *matrix_products.updates(2, ["tiny"])]
+    assert [result["name"] for result in results] == [
+        "3 rows, 16 to 8: output",
+        "3 rows, 16 to 8: gradient of the input",
+        "3 rows, 16 to 8: gradient of the weight",
+        "update of 200 target tokens, tiny",
+    ]
+    *_, last = matrix_products.table({"results": [*results[:2], {**results[0], "ratio": [1.5, 2, 2.5]}]})
+    assert last.endswith("| 2.00 (1.50 to 2.50) |")

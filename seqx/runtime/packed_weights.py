@@ -25,7 +25,7 @@ class OneDNN:
     def linear(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """Return x W' + b [..., O] for x [..., I]."""
         if bias is not self._bias[0]:
-            self._bias = bias, None if bias is None else bias.to(self.dtype)
+            self._bias = bias, None if bias is None else bias.to(self.dtype).contiguous()
         return torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001
             x.to(self.dtype), self._packed, self._bias[1], "none", [], ""
         )

@@ -1,4 +1,4 @@
-"""`--device cpu` does not initialise CUDA on a machine with GPUs."""
+"""Runs on a CPU do not initialise CUDA, and use the fastest matrix products."""
 
 from pathlib import Path
 
@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from seqx.run_record import Record
-from tests.stories.tiny import done, tiny
+from seqx.runtime import matrix_products
+from seqx.runtime.matrix_products import OneDNNProducts
+from tests.stories.tiny import TINY, done, tiny
 
 
 def test_device_cpu_does_not_initialise_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +27,27 @@ def test_device_cpu_does_not_initialise_cuda(monkeypatch: pytest.MonkeyPatch) ->
     assert not initialised
     assert not torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     assert Record.read(Path("runs/tiny")).environment["gpu"] is None
+
+
+def test_float32_run_multiplies_with_the_fastest_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = list[tuple[str, str]]()
+    rows = set[int]()
+
+    def spied(device: torch.device, precision: str) -> OneDNNProducts:
+        requests.append((device.type, precision))
+        return OneDNNProducts()
+
+    monkeypatch.setattr("seqx.experiment.fast_products", spied)
+    monkeypatch.setattr(matrix_products, "SMALLEST", 1)
+    product = matrix_products._onednn
+
+    def recorded(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        rows.add(len(a))
+        return product(a, b, bias)
+
+    monkeypatch.setattr(matrix_products, "_onednn", recorded)
+    done(
+        "run", tiny(TINY.replace("dev: 6, test: 6", "dev: 1, test: 1")), "--device", "cpu", "training.steps=2"
+    )
+    assert requests == [("cpu", "fp32")]
+    assert rows

@@ -1,6 +1,7 @@
 """seqx, as `seqx run` and `seqx translate` use it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from seqx.interfaces.tensors import Batch, Column
 from seqx.parallel.parallelism import SingleDevice, Step
 from seqx.runtime import cpu_threads
 from seqx.runtime.allocator import keep_heap
+from seqx.runtime.matrix_products import fast_products
 from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.loop import updates
 
@@ -24,8 +26,17 @@ def versions() -> Mapping[str, str]:
     return {"torch": torch.__version__}
 
 
-def training(size: Size, vocabulary: int, threads: int) -> Update:
-    """Return seqx's training loop, one update at a time."""
+def training(
+    size: Size, vocabulary: int, threads: int, products: AbstractContextManager[None] | None = None
+) -> Update:
+    """Return seqx's training loop, one update at a time.
+
+    Args:
+        size: the size of the model
+        vocabulary: the number of symbols
+        threads: the number of threads
+        products: the context of matrix products in each update; None: that of `seqx run`
+    """
     torch.set_num_threads(threads)
     cpu_threads.adapt_to_contention()
     keep_heap()
@@ -33,6 +44,7 @@ def training(size: Size, vocabulary: int, threads: int) -> Update:
     torch.manual_seed(1)
     step = Step(model(setup, vocabulary), setup.training.objective)
     device = torch.device("cpu")
+    products = products or fast_products(device, "fp32")
     waiting: list[UpdateBatch] = []
     stream = updates(
         GradientAccumulation(strategy=SingleDevice.of(step, device), device=device, precision="fp32"),
@@ -45,7 +57,8 @@ def training(size: Size, vocabulary: int, threads: int) -> Update:
 
     def update(pairs: Pairs) -> float:
         waiting.append(_update_batch(pairs))
-        return next(stream).loss
+        with products:
+            return next(stream).loss
 
     return update
 
