@@ -70,6 +70,9 @@ def test_packed_modules_agree_with_plain_ones(precision: str, tolerance: float) 
     assert model(IDS[:0]).shape == (0, 15, 40)
     vector = torch.randn(24)
     assert relative_error(model.linear(vector), Tied().linear(vector)) < 3 * tolerance
+    for bias in (torch.randn(32)[::2], torch.randn(1).expand(16)):
+        dense = F.linear(vector, Tied().linear.weight, bias)
+        assert relative_error(F.linear(vector, model.linear.weight, bias), dense) < 3 * tolerance
 
 
 @torch.no_grad()
