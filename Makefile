@@ -8,7 +8,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-WORKERS ?= 3
+WORKERS ?= 4
 
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
@@ -37,9 +37,14 @@ run: $(VENV)/installed
 	@printf '%s\n' $(SENTENCES) | $(BIN)/seqx translate $(SAMPLE)/model
 
 # Tests on the simulated GPU need a process in which no other test has computed gradients. They run beside the
-# other tests with a lower priority, because those often wait.
-test: lint
-	@$(MAKE) --no-print-directory --jobs 2 most-tests simulated-gpu-tests
+# linters, which use one core, and the other tests, which often wait; with a lower priority. Their output comes last.
+test: $(VENV)/installed-dev
+	@output=$$(mktemp); $(MAKE) --no-print-directory simulated-gpu-tests > $$output 2>&1 & simulated=$$!; \
+	trap "kill $$simulated 2> /dev/null; rm -f $$output" EXIT INT TERM; \
+	$(MAKE) --no-print-directory lint || exit 1; \
+	$(MAKE) --no-print-directory most-tests; code=$$?; \
+	wait $$simulated || code=1; \
+	cat $$output; exit $$code
 
 most-tests: $(VENV)/installed-dev
 	$(BIN)/pytest $(DISTRIBUTED)

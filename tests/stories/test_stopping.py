@@ -299,9 +299,7 @@ def test_signal_to_one_rank_while_the_vocabulary_is_trained(tmp_path: Path) -> N
 def test_signal_saves_and_stops_within_twenty_seconds() -> None:
     """The signal goes to a separate process."""
     recipe = tiny(TEXT.replace("steps: 6", "steps: 100000"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "seqx", "run", recipe], stderr=subprocess.PIPE, text=True
-    )
+    process = Forked(["run", recipe], stderr=subprocess.PIPE, text=True)
     try:
         while not (RUN / "checkpoints" / "00000002").is_dir():
             assert process.poll() is None

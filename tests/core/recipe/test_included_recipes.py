@@ -1,5 +1,6 @@
 """Included recipes have no problems, can be printed and read again, and match the JSON schema."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import jsonschema
 import pytest
 
 from seqx.plugin.loading import Plugins, load_plugins
-from seqx.recipe import check, included_recipes, load, schema, show
+from seqx.recipe import Configured, check, included_recipes, load, schema, show
 from seqx.recipe.yaml_tree import parse, read
 from seqx.training.description import Experiment
 
@@ -16,7 +17,17 @@ RECIPES = included_recipes()
 
 @pytest.fixture(scope="module")
 def found() -> Plugins:
-    return load_plugins()
+    return cached_plugins()
+
+
+cached_plugins = cache(load_plugins)
+
+
+@cache
+def checked(name: str) -> list[Configured[Experiment]]:
+    """Return an included recipe without a profile, and with each of its profiles."""
+    profiles = [None, *load(name).profiles]
+    return [check(load(name, each).tree, cached_plugins().registry, Experiment) for each in profiles]
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +41,7 @@ def test_some_recipes_are_included() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_profile_can_be_shown_and_read_again(found: Plugins, name: str) -> None:
-    for profile in [None, *load(name).profiles]:
-        made = check(load(name, profile).tree, found.registry, Experiment)
+    for made in checked(name):
         again = check(parse(show(made), "again.yaml"), found.registry, Experiment)
         assert again.plain() == made.plain()
 
@@ -45,8 +55,7 @@ INTERFACES = {
 def test_every_component_of_models_and_training_is_in_a_recipe(found: Plugins) -> None:
     used: set[tuple[str, str]] = set()
     for name in RECIPES:
-        for profile in [None, *load(name).profiles]:
-            made = check(load(name, profile).tree, found.registry, Experiment)
+        for made in checked(name):
             used |= {(component.interface.__name__, component.name) for component in made.used()}
     registered = {
         (interface.__name__, name)

@@ -68,19 +68,19 @@ def test_sampling_depends_on_alpha(tmp_path: Path, model: Model) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
-def test_equal_seeds_sample_equally_in_every_process(tmp_path: Path, model: Model) -> None:
-    tokenizer = train(tmp_path, model)
+def test_equal_seeds_sample_equally_in_every_process(tmp_path: Path) -> None:
     script = (
         "import json, random, sys; from pathlib import Path; from seqx_text import SentencePiece\n"
-        f"tokenizer = SentencePiece(model={model!r}, alpha=0.3); tokenizer.load(Path(sys.argv[1]))\n"
-        "rng = random.Random(7); print([tokenizer.encode(line, rng) for line in json.loads(sys.argv[2])])"
+        "for model in json.loads(sys.argv[3]):\n"
+        "    tokenizer = SentencePiece(model=model, alpha=0.3); tokenizer.load(Path(sys.argv[1], model))\n"
+        "    rng = random.Random(7); print([tokenizer.encode(line, rng) for line in json.loads(sys.argv[2])])"
     )
-    lines = LINES[:20]
-    rng = random.Random(7)
-    here = f"{[tokenizer.encode(line, rng) for line in lines]}\n"
+    lines, here = LINES[:20], ""
+    for model in MODELS:
+        tokenizer, rng = train(tmp_path / model, model), random.Random(7)
+        here += f"{[tokenizer.encode(line, rng) for line in lines]}\n"
     process = subprocess.run(
-        [sys.executable, "-c", script, tmp_path, json.dumps(lines)],
+        [sys.executable, "-c", script, tmp_path, json.dumps(lines), json.dumps(MODELS)],
         env={**os.environ, "PYTHONHASHSEED": "1"},  # here it is another
         capture_output=True,
         text=True,

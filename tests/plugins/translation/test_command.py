@@ -143,14 +143,18 @@ def test_translate_accepts_a_byte_order_mark_and_crlf(model: Path, answers: list
 
 @pytest.mark.slow
 def test_translate_reports_a_full_or_closed_output_in_one_message(model: Path) -> None:
-    for redirected, expected in (
-        (">/dev/full", "standard output: No space left on device; free disk space\n"),
-        (">&-", "standard input or output is closed; connect it to a file, a pipe or a terminal\n"),
-    ):
-        words = shlex.join([sys.executable, "-m", "seqx", "translate", str(model)])
-        command = f"echo The dog sleeps. | {words} {redirected}"
-        result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
-        assert (result.returncode, result.stderr) == (2, expected)
+    with Path("/dev/full").open("w") as full:
+        command = ["translate", str(model)]
+        pipe = subprocess.PIPE
+        with Forked(command, stdin=pipe, stdout=full, stderr=pipe, text=True) as process:
+            _, errors = process.communicate("The dog sleeps.\n", timeout=60)
+    assert (process.returncode, errors) == (2, "standard output: No space left on device; free disk space\n")
+
+    words = shlex.join([sys.executable, "-m", "seqx", "translate", str(model)])
+    closed = f"echo The dog sleeps. | {words} >&-"
+    result = subprocess.run(closed, shell=True, capture_output=True, text=True, check=False)
+    expected = "standard input or output is closed; connect it to a file, a pipe or a terminal\n"
+    assert (result.returncode, result.stderr) == (2, expected)
 
 
 def test_translate_writes_an_answer_on_one_line(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
