@@ -76,7 +76,9 @@ def updates(rounds: int, sizes: Sequence[str]) -> Iterator[dict[str, Any]]:
         ids = rng.integers(UNK + 1, SYMBOLS, (2, max(1, size.batch_tokens // LENGTH), LENGTH))
         ids[:, :, -1] = EOS
         pairs = Pairs(ids[0], ids[1])
-        loops = {key: training(size, SYMBOLS, threads, library()) for key, library in LIBRARIES.items()}
+        loops = {
+            key: training(size, SYMBOLS, threads, products=library()) for key, library in LIBRARIES.items()
+        }
         seconds = times({key: partial(loop, pairs) for key, loop in loops.items()}, rounds)
         yield _result(f"update of {pairs.tokens:,} target tokens, {name}", seconds, calls=1)
 

@@ -61,6 +61,7 @@ def test_contestants_train_on_the_same_batches_in_rotated_order(tmp_path: Path) 
         "vocabulary": 9,
         "batches": str(tmp_path / "batches.npz"),
         "threads": 1,
+        "options": {},
     }
     both = [contestant("seqx", prepare), contestant("peer", prepare)]
     case = ("tiny", lambda number: {"do": "train", "first": number, "count": 3}, 6)

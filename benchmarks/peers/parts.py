@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.gpu.arithmetic import Arithmetic
 from benchmarks.gpu.recipes import experiment, model
@@ -14,6 +15,7 @@ from benchmarks.peers.environments import TOOLKITS, python
 from benchmarks.peers.rounds import EQUAL_ALLOCATOR, Contestant, Request, alternate
 from benchmarks.peers.sizes import SIZES, read_batches
 from benchmarks.peers.workload import Workload
+from seqx.runtime.precision import has_bf16
 
 SEQX = "benchmarks.peers.adapters.seqx_adapter"
 Part = Callable[[float], Mapping[str, Any]]
@@ -65,17 +67,25 @@ class Setting:
 
 
 def training(setting: Setting, size: str, deadline: float) -> Mapping[str, Any]:
-    """Train models of one size with bare loops: target tokens per second."""
+    """Train models of one size with bare loops: target tokens per second.
+
+    seqx is also measured in bf16, if the CPU has units for it.
+    """
     file = setting.workload.batches(size)
-    prepare = {
+    prepare: dict[str, Any] = {
         "do": "prepare_training",
         "size": size,
         "vocabulary": setting.workload.vocabulary,
         "batches": str(file),
         "threads": setting.threads,
+        "options": {},
     }
+    warm = {"do": "train", "first": 0, "count": 1}
     names = [name for name in setting.toolkits if TOOLKITS[name].trains]
-    contestants = setting.contestants(names, prepare, {"do": "train", "first": 0, "count": 1})
+    contestants = setting.contestants(names, prepare, warm)
+    if has_bf16(torch.device("cpu")):
+        bf16 = {**prepare, "options": {"precision": "bf16"}}
+        contestants.append(Contestant("seqx bf16", Path(sys.executable), SEQX, bf16, warm))
     count = _updates(contestants[0], setting.seconds)
     tokens = count * read_batches(file)[0].tokens
 

@@ -39,11 +39,11 @@ class Worker:
         return {"versions": self.adapter.versions()}
 
     def prepare_training(
-        self, *, size: str, vocabulary: int, batches: str, threads: int
+        self, *, size: str, vocabulary: int, batches: str, threads: int, options: Any
     ) -> Mapping[str, Any]:
         """Build a model with random weights."""
         self.batches = read_batches(Path(batches))
-        self.update = self.adapter.training(SIZES[size], vocabulary, threads)
+        self.update = self.adapter.training(SIZES[size], vocabulary, threads, **options)
         return {}
 
     def train(self, *, first: int, count: int) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -27,7 +28,12 @@ def versions() -> Mapping[str, str]:
 
 
 def training(
-    size: Size, vocabulary: int, threads: int, products: AbstractContextManager[None] | None = None
+    size: Size,
+    vocabulary: int,
+    threads: int,
+    *,
+    precision: Literal["bf16", "fp32"] = "fp32",
+    products: AbstractContextManager[None] | None = None,
 ) -> Update:
     """Return seqx's training loop, one update at a time.
 
@@ -35,6 +41,7 @@ def training(
         size: the size of the model
         vocabulary: the number of symbols
         threads: the number of threads
+        precision: the precision of matrix products
         products: the context of matrix products in each update; None: that of `seqx run`
     """
     torch.set_num_threads(threads)
@@ -44,10 +51,10 @@ def training(
     torch.manual_seed(1)
     step = Step(model(setup, vocabulary), setup.training.objective)
     device = torch.device("cpu")
-    products = products or fast_products(device, "fp32")
+    products = products or fast_products(device, precision)
     waiting: list[UpdateBatch] = []
     stream = updates(
-        GradientAccumulation(strategy=SingleDevice.of(step, device), device=device, precision="fp32"),
+        GradientAccumulation(strategy=SingleDevice.of(step, device), device=device, precision=precision),
         setup.training.optimizer.build(step),
         lambda _: LEARNING_RATE,
         _popped(waiting),
