@@ -52,7 +52,24 @@ if TYPE_CHECKING:  # interfaces of text and tasks
     from seqx.interfaces.text import ProgressReporter as ProgressReporter
     from seqx.interfaces.text import Tokenizer as Tokenizer
 
+if TYPE_CHECKING:  # neutral descriptions of components
+    from seqx.interfaces.specification import AttentionSpec as AttentionSpec
+    from seqx.interfaces.specification import EmbeddingSpec as EmbeddingSpec
+    from seqx.interfaces.specification import FeedForwardSpec as FeedForwardSpec
+    from seqx.interfaces.specification import LayerSpec as LayerSpec
+    from seqx.interfaces.specification import LinearSpec as LinearSpec
+    from seqx.interfaces.specification import ModelSpec as ModelSpec
+    from seqx.interfaces.specification import NormSpec as NormSpec
+    from seqx.interfaces.specification import PositionsSpec as PositionsSpec
+    from seqx.interfaces.specification import SearchSpec as SearchSpec
+    from seqx.interfaces.specification import StackSpec as StackSpec
+    from seqx.interfaces.specification import TextSpec as TextSpec
+    from seqx.interfaces.specification import TokenizerSpec as TokenizerSpec
+    from seqx.interfaces.specification import UnspecifiedError as UnspecifiedError
+    from seqx.interfaces.specification import describe as describe
+
 if TYPE_CHECKING:  # formats of other programs
+    from seqx.interfaces.exchange import Engine as Engine
     from seqx.interfaces.exchange import Exporter as Exporter
     from seqx.interfaces.exchange import ImportedModel as ImportedModel
     from seqx.interfaces.exchange import Importer as Importer

@@ -33,10 +33,10 @@ from seqx.runtime.cpu_threads import MAX_THREADS
 from seqx.storage.atomic import atomic_folder, remove_leftovers, write_atomically
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.identity import Identity, IdentityFile, model_identity
-from seqx.storage.json_format import read_as, read_json
+from seqx.storage.json_format import read_json
 from seqx.storage.locks import file_lock
 from seqx.storage.manifest import sha256
-from seqx.storage.model_folder import SCORES, scores_text, write_model, write_scores
+from seqx.storage.model_folder import SCORES, read_scores, scores_text, write_model, write_scores
 from seqx.training.config import Patience
 from seqx.training.progress import patience_is_over
 
@@ -48,8 +48,6 @@ LINK_CHECKED = ("recipe.yaml", "environment.json", "plugins", "task", "model")
 """The entries of a run folder whose links must not point out of it; `checkpoints` may be a link."""
 
 _PATIENCE: TypeAdapter[int | Patience | None] = TypeAdapter(int | Patience | None)
-
-_SCORES = TypeAdapter(dict[str, dict[str, Score]])
 
 
 class RunFolder:
@@ -215,7 +213,7 @@ class RunFolder:
         before = training_section(recipe)
         if before["steps"] < training["steps"] or self._has_more_patience(before, training):
             return None
-        scores, identity_file = read_as(_SCORES, file), IdentityFile.read(self.folder / IDENTITY)
+        scores, identity_file = read_scores(self.model), IdentityFile.read(self.folder / IDENTITY)
         if identity_file is not None and identity_file.scores not in (None, sha256(file)):
             raise UserError(
                 f"{file}: the scores are not those that this run wrote; restore them, or remove the file "

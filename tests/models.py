@@ -1,9 +1,11 @@
 """Model folders of small models with random weights."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_model
+from torch import nn
 
 from seqx import recipe
 from seqx.inference.loading import InferenceRecipe
@@ -56,7 +58,14 @@ search: {type: beam, size: 3, ratio: 2, extra: 20}
 """
 
 
-def write_model(folder: Path, *, seed: int = 0, text: str = RECIPE, vocabulary: Path | None = None) -> Path:
+def write_model(
+    folder: Path,
+    *,
+    seed: int = 0,
+    text: str = RECIPE,
+    vocabulary: Path | None = None,
+    change: Callable[[nn.Module], None] = lambda _: None,
+) -> Path:
     """Write a model folder.
 
     Args:
@@ -64,6 +73,7 @@ def write_model(folder: Path, *, seed: int = 0, text: str = RECIPE, vocabulary: 
         seed: seed of the weights
         text: recipe
         vocabulary: `task` folder of another model, whose vocabulary is used; None: learn one
+        change: changes the weights
     """
     file = folder.parent / f"{folder.name}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +87,8 @@ def write_model(folder: Path, *, seed: int = 0, text: str = RECIPE, vocabulary: 
     experiment.task.load(vocabulary)
     torch.manual_seed(seed)
     model = experiment.model(experiment.task.vocab_sizes)
+    with torch.no_grad():
+        change(model)
     weights = folder.parent / f"{folder.name}.safetensors"
     save_model(model, str(weights))
     model_folder.write_model(

@@ -110,6 +110,18 @@ class DecoderOnly(seqx.Generator):
         """Return the logits [..., V] of the next token for outputs [..., D]."""
         return (self.projection or self.embedding).logits(outputs)
 
+    def specification(self) -> seqx.ModelSpec:
+        """Return a neutral description of the model."""
+        embedding = seqx.describe(self.embedding)
+        return seqx.ModelSpec(
+            d_model=self.embedding.embedding_dim,
+            encoder=None,
+            decoder=seqx.describe(self.decoder, "decoder"),
+            source=embedding,
+            target=embedding,
+            projection=(self.projection or self.embedding).weight,
+        )
+
 
 class DecoderOnlySlots(EmbeddedSlots):
     """Slots in which the last source token replaces BOS.

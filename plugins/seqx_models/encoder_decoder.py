@@ -108,6 +108,17 @@ class EncoderDecoder(seqx.Generator):
         """Return the logits [..., V] of the next token for outputs [..., D]."""
         return (self.projection or self.target).logits(outputs)
 
+    def specification(self) -> seqx.ModelSpec:
+        """Return a neutral description of the model, unless an input layer reads the source."""
+        return seqx.ModelSpec(
+            d_model=self.target.embedding_dim,
+            encoder=seqx.describe(self.encoder, "encoder"),
+            decoder=seqx.describe(self.decoder, "decoder"),
+            source=seqx.describe(self._source_input, "source_input"),
+            target=seqx.describe(self.target, "decoder"),
+            projection=(self.projection or self.target).weight,
+        )
+
 
 class EmbeddedSlots(seqx.Slots):
     """Slots of a decoder, with the embeddings and the head of a model.

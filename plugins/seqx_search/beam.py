@@ -108,6 +108,17 @@ class Beam(LengthLimitedSearch):
         """Return the same search with twice the beam size and `nbest`; None if that is too large."""
         return replace(self, size=2 * self.size, nbest=2 * self.nbest) if 2 * self.size <= MAX_SIZE else None
 
+    def specification(self) -> seqx.SearchSpec:
+        """Return a neutral description of the search."""
+        return seqx.SearchSpec(
+            size=self.size,
+            alpha=self.alpha,
+            nbest=self.nbest,
+            ratio=self.ratio,
+            extra=self.extra,
+            changes_scores=bool(self.processors),
+        )
+
     def penalty(self, length: L) -> L:
         """Return the divisor of the log-probability of a hypothesis of `length` tokens, EOS included."""
         return ((5 + length) / 6) ** self.alpha

@@ -13,6 +13,17 @@ from seqx_search.one_hypothesis import decode_one_hypothesis
 class Greedy(LengthLimitedSearch):
     """Greedy search: it chooses the most probable token at every step."""
 
+    def specification(self) -> seqx.SearchSpec:
+        """Return a neutral description of the search."""
+        return seqx.SearchSpec(
+            size=1,
+            alpha=0.0,
+            nbest=1,
+            ratio=self.ratio,
+            extra=self.extra,
+            changes_scores=bool(self.processors),
+        )
+
     def __call__(
         self,
         model: seqx.Generator,

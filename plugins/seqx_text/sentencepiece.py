@@ -24,6 +24,8 @@ _WORD = re.compile(f"{_SPACE}[^{_SPACE}]*|[^{_SPACE}]+")
 _NO_MATCH = "(?!)"  # a regular expression that matches nothing
 _FILE = "sentencepiece.model"
 _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
+# The message ModelProto {normalizer_spec {add_dummy_prefix: true}}. Appended messages override settings.
+_PREPENDS_SPACE = b"\x1a\x02\x18\x01"
 _MAX_BYTES = 1 << 26  # maximum bytes of a model file; with 32,000 subwords it has less than a million bytes
 
 
@@ -173,6 +175,13 @@ class SentencePiece(seqx.Tokenizer):
             else model.id_to_piece(i).replace(_SPACE, " ").encode()
             for i in range(model.get_piece_size())
         ]
+
+    def specification(self) -> seqx.TokenizerSpec:
+        """Return the symbols and a model that prepends a space, as `encode` does."""
+        return seqx.TokenizerSpec(
+            symbols=self.symbols(range(self.size)),
+            sentencepiece=self._processor.serialized_model_proto() + _PREPENDS_SPACE,
+        )
 
     def _ids(self, text: str, rng: random.Random | None) -> list[int]:
         """Return the ids of text that does not contain U+2581."""

@@ -118,6 +118,19 @@ class LanguageModel(seqx.GenerationTask, seqx.CorpusTask):
         """Return the symbols of ids."""
         return self.tokenizer.symbols(ids)
 
+    def specification(self) -> seqx.TextSpec:
+        """Return the tokenizer and the names of the normalizers; a source is BOS and a prompt."""
+        tokenizer = seqx.describe(self.tokenizer, "tokenizer")
+        normalizers = [type(each).__name__ for each in self.normalizers]
+        return seqx.TextSpec(
+            source=tokenizer,
+            target=tokenizer,
+            source_begins=["<s>"],
+            source_ends=[],
+            source_normalizers=normalizers,
+            target_normalizers=normalizers,
+        )
+
     def inputs(self, split: seqx.Split) -> list[str]:
         """Return an empty prompt for each example, so that the model writes the whole text."""
         return ["" for _ in split.rows]

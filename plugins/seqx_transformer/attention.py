@@ -136,6 +136,26 @@ class MultiHeadAttention(seqx.Attention):
         """Return the parameters of the query and key projections."""
         return (*self.query.parameters(), *self.key.parameters())
 
+    def specification(self) -> seqx.AttentionSpec:
+        """Return a neutral description of the attention."""
+        return self.dot_product(self.heads)
+
+    def dot_product(self, groups: int) -> seqx.AttentionSpec:
+        """Return the description of dot-product attention whose keys and values have `groups` heads."""
+        query, key, value, output = (
+            seqx.LinearSpec.of(cast("nn.Linear", part))
+            for part in (self.query, self.key, self.value, self.output)
+        )
+        return seqx.AttentionSpec(
+            heads=self.heads,
+            groups=groups,
+            scale=self.scale,
+            query=query,
+            key=key,
+            value=value,
+            output=output,
+        )
+
     def attend(self, inputs: HeadInputs) -> Tensor:
         """Return softmax(scores + mask + positional term) V in each head: [B, H, T, V].
 
@@ -229,7 +249,12 @@ class StackPositions(nn.Module):
     @property
     def limit(self) -> int | None:
         """The largest number of positions that can be encoded; None: no limit."""
-        return self._encoding(self._first_heads).limit
+        return self.first.limit
+
+    @property
+    def first(self) -> seqx.PositionalEncoding:
+        """The encoding of the first layer, which changes the embeddings."""
+        return self._encoding(self._first_heads)
 
     def embed(self, x: Tensor, layout: seqx.Layout) -> Tensor:
         """Apply the encoding to embeddings [B, T, D].
@@ -237,7 +262,7 @@ class StackPositions(nn.Module):
         Under autocast the result has the dtype of autocast, and so has the whole residual stream. Otherwise
         each linear map of the stack would convert its input.
         """
-        x = self._encoding(self._first_heads).embed(x, layout.positions)
+        x = self.first.embed(x, layout.positions)
         device = x.device.type
         return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 

@@ -69,6 +69,10 @@ class GroupedQueryAttention(MultiHeadAttention):
         """Return the attention weights [B, H, T, S] of queries [B, T, D], without dropout."""
         return super().weights(queries, positioned, self._repeat_groups(memory), mask)
 
+    def specification(self) -> seqx.AttentionSpec:
+        """Return a neutral description of the attention."""
+        return self.dot_product(self.groups)
+
     def _repeat_groups(self, memory: seqx.KeyValue) -> seqx.KeyValue:
         """Repeat the keys and values of each group for its heads: from [B, G, S, ...] to [B, H, S, ...]."""
         size = self.heads // self.groups

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
+import seqx
 from seqx_transformer.layers import Dropout, FeedForward, Norm, ReLU, without_autocast
+from seqx_transformer.specification import two_linear_maps
 
 
 class RMSNorm(Norm):
@@ -33,6 +35,10 @@ class RMSNorm(Norm):
         with without_autocast(x):
             return F.rms_norm(x, (self.d_model,), self.weight.to(x.dtype), self.eps)
 
+    def specification(self) -> seqx.NormSpec:
+        """Return a neutral description of the norm."""
+        return seqx.NormSpec(kind="rmsnorm", weight=self.weight, eps=self.eps)
+
 
 class GELU(ReLU):
     """Feed-forward network with a GELU: W2 GELU(W1 x + b1) + b2 (Hendrycks and Gimpel 2016)."""
@@ -40,6 +46,10 @@ class GELU(ReLU):
     def activate(self, x: Tensor) -> Tensor:
         """Apply the activation function."""
         return F.gelu(x)
+
+    def specification(self) -> seqx.FeedForwardSpec:
+        """Return a neutral description of the network."""
+        return two_linear_maps(self.inner, self.outer, "gelu")
 
 
 class Convolutions(ReLU):
@@ -55,6 +65,10 @@ class Convolutions(ReLU):
     def linear(self, inputs: int, outputs: int, bias: bool) -> nn.Module:
         """Build one of the two convolutions, which map [B, inputs, T] to [B, outputs, T]."""
         return nn.Conv1d(inputs, outputs, 1, bias=bias)
+
+    def specification(self) -> seqx.FeedForwardSpec:
+        """Return a neutral description of the network, with linear maps."""
+        return two_linear_maps(self.inner, self.outer, "relu")
 
 
 class Gated(FeedForward):
@@ -79,6 +93,7 @@ class Gated(FeedForward):
     ) -> None:
         super().__init__(d_model)
         width = width or 8 * d_model // 3
+        self.activation = activation
         self.activate: Callable[[Tensor], Tensor] = F.silu if activation == "silu" else F.gelu
         self.gate = nn.Linear(d_model, width, bias)
         self.inner = nn.Linear(d_model, width, bias)
@@ -88,3 +103,8 @@ class Gated(FeedForward):
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
         return self.outer(self.dropout(self.activate(self.gate(x)) * self.inner(x)))
+
+    def specification(self) -> seqx.FeedForwardSpec:
+        """Return a neutral description of the network."""
+        gate, inner, outer = map(seqx.LinearSpec.of, (self.gate, self.inner, self.outer))
+        return seqx.FeedForwardSpec(activation=self.activation, gate=gate, inner=inner, outer=outer)

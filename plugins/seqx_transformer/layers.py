@@ -5,6 +5,7 @@ Letters in shapes: B sentences, T tokens, D = d_model.
 
 import math
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import Annotated, Literal, NamedTuple, Protocol
 
 import torch
@@ -13,6 +14,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 import seqx
+from seqx_transformer.specification import added_vectors, two_linear_maps
 
 NormOrder = Literal["post", "pre"]
 """The order of norm and sub-layer: norm after the residual sum (post), or before the sub-layer (pre)."""
@@ -59,6 +61,10 @@ class Norm(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise [B, T, D] over the last dimension."""
 
+    def specification(self) -> seqx.NormSpec:
+        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        raise seqx.UnspecifiedError(type(self).__name__)
+
 
 class LayerNorm(Norm):
     """Layer normalisation (Ba et al. 2016): (x - mean) / sqrt(variance + eps) * gain + bias.
@@ -81,6 +87,10 @@ class LayerNorm(Norm):
         dtype = self.weight.dtype if x.device.type == "cpu" else x.dtype
         with without_autocast(x):
             return F.layer_norm(x, (self.d_model,), self.weight.to(dtype), self.bias.to(dtype), self.eps)
+
+    def specification(self) -> seqx.NormSpec:
+        """Return a neutral description of the norm."""
+        return seqx.NormSpec(kind="layernorm", weight=self.weight, bias=self.bias, eps=self.eps)
 
 
 def without_autocast(x: Tensor) -> torch.autocast:
@@ -133,6 +143,10 @@ class FeedForward(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, T, D] to [B, T, D]; the output at a position depends on the input at this position only."""
 
+    def specification(self) -> seqx.FeedForwardSpec:
+        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        raise seqx.UnspecifiedError(type(self).__name__)
+
 
 class ReLU(FeedForward):
     """Feed-forward network with a ReLU: W2 max(0, W1 x + b1) + b2 (Vaswani et al. 2017, section 3.3).
@@ -169,6 +183,10 @@ class ReLU(FeedForward):
         """Apply the activation function."""
         return F.relu(x)
 
+    def specification(self) -> seqx.FeedForwardSpec:
+        """Return a neutral description of the network."""
+        return two_linear_maps(self.inner, self.outer, "relu")
+
 
 class Sinusoidal(seqx.PositionalEncoding):
     """Fixed sines and cosines, added to embeddings (Vaswani et al. 2017, section 3.5).
@@ -194,6 +212,10 @@ class Sinusoidal(seqx.PositionalEncoding):
         """Add the encodings of `positions` [B, T] to embeddings [B, T, D]."""
         angles = positions[..., None] * self._frequencies_on(positions.device)  # [B, T, D / 2]
         return x + torch.stack([angles.sin(), angles.cos()], -1).flatten(-2).to(x.dtype)
+
+    def specification(self) -> seqx.PositionsSpec:
+        """Return a neutral description of the encoding."""
+        return seqx.PositionsSpec(kind="sinusoidal", base=self.base, vectors=partial(added_vectors, self))
 
     def _frequencies_on(self, device: torch.device) -> Tensor:
         """Return the factors [D / 2] of the positions."""

@@ -4,7 +4,7 @@ Letters in shapes: B sentences, T tokens, D = d_model, H heads.
 """
 
 from collections.abc import Iterable
-from functools import reduce
+from functools import partial, reduce
 from typing import Annotated
 
 import torch
@@ -12,10 +12,15 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 import seqx
+from seqx_transformer.specification import added_vectors
 
 
 class NoPositions(seqx.PositionalEncoding):
     """No positional encoding: apart from the causal mask, attention is order-invariant."""
+
+    def specification(self) -> seqx.PositionsSpec:
+        """Return a neutral description of the encoding."""
+        return seqx.PositionsSpec(kind="none", vectors=partial(added_vectors, self))
 
 
 class Learned(seqx.PositionalEncoding):
@@ -35,6 +40,10 @@ class Learned(seqx.PositionalEncoding):
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         """Add the vectors of `positions` [B, T] to embeddings [B, T, D]."""
         return x + self.table[positions]
+
+    def specification(self) -> seqx.PositionsSpec:
+        """Return a neutral description of the encoding."""
+        return seqx.PositionsSpec(kind="learned", vectors=partial(added_vectors, self))
 
 
 class Combined(seqx.PositionalEncoding):

@@ -40,6 +40,10 @@ class Rotary(seqx.PositionalEncoding):
         """Rotate keys [B, H, S, K]."""
         return self._rotate(k, positions)
 
+    def specification(self) -> seqx.PositionsSpec:
+        """Return a neutral description of the encoding."""
+        return seqx.PositionsSpec(kind="rotary", base=self.base)
+
     def _rotate(self, x: Tensor, positions: Tensor) -> Tensor:
         """Rotate each pair of features of x [B, H, T, K] by an angle that grows with the position."""
         pairs = x.size(-1) // 2

@@ -30,6 +30,7 @@ from seqx_transformer.layers import (
     TransformerEncoderLayer,
 )
 from seqx_transformer.slots import TransformerSlots, TransformerState
+from seqx_transformer.specification import describe_stack
 from seqx_transformer.weights import cast_weights, project_source
 
 
@@ -132,6 +133,10 @@ class TransformerEncoder(TransformerStack, seqx.Encoder):
             with self._cast_weights(layer, x):
                 x = layer(x, positioned, mask)
         return self.norm(x)
+
+    def specification(self) -> seqx.StackSpec:
+        """Return a neutral description of the stack."""
+        return describe_stack(self)
 
 
 class TransformerDecoder(TransformerStack, seqx.Decoder):
@@ -248,6 +253,10 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
     def slots(self, state: TransformerState, hypotheses: int, capacity: int | None) -> TransformerSlots:
         """Return slots whose caches are written in place."""
         return TransformerSlots(self, len(self.layers), state, hypotheses=hypotheses, capacity=capacity)
+
+    def specification(self) -> seqx.StackSpec:
+        """Return a neutral description of the stack."""
+        return describe_stack(self)
 
     def decode(
         self,

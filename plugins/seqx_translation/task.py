@@ -117,6 +117,10 @@ class Translation(seqx.Seq2SeqTask):
             means[name] = replace(first, value=value, signature=signature)
         return means | each
 
+    def specification(self) -> seqx.TextSpec:
+        """Return the tokenizers and the names of the normalizers."""
+        return super().specification()
+
     def _require_tag(self, text: str) -> str:
         """Return the tag of a source.
 

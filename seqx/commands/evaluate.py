@@ -12,6 +12,7 @@ from seqx.commands.arguments import (
     split_overrides,
     trust_option,
 )
+from seqx.commands.engine import engine_from_options, engine_options
 from seqx.data.cache import default_cache
 from seqx.data.held_out import held_out_warnings
 from seqx.errors import UserError
@@ -33,6 +34,8 @@ from seqx.storage.json_format import json_text
 @device_option
 @precision_option
 @batch_tokens_option
+@engine_options[0]
+@engine_options[1]
 @trust_option
 @click.pass_context
 def evaluate(
@@ -45,6 +48,8 @@ def evaluate(
     device: str,
     precision: InferencePrecision,
     batch_tokens: int | None,
+    engine: str | None,
+    compute: str | None,
     trust_local_plugins: bool,
 ) -> None:
     """Score a model on a split of its corpus.
@@ -69,8 +74,11 @@ def evaluate(
         batch_tokens=batch_tokens,
         lenient=True,
         trust_local_plugins=trust_local_plugins,
+        engine=engine_from_options(engine, compute),
     )
     computation = f"on {predictor.device} in {predictor.precision} (--precision {precision})"
+    if engine is not None:
+        computation = f"by {engine} in {compute or 'fp32'} (--engine {engine})"
     click.echo(f"{split}: answers are computed {computation}", err=True)
     predictor.task.fetch(default_cache() / "corpora", _print_progress, splits=(split,))
     rows = predictor.task.read_split(split)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from yaml import YAMLError
 
-from seqx import recipe
 from seqx.commands.arguments import trust_option
 from seqx.commands.component_option import component_from_option
 from seqx.errors import PluginError, UserError
+from seqx.inference.exchange import check_exportable, trained_model, write_export
 from seqx.inference.loading import load, model_folder
-from seqx.interfaces.exchange import Exporter, ImportedModel, Importer, TrainedModel
+from seqx.interfaces.exchange import Exporter, ImportedModel, Importer
 from seqx.plugin.environment import environment
 from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import where
@@ -43,18 +43,10 @@ def export_model(model: Path, *, target: str, out: Path, trust_local_plugins: bo
     exporter = component_from_option(Exporter, "--to", target)
     folder = model_folder(model)
     predictor = load(folder, device="cpu", precision="fp32", trust_local_plugins=trust_local_plugins)
-    trained = TrainedModel(
-        recipe=recipe.read_plain(folder / "recipe.yaml"),
-        task=predictor.task,
-        model=predictor.model,
-        vocabulary=folder / "task",
-    )
-    if problems := list(exporter.problems(trained) or ()):
-        raise UserError("\n".join(f"{folder / 'recipe.yaml'}: {problem}" for problem in problems))
+    trained = trained_model(folder, predictor.task, predictor.model, predictor.search)
+    check_exportable(exporter, trained, folder)
     with atomic_folder(out) as new:
-        exporter.write(trained, new)
-        if not any(new.iterdir()):
-            raise PluginError(f"{where(type(exporter))}: `write` has written no file")
+        write_export(exporter, trained, new)
     click.echo(f"{out}: written")
 
 

@@ -20,6 +20,7 @@ from seqx.commands.arguments import (
     trust_option,
 )
 from seqx.commands.attention_folder import AttentionFolder
+from seqx.commands.engine import engine_from_options, engine_options
 from seqx.commands.input_lines import InputLines
 from seqx.commands.trace_file import TraceFile
 from seqx.errors import UserError
@@ -62,6 +63,7 @@ _OPTIONS = (
         metavar="FILE",
         help="Write the hypotheses of each step of the search to FILE, as JSON lines.",
     ),
+    *engine_options,
     trust_option,
 )
 
@@ -89,6 +91,8 @@ class StdinCommand:
     window: int | None  # lines to read before the first answer; None: 1 at a terminal, else a default
     attention: Path | None  # folder for attention weights; None: do not write them
     trace: Path | None  # file for the hypotheses of each step; None: do not write them
+    engine: str | None  # program that computes the search; None: seqx
+    compute: str | None  # number format of the engine; None: its default
     trust_local_plugins: bool  # run the local plugins of the models
 
     def __call__(
@@ -206,6 +210,7 @@ class StdinCommand:
             overrides=overrides,
             batch_tokens=self.batch_tokens,
             trust_local_plugins=self.trust_local_plugins,
+            engine=engine_from_options(self.engine, self.compute),
         )
 
     def _format_plain(
@@ -251,6 +256,8 @@ def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
         window: int | None,
         attention: Path | None,
         trace: Path | None,
+        engine: str | None,
+        compute: str | None,
         trust_local_plugins: bool,
         **options: Any,
     ) -> None:
@@ -269,6 +276,8 @@ def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
             window=window,
             attention=attention,
             trace=trace,
+            engine=engine,
+            compute=compute,
             trust_local_plugins=trust_local_plugins,
         )
         try:

@@ -8,8 +8,10 @@ from typing import cast
 
 from seqx import recipe
 from seqx.errors import Problem, RecipeError, UserError
+from seqx.inference.exchange import engine_search
 from seqx.inference.packing import pack
 from seqx.inference.predictor import Predictor
+from seqx.interfaces.exchange import Engine
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Ensemble, Model
 from seqx.interfaces.task import Task
@@ -38,6 +40,7 @@ def load(
     trust_local_plugins: bool = False,
     lenient: bool = False,
     num_answers: int | None = None,
+    engine: Engine | None = None,
 ) -> Predictor:
     """Load a model that answers texts. Several folders form an ensemble that averages probabilities.
 
@@ -51,14 +54,17 @@ def load(
         trust_local_plugins: run the Python files that the model's recipe names as plugins
         lenient: see `Predictor`
         num_answers: see `Predictor`
+        engine: another program that computes the search, on the CPU
 
     Raises:
-        UserError: a folder is missing, damaged or unsuitable
+        UserError: a folder is missing, damaged or unsuitable, or unsuitable for the engine
     """
     folders = [folder] if isinstance(folder, str | Path) else list(folder)
     if not folders:
         raise UserError("name at least one model")
     torch_device = device_of(device)
+    if engine is not None and precision == "auto":
+        precision = "fp32"
     computed = compute_precision(precision, torch_device)
     if torch_device.type == "cpu":
         cpu_threads.adapt_to_contention()
@@ -70,12 +76,19 @@ def load(
     models = [content.build() for content in contents]
     model = _ensemble(models, first.registry) if others else models[0]
     model.to(torch_device).eval()
+    search = first.search
+    if engine is not None:
+        if others or torch_device.type != "cpu":
+            raise UserError(
+                "an engine answers with one model, on the CPU; set --device cpu, or leave out --engine"
+            )
+        search = engine_search(engine, first.folder, first.task, model, search)
     if torch_device.type == "cpu":
         pack(model, computed)
     return Predictor(
         first.task,
         model,
-        first.search,
+        search,
         device=torch_device,
         precision=computed,
         batch_tokens=batch_tokens,

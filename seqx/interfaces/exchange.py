@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
+from seqx.interfaces.scores import Score
 from seqx.interfaces.task import Task
 
 
@@ -20,6 +22,10 @@ class TrainedModel:
     task: Task  # with its vocabulary
     model: Model  # in evaluation mode, on the CPU, in float32
     vocabulary: Path  # the folder with the files of the vocabulary, which `Task.load` reads
+    search: Search | None = None  # of the recipe, if the task uses one
+    scores: Mapping[str, Mapping[str, Score]] = field(
+        default_factory=dict
+    )  # by split and name, if they are known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +52,27 @@ class Exporter(ABC):
     @abstractmethod
     def write(self, model: TrainedModel, folder: Path) -> None:
         """Write the model into an empty folder, which the command renames when it is complete."""
+
+
+class Engine(Exporter):
+    """A format whose program can search for the answers of a model: `--engine NAME`.
+
+    `write` converts a model once; the folder stays in the cache. The search that `search` returns should find
+    the same hypotheses as the search of the recipe.
+    """
+
+    def identity(self) -> Mapping[str, object]:
+        """Return plain values on which the files of `write` depend, such as the version of the program."""
+        return {}
+
+    @abstractmethod
+    def search(self, model: TrainedModel, folder: Path) -> Search:
+        """Return a search in which the program computes instead of the model.
+
+        Args:
+            model: the model, with its search
+            folder: the folder that `write` has written for this model, which must not be changed
+        """
 
 
 class Importer(ABC):

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from seqx.interfaces.specification import EmbeddingSpec, UnspecifiedError
 from seqx.interfaces.tensors import Column, Features, Layout, ScaledEmbedding
 
 
@@ -53,6 +54,10 @@ class InputLayer(nn.Module, ABC):
         """Return the result of `forward`. Models call it, also of `ScaledEmbedding`."""
         embeddings, layout = self(source)
         return embeddings, layout
+
+    def specification(self) -> EmbeddingSpec:
+        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        raise UnspecifiedError(type(self).__name__)
 
 
 def source_input(

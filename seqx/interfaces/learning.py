@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqx.interfaces.networks import Generator, Model
+from seqx.interfaces.specification import SearchSpec, UnspecifiedError
 from seqx.interfaces.tensors import Batch, Column, State
 
 
@@ -233,6 +234,10 @@ class Search(ABC):
         Returns:
             B lists; the list of a sentence is empty if the grammar dropped all its hypotheses
         """
+
+    def specification(self) -> SearchSpec:
+        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        raise UnspecifiedError(type(self).__name__)
 
 
 class Callback:

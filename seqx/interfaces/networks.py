@@ -14,6 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqx.interfaces.slots import Slots, StateSlots
+from seqx.interfaces.specification import (
+    AttentionSpec,
+    ModelSpec,
+    PositionsSpec,
+    StackSpec,
+    UnspecifiedError,
+)
 from seqx.interfaces.tensors import BOS, Batch, Column, KeyValue, Layers, Layout, Mask, Memory, State
 
 Integers = np.ndarray[Any, np.dtype[np.integer[Any]]]
@@ -122,6 +129,10 @@ class PositionalEncoding(nn.Module):
                 f"positions: vectors of width {added.size(-1)} cannot be added to values of width {d_v}; "
                 f"set d_v of the positional encoding to {d_v}"
             )
+
+    def specification(self) -> PositionsSpec:
+        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        raise UnspecifiedError(type(self).__name__)
 
 
 class Positioned(NamedTuple):
@@ -238,6 +249,10 @@ class Attention(nn.Module, ABC):
             ValueError: the encoding would have no effect, or the attention works within one sequence only
         """
 
+    def specification(self) -> AttentionSpec:
+        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        raise UnspecifiedError(type(self).__name__)
+
 
 class Encoder(nn.Module, ABC):
     """A network that reads a whole sequence."""
@@ -252,6 +267,10 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, inputs: Tensor, layout: Layout) -> Tensor:
         """Return the states [B, S, D] of embeddings [B, S, D]. Outputs on padding are ignored."""
+
+    def specification(self) -> StackSpec:
+        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        raise UnspecifiedError(type(self).__name__)
 
 
 class Decoder(nn.Module, ABC):
@@ -333,6 +352,10 @@ class Decoder(nn.Module, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no slots")
 
+    def specification(self) -> StackSpec:
+        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        raise UnspecifiedError(type(self).__name__)
+
 
 class Model(nn.Module, ABC):
     """A network that predicts each token of the column "target" from the columns of a batch.
@@ -383,6 +406,10 @@ class Model(nn.Module, ABC):
             return lengths["source"] + lengths["target"] - 1
         used: Integers = np.maximum.reduce([*lengths.values()])
         return used
+
+    def specification(self) -> ModelSpec:
+        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        raise UnspecifiedError(type(self).__name__)
 
 
 class Generator(Model):

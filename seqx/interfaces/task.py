@@ -14,6 +14,7 @@ from seqx.interfaces.learning import Hypothesis, Search, SearchTrace, Trace
 from seqx.interfaces.networks import Model
 from seqx.interfaces.rows import Row
 from seqx.interfaces.scores import AnswerWarning, Evaluation
+from seqx.interfaces.specification import TextSpec, UnspecifiedError
 from seqx.interfaces.tensors import Batch
 from seqx.interfaces.text import SPLITS, Problem, ProgressReporter
 
@@ -346,3 +347,7 @@ class Task(ABC):
         Return None if the names are not known before a model is scored.
         """
         return None
+
+    def specification(self) -> TextSpec:
+        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        raise UnspecifiedError(type(self).__name__)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqx.interfaces.specification import EmbeddingSpec
 from seqx.runtime.devices import to_device
 
 M = TypeVar("M", bound=nn.Module)
@@ -409,6 +410,10 @@ class ScaledEmbedding(nn.Embedding):
         This is the output projection of a model with tied embeddings (Press and Wolf 2017).
         """
         return F.linear(outputs, self.weight)
+
+    def specification(self) -> EmbeddingSpec:
+        """Return a neutral description for exporters."""
+        return EmbeddingSpec(weight=self.weight, scale=self.scale)
 
 
 def smallest_limit(*limits: int | None) -> int | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from seqx.interfaces.codec import Codec
 from seqx.interfaces.rows import Row
 from seqx.interfaces.scores import Score
+from seqx.interfaces.specification import TokenizerSpec, UnspecifiedError
 
 SPLITS = ("train", "dev", "test")
 """The splits of a corpus: training, validation, and test."""
@@ -87,6 +88,10 @@ class Tokenizer(Codec, ABC):
         raise NotImplementedError(
             f"{type(self).__name__} does not implement surfaces, which constraints need"
         )
+
+    def specification(self) -> TokenizerSpec:
+        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        raise UnspecifiedError(type(self).__name__)
 
 
 class Corpus(ABC):

@@ -5,19 +5,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
 from safetensors.torch import save_file
 from torch import Tensor
 
 from seqx.errors import DamagedError
 from seqx.interfaces.scores import Score
 from seqx.storage.atomic import write_atomically
-from seqx.storage.json_format import FORMAT, check_supported, json_text, read_json
+from seqx.storage.json_format import FORMAT, check_supported, json_text, read_as, read_json
 from seqx.storage.weights import WEIGHTS, checked_manifest, missing_manifest, sealed_folder
 
 MAX_FILE_BYTES = 1 << 28
 """Maximum size of each file of a model folder, except the weights."""
 
 SCORES = "scores.json"
+_SCORES = TypeAdapter(dict[str, dict[str, Score]])
 
 
 def write_model(
@@ -56,6 +58,12 @@ def write_model(
 def write_scores(folder: Path, scores: Mapping[str, Mapping[str, Score]]) -> None:
     """Write the scores of each split, with their signatures, to `scores.json`."""
     write_atomically(folder / SCORES, scores_text(scores))
+
+
+def read_scores(folder: Path) -> dict[str, dict[str, Score]]:
+    """Return the scores of each split that are recorded in a model folder; empty if there are none."""
+    file = folder / SCORES
+    return read_as(_SCORES, file) if file.is_file() else {}
 
 
 def scores_text(scores: Mapping[str, Mapping[str, Score]]) -> str:

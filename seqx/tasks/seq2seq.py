@@ -14,6 +14,7 @@ from seqx.constraints import Intersection, LexicalConstraint, LexicalGrammar, Su
 from seqx.errors import PluginError, UserError
 from seqx.interfaces.learning import Grammar, Search
 from seqx.interfaces.networks import Generator, Model
+from seqx.interfaces.specification import TextSpec, describe
 from seqx.interfaces.task import Candidate, Example, InputError, Inputs, Rejected, Request, Task, Values
 from seqx.interfaces.tensors import EOS
 from seqx.interfaces.text import Normalizer, ProgressReporter, Tokenizer
@@ -199,6 +200,18 @@ class TextPairTask(MetricTask):
     def target_text(self, ids: Sequence[int]) -> str:
         """Return the text of target ids, with the target normalizers undone."""
         return denormalize(self.target_normalizers, self._target_tokenizer.decode(ids))
+
+    def specification(self) -> TextSpec:
+        """Return the tokenizers and the names of the normalizers; a subclass that changes texts must not."""
+        source = describe(self.tokenizer, "tokenizer")
+        return TextSpec(
+            source=source,
+            target=source
+            if self.target_tokenizer is None
+            else describe(self.target_tokenizer, "target_tokenizer"),
+            source_normalizers=[type(each).__name__ for each in self.source_normalizers],
+            target_normalizers=[type(each).__name__ for each in self.target_normalizers],
+        )
 
     @property
     def _target_tokenizer(self) -> Tokenizer:

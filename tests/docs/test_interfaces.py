@@ -27,7 +27,16 @@ INTERFACES: list[type] = [
     *(seqx.Model, seqx.Generator, seqx.Slots, seqx.Ensemble),
     *(seqx.Objective, seqx.Optimizer, seqx.Schedule, seqx.Parallelism),
     *(seqx.Search, seqx.ScoreProcessor, seqx.Grammar, seqx.Callback),
-    *(seqx.Normalizer, seqx.Tokenizer, seqx.Corpus, seqx.Metric, seqx.Task, seqx.Exporter, seqx.Importer),
+    *(
+        seqx.Normalizer,
+        seqx.Tokenizer,
+        seqx.Corpus,
+        seqx.Metric,
+        seqx.Task,
+        seqx.Exporter,
+        seqx.Engine,
+        seqx.Importer,
+    ),
 ]
 
 assert seqx_transformer.testing.H  # the module is imported to register its laws

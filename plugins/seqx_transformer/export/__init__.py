@@ -1,0 +1,1 @@
+"""Exporters of Transformers to the formats of other programs."""

@@ -1,0 +1,59 @@
+"""The model card of an exported model."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+
+import seqx
+
+
+def write_card(
+    model: seqx.TrainedModel, folder: Path, program: str, packages: Sequence[str], code: str
+) -> None:
+    """Write README.md: code that uses the model, its scores with signatures, its data and its recipe.
+
+    Args:
+        model: the model
+        folder: the exported folder
+        program: the name of the program that reads the folder
+        packages: the packages that the code needs
+        code: lines of Python that use the model in this folder
+    """
+    fields = {"library_name": packages[0], "license": "other", "license_name": "not-stated", "tags": ["seqx"]}
+    plain = yaml.safe_dump(dict(model.recipe), sort_keys=False, allow_unicode=True)
+    sections = [
+        f"---\n{yaml.safe_dump(fields, sort_keys=False)}---",
+        f"# A model for {program}",
+        "Trained with seqx, and exported by `seqx export`.",
+        f"## Use\n\n```console\n$ pip install {' '.join(packages)}\n```\n\n```python\n{code}```",
+        *_normalizers(seqx.describe(model.task)),
+        "## Scores",
+        _scores(model),
+        "## Data and licence",
+        "The corpus is `task.corpus` of the recipe. No licence is stated; fill in `license` above.",
+        f"## Recipe\n\n```yaml\n{plain}```",
+    ]
+    (folder / "README.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def _normalizers(text: seqx.TextSpec) -> Iterator[str]:
+    """Yield notes about normalizers, which the exported files do not contain."""
+    if text.source_normalizers:
+        names = ", ".join(text.source_normalizers)
+        yield f"In training, {names} normalized the source. Apply the same to inputs; this folder does not."
+    if text.target_normalizers:
+        names = ", ".join(text.target_normalizers)
+        yield f"In training, {names} normalized the target. So outputs are normalized, too."
+
+
+def _scores(model: seqx.TrainedModel) -> str:
+    """Return a table of the scores."""
+    rows = [
+        f"| {split} | {name} | {score.value:.2f} | `{score.signature}` |"
+        for split, scores in model.scores.items()
+        for name, score in scores.items()
+    ]
+    if not rows:
+        return "No scores were recorded."
+    return "\n".join(["| split | metric | score | signature |", "|---|---|---|---|", *rows])

@@ -1,0 +1,103 @@
+"""Checks of models, and files that several exporters write."""
+
+import importlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import seqx
+
+PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
+
+
+def import_extra(module: str, extra: str = "ctranslate2") -> Any:
+    """Import a module that belongs to an optional extra of seqx.
+
+    Raises:
+        UserError: the package is not installed
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise seqx.UserError(
+            f"{module} cannot be imported ({error}); install it in a checkout of seqx: "
+            f"pip install -c constraints.txt '.[{extra}]'"
+        ) from None
+
+
+def unspecified(model: seqx.TrainedModel) -> Iterator[str]:
+    """Yield the problems of parts of a model or a task that no format can express."""
+    for name, component in (("model", model.model), ("task", model.task)):
+        try:
+            seqx.describe(component, name)
+        except seqx.UnspecifiedError as error:
+            yield f"{'.'.join(error.setting)}: {error.name} cannot be expressed in other programs' formats"
+
+
+def stacks(model: seqx.ModelSpec) -> dict[str, seqx.StackSpec]:
+    """Return the stacks of a model by their settings."""
+    stacks = {"model.encoder": model.encoder, "model.decoder": model.decoder}
+    return {setting: stack for setting, stack in stacks.items() if stack is not None}
+
+
+def attentions(stack: seqx.StackSpec) -> Iterator[tuple[str, seqx.AttentionSpec]]:
+    """Yield the attentions of a stack with their settings."""
+    for layer in stack.layers:
+        yield "attention", layer.attention
+        if layer.cross_attention is not None:
+            yield "cross_attention", layer.cross_attention
+
+
+def norms(stack: seqx.StackSpec) -> Iterator[seqx.NormSpec]:
+    """Yield the norms of a stack."""
+    for layer in stack.layers:
+        yield from (layer.attention_norm, layer.feedforward_norm)
+        if layer.cross_norm is not None:
+            yield layer.cross_norm
+    if stack.norm is not None:
+        yield stack.norm
+
+
+def distinct_problems(problems: Iterable[str]) -> list[str]:
+    """Return the problems in their order; layers often have the same one."""
+    return [*dict.fromkeys(problems)]
+
+
+def scale_of_queries(attention: seqx.AttentionSpec) -> float:
+    """Return the factor of the queries with which scores that are divided by sqrt(d_k) are right."""
+    width: float = attention.query.weight.size(0) // attention.heads
+    return attention.scale * width**0.5
+
+
+def scaled(linear: seqx.LinearSpec, scale: float) -> seqx.LinearSpec:
+    """Return a linear map whose outputs are multiplied by a factor."""
+    if scale == 1:
+        return linear
+    return seqx.LinearSpec(
+        weight=linear.weight * scale, bias=None if linear.bias is None else linear.bias * scale
+    )
+
+
+def ungrouped(linear: seqx.LinearSpec, attention: seqx.AttentionSpec) -> seqx.LinearSpec:
+    """Return the map to keys or values with one head for each head of the queries."""
+    repeats = attention.heads // attention.groups
+    if repeats == 1:
+        return linear
+
+    def repeat(tensor: Tensor) -> Tensor:
+        return torch.cat(
+            [each.repeat(repeats, *[1] * (each.dim() - 1)) for each in tensor.chunk(attention.groups)]
+        )
+
+    return seqx.LinearSpec(
+        weight=repeat(linear.weight), bias=None if linear.bias is None else repeat(linear.bias)
+    )
+
+
+def write_sentencepiece(text: seqx.TextSpec, folder: Path) -> None:
+    """Write the SentencePiece models of source and target."""
+    (folder / "source.spm").write_bytes(text.source.sentencepiece)
+    (folder / "target.spm").write_bytes(text.target.sentencepiece)

@@ -1,0 +1,187 @@
+"""Searches that CTranslate2 computes.
+
+Letters in shapes: B sentences, S source tokens.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor
+
+import seqx
+from seqx_transformer.export import common
+from seqx_transformer.export.ctranslate2 import MAX_POSITIONS, CTranslate2
+
+PATIENCE = 2
+"""The number of finished hypotheses after which CTranslate2 stops, divided by the beam size."""
+
+_NO_PENALTY = 1e-30  # CTranslate2 would stop at the first finished hypothesis if it were 0
+
+
+class CTranslate2Engine(seqx.Engine):
+    """CTranslate2 computes the search. The answers are those of the search of the recipe.
+
+    Inputs with constraints, and inputs whose answers reach the length limit, are answered by seqx, and so are
+    traces. Only greedy search and beam search without score processors are supported.
+
+    Args:
+        compute: number format of the computation; int8 changes some answers
+    """
+
+    def __init__(
+        self, *, compute: Literal["float32", "int8", "int8_bfloat16", "int16", "bfloat16"] = "float32"
+    ) -> None:
+        self.compute = compute
+
+    def problems(self, model: seqx.TrainedModel) -> Iterable[str]:
+        """Return the settings that CTranslate2 cannot express, and those of the search."""
+        yield from CTranslate2().problems(model)
+        assert model.search is not None, "the command has checked it"
+        try:
+            if seqx.describe(model.search).changes_scores:
+                yield "search.processors: CTranslate2 does not have them; remove them, or leave out --engine"
+        except seqx.UnspecifiedError as error:
+            yield f"search: CTranslate2 does not have {error.name}; set search=beam, or leave out --engine"
+
+    def identity(self) -> Mapping[str, object]:
+        """Return the version of CTranslate2."""
+        return {"ctranslate2": version("ctranslate2")}
+
+    def write(self, model: seqx.TrainedModel, folder: Path) -> None:
+        """Write the model in fp32, from which CTranslate2 computes other number formats when it is loaded."""
+        CTranslate2().write(model, folder)
+
+    def search(self, model: seqx.TrainedModel, folder: Path) -> seqx.Search:
+        """Return the search of the model, computed by CTranslate2."""
+        assert model.search is not None, "the command has checked it"
+        program = Program(folder, seqx.describe(model.model), seqx.describe(model.task), self.compute)
+        return CTranslate2Search(program, model.search)
+
+
+class CTranslate2Search(seqx.Search):
+    """A greedy or beam search that CTranslate2 computes, with the ranking of seqx.
+
+    CTranslate2 extends the same hypotheses as seqx. Without a length penalty both stop at the same result.
+    Otherwise seqx stops when no hypothesis can become better, and CTranslate2 when `PATIENCE` times as many
+    hypotheses as the beam size are finished.
+
+    Args:
+        program: returns the hypotheses of sources
+        original: the search of seqx
+    """
+
+    def __init__(self, program: "Program", original: seqx.Search) -> None:
+        self._program = program
+        self._original = original
+        self._spec = seqx.describe(original)
+
+    @property
+    def width(self) -> int:
+        """The number of hypotheses of a sentence that the search extends at once."""
+        return self._original.width
+
+    @property
+    def num_answers(self) -> int:
+        """The number of different answers to a sentence that the search should return."""
+        return self._original.num_answers
+
+    def wider(self) -> Self | None:
+        """Return the same search with a larger beam; None if there is none."""
+        wider = self._original.wider()
+        return None if wider is None else type(self)(self._program, wider)
+
+    def max_lengths(self, lengths: Tensor) -> Tensor:
+        """Return the maximum output tokens [B] for sources of `lengths` [B] tokens, both without EOS."""
+        return self._original.max_lengths(lengths)
+
+    def __call__(
+        self,
+        model: seqx.Generator,
+        source: seqx.Column,
+        max_lengths: Tensor,
+        grammar: seqx.Grammar | None = None,
+        memory: seqx.State | None = None,
+        trace: seqx.SearchTrace | None = None,
+    ) -> Sequence[Sequence[seqx.Hypothesis]]:
+        """Return the hypotheses of each sentence, best first."""
+        if grammar is not None or trace is not None:
+            return self._original(model, source, max_lengths, grammar, memory, trace)
+        limits, lengths = max_lengths.tolist(), source.layout.keep.sum(1).tolist()
+        ids = [row[:length] for row, length in zip(source.values.tolist(), lengths, strict=True)]
+        if max(max(limits) + 1, *lengths) > self._program.max_positions:
+            return self._original(model, source, max_lengths)
+        found = self._program(ids, self._options(max(limits) + 1))
+        hypotheses = [self._ranked(*result, limit) for result, limit in zip(found, limits, strict=True)]
+        missing = [i for i, best in enumerate(hypotheses) if len(best) < self._spec.nbest]
+        if missing:  # such as sentences that reach the length limit, at which seqx enforces EOS
+            part = seqx.Column.of(source.values[missing], source.layout.keep[missing].sum(1))
+            for i, best in zip(missing, self._original(model, part, max_lengths[missing]), strict=True):
+                hypotheses[i] = [*best]
+        return hypotheses
+
+    def _options(self, limit: int) -> dict[str, Any]:
+        """Return the options of CTranslate2 for outputs of at most `limit` tokens, EOS included."""
+        spec = self._spec
+        is_exact = spec.size == 1 or (spec.alpha == 0 and spec.nbest == 1)
+        return {
+            "beam_size": spec.size,
+            "length_penalty": 0 if is_exact else spec.alpha or _NO_PENALTY,
+            "patience": 1 if is_exact else PATIENCE,
+            "num_hypotheses": 1 if is_exact else spec.size * PATIENCE,
+            "limit": limit,
+        }
+
+    def _ranked(self, symbols: list[list[str]], scores: list[float], limit: int) -> list[seqx.Hypothesis]:
+        """Return the best finished hypotheses of a sentence, ranked as seqx does."""
+        found = []
+        for tokens, score in zip(symbols, scores, strict=True):
+            ids = [self._program.ids[token] for token in tokens]
+            if ids[-1:] != [seqx.EOS] or len(ids) > limit + 1 or min(ids) < seqx.EOS:
+                continue  # it has no end, is too long, or has PAD or BOS, which seqx never writes
+            logprob = score * len(tokens) ** (0 if self._spec.size == 1 else self._spec.alpha)
+            rank = logprob / ((5 + len(tokens)) / 6) ** self._spec.alpha
+            found.append(seqx.Hypothesis(ids=ids[:-1], score=rank, logprob=logprob))
+        return sorted(found, key=lambda each: -each.score)[: self._spec.nbest]
+
+
+class Program:
+    """A model that CTranslate2 has loaded.
+
+    Args:
+        folder: the exported model
+        model: its description
+        text: its vocabulary
+        compute: number format of the computation
+    """
+
+    def __init__(self, folder: Path, model: seqx.ModelSpec, text: seqx.TextSpec, compute: str) -> None:
+        package = common.import_extra("ctranslate2")
+        self._has_encoder = model.encoder is not None
+        program = package.Translator if self._has_encoder else package.Generator
+        self._program = program(str(folder), compute_type=compute, intra_threads=torch.get_num_threads())
+        self._source = text.source.symbols
+        self._end = (
+            -1 if self._has_encoder and common.EOS in text.source_ends else None
+        )  # CTranslate2 appends it
+        self.ids = {symbol: i for i, symbol in enumerate(text.target.symbols)}
+        self.max_positions = model.decoder.limit or MAX_POSITIONS
+
+    def __call__(
+        self, sources: Sequence[Sequence[int]], options: dict[str, Any]
+    ) -> list[tuple[list[list[str]], list[float]]]:
+        """Return the symbols and the scores of the hypotheses of each source."""
+        tokens = [[self._source[i] for i in row[: self._end]] for row in sources]
+        limit = options.pop("limit")
+        options |= {"return_scores": True, "return_end_token": True}
+        if self._has_encoder:
+            results = self._program.translate_batch(
+                tokens, max_input_length=0, max_decoding_length=limit, min_decoding_length=0, **options
+            )
+            return [(result.hypotheses, result.scores) for result in results]
+        results = self._program.generate_batch(
+            tokens, max_length=limit, min_length=0, include_prompt_in_result=False, **options
+        )
+        return [(result.sequences, result.scores) for result in results]
