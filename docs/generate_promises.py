@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,14 +30,17 @@ class PromiseTests(NamedTuple):
     cases: int
 
 
-def promises() -> str:
+def promises(collected: Iterable[tuple[str, str]] | None = None) -> str:
     """Return the page.
+
+    Args:
+        collected: the promise and the test of each case, in the order of collection; `None`: collect them
 
     Raises:
         ValueError: a promise has no test, or a test names an unknown promise
     """
     sections = yaml.safe_load(PROMISES.read_text(encoding="utf-8"))
-    tests = _tests_by_promise()
+    tests = _tests_by_promise(_collected() if collected is None else collected)
     known = {name for section in sections.values() for name in section}
     if known != tests.keys():
         raise ValueError(
@@ -66,9 +69,9 @@ def _tests(nodes: list[str]) -> str:
     return ", ".join(shown)
 
 
-def _tests_by_promise() -> dict[str, PromiseTests]:
+def _tests_by_promise(collected: Iterable[tuple[str, str]]) -> dict[str, PromiseTests]:
     cases: dict[str, Counter[str]] = {}
-    for name, test in _collected():
+    for name, test in collected:
         cases.setdefault(name, Counter())[test] += 1
     return {name: PromiseTests(list(counted), counted.total()) for name, counted in cases.items()}
 

@@ -6,12 +6,19 @@ It prints a line `promise NAME TEST` for each test case with a marker `promise`.
 file is marked.
 """
 
+from collections.abc import Iterable, Iterator
+
 import pytest
+
+
+def promises_of(items: Iterable[pytest.Item]) -> Iterator[tuple[str, str]]:
+    """Yield each promise of each test case, and the test."""
+    for item in items:
+        for node, marker in item.iter_markers_with_node("promise"):
+            yield marker.args[0], node.nodeid.partition("[")[0]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Print a line for each promise of each collected test case."""
-    for item in session.items:
-        for node, marker in item.iter_markers_with_node("promise"):
-            test = node.nodeid.partition("[")[0]
-            print("promise", *marker.args, test)  # noqa: T201
+    for name, test in promises_of(session.items):
+        print("promise", name, test)  # noqa: T201
