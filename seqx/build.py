@@ -1,5 +1,6 @@
 """Build the parts of a run from a recipe."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from seqx.data.batches import Batches
 from seqx.data.cache import default_cache, fingerprint
 from seqx.data.held_out import held_out_warnings
 from seqx.data.prepare import cached_vocabulary, prepare
+from seqx.data.processes import can_start_processes
 from seqx.data.store import Store
 from seqx.inference.loading import model_folder
 from seqx.interfaces.learning import Callback
@@ -23,6 +25,7 @@ from seqx.plugin.loading import Plugins
 from seqx.recipe import Configured
 from seqx.run_checks import check_learning_rates
 from seqx.run_folder import CHECKPOINTS, RunFolder
+from seqx.runtime.cpu_threads import cpus
 from seqx.runtime.precision import precision_of
 from seqx.runtime.signals import StopRequest
 from seqx.storage.checkpoint_info import TrainingProgress
@@ -49,6 +52,9 @@ from seqx.training.validation import Validator
 
 CPU_MICROBATCH = 4096
 """The default of `training.microbatch` on a CPU. Larger microbatches are no faster and need more memory."""
+
+MAX_SAMPLING_PROCESSES = 8
+"""The maximum of the default of `training.sampling_processes`."""
 
 DATA = "data.json"
 """The file in a run folder with the digests of the text that the run began with."""
@@ -174,7 +180,19 @@ def build_batches(context: Context, store: Store) -> Batches:
         rank=context.world.rank,
         world_size=context.world.size,
         task=task if task.resegments else None,
+        processes=sampling_processes(context) if task.resegments else 0,
     )
+
+
+def sampling_processes(context: Context) -> int:
+    """Return the number of processes that sample segmentations for this rank."""
+    if context.config.sampling_processes is not None:
+        return context.config.sampling_processes
+    if context.device.type == "cpu":
+        return 0  # they would take the CPUs from training, which is slower than sampling
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    processes = min(MAX_SAMPLING_PROCESSES, cpus() // ranks - 1)
+    return processes if processes > 0 and can_start_processes() else 0
 
 
 def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path) -> Trainer:

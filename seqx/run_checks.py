@@ -33,6 +33,7 @@ MAY_CHANGE = (
     "training.patience",
     "training.max_rollbacks",
     "training.returns",  # the old name of max_rollbacks; digests of old recipes exclude it
+    "training.sampling_processes",
     "training.save_minutes",
     "training.sharding",  # the old name of parallel
     "training.steps",

@@ -2,20 +2,64 @@
 
 import random
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import tee
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from seqx.data.loader import Microbatch, Position, UpdateBatch
 from seqx.data.plan import TARGET, Plan, plan
-from seqx.data.ragged import Integers, Ragged
+from seqx.data.processes import map_in_processes
+from seqx.data.ragged import Integers, Ragged, compact
 from seqx.data.store import Store
 from seqx.interfaces.task import Task
 from seqx.interfaces.tensors import WORDS, Batch, Column
 from seqx.runtime.background import in_thread
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """The columns of examples: the stored ones, or with new segmentations in each epoch.
+
+    It can be pickled, so that other processes can encode examples.
+
+    Args:
+        store: the examples
+        seed: seed of the segmentations
+        task: encodes the text of each example again; None: use the stored tokens
+    """
+
+    store: Store
+    seed: int
+    task: Task | None
+
+    def columns(self, rows: Integers, epoch: int) -> dict[str, Ragged]:
+        """Return the columns of the examples with the indices `rows`; they depend on seed and epoch alone."""
+        if self.task is None:
+            return _take(self.store.columns, rows)
+        encoded = [
+            self.task.encode(self.store.text(row), random.Random(f"{self.seed} {epoch} {row}"))  # noqa: S311
+            for row in map(int, rows)
+        ]
+        return {
+            name: compact(Ragged.of_rows([example[name] for example in encoded]))
+            for name in self.store.columns
+        }
+
+    def of_update(self, update: "PlannedUpdate") -> list[dict[str, Ragged]]:
+        """Return the columns of each group of an update."""
+        return [self.columns(group, update.position.epoch) for group in update.groups]
+
+
+class PlannedUpdate(NamedTuple):
+    """The indices of the examples of an update, group by group."""
+
+    position: Position
+    groups: list[Integers]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +76,7 @@ class Batches:
         rank: rank of this process among those that share each update
         world_size: number of ranks that share each update
         task: encodes each example again in each epoch (subword regularisation); None: use the stored tokens
+        processes: number of other processes that encode examples again; the batches do not depend on it
     """
 
     store: Store
@@ -42,9 +87,14 @@ class Batches:
     rank: int = 0
     world_size: int = 1
     task: Task | None = None
+    processes: int = 0
     _plans: dict[int, Plan] = field(init=False, repr=False, compare=False, default_factory=dict)
     planning: threading.Lock = field(init=False, repr=False, compare=False, default_factory=threading.Lock)
     """Locked while an epoch is being planned, which takes half a minute for tens of millions of rows."""
+
+    @property
+    def _examples(self) -> Examples:
+        return Examples(store=self.store, seed=self.seed, task=self.task)
 
     def plan(self, epoch: int) -> Plan:
         """Return the plan of an epoch; only the most recent plan is cached."""
@@ -66,26 +116,8 @@ class Batches:
             position: the update
             pin: put the tensors into pinned memory
         """
-        microbatches, target_tokens, tokens = list[Microbatch](), 0, 0
-        dummy = None
-        for group in self._groups(plan.rows(position.index)):
-            columns = self._columns(group, position.epoch)
-            target_tokens += len(columns[TARGET].values)
-            if self.world_size > 1 and dummy is None:
-                shortest = columns[TARGET].lengths().argsort(kind="stable")[:1]
-                dummy = Microbatch(collate(_take(columns, shortest), pin=pin), group[shortest])
-            for part in split_into_microbatches(columns, self.microbatch, self.rank, self.world_size):
-                batch = collate(_take(columns, part), pin=pin)
-                microbatches.append(Microbatch(batch, group[part]))
-                tokens += sum(int(columns[name].lengths()[part].sum()) for name in batch.columns)
-        padded_tokens = sum(microbatch.padded_tokens for microbatch in microbatches)
-        return UpdateBatch(
-            position=position,
-            microbatches=microbatches,
-            target_tokens=target_tokens,
-            token_fraction=tokens / max(1, padded_tokens),
-            dummy=dummy,
-        )
+        update = self._update(plan, position)
+        return self._collate(update, self._examples.of_update(update), pin=pin)
 
     def for_single_device(self) -> "Batches":
         """Return the same batches for a single process, which computes whole updates."""
@@ -93,7 +125,7 @@ class Batches:
 
     def batch(self, rows: Integers, epoch: int) -> Batch:
         """Return the examples with these indices as one batch, encoded as in an epoch."""
-        return collate(self._columns(rows, epoch))
+        return collate(self._examples.columns(rows, epoch))
 
     def largest_update(self, epoch: int) -> UpdateBatch:
         """Return the batch of the update that needs the most memory in an epoch."""
@@ -112,6 +144,17 @@ class Batches:
             skip: updates to skip
             pin: put the tensors into pinned memory
         """
+        updates, ahead = tee(self._updates(start, skip))
+        encoded = (
+            map_in_processes(self._examples.of_update, ahead, self.processes)
+            if self.processes and self.task
+            else map(self._examples.of_update, ahead)
+        )
+        for update, columns in zip(updates, encoded, strict=True):
+            yield self._collate(update, columns, pin=pin)
+
+    def _updates(self, start: Position, skip: Collection[Position]) -> Iterator[PlannedUpdate]:
+        """Yield the examples of all updates from `start` on, without those to skip."""
         epoch, index = start.epoch, start.index
         current = in_thread(partial(self.plan, epoch))
         while True:
@@ -120,22 +163,38 @@ class Batches:
                 if following is None and i >= len(plan) * 9 // 10:
                     following = in_thread(partial(self.plan, epoch + 1))
                 if Position(epoch, i) not in skip:
-                    yield self.update_batch(plan, Position(epoch, i), pin=pin)
+                    yield self._update(plan, Position(epoch, i))
             epoch, index = epoch + 1, 0
             current = following or in_thread(partial(self.plan, epoch))
 
-    def _groups(self, groups: list[Integers]) -> list[Integers]:
-        """Return the groups if each of them is a microbatch, else the whole update as one group."""
-        return groups if self.microbatch is None else [np.concatenate(groups)]
+    def _update(self, plan: Plan, position: Position) -> PlannedUpdate:
+        """Return an update with its groups if each of them is a microbatch, else with one group."""
+        groups = plan.rows(position.index)
+        return PlannedUpdate(position, groups if self.microbatch is None else [np.concatenate(groups)])
 
-    def _columns(self, rows: Integers, epoch: int) -> dict[str, Ragged]:
-        if self.task is None:
-            return _take(self.store.columns, rows)
-        encoded = [
-            self.task.encode(self.store.text(row), random.Random(f"{self.seed} {epoch} {row}"))  # noqa: S311
-            for row in map(int, rows)
-        ]
-        return {name: Ragged.of_rows([example[name] for example in encoded]) for name in self.store.columns}
+    def _collate(
+        self, update: PlannedUpdate, columns_of_groups: Sequence[Mapping[str, Ragged]], *, pin: bool
+    ) -> UpdateBatch:
+        """Return this rank's batch for one update."""
+        microbatches, target_tokens, tokens = list[Microbatch](), 0, 0
+        dummy = None
+        for group, columns in zip(update.groups, columns_of_groups, strict=True):
+            target_tokens += len(columns[TARGET].values)
+            if self.world_size > 1 and dummy is None:
+                shortest = columns[TARGET].lengths().argsort(kind="stable")[:1]
+                dummy = Microbatch(collate(_take(columns, shortest), pin=pin), group[shortest])
+            for part in split_into_microbatches(columns, self.microbatch, self.rank, self.world_size):
+                batch = collate(_take(columns, part), pin=pin)
+                microbatches.append(Microbatch(batch, group[part]))
+                tokens += sum(int(columns[name].lengths()[part].sum()) for name in batch.columns)
+        padded_tokens = sum(microbatch.padded_tokens for microbatch in microbatches)
+        return UpdateBatch(
+            position=update.position,
+            microbatches=microbatches,
+            target_tokens=target_tokens,
+            token_fraction=tokens / max(1, padded_tokens),
+            dummy=dummy,
+        )
 
 
 def split_into_microbatches(

@@ -1,33 +1,23 @@
 """Prepare examples and vocabularies, with several processes and a cache."""
 
 import itertools
-import multiprocessing
-import os
-import pickle
-import signal
-import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from seqx import __version__
 from seqx.data.cache import cache_key, default_cache, get_or_create
 from seqx.data.encode import Block, LeakFinder, Overlap, RowEncoder, first_of_each
+from seqx.data.processes import map_in_processes
 from seqx.data.store import FORMAT, Store, Writer
 from seqx.errors import UserError
 from seqx.interfaces.rows import Row
 from seqx.interfaces.task import Task
 from seqx.interfaces.text import ProgressReporter
-from seqx.plugin.local import LocalSource, local_sources
-from seqx.runtime import main_guard
 from seqx.runtime.allocator import trim_heap
 from seqx.runtime.background import interruptible_call
 from seqx.runtime.cpu_threads import cpus
@@ -176,72 +166,9 @@ def _blocks(encoder: RowEncoder, rows: Iterable[Row], processes: int, min_rows: 
     use_processes = processes > 1 and len(first) == min_rows
     batches = _batched(itertools.chain(first, rows))
     del first
-    yield from _encoded_by_processes(encoder, batches, processes) if use_processes else map(encoder, batches)
+    yield from map_in_processes(encoder, batches, processes) if use_processes else map(encoder, batches)
 
 
 def _batched(rows: Iterator[Row]) -> Iterator[list[Row]]:
     while batch := list(itertools.islice(rows, _ROWS_PER_BLOCK)):
         yield batch
-
-
-def _encoded_by_processes(
-    encoder: RowEncoder, batches: Iterator[list[Row]], processes: int
-) -> Iterator[Block]:
-    """Encode with several processes; read only as many rows ahead as keep the processes busy."""
-    # "fork" could deadlock because of torch's threads, and "spawn" would import torch in each process.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["seqx.data.encode"])
-    main_guard.check(context)
-    pool = ProcessPoolExecutor(processes, context, _start_process, (local_sources(), pickle.dumps(encoder)))
-    pending: deque[Future[Block]] = deque()
-    try:
-        for batch in batches:
-            pending.append(pool.submit(_encode, batch))
-            if len(pending) > 3 * processes:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    except BrokenProcessPool:
-        raise UserError(
-            "a preparation process was killed (perhaps it ran out of memory) or could not start; free memory "
-            "and run the same command again"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-_encoder: Callable[[Sequence[Row]], Block]
-
-
-def _start_process(local: Sequence[LocalSource], encoder: bytes) -> None:
-    global _encoder  # noqa: PLW0603
-    torch.set_num_threads(1)  # there are as many processes as CPUs
-    for source in local:  # a new process cannot find the classes of local plugins by itself
-        source.load()
-    try:
-        _encoder = pickle.loads(encoder)  # noqa: S301  it comes from this program
-    except (AttributeError, ImportError) as error:
-        _encoder = partial(_cannot_encode, str(error))
-    # Only the main process handles interrupts; the others exit after it.
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _cannot_encode(reason: str, _: Sequence[Row]) -> Block:
-    """Raise the error when the first rows arrive; in `_start_process` it would print a traceback."""
-    raise UserError(
-        f"a preparation process cannot load the task ({reason}); define the classes of its components in a "
-        "module or a script that can be imported, or register them in a plugin"
-    )
-
-
-def _exit_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _encode(rows: list[Row]) -> Block:
-    return _encoder(rows)

@@ -8,7 +8,7 @@ the number of values of each column, and the length of each value if they are ve
 import hashlib
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
@@ -84,6 +84,10 @@ class Store:
 
     def __len__(self) -> int:
         return self.size
+
+    def __reduce__(self) -> tuple[Callable[[Path], Self], tuple[Path]]:
+        """Pickle only the folder; another process opens it again."""
+        return type(self).open, (self.folder,)
 
     def __getitem__(self, i: int) -> dict[str, Numbers]:
         """Return views of the columns of example `i`."""

@@ -29,6 +29,7 @@ def check(context: BaseContext) -> None:
     Raises:
         UserError: the script is not in a file, fails in the worker, or repeats the work of this process there
     """
+    exit_if_trial_worker()
     script = _script()
     if script is not None and not Path(script).exists():
         raise UserError(

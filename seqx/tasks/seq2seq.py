@@ -171,8 +171,10 @@ class TextPairTask(MetricTask):
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
         """Return the ids of a sampled segmentation of both sides; the best one if the sample is too long."""
-        best = self._ids(text["source"], text["target"])
         sampled = self._ids(text["source"], text["target"], rng)
+        if max(map(len, sampled)) <= self.max_length:
+            return dict(zip(("source", "target"), sampled, strict=True))
+        best = self._ids(text["source"], text["target"])
         limit = max(self.max_length, *map(len, best))
         source, target = (
             sampled_ids if len(sampled_ids) <= limit else best_ids

@@ -103,6 +103,9 @@ class Training:
         spike: roll back to an earlier checkpoint also after loss spikes; null: do not
         max_rollbacks: the number of rollbacks that a run may make; when another one is due, it stops with an
             error
+        sampling_processes: the number of processes that sample segmentations of the training text beside each
+            training process, if the task samples them; the result does not depend on it. null: none on a CPU;
+            on a GPU one for each CPU that training processes leave, at most 8
         seed: the seed of all random numbers
         init_from: the folder of a model whose vocabulary and weights the run starts from; null: train a new
             vocabulary, and initialise the weights as the model does
@@ -148,6 +151,7 @@ class Training:
     max_nonfinite: Annotated[int, Ge(0)] = 10
     spike: Spike | None = None
     max_rollbacks: Annotated[int, Ge(0)] = 3
+    sampling_processes: Annotated[int, Ge(0)] | None = None
     seed: Seed = 1
     init_from: Path | None = None
 

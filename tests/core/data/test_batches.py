@@ -2,7 +2,10 @@
 
 import gc
 import itertools
+import multiprocessing
+import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -261,6 +264,38 @@ def test_resegmentation_depends_only_on_seed_epoch_and_example(store: Store, tas
     assert content([batches.update_batch(plan, Position(1, 2))]) != content([first])
     other = Batches(store=store, tokens=1000, task=task, seed=2)
     assert content([other.update_batch(plan, Position(0, 2))]) != content([first])
+
+
+@pytest.mark.slow
+def test_resegmentation_does_not_depend_on_the_number_of_processes(store: Store, task: Pairs) -> None:
+    alone, helped = (
+        Batches(store=store, tokens=1000, groups=2, task=task, processes=processes) for processes in (0, 2)
+    )
+    last = len(alone.plan(0)) - 1
+    for start, skip in ((Position(), {Position(0, 1)}), (Position(0, last - 1), {Position(1, 0)})):
+        with BatchLoader(helped, start, skip=skip, prefetch=2) as loader:
+            updates = list(itertools.islice(loader, 4))
+        expected = list(itertools.islice(alone.update_batches(start, skip=skip), 4))
+        assert [update.position for update in updates] == [update.position for update in expected]
+        assert list(map(ids, updates)) == list(map(ids, expected))
+    assert not multiprocessing.active_children()
+
+
+class Dying(Pairs):
+    """A task that kills the process that encodes its text again."""
+
+    def encode(self, text: object, rng: object) -> dict[str, list[int]]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return {}
+
+
+@pytest.mark.slow
+@pytest.mark.promise("preparation-worker-dies")
+def test_killed_process_that_samples_segmentations_is_an_error(store: Store) -> None:
+    batches = Batches(store=store, tokens=1000, task=Dying(), processes=1)
+    with BatchLoader(batches) as loader, pytest.raises(UserError, match="was killed"):
+        next(loader)
+    assert not multiprocessing.active_children()
 
 
 def threads() -> set[threading.Thread]:
