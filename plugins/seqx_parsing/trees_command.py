@@ -65,8 +65,8 @@ def cleaning_options(command: Callable[..., None]) -> Callable[..., None]:
 def trees() -> None:
     """Inspect and convert trees in brackets.
 
-    A FILE contains trees in brackets, on one or several lines each, plain or gzipped. Without FILE, standard
-    input is read. Markup between trees is ignored.
+    A FILE contains trees in brackets, on one or several lines each, plain or compressed with gzip, bzip2, xz
+    or zstd. Without FILE, standard input is read. Markup between trees is ignored.
     """
 
 

@@ -48,10 +48,10 @@ def answer(answer: seqx.StdinCommand) -> None:
 def classify(answer: seqx.StdinCommand) -> None:
     """Classify each line of standard input; write one label per line.
 
-    With --nbest, which needs a beam of that size (search.size=8), each line is LINE (the number of the
-    input), RANK, PROBABILITY and LABEL, separated by tabs. With --json, each input is answered with one
-    object: input, output, score, logprob and, in nbest, all answers. Several MODELs form an ensemble that
-    averages their probabilities. An empty line is answered with an empty line.
+    With --nbest, each line is LINE (the number of the input), RANK, PROBABILITY and LABEL, separated by tabs.
+    With --json, each input is answered with one object: input, output, score, logprob and, in nbest, all
+    answers. Several MODELs form an ensemble that averages their probabilities. An empty line is answered with
+    an empty line.
 
     If the task truncates long inputs, standard error says how many were truncated.
     """
