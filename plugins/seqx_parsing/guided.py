@@ -11,6 +11,7 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 import seqx
+from seqx_parsing.guided_slots import GuidedSentences, GuidedSlots
 
 
 class GuidedState(NamedTuple):
@@ -80,7 +81,7 @@ class GuidedEncoderDecoder(seqx.Generator):
 
     def advance(self, ids: Tensor, state: GuidedState, keep: Tensor | None) -> tuple[Tensor, GuidedState]:
         """Decode target ids [B, T]; return outputs [B, T, D] for `head`, and the new state."""
-        word = (ids > seqx.UNK) & (ids < self.first_nonword)
+        word = self.is_word(ids)
         if keep is not None:
             word = word & keep
         written = state.written[:, None] + word.cumsum(1)  # [B, T]
@@ -89,6 +90,29 @@ class GuidedEncoderDecoder(seqx.Generator):
         inputs = self.target(ids) + self.next(next_word)
         outputs, decoder = self.decoder(inputs, state.decoder, keep)
         return outputs, state._replace(decoder=decoder, written=written[:, -1])
+
+    def slots(self, memory: seqx.Memory, count: int, hypotheses: int, capacity: int | None) -> seqx.Slots:
+        """Return slots that store the words once per sentence; those of the core if the decoder has none."""
+        if not self.decoder.has_slots:
+            return super().slots(memory, count, hypotheses, capacity)
+
+        def start(memory: seqx.Memory) -> GuidedSentences:
+            state = self.start(memory, capacity)
+            return GuidedSentences(state.decoder, self.next(state.words), state.lengths)
+
+        sentences = start(memory)
+        return GuidedSlots(
+            self.decoder.slots(sentences.decoder, hypotheses, capacity),
+            sentences,
+            embed=self.target,
+            head=self.head,
+            is_word=self.is_word,
+            start=start,
+        )
+
+    def is_word(self, ids: Tensor) -> Tensor:
+        """Return true for each target id that stands for a word."""
+        return (ids > seqx.UNK) & (ids < self.first_nonword)
 
     def head(self, outputs: Tensor) -> Tensor:
         """Return the logits [..., V] of each next symbol, from outputs [..., D]."""

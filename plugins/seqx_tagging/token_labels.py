@@ -57,6 +57,10 @@ class TaggingModel(seqx.Generator):
         """Decode target ids [B, T]; return outputs for `head`, and the new state."""
         return self.inner.advance(ids, state, keep)
 
+    def slots(self, memory: seqx.State, count: int, hypotheses: int, capacity: int | None) -> seqx.Slots:
+        """Return the slots of the inner model."""
+        return self.inner.slots(memory, count, hypotheses, capacity)
+
     def head(self, outputs: Tensor) -> Tensor:
         """Return the logits [..., V] of each next token."""
         return self.inner.head(outputs)

@@ -128,6 +128,29 @@ def test_beam_finds_the_same_trees_in_a_batch_as_for_single_sentences(linearisat
             assert not linearisation.decode(known.read(hypothesis.ids), leaves).repaired
 
 
+@torch.no_grad()
+def test_guided_slots_give_the_logits_of_the_core_also_in_refilled_slots() -> None:
+    model, generator = guided(), torch.Generator().manual_seed(2)
+    first, more = (model.encode(source(words)) for words in (WORDS, [[1, 2], [1, 1, 1, 1, 1, 1, 1, 2]]))
+    own, core = model.slots(first, 3, 2, 20), seqx.Generator.slots(model, first, 3, 2, 20)
+    assert type(own) is not type(core)
+
+    def write(steps: int) -> None:
+        for _ in range(steps):
+            ids = torch.randint(4, SIZES["target"], (2 * len(core.occupied),), generator=generator)
+            torch.testing.assert_close(own.step(ids), core.step(ids))
+
+    write(3)
+    for slots in (own, core):
+        slots.reorder(torch.tensor([[1, 1], [0, 1], [1, 0]]))
+        slots.release([0, 2])
+    write(2)
+    for slots in (own, core):
+        slots.fill([2, 0], more)
+        assert slots.occupied == [0, 1, 2]
+    write(6)
+
+
 def test_without_word_starts_every_token_is_a_word() -> None:
     """EOS counts as a word, too, so the decoder receives it after the last word."""
     model = guided()
