@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    compiling,
     complexity,
     fuzz,
+    grammar_share,
     kill_test,
     linear_layers,
     matrix_products,
@@ -46,8 +48,10 @@ def _against_base(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 TABLES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
+    "compiling": compiling.table,
     "complexity": complexity.table,
     "fuzz": fuzz.table,
+    "grammar_share": grammar_share.table,
     "kill_test": kill_test.table,
     "linear_layers": linear_layers.table,
     "linear_layers_avx2": linear_layers.table,

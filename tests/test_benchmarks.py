@@ -9,9 +9,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import busy_cpu, fuzz, initialisation, linear_layers, matrix_products, preparation, startup
+from benchmarks import (
+    busy_cpu,
+    compiling,
+    fuzz,
+    grammar_share,
+    initialisation,
+    linear_layers,
+    matrix_products,
+    preparation,
+    startup,
+)
 from benchmarks.corpus import lengths
+from benchmarks.peers.sizes import SIZES
 from seqx.commands.loading import load_checked
+from seqx.inference.predictor import inference_mode
 from tests import forked
 
 ROOT = Path(__file__).parents[1]
@@ -163,3 +175,40 @@ def test_matrix_products_benchmark_compares_both_libraries(monkeypatch: pytest.M
     ]
     *_, last = matrix_products.table({"results": [*results[:2], {**results[0], "ratio": [1.5, 2, 2.5]}]})
     assert last.endswith("| 2.00 (1.50 to 2.50) |")
+
+
+@pytest.mark.slow
+def test_grammar_share_benchmark_writes_the_same_symbols_without_the_grammar(
+    data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    data("ptb_nltk_sample")
+    sides = [f"model.inner.{side}" for side in ("encoder", "decoder")]
+    settings = [f"{side}.{setting}" for side in sides for setting in ("layers=1", "feedforward.width=16")]
+    settings += ["model.inner.d_model=16", "task.tokenizer.size=500", "search.size=3"]
+    predictor = grammar_share.random_parser("wsj_parsing", tmp_path / "vocabulary", "fp32", settings)
+    with inference_mode(predictor.model, predictor.device, "fp32"):
+        case = grammar_share.Case(predictor, grammar_share.sentences(2), last=8)
+        result = case.compare(2)  # fails if the symbols differ
+        without = case.run(grammar=False)
+    assert result["steps"] == 8
+    assert result["grammar_us"][0] > 0
+    assert sum(without.grammar) == 0
+    cells = [line.split("|")[2] for line in grammar_share.table({"results": [CASE | result]})]
+    assert cells[2] == " beam 3, 2 "
+
+
+CASE = {"model": "m", "search": "beam 3", "sentences": 2}
+
+
+def test_compiling_benchmark_has_batches_of_different_shapes_and_equal_size() -> None:
+    size = SIZES["tiny"]
+    data = compiling.batches(size, 6)
+    assert len({(pairs.source.shape, pairs.target.shape) for pairs in data}) == 6
+    assert all(size.batch_tokens / 2 < pairs.tokens <= size.batch_tokens for pairs in data)
+
+
+def test_compiling_table_shows_the_ratio_of_updates() -> None:
+    case = {"size": "small", "precision": "fp32", "plain_seconds": 1.5, "ratio": [0.9, 1.05, 1.1],
+            "compile_seconds": 40.2, "peak_mb": [1000, 1500]}  # fmt: skip
+    *_, row = compiling.table({"results": [case]})
+    assert row == "| small | fp32 | 1.50 | 1.05 (0.90 to 1.10) | 40 | 1,000, 1,500 |"

@@ -18,6 +18,7 @@ from seqx.parallel.parallelism import SingleDevice, Step
 from seqx.runtime import cpu_threads
 from seqx.runtime.allocator import keep_heap
 from seqx.runtime.matrix_products import fast_products
+from seqx.training.compile import compile_layers
 from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.loop import updates
 
@@ -34,6 +35,7 @@ def training(
     *,
     precision: Literal["bf16", "fp32"] = "fp32",
     products: AbstractContextManager[None] | None = None,
+    compiled: bool = False,
 ) -> Update:
     """Return seqx's training loop, one update at a time.
 
@@ -43,13 +45,17 @@ def training(
         threads: the number of threads
         precision: the precision of matrix products
         products: the context of matrix products in each update; None: that of `seqx run`
+        compiled: compile each layer
     """
     torch.set_num_threads(threads)
     cpu_threads.adapt_to_contention()
     keep_heap()
     setup = experiment("wmt_en_de", size.overrides)
     torch.manual_seed(1)
-    step = Step(model(setup, vocabulary), setup.training.objective)
+    built = model(setup, vocabulary)
+    if compiled:
+        compile_layers(built)
+    step = Step(built, setup.training.objective)
     device = torch.device("cpu")
     products = products or fast_products(device, precision)
     waiting: list[UpdateBatch] = []
