@@ -5,6 +5,7 @@ from seqx_transformer.attention import MultiHeadAttention
 from seqx_transformer.export.ctranslate2 import CTranslate2
 from seqx_transformer.export.engine import CTranslate2Engine
 from seqx_transformer.export.huggingface import HuggingFace
+from seqx_transformer.export.onnx import Onnx
 from seqx_transformer.grouped import GroupedQueryAttention
 from seqx_transformer.initialisation import DeepNorm, DepthScaled, Initialisation, Kaiming, Normal, Xavier
 from seqx_transformer.kernels.cpu import Cpu
@@ -50,6 +51,7 @@ __all__ = [
     "NoPositions",
     "Norm",
     "Normal",
+    "Onnx",
     "RMSNorm",
     "ReLU",
     "RestrictedAttention",
@@ -92,7 +94,7 @@ def seqx_register(registry: seqx.Registry) -> None:
     )
     registry.add(Kernel, eager=Eager, sdpa=Sdpa, flex=Flex, cpu=Cpu)
     registry.add(FeedForward, relu=ReLU, gelu=GELU, gated=Gated, convolutions=Convolutions)
-    registry.add(seqx.Exporter, ctranslate2=CTranslate2, huggingface=HuggingFace)
+    registry.add(seqx.Exporter, ctranslate2=CTranslate2, huggingface=HuggingFace, onnx=Onnx)
     registry.add(seqx.Engine, ctranslate2=CTranslate2Engine)
     registry.add(Norm, layernorm=LayerNorm, rmsnorm=RMSNorm)
     registry.add(

@@ -1,0 +1,59 @@
+"""Models exported to ONNX, and computed by ONNX Runtime."""
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+import seqx
+from seqx.cli import main
+from seqx_transformer import Onnx
+from seqx_transformer.export.onnx import Session
+from seqx_transformer.export.scores import seqx_scores
+from tests.exported import LANGUAGE_MODEL, TRANSLATION, random_model
+from tests.other_environment import run_with
+
+for module in ("onnx", "onnxruntime", "onnxscript"):
+    pytest.importorskip(module)
+
+HEADS = "attention: {type: multihead, heads: 2}"
+SENTENCES = ["The cat sees the dog.", "We wait.", "A soldier waits."]
+
+
+@pytest.mark.slow
+def test_onnx_runtime_computes_the_same_and_the_model_card_runs_without_seqx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pytest would format the records of each traced operation, which takes longer than tracing.
+    monkeypatch.setattr(logging.getLogger("torch"), "propagate", False)
+    stack = "attention: {type: grouped_query, heads: 4, groups: 2}, norm_order: pre, feedforward: gated, "
+    stack += "norm: rmsnorm, positions: {type: combined, encodings: [{type: learned, limit: 80}, alibi]}"
+    recipe = TRANSLATION.replace("layers: 2", "layers: 1")
+    model = random_model(tmp_path / "model", stack, recipe=recipe)
+    out = tmp_path / "out"
+    result = CliRunner().invoke(main, ["export", str(tmp_path / "model"), "--to", "onnx", "--out", str(out)])
+    assert result.output == f"{out}: written\n"
+    session = Session(out)
+    torch.manual_seed(2)
+    sides = [[torch.randint(4, 400, (length,)).tolist() for length in (22, 9, 1)] for _ in range(2)]
+    assert session.scores(*sides) == pytest.approx(seqx_scores(model.model, *sides), abs=1e-4)
+    predictor = seqx.load(
+        tmp_path / "model", device="cpu", precision="fp32", overrides=["search={type: greedy, extra: 4}"]
+    )
+    for text, nbest in zip(SENTENCES, predictor.hypotheses(SENTENCES), strict=True):
+        source = predictor.task.read(text)["source"]
+        assert session.greedy(source, len(source) + 3) == nbest[0].hypothesis.ids
+    card = (out / "README.md").read_text(encoding="utf-8")
+    (packages,) = re.findall(r"\$ pip install (.*)", card)
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    (tmp_path / "site").mkdir()
+    assert run_with(packages.split(), code, out, tmp_path / "site").strip()
+
+
+def test_decoder_only_model_is_refused(tmp_path: Path) -> None:
+    model = random_model(tmp_path / "model", HEADS, "tie_embeddings: true", recipe=LANGUAGE_MODEL)
+    (problem,) = Onnx().problems(model)
+    assert problem.startswith("model: only encoder-decoder models with a Transformer decoder")
