@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from seqx.data.ragged import Ragged
 from seqx.data.store import Store, Writer
 from seqx.interfaces.tensors import EOS, UNK
+from seqx.storage.text_lines import read_lines
 
 Integers = NDArray[np.integer[Any]]
 
@@ -64,6 +65,31 @@ def sentences(rng: np.random.Generator, pairs: int, *, mean: float = 24) -> Iter
         ends = np.cumsum(sides).tolist()
         lines = [" ".join(text[a:b]) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
         yield from zip(lines[::2], lines[1::2], strict=True)
+
+
+def recombined(data: Path, pairs: int, *, seed: int = 1) -> Iterator[tuple[str, str]]:
+    """Yield pairs of real English and German sentences, 26 words on average, and none of them twice.
+
+    Half of the pairs begin with a sentence of news, the others with two sentences of Tatoeba. All of them end
+    with a sentence of Tatoeba and a number. Numbers are words that occur once, like the many rare words of
+    a large corpus.
+
+    Args:
+        data: a folder with the folders `wmt_news` and `tatoeba_en_de`
+        pairs: number of pairs
+        seed: seed of the choice of sentences
+    """
+    news, everyday = (
+        [*zip(*(read_lines(data / name / f"train.{side}.gz") for side in ("en", "de")), strict=True)]
+        for name in ("wmt_news/en-de", "tatoeba_en_de")
+    )
+    rng = np.random.default_rng(seed)
+    for first in range(0, pairs, _BLOCK):
+        choices = rng.integers(0, (2, len(news), *[len(everyday)] * 3), (_BLOCK, 5)).tolist()
+        for number, (is_news, a, b, c, d) in enumerate(choices[: pairs - first], first):
+            chosen = [news[a], everyday[d]] if is_news else [everyday[b], everyday[c], everyday[d]]
+            source, target = (" ".join(side) for side in zip(*chosen, strict=True))
+            yield f"{source} {number:,}", f"{target} {number:,}"
 
 
 def words(count: int = 50_000) -> list[str]:

@@ -15,12 +15,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from benchmarks.corpus import sentences
+from benchmarks.corpus import recombined, sentences
 from benchmarks.provenance import provenance
 from seqx.commands.loading import load_checked
 from seqx.data.prepare import cached_vocabulary, no_progress, prepare
@@ -33,17 +34,27 @@ WMT_EN_FR = 36_000_000
 _HELD_OUT = 100  # pairs in each of dev and test
 
 
-def write_pairs(folder: Path, pairs: int, seed: int) -> list[str]:
-    """Write generated pairs into files; return the overrides that make a recipe read them."""
-    rng = np.random.default_rng(seed)
+def write_pairs(folder: Path, pairs: int, seed: int, data: Path | None = None) -> list[str]:
+    """Write pairs into files; return the overrides that make a recipe read them.
+
+    Args:
+        folder: the folder of the files
+        pairs: number of training pairs
+        seed: seed of the pairs
+        data: the folder of real text (see `recombined`); None: generated text
+    """
+    count = pairs + 2 * _HELD_OUT
+    rows = (
+        sentences(np.random.default_rng(seed), count) if data is None else recombined(data, count, seed=seed)
+    )
     files = {}
-    for split, count in {"train": pairs, "dev": _HELD_OUT, "test": _HELD_OUT}.items():
+    for split, size in {"train": pairs, "dev": _HELD_OUT, "test": _HELD_OUT}.items():
         files[split] = [str(folder / f"{split}.{side}") for side in ("en", "de")]
         with (
             Path(files[split][0]).open("w", encoding="utf-8") as source,
             Path(files[split][1]).open("w", encoding="utf-8") as target,
         ):
-            for pair in sentences(rng, count):
+            for pair in islice(rows, size):
                 source.write(f"{pair[0]}\n")
                 target.write(f"{pair[1]}\n")
     return [f"task.corpus={json.dumps({'type': 'files', **files})}", "task.metrics=[bleu]"]

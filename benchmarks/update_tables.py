@@ -15,10 +15,13 @@ from typing import Any
 from benchmarks import (
     compiling,
     complexity,
+    corpus_sizes,
     fuzz,
     grammar_share,
+    growth,
     kill_test,
     linear_layers,
+    loader,
     matrix_products,
     preparation,
     scale,
@@ -50,13 +53,17 @@ def _against_base(record: Mapping[str, Any]) -> Iterator[str]:
 TABLES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "compiling": compiling.table,
     "complexity": complexity.table,
+    "corpus_sizes": corpus_sizes.table,
     "fuzz": fuzz.table,
     "grammar_share": grammar_share.table,
+    "growth": growth.table,
     "kill_test": kill_test.table,
     "linear_layers": linear_layers.table,
     "linear_layers_avx2": linear_layers.table,
     "linear_layers_decoding": linear_layers.decoding_table,
     "matrix_products": matrix_products.table,
+    "loader": loader.table,
+    "peers_preparation": report.preparation_table,
     "preparation": preparation.table,
     "scale": scale.table,
     "peers": report.decoding_table,
@@ -83,7 +90,7 @@ def _source(record: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence with the commit, the machine and the version of torch."""
     machine, versions = record["machine"], record["versions"]
     cores = f"{machine['cores']} core{'s' * (machine['cores'] > 1)}"
-    threads = {1: "one thread", 2: "two threads"}[record.get("threads", 1)]
+    threads = {1: "one thread", 2: "two threads"}[record.get("threads") or 1]
     yield (
         f"Commit {record['commit'][:10]}, {machine['processor']}, {cores}, {threads} each; "
         f"torch {versions['torch']}."

@@ -12,10 +12,12 @@ import torch
 from benchmarks import (
     busy_cpu,
     compiling,
+    corpus_sizes,
     fuzz,
     grammar_share,
     initialisation,
     linear_layers,
+    loader,
     matrix_products,
     preparation,
     startup,
@@ -45,6 +47,31 @@ def test_preparation_benchmark_records_all_pairs(tmp_path: Path) -> None:
     assert record["runs"][0]["examples"] + sum(record["runs"][0]["dropped"].values()) == 800
     assert record["runs"][0]["lines_per_second"] > 0
     assert sum(record["runs"][0]["files"].values()) > 2 * sum(record["runs"][0]["tokens"].values())
+
+
+@pytest.mark.slow
+def test_corpus_sizes_benchmark_measures_each_step(tmp_path: Path) -> None:
+    run("-m", "benchmarks.corpus_sizes", "--pairs", "400", "600", "--processes", "1", "--vocabulary", "1000",
+        "--out", str(tmp_path / "record.json"))  # fmt: skip
+    record = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
+    assert [size["pairs"] for size in record["sizes"]] == [400, 600]
+    for size in record["sizes"]:
+        assert size["steps"].keys() == corpus_sizes.STEPS.keys()
+        assert all(step["seconds"] >= 0 for step in size["steps"].values())
+    *_, row = corpus_sizes.table(record)
+    assert row.startswith("| 600")
+
+
+@pytest.mark.slow
+def test_loader_benchmark_compares_with_training(tmp_path: Path) -> None:
+    run("-m", "benchmarks.loader", "--pairs", "400", "--vocabulary", "1000", "--sizes", "tiny", "gpu",
+        "--processes", "0", "--rounds", "2", "--seconds", "0.05",
+        "--out", str(tmp_path / "record.json"))  # fmt: skip
+    record = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
+    assert record["rates"]["tiny"].keys() == {"training", "stored", "sampled"}
+    assert record["rates"]["gpu"].keys() == {"stored", "sampled"}
+    assert all(rate > 0 for rates in record["rates"].values() for values in rates.values() for rate in values)
+    assert len([*loader.table(record)]) == 2 + 4
 
 
 def test_preparation_table_extrapolates_time_and_size() -> None:

@@ -186,6 +186,20 @@ def test_text_files_must_be_parallel(tmp_path: Path) -> None:
         Text(files=(files[0], tmp_path / "missing")).read()
 
 
+def test_text_files_are_split_at_line_feeds_only(tmp_path: Path) -> None:
+    files = tmp_path / "en", tmp_path / "de"
+    lines = [f"a{number}\u0085b" for number in range(2 * HELD_OUT)]
+    for file in files:
+        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    assert Text(files=files).read() == [(line, line) for line in lines]
+
+
+def test_program_reports_the_cpu_time_of_all_its_processes() -> None:
+    busy = "import time\nwhile time.process_time() < 0.3: pass"
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {busy!r}])"
+    assert Program("peer", lambda _: [sys.executable, "-c", code]).ask({})["cpu_seconds"] > 0.3
+
+
 @pytest.fixture(scope="module")
 def workload(tmp_path_factory: pytest.TempPathFactory) -> Workload:
     text = Text(pairs=100, vocabulary=400)

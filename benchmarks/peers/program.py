@@ -14,15 +14,24 @@ from benchmarks.peers.rounds import FailedRequest, Reply, Request
 from benchmarks.provenance import ROOT
 
 _RUNNER = """
-import resource, subprocess, sys, time
+import ctypes, os, resource, subprocess, sys, time
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
 start_time = time.perf_counter()
 code = subprocess.call(sys.argv[2:])
 seconds = time.perf_counter() - start_time
+try:
+    while True:
+        os.wait()
+except ChildProcessError:
+    pass
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
 with open(sys.argv[1], "w") as file:
-    file.write(f"{seconds} {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss}")
+    file.write(f"{seconds} {usage.ru_maxrss} {usage.ru_utime + usage.ru_stime}")
 sys.exit(code)
 """
-# A small process starts the command, because its peak memory includes that of the process that starts it.
+# A small process starts the command, because its peak memory includes that of the process that starts it. It
+# also waits for processes that outlive the command that started them, so that their CPU time is counted.
 
 
 @dataclass
@@ -64,13 +73,13 @@ class Program:
                 errors="replace",
                 check=False,
             )
-            seconds, kilobytes = map(float, usage.read_text(encoding="ascii").split())
+            seconds, kilobytes, cpu_seconds = map(float, usage.read_text(encoding="ascii").split())
         output = done.stdout + done.stderr
         if done.returncode:
             raise FailedRequest(f"exit code {done.returncode}: {output[-300:]}")
         self.peak_mb = max(self.peak_mb, int(kilobytes) // 1024)
         if self.rate is None:
-            return {"seconds": seconds, "rate": 1 / seconds}
+            return {"seconds": seconds, "cpu_seconds": cpu_seconds, "rate": 1 / seconds}
         rates = [float(text.replace(",", "")) for text in re.findall(self.rate, output)]
         if not rates:
             raise FailedRequest(f"no rate in the output: {output[-300:]}")

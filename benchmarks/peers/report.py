@@ -34,6 +34,11 @@ def decoding_table(record: Mapping[str, Any]) -> Iterator[str]:
     yield from _part(record["parts"]["decoding"])
 
 
+def preparation_table(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the table of preparation in a record."""
+    yield from _part(record["parts"]["preparation"])
+
+
 def _part(part: Mapping[str, Any]) -> Iterator[str]:
     rates = [measured["matmul_gflops"] for measured in part["rounds"]]
     cases = dict.fromkeys(case for measured in part["rounds"] for case in measured["replies"])
@@ -41,15 +46,22 @@ def _part(part: Mapping[str, Any]) -> Iterator[str]:
         yield f"{case}, {len(part['rounds'])} rounds, matrix products {_range(rates, 0)} GFLOP/s:"
         yield ""
         rows = [_row(part, case, name) for name in _contestants(part, case)]
-        yield from markdown(
-            ["", f"{part['unit']}/s", "share of matmul", "seqx / it", "peak MB", "equal lines"], rows
-        )
+        head = ["", f"{part['unit']}/s", "share of matmul", "seqx / it", "peak MB", "equal lines"]
+        if _has_cpu_seconds(part, case):
+            head.append("CPU s")
+        yield from markdown(head, rows)
         yield ""
     for name, difference in part.get("logprob_differences", {}).items():
         if name != part["baseline"]:
             yield f"{name}: log-probabilities differ from those of seqx by at most {difference:.1e}"
     for name, reason in {**part.get("left_out", {}), **part.get("skipped", {})}.items():
         yield f"{name}: left out: {reason}"
+
+
+def _has_cpu_seconds(part: Mapping[str, Any], case: str) -> bool:
+    """Return true if commands were measured, whose CPU time is known."""
+    replies = (reply for measured in part["rounds"] for reply in measured["replies"].get(case, {}).values())
+    return all("cpu_seconds" in reply for reply in replies)
 
 
 def _contestants(part: Mapping[str, Any], case: str) -> list[str]:
@@ -68,7 +80,7 @@ def _row(part: Mapping[str, Any], case: str, name: str) -> list[str]:
             for rate, record in zip(rates, rounds, strict=True)
         ]
         share = f"{statistics.median(shares):.2f}"
-    return [
+    row = [
         name,
         f"{statistics.median(rates):,.4g}",
         share,
@@ -76,6 +88,9 @@ def _row(part: Mapping[str, Any], case: str, name: str) -> list[str]:
         f"{part['peak_mb'].get(name, 0):,}",
         part.get("equal_lines", {}).get(case, {}).get(name, "-"),
     ]
+    if _has_cpu_seconds(part, case):
+        row.append(_range([record["replies"][case][name]["cpu_seconds"] for record in rounds], 1))
+    return row
 
 
 def _range(values: Sequence[float], digits: int) -> str:

@@ -62,7 +62,7 @@ def _requests(setting: Setting, line: str) -> str:
 
 
 def preparation(setting: Setting, deadline: float) -> Mapping[str, Any]:
-    """Prepare the training text: seqx from raw text, OpenNMT-py and fairseq from text split into subwords."""
+    """Prepare the training text: from raw text, and OpenNMT-py and fairseq from text split into subwords."""
     pairs = len(setting.workload.lines("train"))
     own = [sys.executable, "-m", "benchmarks.peers.runs", str(setting.workload.folder)]
     with tempfile.TemporaryDirectory() as folder:
@@ -73,24 +73,35 @@ def preparation(setting: Setting, deadline: float) -> Mapping[str, Any]:
             )
         ]
         if "opennmt" in setting.toolkits:
-            programs.append(_opennmt(setting, files))
+            programs += [_opennmt(setting, files, raw=raw) for raw in (True, False)]
         if "fairseq" in setting.toolkits:
             programs.append(_fairseq(setting, files))
         return {**_alternate(setting, programs, deadline), "pairs": pairs}
 
 
-def _opennmt(setting: Setting, files: Path) -> Program:
+def _opennmt(setting: Setting, files: Path, *, raw: bool) -> Program:
+    """Return OpenNMT-py's command that counts symbols: in raw text, which it splits itself, or split text."""
     command = script(setting.environments, "opennmt", "onmt_build_vocab")
 
     def arguments(folder: Path) -> Sequence[str]:
-        corpus = {"path_src": f"{files}/train.source", "path_tgt": f"{files}/train.target"}
-        config = {"data": {"corpus": corpus}, "save_data": str(folder), "share_vocab": True}
+        folder_of_text = setting.workload.folder if raw else files
+        paths = (f"{folder_of_text}/train.{side}" for side in ("source", "target"))
+        corpus: dict[str, Any] = dict(zip(("path_src", "path_tgt"), paths, strict=True))
+        config: dict[str, Any] = {
+            "data": {"corpus": corpus},
+            "save_data": str(folder),
+            "share_vocab": True,
+        }
+        if raw:
+            corpus["transforms"] = ["sentencepiece"]
+            tokenizer = str(setting.workload.tokenizer)
+            config |= {"src_subword_model": tokenizer, "tgt_subword_model": tokenizer}
         vocabulary = {"src_vocab": str(folder / "source"), "tgt_vocab": str(folder / "target")}
         file = folder / "config.yaml"
         file.write_text(json.dumps({**config, **vocabulary}), encoding="utf-8")
         return [command, "--config", str(file), "--n_sample", "-1", "--num_threads", str(setting.threads)]
 
-    return Program("opennmt", arguments)
+    return Program("opennmt, raw text" if raw else "opennmt", arguments)
 
 
 def _fairseq(setting: Setting, files: Path) -> Program:

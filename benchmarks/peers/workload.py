@@ -17,6 +17,7 @@ from seqx.data.batches import Batches
 from seqx.data.loader import Position
 from seqx.data.prepare import cached_vocabulary, no_progress, prepare
 from seqx.errors import UserError
+from seqx.storage.text_lines import read_lines
 from seqx_sample.corpus import Sample
 
 BATCHES = 60
@@ -58,8 +59,8 @@ class Text:
         if self.files is None:
             return list(_joined(self.seed, self.pairs + HELD_OUT))
         try:
-            source, target = (file.read_text(encoding="utf-8").splitlines() for file in self.files)
-        except (OSError, UnicodeDecodeError) as error:
+            source, target = ([*read_lines(file)] for file in self.files)
+        except UserError as error:
             raise UserError(f"--files: {error}; name two text files in UTF-8") from None
         if len(source) != len(target):
             raise UserError(f"--files: {len(source)} and {len(target)} lines; name two parallel files")
