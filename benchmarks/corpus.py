@@ -21,11 +21,14 @@ from seqx.storage.text_lines import read_lines
 
 Integers = NDArray[np.integer[Any]]
 
+MEAN = 27
+"""The mean number of tokens of a sentence, without EOS."""
+
 _SPREAD, _RATIO = 0.53, 0.3
 _BLOCK = 20_000  # pairs that are generated at once
 
 
-def lengths(rng: np.random.Generator, pairs: int, *, mean: float = 27, longest: int = 255) -> Integers:
+def lengths(rng: np.random.Generator, pairs: int, *, mean: float = MEAN, longest: int = 255) -> Integers:
     """Draw the lengths [pairs, 2] of both sides, without EOS."""
     location = np.log(mean) - (_SPREAD**2) / 2
     center = rng.normal(location, (_SPREAD**2 - _RATIO**2 / 4) ** 0.5, pairs)
@@ -40,7 +43,7 @@ def zipf(rng: np.random.Generator, count: int, symbols: int) -> Integers:
     return np.searchsorted(frequencies, rng.random(count) * frequencies[-1])
 
 
-def store(folder: Path, *, pairs: int, vocabulary: int, mean: float = 27, seed: int = 1) -> Store:
+def store(folder: Path, *, pairs: int, vocabulary: int, mean: float = MEAN, seed: int = 1) -> Store:
     """Write prepared data of generated examples into an empty folder."""
     rng = np.random.default_rng(seed)
     writer = Writer(folder)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    batch_shapes,
     compiling,
     complexity,
     corpus_sizes,
@@ -52,6 +53,7 @@ def _against_base(record: Mapping[str, Any]) -> Iterator[str]:
 
 TABLES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "compiling": compiling.table,
+    "batch_shapes": batch_shapes.table,
     "complexity": complexity.table,
     "corpus_sizes": corpus_sizes.table,
     "fuzz": fuzz.table,

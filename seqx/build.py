@@ -1,7 +1,7 @@
 """Build the parts of a run from a recipe."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
@@ -38,6 +38,7 @@ from seqx.training.ema import Average
 from seqx.training.finetuning import initial_model_warnings, load_initial_weights
 from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.notices import Notices
+from seqx.training.packing import has_packed_rows
 from seqx.training.placement import build_strategy, optimizer_of
 from seqx.training.progress import ProgressTracker, StopFlags
 from seqx.training.recovery.data_fingerprint import HELD_OUT, DataFingerprint
@@ -168,8 +169,8 @@ def build_data(context: Context, model: Model, vocabulary: Path) -> Store:
     return store
 
 
-def build_batches(context: Context, store: Store) -> Batches:
-    """Build the batches of this rank."""
+def build_batches(context: Context, store: Store, *, packed: bool) -> Batches:
+    """Build the batches of this rank, with or without packed rows."""
     config, task = context.config, context.experiment.task
     return Batches(
         store=store,
@@ -181,6 +182,7 @@ def build_batches(context: Context, store: Store) -> Batches:
         world_size=context.world.size,
         task=task if task.resegments else None,
         processes=sampling_processes(context) if task.resegments else 0,
+        packed=packed,
     )
 
 
@@ -199,7 +201,6 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
     """Build the trainer, and restore the newest checkpoint, if there is one."""
     config, world = context.config, context.world
     strategy = build_strategy(config, model, world, context.device)
-    batches = build_batches(context, store)
     optimizer = optimizer_of(strategy, config.optimizer)
     average = None if config.ema is None else Average(config.ema, model)
     detector = DivergenceDetector(nonfinite=config.max_nonfinite, spike=config.spike)
@@ -207,6 +208,11 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
     notices = Notices(context.events, progress, silent=not world.is_rank_zero)
     checkpointer = build_checkpointer(context, vocabulary, strategy, optimizer, average, detector, notices)
     progress.restore(checkpointer.resume())
+    packed = has_packed_rows(
+        config, model, context.experiment.task, store, device=context.device, progress=progress.now
+    )
+    progress.restore(replace(progress.now, packed=packed))
+    batches = build_batches(context, store, packed=packed)
     if not progress.step:
         warn_of_data(context, notices)
     check_learning_rates(context.folder.folder, config.schedule, config.steps, progress.step)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Annotated, ClassVar, Literal
 
+import torch.nn.functional as F
 from annotated_types import Gt
 from torch import Tensor
 
@@ -79,6 +80,22 @@ class EncoderDecoder(seqx.Generator):
     @property
     def _source_input(self) -> seqx.InputLayer | seqx.ScaledEmbedding:
         return self.target if self.source is None else self.source
+
+    @property
+    def reads_packed_rows(self) -> bool:
+        """True if encoder and decoder can, the source has ids, and no subclass has its own `advance`."""
+        has_ids = isinstance(self._source_input, seqx.ScaledEmbedding)
+        is_plain = type(self).advance is EncoderDecoder.advance
+        return has_ids and is_plain and self.encoder.reads_packed_rows and self.decoder.reads_packed_rows
+
+    def forward(self, batch: seqx.Batch) -> Tensor:
+        """Return the outputs [B, T, D] from which `head` predicts each target token; training calls this."""
+        target = batch.columns["target"]
+        if target.layout.segments is None:
+            return super().forward(batch)
+        shifted = F.pad(target.values[:, :-1], (1, 0)).masked_fill(target.layout.positions == 0, seqx.BOS)
+        memory = self.encode(batch.columns["source"])
+        return self.decoder.read(self.target(shifted), memory, target.layout)
 
     def encode(self, source: seqx.Column) -> seqx.Memory:
         """Encode the source [B, S]."""

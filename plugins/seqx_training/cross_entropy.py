@@ -49,6 +49,8 @@ class CrossEntropy(seqx.Objective):
             into a 64th of its memory
     """
 
+    reads_packed_rows = True
+
     def __init__(
         self, *, smoothing: Annotated[float, Ge(0), Lt(1)] = 0.1, chunk: Annotated[int, Gt(0)] | None = None
     ) -> None:

@@ -54,6 +54,8 @@ class RDrop(seqx.Objective):
             many as fit into a 64th of its memory
     """
 
+    reads_packed_rows = True
+
     def __init__(
         self,
         *,

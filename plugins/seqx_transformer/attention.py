@@ -38,6 +38,8 @@ class MultiHeadAttention(seqx.Attention):
         ValueError: heads does not divide d_model, and d_k or d_v is left out
     """
 
+    reads_packed_rows = True
+
     def __init__(
         self,
         d_model: int,

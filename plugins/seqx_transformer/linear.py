@@ -37,6 +37,8 @@ class LinearAttention(seqx.Attention):
         ValueError: heads does not divide d_model
     """
 
+    reads_packed_rows = True
+
     def __init__(self, d_model: int, *, heads: Annotated[int, Gt(0)] = 8, bias: bool = False) -> None:
         super().__init__(d_model)
         if d_model % heads:

@@ -124,6 +124,11 @@ class TransformerEncoder(TransformerStack, seqx.Encoder):
             dropout=dropout,
         )
 
+    @property
+    def reads_packed_rows(self) -> bool:
+        """True if all attentions can read packed rows."""
+        return all(layer.attention.reads_packed_rows for layer in self.layers)
+
     def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
         """Map embeddings [B, S, D] to states [B, S, D]."""
         x = self._embed(inputs, layout)
@@ -240,7 +245,25 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
         """Advance by embeddings [B, T, D]; return outputs [B, T, D] and the state after them."""
         if keep is None:
             keep = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
-        layout = seqx.Layout.of(keep, state.lengths)
+        return self._advance(inputs, state, seqx.Layout.of(keep, state.lengths))
+
+    @property
+    def reads_packed_rows(self) -> bool:
+        """True if all attentions can read packed rows, and no subclass has its own `forward`."""
+        return type(self).forward is TransformerDecoder.forward and all(
+            attention is None or attention.reads_packed_rows
+            for layer in self.layers
+            for attention in (layer.attention, layer.cross_attention)
+        )
+
+    def read(self, inputs: Tensor, memory: seqx.Memory | None, layout: seqx.Layout) -> Tensor:
+        """Return the outputs [B, T, D] of rows that hold several sequences."""
+        return self._advance(inputs, self.start(memory, len(inputs), None), layout)[0]
+
+    def _advance(
+        self, inputs: Tensor, state: TransformerState, layout: seqx.Layout
+    ) -> tuple[Tensor, TransformerState]:
+        """Advance by embeddings [B, T, D] with a layout."""
         keys = layout if state.layout is None else state.layout.extend(layout)
         source_mask = seqx.Mask()
         if state.source:
@@ -248,7 +271,7 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
         target_mask = seqx.Mask(causal=True, by_index=keys is layout).share(layout, keys)
         shared = DecoderShared(keys, target_mask, source_mask)
         outputs, extended = self.decode(inputs, layout, state.past, state.source, shared)
-        return outputs, TransformerState(state.lengths + keep.sum(1), keys, extended, state.source)
+        return outputs, TransformerState(state.lengths + layout.keep.sum(1), keys, extended, state.source)
 
     def slots(self, state: TransformerState, hypotheses: int, capacity: int | None) -> TransformerSlots:
         """Return slots whose caches are written in place."""

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 
 from seqx.data.loader import Microbatch, Position, UpdateBatch
+from seqx.data.packed_rows import packed_update
+from seqx.data.packing import plan_packed
 from seqx.data.plan import TARGET, Plan, plan
 from seqx.data.processes import map_in_processes
 from seqx.data.ragged import Integers, Ragged, compact
@@ -51,7 +53,7 @@ class Examples:
         }
 
     def of_update(self, update: "PlannedUpdate") -> list[dict[str, Ragged]]:
-        """Return the columns of each group of an update."""
+        """Return the columns of each group of an update; none of an update with packed rows."""
         return [self.columns(group, update.position.epoch) for group in update.groups]
 
 
@@ -59,7 +61,8 @@ class PlannedUpdate(NamedTuple):
     """The indices of the examples of an update, group by group."""
 
     position: Position
-    groups: list[Integers]
+    groups: list[Integers]  # empty if rows are packed
+    packed: Plan | None = None  # the plan of an update with packed rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,8 @@ class Batches:
         world_size: number of ranks that share each update
         task: encodes each example again in each epoch (subword regularisation); None: use the stored tokens
         processes: number of other processes that encode examples again; the batches do not depend on it
+        packed: put several examples into each row (see `packing`); `groups` has no effect then, and `task`
+            must be None
     """
 
     store: Store
@@ -88,6 +93,7 @@ class Batches:
     world_size: int = 1
     task: Task | None = None
     processes: int = 0
+    packed: bool = False
     _plans: dict[int, Plan] = field(init=False, repr=False, compare=False, default_factory=dict)
     planning: threading.Lock = field(init=False, repr=False, compare=False, default_factory=threading.Lock)
     """Locked while an epoch is being planned, which takes half a minute for tens of millions of rows."""
@@ -103,9 +109,8 @@ class Batches:
                 columns = self.store.columns.items()
                 lengths = {name: column.lengths().astype(np.int32) for name, column in columns}
                 self._plans.clear()
-                self._plans[epoch] = plan(
-                    lengths, tokens=self.tokens, groups=self.groups, seed=self.seed, epoch=epoch
-                )
+                make = plan_packed if self.packed else partial(plan, groups=self.groups)
+                self._plans[epoch] = make(lengths, tokens=self.tokens, seed=self.seed, epoch=epoch)
             return self._plans[epoch]
 
     def update_batch(self, plan: Plan, position: Position, *, pin: bool = False) -> UpdateBatch:
@@ -169,6 +174,8 @@ class Batches:
 
     def _update(self, plan: Plan, position: Position) -> PlannedUpdate:
         """Return an update with its groups if each of them is a microbatch, else with one group."""
+        if self.packed:
+            return PlannedUpdate(position, [], plan)
         groups = plan.rows(position.index)
         return PlannedUpdate(position, groups if self.microbatch is None else [np.concatenate(groups)])
 
@@ -176,6 +183,16 @@ class Batches:
         self, update: PlannedUpdate, columns_of_groups: Sequence[Mapping[str, Ragged]], *, pin: bool
     ) -> UpdateBatch:
         """Return this rank's batch for one update."""
+        if update.packed is not None:
+            return packed_update(
+                self.store.columns,
+                update.packed,
+                update.position,
+                microbatch=self.microbatch,
+                rank=self.rank,
+                world_size=self.world_size,
+                pin=pin,
+            )
         microbatches, target_tokens, tokens = list[Microbatch](), 0, 0
         dummy = None
         for group, columns in zip(update.groups, columns_of_groups, strict=True):

@@ -28,6 +28,11 @@ class Plan:
     groups: Integers  # [groups + 1] index in `order` at which each group begins
     updates: Integers  # [updates + 1] index in `groups` at which each update begins
     lengths: Mapping[str, Integers]  # by column: [examples] number of tokens of each example
+    row_lengths: Mapping[str, Integers] | None = None
+    """By column: [updates] the length of the rows of an update, each of which holds all examples of a group.
+
+    None: each example has a row of its own.
+    """
 
     def __len__(self) -> int:
         """Return the number of updates."""
@@ -45,6 +50,8 @@ class Plan:
     @cached_property
     def largest(self) -> int:
         """The index of the update that has the group with the most padded tokens."""
+        if self.row_lengths is not None:
+            return int(np.argmax(np.diff(self.updates) * sum(self.row_lengths.values())))
         starts, sizes = self.groups[:-1], np.diff(self.groups)
         longest = (np.maximum.reduceat(lengths[self.order], starts) for lengths in self.lengths.values())
         group = int(np.argmax(sum(length * sizes for length in longest)))
@@ -67,21 +74,26 @@ def plan(lengths: Mapping[str, Integers], *, tokens: int, groups: int, seed: int
     """
     target = lengths[TARGET]
     assert len(target), "no examples"
-    # Raw bits are stable; the results of numpy's shuffles may change with its version.
     bits = np.random.Philox(np.random.SeedSequence([seed % 2**64, epoch]))
     index_dtype = np.uint32 if len(target) < 2**32 else np.uint64
-    order: Integers = np.argsort(bits.random_raw(len(target)), kind="stable").astype(index_dtype)
+    order: Integers = shuffled(bits, len(target)).astype(index_dtype)
     order = _sort_by_length(order, lengths, tokens, groups)
     ends = np.cumsum(target[order], dtype=np.int64)
     bounds = _cut_into_groups(ends, max(1, tokens // groups))
-    shuffled = np.argsort(bits.random_raw(len(bounds) - 1), kind="stable")
-    counts = np.diff(ends[bounds[1:] - 1], prepend=0)[shuffled]
-    sizes = np.diff(bounds)[shuffled]
+    mixed = shuffled(bits, len(bounds) - 1)
+    counts = np.diff(ends[bounds[1:] - 1], prepend=0)[mixed]
+    sizes = np.diff(bounds)[mixed]
     starts = np.concatenate([[0], np.cumsum(sizes)])
     del ends
-    source = np.repeat(bounds[:-1][shuffled] - starts[:-1], sizes)
+    source = np.repeat(bounds[:-1][mixed] - starts[:-1], sizes)
     source += np.arange(len(order))
     return Plan(order[source], starts, _group_into_updates(counts, tokens, groups), lengths)
+
+
+def shuffled(bits: np.random.Philox, count: int) -> Integers:
+    """Return the numbers below `count` in random order."""
+    # Raw bits are stable; the results of numpy's shuffles may change with its version.
+    return np.argsort(bits.random_raw(count), kind="stable")
 
 
 def _sort_by_length(order: Integers, lengths: Mapping[str, Integers], tokens: int, groups: int) -> Integers:

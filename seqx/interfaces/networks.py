@@ -176,6 +176,9 @@ class Attention(nn.Module, ABC):
     heads: int = 1
     """The number of heads, H."""
 
+    reads_packed_rows: ClassVar[bool] = False
+    """True if queries attend only to keys of their own segment (`Layout.segments`), as in packed rows."""
+
     def __init__(self, d_model: int) -> None:
         super().__init__()
         self.d_model = d_model
@@ -264,6 +267,11 @@ class Encoder(nn.Module, ABC):
         super().__init__()
         self.d_model = d_model
 
+    @property
+    def reads_packed_rows(self) -> bool:
+        """True if a row may hold several sequences, the segments of the layout."""
+        return False
+
     @abstractmethod
     def forward(self, inputs: Tensor, layout: Layout) -> Tensor:
         """Return the states [B, S, D] of embeddings [B, S, D]. Outputs on padding are ignored."""
@@ -336,6 +344,23 @@ class Decoder(nn.Module, ABC):
         """
 
     @property
+    def reads_packed_rows(self) -> bool:
+        """True if the decoder implements `read` for rows that hold several sequences."""
+        return False
+
+    def read(self, inputs: Tensor, memory: Memory | None, layout: Layout) -> Tensor:
+        """Return the outputs [B, T, D] of rows that hold several sequences; training calls this.
+
+        Called only if `reads_packed_rows` is true.
+
+        Args:
+            inputs: embeddings [B, T, D] of whole targets, shifted right: BOS first in each segment
+            memory: the output of the encoder, whose segments have the same numbers; None: there is no source
+            layout: the layout of the target, with segments
+        """
+        raise NotImplementedError(f"{type(self).__name__} reads no packed rows")
+
+    @property
     def has_slots(self) -> bool:
         """True if the decoder implements `slots`; otherwise a search calls `forward`."""
         return type(self).slots is not Decoder.slots
@@ -376,6 +401,11 @@ class Model(nn.Module, ABC):
     def __init__(self, vocab_sizes: Mapping[str, int]) -> None:
         super().__init__()
         self.vocab_sizes = dict(vocab_sizes)
+
+    @property
+    def reads_packed_rows(self) -> bool:
+        """True if a row of source and target may hold several examples, the segments of their layouts."""
+        return False
 
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:

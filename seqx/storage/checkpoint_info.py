@@ -26,6 +26,7 @@ class TrainingProgress:
     stale: _Count = 0  # validations since the best value of the score that `patience` monitors
     waits_for: str | None = None  # the score that `patience` monitors, by name; None: the task's first score
     leader: ValidationScore | None = None  # the best value of the score that `patience` monitors
+    packed: bool = False  # batches have packed rows (`training.packing`); fixed when the run begins
     pending: bool = False  # the run stopped before the validation and the checkpoint due after this update
 
 

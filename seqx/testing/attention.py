@@ -8,7 +8,20 @@ from seqx.interfaces.tensors import KeyValue, Layout, Mask
 from seqx.testing.checks import assert_close, assert_sentences_are_independent
 from seqx.testing.law import Subject, law
 from seqx.testing.network import Sample, add_network_laws
-from seqx.testing.samples import MEMORY, SOURCE_LENGTHS, TARGET_LENGTHS, B, D, S, T, layout, memory, vectors
+from seqx.testing.samples import (
+    MEMORY,
+    SOURCE_LENGTHS,
+    TARGET_LENGTHS,
+    B,
+    D,
+    S,
+    T,
+    layout,
+    memory,
+    packed,
+    packed_layout,
+    vectors,
+)
 
 CAUSAL = Mask(causal=True)
 QUERIES, SOURCE_QUERIES = vectors(B, T, D), vectors(B, S, D)
@@ -212,3 +225,29 @@ def shared_masks_do_not_change_outputs(subject: Subject) -> None:
         "prepare: outputs with the mask that a stack shares differ from those with a mask of their own; "
         "compute shared forms with `mask.form`",
     )
+
+
+PACKED = (
+    "reads_packed_rows is true, but queries attend to keys of other segments. Mask the scores with "
+    "`mask.dense(positioned.layout, memory.layout)`, which reads `layout.segments`; otherwise set it to false"
+)
+
+
+@law(Attention)
+def packed_rows_do_not_mix_segments(subject: Subject) -> None:
+    """With `reads_packed_rows`, outputs do not depend on keys and values of other segments of a row."""
+    attention = subject.build(D)
+    if not attention.reads_packed_rows:
+        return
+    queries, positioned = queries_for_memory(attention)
+    lengths = positioned.layout.keep.sum(1)
+    row, states = Positioned.unordered(packed_layout(lengths)), packed(MEMORY.states, SOURCE_LENGTHS)
+    # Self-attention gets the same layout for queries and keys.
+    keys = row if queries is SOURCE_QUERIES else Positioned.unordered(packed_layout(SOURCE_LENGTHS))
+    first = int(SOURCE_LENGTHS[0])
+    changed = torch.cat([states[:, :first], states[:, first:].flip(-1)], 1)
+    expected, actual = (
+        attention(packed(queries, lengths), row, attention.project(x, x, keys), Mask())[:, : int(lengths[0])]
+        for x in (states, changed)
+    )
+    assert_close(actual, expected, PACKED)

@@ -8,7 +8,19 @@ from seqx.interfaces.tensors import Memory, State, fork, rows
 from seqx.testing.checks import assert_close, assert_sentences_are_independent
 from seqx.testing.law import Subject, law
 from seqx.testing.network import Sample, add_network_laws
-from seqx.testing.samples import MEMORY, SOURCE_LENGTHS, TARGET_LENGTHS, B, D, T, memory, token_mask, vectors
+from seqx.testing.samples import (
+    MEMORY,
+    SOURCE_LENGTHS,
+    TARGET_LENGTHS,
+    B,
+    D,
+    T,
+    memory,
+    packed,
+    packed_layout,
+    token_mask,
+    vectors,
+)
 
 X = vectors(B, T, D)
 KEEP = token_mask(TARGET_LENGTHS, T)
@@ -201,3 +213,26 @@ def rows_of_a_state_can_be_forked(subject: Subject) -> None:
         _, state = decoder(X[twice, :3], fork(decoder.start(memory(), B, None), 2), None)
         outputs = _tokens(decoder, new, rows(state, order))
         assert_close(outputs, expected, STATE.format("forward", "forked with seqx.fork"))
+
+
+PACKED = (
+    "reads_packed_rows is true, but the outputs of sentences in one row differ from those in separate rows. "
+    "Use `layout.segments`, as `Mask.dense` does, and `layout.positions`; otherwise set it to false"
+)
+
+
+@law(Decoder)
+def packed_rows_give_the_same_outputs(subject: Subject) -> None:
+    """With `reads_packed_rows`, sentences in one row have the same outputs as in rows of their own."""
+    decoder = subject.build(D)
+    if decoder.reads_packed_rows:
+        states, inputs, _ = memory()
+        expected = []
+        for i, (s, t) in enumerate(zip(SOURCE_LENGTHS.tolist(), TARGET_LENGTHS.tolist(), strict=True)):
+            source_layout = packed_layout(torch.tensor([s]))._replace(segments=None)
+            single = Memory(states[i : i + 1, :s], inputs[i : i + 1, :s], source_layout)
+            expected.append(decoder(X[i : i + 1, :t], decoder.start(single, 1, t), None)[0][0])
+        states, inputs = (packed(part, SOURCE_LENGTHS) for part in (states, inputs))
+        row = Memory(states, inputs, packed_layout(SOURCE_LENGTHS)) if decoder.uses_source else None
+        actual = decoder.read(packed(X, TARGET_LENGTHS), row, packed_layout(TARGET_LENGTHS))
+        assert_close(actual[0], torch.cat(expected), PACKED)

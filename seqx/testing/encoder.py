@@ -1,12 +1,13 @@
 """Laws of encoders."""
 
+import torch
 from torch import Tensor
 
 from seqx.interfaces.networks import Encoder
 from seqx.testing.checks import assert_close, assert_sentences_are_independent
 from seqx.testing.law import Subject, law
 from seqx.testing.network import Sample, add_network_laws
-from seqx.testing.samples import MEMORY, SOURCE_LENGTHS, B, D, S, layout, vectors
+from seqx.testing.samples import MEMORY, SOURCE_LENGTHS, B, D, S, layout, packed, packed_layout, vectors
 
 
 def _encode(encoder: Encoder) -> Tensor:
@@ -45,3 +46,25 @@ def sentences_do_not_influence_each_other(subject: Subject) -> None:
     assert_sentences_are_independent(
         encoder, lambda x: encoder(x, MEMORY.layout), vectors(B, S, D), "forward"
     )
+
+
+PACKED = (
+    "reads_packed_rows is true, but the outputs of sentences in one row differ from those in separate rows. "
+    "Use `layout.segments`, as `Mask.dense` does, and `layout.positions`; otherwise set it to false"
+)
+
+
+@law(Encoder)
+def packed_rows_give_the_same_outputs(subject: Subject) -> None:
+    """With `reads_packed_rows`, sentences in one row have the same outputs as in rows of their own."""
+    encoder, x = subject.build(D), vectors(B, S, D)
+    if encoder.reads_packed_rows:
+        parts = (x[i : i + 1, :length] for i, length in enumerate(SOURCE_LENGTHS.tolist()))
+        expected = torch.cat(
+            [
+                encoder(part, packed_layout(torch.tensor([part.size(1)]))._replace(segments=None))[0]
+                for part in parts
+            ]
+        )
+        actual = encoder(packed(x, SOURCE_LENGTHS), packed_layout(SOURCE_LENGTHS))
+        assert_close(actual[0], expected, PACKED)

@@ -24,6 +24,18 @@ def layout(lengths: Tensor, width: int) -> Layout:
     return Layout.of(token_mask(lengths, width))
 
 
+def packed_layout(lengths: Tensor) -> Layout:
+    """Return the layout of one row that holds all sentences, as its segments."""
+    positions = torch.cat([torch.arange(int(length)) for length in lengths])[None]
+    segments = torch.arange(len(lengths)).repeat_interleave(lengths)[None]
+    return Layout(torch.ones_like(positions, dtype=torch.bool), positions, segments)
+
+
+def packed(x: Tensor, lengths: Tensor) -> Tensor:
+    """Return the tokens of right-padded sentences [B, S, ...] in one row [1, N, ...]."""
+    return x[token_mask(lengths, x.size(1))][None]
+
+
 def vectors(*shape: int, seed: int = 1) -> Tensor:
     """Return normally distributed numbers that depend only on the shape and the seed."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

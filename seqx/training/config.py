@@ -73,6 +73,9 @@ class Training:
         steps: the number of updates of the weights
         tokens: target tokens per update, over all devices and microbatches
         groups: the number of groups per update; each group has sentences of similar length
+        packing: put several examples into each row, so that the batches of an epoch have few shapes, and less
+            padding; null: on a GPU, if model, objective and task support it. A resumed run keeps what it
+            began with
         microbatch: maximum padded tokens per forward and backward pass on one device; null: 4096 on a CPU, no
             limit on a GPU
         objective: the training loss
@@ -131,6 +134,7 @@ class Training:
     steps: Annotated[int, Gt(0)] = 100_000
     tokens: Annotated[int, Gt(0)] = 25_000
     groups: Annotated[int, Gt(0)] = 1
+    packing: bool | None = None
     microbatch: Annotated[int, Gt(0)] | None = None
     objective: Objective
     optimizer: Optimizer

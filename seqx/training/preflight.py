@@ -17,6 +17,7 @@ from seqx.runtime.meta_device import meta_device
 from seqx.training.compile import layers
 from seqx.training.config import Training
 from seqx.training.finetuning import model_problems, vocabulary_problems
+from seqx.training.packing import packing_problem
 
 
 class ExperimentParts(Protocol):
@@ -112,6 +113,8 @@ def _inconsistent_settings(
             "training.compile",
             "the model has no layers (`seqx.Layers`) to compile; set compile: false",
         )
+    if training.packing and (problem := packing_problem(model, training.objective, task)):
+        yield "training.packing", f"{problem}; set packing: null"
     yield from _unsuitable_strategy(recipe, training)
     try:
         training.optimizer.check(Step(model, training.objective))

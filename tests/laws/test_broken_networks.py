@@ -71,6 +71,8 @@ class CorrectEncoder(TransformerEncoder, Correct):
     def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
         if self.fault == "padding_does_not_change_outputs":
             layout = seqx.Layout.of(torch.ones_like(layout.keep))
+        if self.fault == "packed_rows_give_the_same_outputs":
+            layout = layout._replace(segments=None)
         self.change_argument(inputs, layout.keep)
         return self.apply_fault(super().forward(inputs, layout))
 
@@ -131,6 +133,8 @@ class CorrectAttention(MultiHeadAttention, Correct):
         if self.fault == "padded_keys_do_not_change_outputs":
             all_tokens = memory.layout._replace(keep=torch.ones_like(memory.layout.keep))
             memory = memory._replace(layout=all_tokens)
+        if self.fault == "packed_rows_do_not_mix_segments":
+            memory = memory._replace(layout=memory.layout._replace(segments=None))
         if self.fault == "bias_gets_the_queries_and_keys_of_the_scores":
             positioned = positioned._replace(encoding=BiasOfHalfTheQueries(positioned.encoding))
         self.change_argument(queries, positioned.layout.keep)
@@ -192,6 +196,16 @@ class CorrectDecoder(TransformerDecoder, Correct):
     def __init__(self, d_model: int) -> None:
         TransformerDecoder.__init__(self, d_model, **SMALL)
         self.add_fault()
+
+    @property
+    def reads_packed_rows(self) -> bool:
+        return True
+
+    def read(self, inputs: Tensor, memory: seqx.Memory | None, layout: seqx.Layout) -> Tensor:
+        if self.fault == "packed_rows_give_the_same_outputs":
+            layout = layout._replace(segments=None)
+        state = super().start(memory, len(inputs), None)
+        return self.apply_fault(self._advance(inputs, state, layout)[0])
 
     def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> Any:
         if self.fault == "padding_does_not_change_outputs":

@@ -1,0 +1,123 @@
+"""Packed rows give the same loss and gradients as rows with one example each."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import seqx
+from seqx.data.batches import collate
+from seqx.data.packed_rows import pack
+from seqx.data.ragged import Ragged
+from seqx_models import DecoderOnly, EncoderDecoder, StridedConvolution
+from seqx_recurrent import LSTMDecoder, LSTMEncoder
+from seqx_training import CrossEntropy, RDrop
+from seqx_transformer import (
+    Alibi,
+    GroupedQueryAttention,
+    LinearAttention,
+    MultiHeadAttention,
+    RestrictedAttention,
+    Rotary,
+    Shaw,
+    Sinusoidal,
+    TransformerDecoder,
+    TransformerEncoder,
+)
+
+SIZES = {"source": 30, "target": 30}
+EXAMPLES = [np.array([0, 1, 4]), np.array([2]), np.array([3, 5])]
+
+
+def columns() -> dict[str, Ragged]:
+    rng = np.random.default_rng(1)
+    sides = {"source": [5, 3, 9, 4, 1, 6], "target": [4, 6, 8, 1, 2, 5]}
+    return {
+        name: Ragged.of_rows([[*rng.integers(4, 30, length - 1), seqx.EOS] for length in lengths])
+        for name, lengths in sides.items()
+    }
+
+
+def model(attention: Any = MultiHeadAttention, positions: Any = Sinusoidal) -> EncoderDecoder:
+    torch.manual_seed(1)
+    make = partial(attention, heads=2)
+    stack: dict[str, Any] = {"layers": 2, "positions": positions, "dropout": 0.0}
+    return EncoderDecoder(
+        SIZES,
+        d_model=16,
+        encoder=partial(TransformerEncoder, attention=make, **stack),
+        decoder=partial(
+            TransformerDecoder, attention=make, cross_attention=partial(MultiHeadAttention, heads=2), **stack
+        ),
+    )
+
+
+def loss_and_gradients(built: EncoderDecoder, batch: seqx.Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    built.zero_grad()
+    loss = CrossEntropy()(built, batch)["loss"]
+    loss.backward()
+    return loss.detach(), {name: p.grad for name, p in built.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize(
+    ("attention", "positions"),
+    [
+        (MultiHeadAttention, Sinusoidal),
+        (MultiHeadAttention, Shaw),
+        (GroupedQueryAttention, Rotary),
+        (MultiHeadAttention, Alibi),
+        (LinearAttention, Sinusoidal),
+        (partial(RestrictedAttention, window=2), Sinusoidal),
+    ],
+)
+def test_packed_rows_give_the_same_loss_and_gradients(attention: Any, positions: Any) -> None:
+    built = model(attention, positions)
+    assert built.reads_packed_rows
+    expected, gradients = loss_and_gradients(built, collate(columns()))
+    row = pack(columns(), EXAMPLES, {"source": 16, "target": 16}, pin=False)
+    loss, packed_gradients = loss_and_gradients(built, row.batch)
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
+    assert packed_gradients.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(packed_gradients[name], gradient, rtol=1e-4, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("column", ["source", "target"])
+def test_rows_without_segments_give_another_loss(column: str) -> None:
+    """The comparison above finds a model that ignores the segments."""
+    built = model()
+    expected, _ = loss_and_gradients(built, collate(columns()))
+    batch = pack(columns(), EXAMPLES, {"source": 16, "target": 16}, pin=False).batch
+    values, layout = batch.columns[column]
+    merged = layout._replace(segments=torch.zeros_like(layout.positions))
+    loss, _ = loss_and_gradients(
+        built, seqx.Batch({**batch.columns, column: seqx.Column(values, merged)}, batch.count)
+    )
+    assert abs(float(loss - expected)) > 1e-3
+
+
+def test_models_with_other_parts_do_not_read_packed_rows() -> None:
+    class OtherAttention(MultiHeadAttention):
+        reads_packed_rows = False
+
+    transformer: dict[str, Any] = {"encoder": TransformerEncoder, "decoder": TransformerDecoder}
+    recurrent: dict[str, Any] = {
+        "encoder": LSTMEncoder,
+        "decoder": partial(LSTMDecoder, attention=MultiHeadAttention),
+    }
+    vectors = {**SIZES, "source": seqx.Features(3)}
+    assert EncoderDecoder(SIZES, d_model=16, **transformer).reads_packed_rows
+    assert not EncoderDecoder(SIZES, d_model=16, **recurrent).reads_packed_rows
+    assert not EncoderDecoder(SIZES, d_model=16, **{**transformer, "encoder": LSTMEncoder}).reads_packed_rows
+    assert not EncoderDecoder(
+        vectors, d_model=16, source_input=StridedConvolution, **transformer
+    ).reads_packed_rows
+    assert not model(OtherAttention).reads_packed_rows
+    language_model = partial(TransformerDecoder, use_source=False)
+    assert not DecoderOnly(SIZES, d_model=16, decoder=language_model).reads_packed_rows
+    assert CrossEntropy.reads_packed_rows
+    assert RDrop.reads_packed_rows
+    assert not seqx.Objective.reads_packed_rows

@@ -1,0 +1,68 @@
+"""Runs that begin on the simulated GPU have packed rows, also when they resume on a CPU, and vice versa."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
+from tests.simulated_gpu.device import SimulatedGpu
+from tests.simulated_gpu.test_runs import RECIPES, SHORT_ANSWERS, STOPPER
+from tests.stories.tiny import done, lines, refused, seqx, tiny
+
+
+@pytest.fixture(autouse=True)
+def _folder(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEQX_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.chdir(tmp_path)
+    Path("stopper.py").write_text(STOPPER, encoding="utf-8")
+
+
+def run(folder: str, device: str, *, stop_at: int | None = None) -> list[tuple[int, float]]:
+    """Train on a device; return the target tokens and the padding of each update so far."""
+    command: list[str | Path] = ["run", tiny(RECIPES["translation"]), "--device", device, "--folder", folder]
+    command += SHORT_ANSWERS
+    with pytest.MonkeyPatch.context() as patch:
+        if stop_at is None:
+            done(*command)
+        else:
+            patch.setenv("STOP_AT", str(stop_at))
+            assert seqx(*command).exit_code == os.EX_TEMPFAIL
+    return [(row["tokens"], row["padding"]) for row in lines(Path(folder), "update")]
+
+
+def is_packed(folder: str) -> bool:
+    files = sorted(Path(folder, "checkpoints").glob("*/checkpoint.json"))
+    return bool(json.loads(files[-1].read_text(encoding="utf-8"))["progress"]["packed"])
+
+
+def test_run_resumed_on_another_device_continues_with_the_same_batches() -> None:
+    on_cpu = run("cpu", "cpu")
+    with SimulatedGpu():
+        on_gpu = run("gpu", "cuda")
+    assert not is_packed("cpu")
+    assert is_packed("gpu")
+    assert on_cpu != on_gpu
+    with SimulatedGpu():
+        run("begun on gpu", "cuda", stop_at=3)
+    assert run("begun on gpu", "cpu") == on_gpu
+    run("begun on cpu", "cpu", stop_at=3)
+    with SimulatedGpu():
+        assert run("begun on cpu", "cuda") == on_cpu
+
+
+def test_packing_can_be_set_on_a_cpu_and_is_refused_for_models_that_cannot_read_packed_rows() -> None:
+    recipe = tiny(RECIPES["translation"])
+    short = [*SHORT_ANSWERS, "training.steps=2"]
+    done("run", recipe, "--device", "cpu", "--folder", "packed", "training.packing=true", *short)
+    assert is_packed("packed")
+    with SimulatedGpu():
+        done("run", recipe, "--device", "cuda", "--folder", "padded", "training.packing=false", *short)
+    assert not is_packed("padded")
+    message = refused("check", recipe, "training.packing=true", "model.encoder={type: lstm}")
+    assert "training.packing: the model cannot read several examples in a row; set packing: null" in message
+    message = refused("check", tiny(RECIPES["parsing"], "parsing.yaml"), "training.packing=true")
+    assert "training.packing: " in message
