@@ -172,9 +172,19 @@ class Scalars:
         if len(self._tensors) > JOINED:
             self._tensors = [torch.cat(self._tensors)]
 
-    def read(self) -> Tensor:
-        """Return all scalars [n] in the memory of the host; this waits for the device."""
-        return torch.cat(self._tensors).cpu() if self._tensors else torch.empty(0)
+    @property
+    def on_device(self) -> Tensor:
+        """All scalars [n], on the device."""
+        return torch.cat(self._tensors) if self._tensors else torch.empty(0)
+
+    @staticmethod
+    def read(*scalars: "Scalars") -> list[Tensor]:
+        """Return the scalars [n] of each argument in the memory of the host, by one copy from the device."""
+        parts = [each.on_device for each in scalars]
+        device = parts[0].device
+        copied = torch.cat([part.to(device, torch.float64) for part in parts]).cpu()  # which is exact
+        split = torch.split(copied, [len(part) for part in parts])
+        return [values.to(part.dtype) for values, part in zip(split, parts, strict=True)]
 
 
 JOINED = 128
@@ -217,11 +227,20 @@ class Window:
             self._new_counts.setdefault(name, []).append((self._new_updates, update.counts[name]))
         self._new_updates += 1
 
-    def _sum_up(self) -> None:
-        """Add the new updates to the sums, one after another, so that the result has always the same bits."""
-        skipped = self._new_skipped.read().tolist()
-        for name, scalars in self._new_sums.items():
-            for value, (index, count) in zip(scalars.read(), self._new_counts[name], strict=True):
+    def _sum_up(self, *further: Tensor) -> list[float]:
+        """Add the new updates to the sums, one after another, so that the result has always the same bits.
+
+        Return further scalars of the device, which are copied together with the sums.
+        """
+        others = Scalars()
+        for scalar in further:
+            others.add(scalar)
+        skipped_tensor, *values_by_name, copied = Scalars.read(
+            self._new_skipped, *self._new_sums.values(), others
+        )
+        skipped = skipped_tensor.tolist()
+        for name, values in zip(self._new_sums, values_by_name, strict=True):
+            for value, (index, count) in zip(values, self._new_counts[name], strict=True):
                 self._counts[name] = self._counts.get(name, 0) + (0 if skipped[index] else count)
                 self._sums[name] = self._sums.get(name, 0) + (
                     torch.zeros_like(value) if skipped[index] else value
@@ -229,6 +248,7 @@ class Window:
         self._skipped += sum(skipped)
         self._new_sums, self._new_counts = {}, {}
         self._new_skipped, self._new_updates = Scalars(), 0
+        return copied.tolist()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sums since the last call of `read`; this waits for the device."""
@@ -259,7 +279,7 @@ class Window:
         """
         last = self._last
         assert last is not None, "no update was added"
-        self._sum_up()
+        (norm,) = self._sum_up(last.norm)
         means = WindowMeans(
             step=last.step,
             updates=self.updates,
@@ -267,7 +287,7 @@ class Window:
             nll=self._mean("nll") if "nll" in last.sums else None,
             others={name: self._mean(name) for name in last.sums if name not in ("loss", "nll")},
             learning_rate=last.learning_rate,
-            norm=float(last.norm),
+            norm=norm,
             tokens=self._tokens,
             padding=self._padding / self.updates,
             seconds=self._seconds,
