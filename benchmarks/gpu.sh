@@ -13,6 +13,8 @@ trap 'rm -rf "$site"' EXIT
 if compgen -G '.whl/*.whl' >/dev/null; then
   "$python" -m pip install -q --no-index --no-deps --no-compile --target "$site" .whl/*.whl
 fi
+# Deterministic products need it from the first use of cuBLAS on.
+export CUBLAS_WORKSPACE_CONFIG=${CUBLAS_WORKSPACE_CONFIG:-:4096:8}
 export PYTHONPATH="$PWD:$PWD/plugins:$site${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 "$python" benchmarks/gpu/checkout.py "$site"
 "$python" -m benchmarks.gpu "$@"

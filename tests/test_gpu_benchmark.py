@@ -16,9 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import seqx
 from benchmarks import corpus
-from benchmarks.gpu import cases
+from benchmarks.gpu import cases, training
+from benchmarks.gpu.__main__ import PARTS, START
 from benchmarks.gpu.arithmetic import Arithmetic
 from benchmarks.gpu.checkout import register
+from benchmarks.gpu.expected import expected
 from benchmarks.gpu.recipes import TINY, experiment, model
 from tests import forked
 
@@ -69,11 +71,11 @@ def test_dry_run_of_the_gpu_benchmark_fills_every_part(tmp_path: Path) -> None:
             assert all(map(math.isfinite, numbers(case["figures"]))), case
             assert f"  {case['name']}" in done.stdout
     trained = cases_by_name["training"]
-    assert {name: case["figures"]["compiled"] for name, case in trained.items()} == {
-        "base": False,
-        "base deterministic": False,
-        "big compiled": True,
-    }
+    assert trained.keys() == {*training.DRY.cases} == {*training.ALL} - {"base compiled"}
+    assert trained["big compiled"]["figures"]["compiled"]
+    expected = record["expected"]
+    assert {*expected["training"]} <= trained.keys() | {"base compiled"}
+    assert all(math.isfinite(number) and number > 0 for number in numbers(expected))
     assert cases_by_name["repeats"]["deterministic"]["figures"]["same_bits"]
     rates = {
         name: cases_by_name["machine"][f"matmul {name}"]["figures"]["tflops"] for name in ("bf16", "fp32")
@@ -81,8 +83,8 @@ def test_dry_run_of_the_gpu_benchmark_fills_every_part(tmp_path: Path) -> None:
     for case in trained.values():
         figures = case["figures"]
         assert 0.5 < figures["useful_share"] <= 1
-        expected = figures["tflops"] / rates[figures["precision"]]
-        assert figures["fraction_of_matmul"] == pytest.approx(expected)
+        fraction = figures["tflops"] / rates[figures["precision"]]
+        assert figures["fraction_of_matmul"] == pytest.approx(fraction)
     seeds = cases_by_name["multi30k"]["1 seeds"]["figures"]["seeds"]
     assert seeds[0]["updates"] >= 2
     assert {"tokenized_bleu", "bleu"} <= seeds[0]["test"].keys()
@@ -90,6 +92,23 @@ def test_dry_run_of_the_gpu_benchmark_fills_every_part(tmp_path: Path) -> None:
         figures = case["figures"]
         rate = 28 * figures["sentences"] / figures["seconds"]
         assert figures["output_tokens_per_second"] == pytest.approx(rate)
+
+
+def test_estimated_times_of_all_parts_fit_into_nine_minutes() -> None:
+    assert sum(PARTS.values()) <= 530
+    assert sum(map(training.seconds_of, training.ALL)) + START <= PARTS["training"]
+
+
+def test_goals_are_below_the_speed_that_arithmetic_allows() -> None:
+    found = expected()
+    for name, goal in (("base", 0.45), ("big", 0.55)):
+        assert goal <= found["training"][name]["fraction_of_matmul"] <= 1
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    for case in found["training"].values():
+        assert (
+            f"{round(case['target_tokens_per_second'], -3):,.0f} | {case['fraction_of_matmul']:.2f}" in text
+        )
+    assert found["decoding"]["batch 1024"]["output_tokens_per_second"] >= 100_000
 
 
 def test_failed_and_skipped_cases_are_recorded_and_later_cases_run(tmp_path: Path) -> None:

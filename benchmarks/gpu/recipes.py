@@ -46,10 +46,15 @@ def model(setup: Experiment, vocabulary: int) -> EncoderDecoder:
     return built
 
 
-def batches(config: Training, store: Store, tokens: int) -> Batches:
-    """Return the batches of updates with `tokens` target tokens."""
+def batches(config: Training, store: Store, tokens: int, *, packed: bool = True) -> Batches:
+    """Return the batches of updates with `tokens` target tokens, with packed rows as on a GPU."""
     return Batches(
-        store=store, tokens=tokens, groups=config.groups, seed=config.seed, microbatch=config.microbatch
+        store=store,
+        tokens=tokens,
+        groups=config.groups,
+        seed=config.seed,
+        microbatch=config.microbatch,
+        packed=packed,
     )
 
 
