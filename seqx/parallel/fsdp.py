@@ -9,12 +9,12 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from seqx.errors import UserError
@@ -34,6 +34,8 @@ class FSDP(Parallelism):
     Args:
         reshard_after_forward: gather the weights of one layer at a time, and free them after each pass;
             false: gather all weights, and free them after the update
+        gather: the precision in which weights are gathered and used; shards, gradients that are added up, and
+            the optimizer state are fp32 in any case
 
     Raises:
         UserError: in the forward pass, if a layer is called several times per batch with
@@ -43,8 +45,12 @@ class FSDP(Parallelism):
     model_is_current = False
     shards_parameters = True
 
-    def __init__(self, *, reshard_after_forward: bool = True) -> None:
+    def __init__(
+        self, *, reshard_after_forward: bool = True, gather: Literal["fp32", "bf16"] = "fp32"
+    ) -> None:
         self.reshard_after_forward = reshard_after_forward
+        dtype = torch.bfloat16 if gather == "bf16" else None
+        self._policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
 
     def setup(self, step: Step, world: World, device: torch.device) -> None:
         """Shard the model; the shard of this rank is moved to its device."""
@@ -61,7 +67,7 @@ class FSDP(Parallelism):
             for module in units:
                 module.register_forward_pre_hook(partial(_check_called_once, called))
         for module in (*units, step) if self.reshard_after_forward else (step,):
-            sharded = fully_shard(module, mesh=mesh)
+            sharded = fully_shard(module, mesh=mesh, mp_policy=self._policy)
             if isinstance(module, Attention):
                 register_fsdp_forward_method(module, "project")
                 register_fsdp_forward_method(module, "project_self")

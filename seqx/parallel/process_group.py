@@ -21,6 +21,7 @@ from torch.distributed.rendezvous import rendezvous
 from seqx.errors import UserError
 from seqx.parallel.heartbeat import Heartbeat, is_lost_contact
 from seqx.parallel.mailbox import Mailbox
+from seqx.runtime.devices import device_of
 
 T = TypeVar("T")
 
@@ -195,7 +196,7 @@ def join_ranks(device: str = "auto") -> Iterator[tuple[World, str]]:
     heartbeat.start()
     world = World(rank, size, heartbeat=heartbeat)
     try:
-        own_device = _device(device)
+        own_device = device_of(str(_device(device)))
         is_cpu = own_device.type == "cpu"
         dist.init_process_group(
             "gloo" if is_cpu else "cpu:gloo,cuda:nccl",

@@ -31,7 +31,15 @@ def device_of(name: str) -> torch.device:
         # On Hopper GPUs torch prefers cuDNN's attention kernel, which takes about a second to
         # compile a plan for each new shape, and nearly every update and decoding step has a new shape.
         torch.backends.cuda.enable_cudnn_sdp(False)
+        if not os.environ.keys() & _ALLOCATOR_SETTINGS:
+            # Torch reads it when CUDA is first used. Blocks of memory can then grow. Otherwise the blocks
+            # that batches of some shapes have left are too small for batches of other shapes.
+            os.environ[_ALLOCATOR_SETTINGS[0]] = "expandable_segments:True"
     return device
+
+
+_ALLOCATOR_SETTINGS = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+"""The environment variable with the settings of CUDA's allocator, and its newer name."""
 
 
 def _parsed(name: str) -> torch.device:

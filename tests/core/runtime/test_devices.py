@@ -1,8 +1,10 @@
 """Selection of devices, deterministic kernels, detection of bfloat16, and out-of-memory errors."""
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -40,6 +42,27 @@ def test_operation_without_deterministic_kernel_is_reported() -> None:
     assert not torch.are_deterministic_algorithms_enabled()
     with pytest.raises(RuntimeError, match="other"), deterministic(enabled=True):
         raise RuntimeError("other")
+
+
+@pytest.mark.parametrize(
+    ("device", "before", "after"),
+    [
+        ("cuda:0", {}, {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}),
+        ("cuda:0", {"PYTORCH_ALLOC_CONF": "backend:native"}, {"PYTORCH_ALLOC_CONF": "backend:native"}),
+        ("cuda:0", {"PYTORCH_CUDA_ALLOC_CONF": ""}, {"PYTORCH_CUDA_ALLOC_CONF": ""}),
+        ("cpu", {}, {}),
+    ],
+)
+def test_memory_of_a_gpu_is_allocated_in_growing_segments_unless_the_user_sets_other_options(
+    device: str, before: dict[str, str], after: dict[str, str]
+) -> None:
+    with (
+        mock.patch.dict(os.environ, before),
+        mock.patch.object(torch.cuda, "device_count", return_value=1),
+        mock.patch.object(torch.backends.cuda, "enable_cudnn_sdp"),
+    ):
+        device_of(device)
+        assert {name: value for name, value in os.environ.items() if name.endswith("_ALLOC_CONF")} == after
 
 
 CPU = torch.device("cpu")
