@@ -120,6 +120,7 @@ if TYPE_CHECKING:  # parts of networks
     from seqx.runtime.devices import copy_to_host as copy_to_host
     from seqx.runtime.devices import to_device as to_device
     from seqx.runtime.devices import true_indices as true_indices
+    from seqx.runtime.packed_weights import PackedWeight as PackedWeight
     from seqx.runtime.precision import has_bf16 as has_bf16
 
 if TYPE_CHECKING:  # losses over target tokens

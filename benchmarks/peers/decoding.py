@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from benchmarks.peers.environments import TOOLKITS, python
 from benchmarks.peers.parts import SEQX, Setting
 from benchmarks.peers.rounds import Case, Contestant, FailedRequest, Request, alternate
 from benchmarks.peers.subwords import Subwords
-from seqx.runtime.precision import Precision
+from seqx.runtime.precision import has_int8
 
 LATENCY_SENTENCES = 4
 """Number of sentences for which the latency of one sentence is measured, one after the other."""
@@ -69,7 +69,7 @@ def _variants(setting: Setting, prepare: Mapping[str, Any], warm: Request) -> It
         own = {**prepare, "options": {**prepare["options"], **options}}
         return Contestant(f"{toolkit} {name}", interpreter, adapter, own, warm)
 
-    if "int8" in get_args(Precision):
+    if has_int8():
         yield contestant("seqx", "int8", Path(sys.executable), SEQX, precision="int8")
     if "ctranslate2" not in setting.toolkits:
         return

@@ -154,7 +154,9 @@ class Beam(LengthLimitedSearch):
         steps = int(max_lengths.max()) + 1
         if grammar is not None:
             grammar.prepare(max_lengths.tolist())
+        shortest = int(max_lengths.min())  # before this step, no output is at its limit
         max_lengths = seqx.to_device(max_lengths, device)
+        last_penalty = self.penalty(max_lengths + 1)  # [B]
         memory = model.encode(source) if memory is None else memory
         slots = model.slots(memory, count, self.size, steps)
         grammar_state: Any = (
@@ -164,32 +166,38 @@ class Beam(LengthLimitedSearch):
         first = torch.arange(count, device=device)[:, None] * self.size  # [B, 1] hypothesis of each sentence
         token = torch.full((count, self.size), seqx.BOS, device=device)  # [B, K]
         hypotheses: list[list[seqx.Hypothesis]] = [[] for _ in range(count)]
-        finite = torch.ones((), dtype=torch.bool, device=device)
+        normalizers = torch.zeros(
+            (), dtype=torch.float64, device=device
+        )  # sum; not finite if any logit was not
         may_be_empty = grammar is not None or bool(self.processors)
         for step in range(steps):
             logits = slots.step(token.flatten()).float()  # [N, V]
             allowed = None if grammar is None else grammar.allowed(grammar_state)
             remaining = None if grammar is None else grammar.remaining(grammar_state)
-            finite = finite & (logits.amax(1).isfinite()).all()
-            best = self._continuations(active, logits, allowed, remaining, max_lengths, step)
+            normalizer = logits.logsumexp(1, keepdim=True)  # [N, 1]
+            normalizers = normalizers + normalizer.sum(dtype=torch.float64)
+            at_limit = None if step < shortest else max_lengths <= step
+            best = self._continuations(active, logits, normalizer, allowed, remaining, at_limit, step)
             if trace is not None:
                 record_beam(trace, slots.occupied, active, best, step, self.penalty(step + 1))
             finished = self._finish(finished, active, best, step)
             active, parent, token = self._continue(active, best, step)
             slots.reorder(parent)
-            done = finished.score[:, -1] >= active.score.amax(1) / self.penalty(max_lengths + 1)
-            done = done | (max_lengths <= step)
+            done = finished.score[:, -1] >= active.score.amax(1) / last_penalty
+            if at_limit is not None:
+                done = done | at_limit
             # On a GPU, a done sentence may stay in the batch. Keep its finished hypotheses as they are.
             active = active._replace(score=active.score.masked_fill(done[:, None], -torch.inf))
             rows: Tensor | None = None
             if should_poll(step, steps, done):
                 copied = finished._replace(ids=finished.ids[:, :, : step + 1])
+                finite = normalizers.isfinite()
                 rows = _release(slots, hypotheses, done, finite, copied, may_be_empty=may_be_empty)
                 if not slots.occupied:
                     break
                 if rows is not None:
-                    tensors = (active, finished, token, max_lengths)
-                    active, finished, token, max_lengths = seqx.rows(tensors, rows)
+                    tensors = (active, finished, token, max_lengths, last_penalty)
+                    active, finished, token, max_lengths, last_penalty = seqx.rows(tensors, rows)
             if grammar is not None:
                 parents = first[: len(done)] + parent
                 parents = (parents if rows is None else parents.index_select(0, rows)).flatten()  # [N]
@@ -208,9 +216,10 @@ class Beam(LengthLimitedSearch):
         self,
         active: Active,
         logits: Tensor,
+        normalizer: Tensor,
         allowed: Tensor | None,
         remaining: Tensor | None,
-        max_lengths: Tensor,
+        at_limit: Tensor | None,
         step: int,
     ) -> Continuations:
         """Return the 2 * size best continuations of each sentence.
@@ -222,12 +231,12 @@ class Beam(LengthLimitedSearch):
         Args:
             active: the unfinished hypotheses
             logits: the logits of the next symbol [N, V]
+            normalizer: their logsumexp [N, 1]
             allowed: true for the symbols that the grammar allows [N, V]
             remaining: the number of required symbols that remain after each symbol [N, V]
-            max_lengths: the maximum tokens of each output, EOS excluded [B]
+            at_limit: true for sentences whose outputs have their maximum length [B]; None: there are none
             step: the number of symbols that were written so far, T
         """
-        normalizer = logits.logsumexp(1, keepdim=True)  # [N, 1]
         changed = logits
         if self.processors:
             ids = active.ids[:, :, :step].flatten(0, 1)  # [N, T]
@@ -236,16 +245,19 @@ class Beam(LengthLimitedSearch):
             changed = changed.where(allowed, -torch.inf)
         value, token = changed.topk(min(self.size + 3, logits.size(1)))
         value = value.masked_fill(token < seqx.EOS, -torch.inf) - normalizer
-        at_limit = (max_lengths <= step).repeat_interleave(self.size)
-        value = value.masked_fill(at_limit[:, None], -torch.inf)
-        end = logits[:, seqx.EOS] - normalizer[:, 0]
-        if allowed is not None:
-            end = end.masked_fill(~allowed.any(1), -torch.inf)
-        value[:, 0] = end.where(at_limit, value[:, 0])
-        token[:, 0] = token[:, 0].where(~at_limit, seqx.EOS)
+        if at_limit is not None:
+            at_limit = at_limit.repeat_interleave(self.size)[:, None]
+            value = value.masked_fill(at_limit, -torch.inf)
+            end = logits[:, seqx.EOS] - normalizer[:, 0]
+            if allowed is not None:
+                end = end.masked_fill(~allowed.any(1), -torch.inf)
+            value[:, 0] = end.where(at_limit[:, 0], value[:, 0])
+            token[:, 0] = token[:, 0].where(~at_limit[:, 0], seqx.EOS)
         if remaining is not None:
             logit, required = best_with_fewest_remaining(changed, remaining, token, self.size)
-            required_value = (logit - normalizer).masked_fill(at_limit[:, None], -torch.inf)
+            required_value = logit - normalizer
+            if at_limit is not None:
+                required_value = required_value.masked_fill(at_limit, -torch.inf)
             value, token = torch.cat([value, required_value], 1), torch.cat([token, required], 1)
         candidates = token.size(1)  # the candidates of each hypothesis
         total = (active.score.view(-1, 1) + value).view(-1, self.size * candidates)

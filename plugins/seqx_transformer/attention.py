@@ -14,7 +14,15 @@ from torch import Tensor, nn
 
 import seqx
 from seqx_transformer.kernels.cpu import PAIRS, Cpu
-from seqx_transformer.kernels.kernel import Eager, HeadInputs, Kernel, dense_bias, scores
+from seqx_transformer.kernels.kernel import (
+    FEW,
+    Eager,
+    FewQueries,
+    HeadInputs,
+    Kernel,
+    dense_bias,
+    scores,
+)
 from seqx_transformer.kernels.sdpa import Sdpa
 from seqx_transformer.layers import Dropout
 
@@ -82,21 +90,35 @@ class MultiHeadAttention(seqx.Attention):
         return self._is_as_base and all(type(part) is nn.Linear for part in parts)
 
     def project_self(self, x: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
-        """Return queries [B, T, H K], keys and values of x [B, T, D]; on a CPU, keys and values only.
+        """Return queries [B, T, H K], keys and values of x [B, T, D]; or keys and values only.
 
-        On a CPU one product is not faster than three, and gives other bits. Without gradients, the weights
-        would be concatenated again for each token.
+        They come from one product if that is faster than three.
         """
-        if x.device.type == "cpu" or not torch.is_grad_enabled() or not self.joins_projections:
+        joined = self._joined(x) if self.joins_projections else None
+        if joined is None:
             return super().project_self(x, positioned)
-        weight, bias = self.joined_weight, self.joined_bias
-        if weight is None:
-            weight, bias = (torch.cat(group) if group else None for group in self.joined_parameters())
-        assert weight is not None, "each projection has a weight"
         widths = [self.heads * self.d_k, self.heads * self.d_k, self.heads * self.d_v]
-        q, k, v = torch.split(F.linear(x, weight, bias), widths, -1)
+        q, k, v = torch.split(F.linear(x, *joined), widths, -1)
         k = positioned.key(split_heads(k, self.heads))
         return seqx.KeyValue(k, split_heads(v, self.heads), positioned.layout, q)
+
+    def _joined(self, x: Tensor) -> tuple[Tensor, Tensor | None] | None:
+        """Return one weight and bias for all projections of x; None if three products are not slower.
+
+        In training on a CPU, one product is not faster, and gives other bits. Without gradients, plain
+        weights would be concatenated again for each token.
+        """
+        if self.joined_weight is not None:
+            return self.joined_weight, self.joined_bias
+        weights, biases = self.joined_parameters()
+        if torch.is_grad_enabled():
+            is_slower = x.device.type == "cpu"
+            return None if is_slower else (torch.cat(weights), torch.cat(biases) if biases else None)
+        first, *others = weights
+        if type(first) is nn.Parameter or not isinstance(first, seqx.PackedWeight):
+            return None
+        packed = first.join(others, biases)
+        return None if packed is None else (packed.weight, packed.bias)
 
     def joined_parameters(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return the weights of queries, keys and values, and their biases, of which there may be none."""
@@ -184,7 +206,7 @@ def with_scaled_queries(inputs: HeadInputs) -> HeadInputs:
     return inputs if inputs.scale == 1 else inputs._replace(queries=inputs.queries * inputs.scale, scale=1.0)
 
 
-EAGER, SDPA, CPU = Eager(), Sdpa(), Cpu()
+EAGER, SDPA, CPU, FEW_QUERIES = Eager(), Sdpa(), Cpu(), FewQueries()
 
 
 def choose_kernel(setting: Kernel | None, inputs: HeadInputs) -> Kernel:
@@ -196,7 +218,10 @@ def choose_kernel(setting: Kernel | None, inputs: HeadInputs) -> Kernel:
     if setting is None:
         if inputs.queries.device.type != "cpu":
             return EAGER if SDPA.limitation(inputs) else SDPA
-        pairs = inputs.queries.size(2) * inputs.memory.keys.size(2)
+        queries = inputs.queries.size(2)
+        if queries <= FEW and not torch.is_grad_enabled() and not FEW_QUERIES.limitation(inputs):
+            return FEW_QUERIES
+        pairs = queries * inputs.memory.keys.size(2)
         return CPU if pairs >= PAIRS and not CPU.limitation(inputs) else EAGER
     reason = setting.limitation(inputs)
     if reason:

@@ -181,7 +181,7 @@ class ReLU(FeedForward):
 
     def activate(self, x: Tensor) -> Tensor:
         """Apply the activation function."""
-        return F.relu(x)
+        return F.relu(x, inplace=not torch.is_grad_enabled())
 
     def specification(self) -> seqx.FeedForwardSpec:
         """Return a neutral description of the network."""

@@ -149,11 +149,11 @@ class TransformerSlots(seqx.Slots):
         self._decoder = decoder
         past = [None] * layers if state.past is None else state.past
         self._caches = [Cache(part, capacity) for part in past]
-        self._source = state.source
+        self._source = None if state.source is None else tuple(map(_contiguous, state.source))
         self._row_slots: list[int | None] = [*range(count)]  # the slot of each row; None: it was released
         self._rows: Tensor | None = None  # [A] the rows of the occupied slots; None: all, in their order
         self._first_columns = dict.fromkeys(self.occupied, 0)  # the first column of each slot
-        self._lengths = state.lengths  # [R] tokens written so far
+        self._lengths = state.lengths.clone()  # [R] tokens written so far
         self._positions = state.lengths.new_zeros(count, 0)  # [R, C] of the token of each column
         self._visible = torch.zeros_like(self._positions, dtype=torch.bool)[:, None].expand(
             -1, hypotheses, -1
@@ -162,22 +162,20 @@ class TransformerSlots(seqx.Slots):
             self._positions = state.layout.positions
             self._visible = state.layout.keep[:, None].expand(-1, hypotheses, -1)  # [R, K, C]
         self._own = torch.eye(hypotheses, dtype=torch.bool, device=state.lengths.device)
+        self._share_layouts()
 
     def step(self, embeddings: Tensor) -> Tensor:
         """Advance each hypothesis by one embedding of [N, D]; return its output [N, D]."""
         if self._row_slots.count(None) > MAX_UNUSED * len(self._row_slots):
             self._select_rows([*self.occupied])
         x = self._scatter(embeddings.view(-1, self.hypotheses, embeddings.size(-1)))
-        layout = seqx.Layout(self._own.new_ones(x.shape[:2]), self._lengths[:, None].expand(x.shape[:2]))
+        layout = self._layout
         self._add_columns(layout.positions, self._own.expand(len(x), -1, -1))
-        keys = seqx.Layout(self._own.new_ones(self._positions.shape), self._positions)
+        keys = seqx.Layout(self._own[:1, :1].expand(self._positions.shape), self._positions)
         mask = seqx.Mask(allowed=self._visible).share(layout, keys)
-        source_mask = seqx.Mask()
-        if self._source:
-            source_mask = source_mask.share(layout, self._source[0].layout)
-        shared = DecoderShared(keys, mask, source_mask)
+        shared = DecoderShared(keys, mask, self._source_mask)
         outputs, _ = self._decoder.decode(x, layout, self._caches, self._source, shared)
-        self._lengths = self._lengths + 1
+        self._lengths += 1
         return self._gather(outputs).flatten(0, 1)
 
     def reorder(self, parents: Tensor) -> None:
@@ -211,6 +209,7 @@ class TransformerSlots(seqx.Slots):
             self._fill_columns(rows, state.layout, state.past)
         self.occupied = sorted([*self.occupied, *slots])
         self._set_rows(row_slots)
+        self._share_layouts()
         self._drop_unused_columns()
 
     def _fill_columns(self, rows: Tensor, layout: seqx.Layout, past: KeyValues) -> None:
@@ -239,6 +238,18 @@ class TransformerSlots(seqx.Slots):
             cache.drop_columns(first)
         self._first_columns = {slot: self._first_columns[slot] - first for slot in self.occupied}
 
+    def _share_layouts(self) -> None:
+        """Build the layout of the queries and the mask of the source for the current rows.
+
+        All steps share them, so the forms of this mask are computed once. Positions follow `_lengths`, which
+        is changed in place.
+        """
+        shape = len(self._row_slots), self.hypotheses
+        self._layout = seqx.Layout(self._own[:1, :1].expand(shape), self._lengths[:, None].expand(shape))
+        self._source_mask = seqx.Mask()
+        if self._source:
+            self._source_mask = self._source_mask.share(self._layout, self._source[0].layout)
+
     def _scatter(self, x: Tensor) -> Tensor:
         """Return a tensor of all rows [R, ...], from that of the occupied slots [A, ...]."""
         if self._rows is None:
@@ -265,9 +276,15 @@ class TransformerSlots(seqx.Slots):
         for cache in self._caches:
             cache.select(index)
         self._set_rows(row_slots)
+        self._share_layouts()
 
     def _index(self, rows: list[int]) -> Tensor:
         return seqx.to_device(torch.tensor(rows, dtype=torch.int64), self._lengths.device)
+
+
+def _contiguous(source: seqx.KeyValue) -> seqx.KeyValue:
+    """Return the same keys and values in the memory layout that products read without copying them."""
+    return source._replace(keys=source.keys.contiguous(), values=source.values.contiguous())
 
 
 def _replace_rows(old: KeyValues, rows: Tensor, new: KeyValues) -> KeyValues:

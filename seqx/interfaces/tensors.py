@@ -189,7 +189,8 @@ class Mask(NamedTuple):
             length = visible.size(-1)
             if visible.device.type != "cpu" and length % ALIGNMENT:
                 visible = F.pad(visible, (0, -length % ALIGNMENT))
-            term = torch.where(visible, 0.0, torch.finfo(dtype).min / 2).to(dtype)[..., :length]
+            zero = visible.new_zeros((), dtype=dtype)
+            term = torch.where(visible, zero, torch.finfo(dtype).min / 2)[..., :length]
             return term.expand(-1, -1, queries.keep.size(1), -1)
 
         return self.form(("additive", dtype), queries, keys, build)

@@ -5,7 +5,8 @@ Letters in shapes: O outputs, I inputs, N rows.
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from itertools import accumulate
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -20,15 +21,16 @@ class OneDNN:
 
     def __init__(self, weight: Tensor) -> None:
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(self.dtype))  # noqa: SLF001
+        self._linear = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001  not looked up in each call
         self._bias: tuple[Tensor | None, Tensor | None] = None, None  # the last bias, and its conversion
 
     def linear(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """Return x W' + b [..., O] for x [..., I]."""
-        if bias is not self._bias[0]:
-            self._bias = bias, None if bias is None else bias.to(self.dtype).contiguous()
-        return torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001
-            x.to(self.dtype), self._packed, self._bias[1], "none", [], ""
-        )
+        last = self._bias
+        if bias is not last[0]:
+            self._bias = last = bias, None if bias is None else bias.to(self.dtype).contiguous()
+        outputs: Tensor = self._linear(x.to(self.dtype), self._packed, last[1], "none", [], "")
+        return outputs
 
     def dense(self) -> Tensor:
         """Return the weight [O, I] in float32."""
@@ -74,7 +76,37 @@ class Int8:
         return torch.ops.quantized.linear_unpack(self._packed)[0].dequantize()
 
 
+class Rows:
+    """Some rows of a packed weight, for the parts of a joined one.
+
+    Args:
+        whole: the weight
+        rows: the rows
+    """
+
+    def __init__(self, whole: "PackedWeight", rows: slice) -> None:
+        self._whole = whole
+        self._rows = rows
+
+    def linear(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """Return x W' + b [..., O] for x [..., I]."""
+        outputs = self._whole.linear(x, None)[..., self._rows]
+        return outputs if bias is None else outputs + bias
+
+    def dense(self) -> Tensor:
+        """Return the weight [O, I] in float32."""
+        return self._whole.dense()[self._rows]
+
+
 Packed = OneDNN | Int8
+
+
+class Joined(NamedTuple):
+    """The parameters of several linear maps of the same input, and those of one map in their place."""
+
+    parts: Sequence[Tensor]
+    weight: "PackedWeight"
+    bias: Tensor | None
 
 
 class PackedWeight(Tensor):
@@ -87,7 +119,8 @@ class PackedWeight(Tensor):
     _is_param = True  # nn.Module accepts it as a parameter
     _pack: type[Packed]
     _dense: Tensor | None  # None: it is unpacked when it is needed
-    _packed: Packed | None  # None: `F.linear` was not called yet
+    _packed: Packed | Rows | None  # None: `F.linear` was not called yet
+    _joined: Joined | None = None  # the last result of `join` of which this is the first part
 
     @classmethod
     def of(cls, weight: Tensor, packed: type[Packed], *, is_embedding: bool) -> Self:
@@ -108,6 +141,31 @@ class PackedWeight(Tensor):
         self._dense = weight if is_embedding else None
         self._packed = None if is_embedding else packed(weight)
         return self
+
+    def join(self, others: Sequence[Tensor], biases: Sequence[Tensor]) -> Joined | None:
+        """Return one weight for this and other linear maps of the same input; None unless all are packed.
+
+        The result is kept, and all parts refer to it, so that no weight is held twice.
+
+        Args:
+            others: the weights [O, I] of the other maps
+            biases: the biases [O] of all maps; empty: there are none
+        """
+        parts = [self, *others, *biases]
+        if self._joined is None or any(a is not b for a, b in zip(self._joined.parts, parts, strict=True)):
+            weights = [self, *(other for other in others if isinstance(other, PackedWeight))]
+            if len(weights) <= len(others):
+                return None
+            usual = [weight.dense() for weight in weights]
+            whole = self.of(torch.cat(usual), self._pack, is_embedding=False)
+            for weight, end in zip(weights, accumulate(map(len, usual)), strict=True):
+                weight.refer_to(whole, slice(end - weight.size(0), end))
+            self._joined = Joined(parts, whole, torch.cat([*biases]) if biases else None)
+        return self._joined
+
+    def refer_to(self, whole: "PackedWeight", rows: slice) -> None:
+        """Use rows of another weight, which have the same values, instead of an own copy."""
+        self._dense, self._packed = None, Rows(whole, rows)
 
     @classmethod
     def __torch_function__(

@@ -40,7 +40,7 @@ _WAITING = {  # operations for which the host needs the result or its size
     aten.unique_consecutive.default,
     aten.unique_dim.default,
 }
-_NO_KERNELS = {  # operations without a kernel, in addition to views
+NO_KERNELS = {  # operations without a kernel, in addition to views
     "_reshape_alias",
     "_unsafe_view",
     "alias",
@@ -157,14 +157,14 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
         on_device = bool(device_tensors) if target is None else torch.device(target).type in ("cuda", NAME)
         if not device_tensors and not on_device:
             return self._on_host(func, args, kwargs)
-        name = _name(func)
+        name = operation_name(func)
         if host_tensors:
             self._check_mix(func, name, args, host_tensors)
         if device_tensors:
             self._note_waits(func, name, args, kwargs)
         if func in _COPYING:
             self._note_copy(func, args, kwargs, to_device=on_device)
-        if not (func.is_view or name in _NO_KERNELS):
+        if not (func.is_view or name in NO_KERNELS):
             self.launch(1)
         out = self._compute(func, cpu_args, _for_cpu(func, cpu_kwargs))
         changed = _changed(func, args, kwargs)
@@ -279,7 +279,7 @@ def _for_cpu(func: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _name(func: Any) -> str:
+def operation_name(func: Any) -> str:
     """Return the name of an operation without its namespace and its overload."""
     return str(func.name()).removeprefix("aten::").partition(".")[0]
 

@@ -8,10 +8,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 import seqx
 from seqx_transformer.layers import Dropout
+
+FEW = 16
+"""The largest number of queries of a sentence for which `FewQueries` is used."""
 
 
 class HeadInputs(NamedTuple):
@@ -89,6 +93,40 @@ class Eager(Kernel):
         heads = weights @ inputs.memory.values
         added = inputs.positioned.values(weights, inputs.memory)
         return heads if added is None else heads + added
+
+
+class FewQueries(Kernel):
+    """The operations of `Eager` for few queries: scale and mask are parts of the product of queries and keys.
+
+    It is for the steps of a search, where an operation takes longer to call than to compute. All heads have a
+    mask of their own, which for many queries would need too much memory.
+    """
+
+    applies_scale: ClassVar[bool] = True
+
+    def limitation(self, inputs: HeadInputs) -> str | None:
+        """Return a reason why the kernel cannot compute the inputs; None if it can."""
+        if inputs.positional is not None:
+            return "it adds no term of the positional encoding to the scores"
+        return fused_limitation(inputs, dropout=False)
+
+    def __call__(self, inputs: HeadInputs) -> Tensor:
+        """Return the outputs of all heads [B, H, T, V]."""
+        q, memory = inputs.queries.flatten(0, 1), inputs.memory
+        k, v = memory.keys.flatten(0, 1), memory.values.flatten(0, 1)  # [B H, S, K]
+        mask = self._mask(inputs)
+        weights = torch.baddbmm(mask, q, k.mT, alpha=inputs.scale).softmax(-1)  # [B H, T, S]
+        return torch.bmm(weights, v).view(*inputs.queries.shape[:3], -1)
+
+    def _mask(self, inputs: HeadInputs) -> Tensor:
+        """Return the term [B H, T, S] for scores, computed once for all layers of a stack."""
+        queries, keys, dtype = inputs.positioned.layout, inputs.memory.layout, inputs.queries.dtype
+        heads = inputs.queries.size(1)
+
+        def build() -> Tensor:
+            return inputs.mask.additive(queries, keys, dtype).expand(-1, heads, -1, -1).flatten(0, 1)
+
+        return inputs.mask.form(("by head", heads, dtype), queries, keys, build)
 
 
 def scores(inputs: HeadInputs) -> Tensor:

@@ -14,7 +14,7 @@ from torch import nn
 import seqx
 from seqx.cli import main
 from seqx.inference.packing import pack
-from seqx.runtime.packed_weights import Int8, PackedWeight
+from seqx.runtime.packed_weights import Int8, PackedWeight, Rows
 from seqx.runtime.precision import compute_precision, has_bf16, has_int8
 from tests.models import write_model
 
@@ -73,6 +73,32 @@ def test_packed_modules_agree_with_plain_ones(precision: str, tolerance: float) 
     for bias in (torch.randn(32)[::2], torch.randn(1).expand(16)):
         dense = F.linear(vector, Tied().linear.weight, bias)
         assert relative_error(F.linear(vector, model.linear.weight, bias), dense) < 3 * tolerance
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), FORMATS)
+@pytest.mark.parametrize("bias", [False, True])
+@torch.no_grad()
+def test_joined_weights_compute_all_maps_and_hold_no_weight_twice(
+    bias: bool, precision: str, tolerance: float
+) -> None:
+    torch.manual_seed(0)
+    maps = [nn.Linear(24, outputs, bias) for outputs in (8, 16, 8)]
+    x, plain = torch.randn(5, 24), copy.deepcopy(maps)
+    expected = torch.cat([linear(x) for linear in plain], -1)
+    pack(nn.ModuleList(maps), precision, min_size=1)  # type: ignore[arg-type]
+    (first, *others), biases = [m.weight for m in maps], [m.bias for m in maps if m.bias is not None]
+    assert isinstance(first, PackedWeight)
+    joined = first.join(others, biases)
+    assert joined is not None
+    assert joined is first.join(others, biases)
+    assert relative_error(F.linear(x, joined.weight, joined.bias), expected) < tolerance
+    for packed, other in zip(maps, plain, strict=True):
+        assert relative_error(packed(x), other(x)) < 2 * tolerance
+        assert relative_error(packed.weight @ x.t(), other.weight @ x.t()) < 2 * tolerance
+        assert isinstance(packed.weight, PackedWeight)
+        assert isinstance(packed.weight._packed, Rows)
+    assert first.join([plain[1].weight, maps[2].weight], biases) is None
+    assert maps[1].to(torch.float64).weight.dtype == torch.float64
 
 
 @torch.no_grad()

@@ -35,7 +35,7 @@ def transformer(seed: int) -> seqx.Generator:
     "search", [Beam(size=4, nbest=4), Beam(size=5, alpha=0.0), Greedy(), Sampling(seed=3)], ids=str
 )
 def test_other_sentences_of_the_batch_change_no_hypothesis(search: seqx.Search) -> None:
-    model = transformer(1)
+    model = transformer(1).double()  # in single precision, batches of other sizes are rounded differently
     mixed = search(model, sources(*SENTENCES), search.max_lengths(torch.tensor([len(s) for s in SENTENCES])))
     for sentence, together in zip(SENTENCES, mixed, strict=True):
         (alone,) = search(model, sources(sentence), search.max_lengths(torch.tensor([len(sentence)])))

@@ -22,7 +22,8 @@ from seqx_transformer import (
     TransformerDecoder,
     TransformerEncoder,
 )
-from seqx_transformer.attention import CPU, EAGER, choose_kernel
+from seqx_transformer.attention import CPU, EAGER, FEW_QUERIES, choose_kernel
+from seqx_transformer.kernels.kernel import FEW
 from seqx_transformer.layers import Dropout
 
 D, HEADS = 16, 2
@@ -48,6 +49,32 @@ def test_kernel_is_chosen_by_length_dtype_and_dropout_on_a_cpu() -> None:
     assert choose_kernel(None, inputs(511)) is EAGER
     assert choose_kernel(None, inputs(512, torch.bfloat16)) is EAGER
     assert choose_kernel(None, inputs(512, p=0.1)) is EAGER
+
+
+@torch.no_grad()
+def test_few_queries_have_a_kernel_of_their_own_in_a_search() -> None:
+    in_search = inputs(FEW)._replace(dropout=Dropout(0.0))
+    assert choose_kernel(None, in_search) is FEW_QUERIES
+    assert choose_kernel(None, inputs(FEW + 1)) is EAGER
+    assert choose_kernel(None, in_search._replace(positional=torch.zeros(1, 1, FEW, FEW))) is EAGER
+    assert choose_kernel(None, in_search._replace(scores=torch.matmul)) is EAGER
+    with torch.enable_grad():
+        assert choose_kernel(None, in_search) is EAGER
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shared", [False, True])
+def test_kernel_for_few_queries_agrees_with_eager(shared: bool) -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, HEADS, length, 6) for length in (3, 5, 5))
+    queries, keys = layout_of(3, 2), layout_of(5, 4)
+    mask = seqx.Mask(allowed=torch.rand(2, 3, 5) < 0.7)
+    if shared:
+        mask = mask.share(queries, keys)
+    positioned, memory = seqx.Positioned.unordered(queries), seqx.KeyValue(k, v, keys)
+    few = HeadInputs(q.mT.contiguous().mT, memory, positioned, mask, None, Dropout(0.0), scale=0.4)
+    expected = EAGER(few._replace(queries=q * 0.4, scale=1.0))
+    torch.testing.assert_close(FEW_QUERIES(few), expected)
 
 
 def test_kernel_that_cannot_be_used_is_an_error_with_its_reason() -> None:
