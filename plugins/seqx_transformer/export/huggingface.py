@@ -259,6 +259,7 @@ def huggingface_scores(folder: Path, sources: list[list[int]], targets: list[lis
         targets: the ids of each target, without EOS
     """
     transformers = common.import_extra("transformers", "huggingface")
+    transformers.utils.logging.disable_progress_bar()
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(str(folder)).eval()
     scores = []
     for source, target in zip(sources, targets, strict=True):

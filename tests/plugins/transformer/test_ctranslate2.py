@@ -218,7 +218,7 @@ def test_code_of_the_model_card_runs_without_seqx(recipe: str, tmp_path: Path) -
 
 def test_int8_export_is_smaller(vocabulary: Path, tmp_path: Path) -> None:
     random_model(
-        tmp_path / "model", f"{HEADS}, feedforward: {{type: relu, width: 4000}}", vocabulary=vocabulary
+        tmp_path / "model", f"{HEADS}, feedforward: {{type: relu, width: 20000}}", vocabulary=vocabulary
     )
     for name, target in (("fp32", "ctranslate2"), ("int8", "{type: ctranslate2, quantization: int8}")):
         assert call("export", tmp_path / "model", "--to", target, "--out", tmp_path / name).exit_code == 0

@@ -33,6 +33,7 @@ CASES = {
         "attention: {type: grouped_query, heads: 4, groups: 2, bias: true}",
         "tie_embeddings: all",
     ),
+    "packed-weights": (f"{HEADS}, feedforward: {{type: relu, width: 20000}}", "tie_embeddings: all"),
     "unscaled": ("attention: {type: multihead, heads: 2, scaled: false}", "tie_embeddings: all"),
 }
 SENTENCES = [

@@ -29,7 +29,8 @@ def test_onnx_runtime_computes_the_same_and_the_model_card_runs_without_seqx(
 ) -> None:
     # pytest would format the records of each traced operation, which takes longer than tracing.
     monkeypatch.setattr(logging.getLogger("torch"), "propagate", False)
-    stack = "attention: {type: grouped_query, heads: 4, groups: 2}, norm_order: pre, feedforward: gated, "
+    stack = "attention: {type: grouped_query, heads: 4, groups: 2}, norm_order: pre, "
+    stack += "feedforward: {type: gated, width: 20000}, "  # seqx packs such large weights
     stack += "norm: rmsnorm, positions: {type: combined, encodings: [{type: learned, limit: 80}, alibi]}"
     recipe = TRANSLATION.replace("layers: 2", "layers: 1")
     model = random_model(tmp_path / "model", stack, recipe=recipe)
