@@ -13,6 +13,7 @@ from benchmarks import (
     busy_cpu,
     compiling,
     corpus_sizes,
+    export_parity,
     fuzz,
     grammar_share,
     initialisation,
@@ -90,6 +91,19 @@ def test_startup_table_compares_rounds_with_importing_torch() -> None:
     *_, row = startup.table(record)
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells == ["`seqx --help`", "2.00 s", "0.50 (0.50-2.00)", "1.00 s", "0.50 (0.50-2.00)"]
+
+
+def test_export_parity_compares_scores_of_equal_lines_only() -> None:
+    ours = export_parity.Answers(["a", "b", "c"], [-1.0, -2.0, -3.0])
+    theirs = export_parity.Answers(["a", "x", "c"], [-1.5, -9.0, -3.25])
+    found = export_parity.difference(ours, theirs)
+    assert found == {"differing_lines": 1, "largest_score_difference": 0.5}
+    ways = {
+        "seqx": {**found, "bleu": 30.0, "seconds": [2.0, 4.0, 3.0]},
+        "other": {**found, "bleu": 29.5, "seconds": [1.0, 1.0, 1.0]},
+    }
+    *_, row = export_parity.table({"sentences": 3, "ways": ways})
+    assert row == "| other | 1 of 3 | 5.0e-01 | 29.50 | 3.00 (2.00 to 4.00) |"
 
 
 def test_scale_benchmark_records_updates_and_files(tmp_path: Path) -> None:
