@@ -92,7 +92,7 @@ def case_id(case: tuple[type, str]) -> str:
 
 
 def test_all_interfaces_that_run_on_a_device_are_listed() -> None:
-    on_host = {"Callback", "Corpus", "Metric", "Normalizer", "Task", "Tokenizer"}
+    on_host = {"Callback", "Corpus", "Engine", "Exporter", "Metric", "Normalizer", "Task", "Tokenizer"}
     in_test_search = {"Ensemble", "Linearisation", "ScoreProcessor", "Search"}
     needs_ranks = {"Parallelism"}  # one process simulates one GPU
     tested_below = {"InputLayer"}
