@@ -229,9 +229,10 @@ def test_grammar_share_benchmark_writes_the_same_symbols_without_the_grammar(
     predictor = grammar_share.random_parser("wsj_parsing", tmp_path / "vocabulary", "fp32", settings)
     with inference_mode(predictor.model, predictor.device, "fp32"):
         case = grammar_share.Case(predictor, grammar_share.sentences(2), last=8)
-        result = case.compare(2)  # fails if the symbols differ
+        result = case.compare(2)
         without = case.run(grammar=False)
     assert result["steps"] == 8
+    assert result["same_symbols"] == 1
     assert result["grammar_us"][0] > 0
     assert sum(without.grammar) == 0
     cells = [line.split("|")[2] for line in grammar_share.table({"results": [CASE | result]})]
