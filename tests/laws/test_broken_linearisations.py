@@ -11,6 +11,7 @@ import seqx
 import seqx_parsing.testing
 from seqx.testing import laws_of
 from seqx_parsing import Decoded, Leaf, Linearisation, TopDown, Tree, Vocabulary
+from seqx_parsing.bracket_grammar import BracketState
 from tests.laws.conftest import Broken
 
 assert seqx_parsing.testing.TREES  # the module is imported to register its laws
@@ -28,13 +29,14 @@ class FaultyGrammar(seqx.Grammar):
 
     def allowed(self, state: Any) -> Tensor:
         allowed = self.grammar.allowed(state)
+        counts = BracketState(*state[:, : len(BracketState._fields)].unbind(1))
         match self.fault:
             case "grammar_allows_gold_trees":
                 allowed[:, self.rare] = False
             case "outputs_of_the_grammar_need_no_repair":
-                allowed[:, seqx.EOS] |= state.words_left == 1
+                allowed[:, seqx.EOS] |= counts.words_left == 1
             case "grammar_always_allows_a_symbol":
-                allowed &= ~(state.just_opened & (state.words_left == 0))[:, None]
+                allowed &= ~((counts.just_opened > 0) & (counts.words_left == 0))[:, None]
             case "rows_of_the_grammar_state_can_be_reordered" if len(allowed) == 6:
                 allowed[1::2, self.rare] = False
         return allowed

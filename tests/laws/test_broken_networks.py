@@ -68,6 +68,11 @@ class CorrectEncoder(TransformerEncoder, Correct):
         TransformerEncoder.__init__(self, d_model, **SMALL)
         self.add_fault()
 
+    @property
+    def reads_packed_rows(self) -> bool:
+        # An encoder that ignores padding would break the law of packed rows, too.
+        return self.fault != "padding_does_not_change_outputs"
+
     def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
         if self.fault == "padding_does_not_change_outputs":
             layout = seqx.Layout.of(torch.ones_like(layout.keep))
@@ -199,7 +204,8 @@ class CorrectDecoder(TransformerDecoder, Correct):
 
     @property
     def reads_packed_rows(self) -> bool:
-        return True
+        # A decoder that ignores the source or its padding would break the law of packed rows, too.
+        return self.fault not in ("uses_source_is_correct", "padding_does_not_change_outputs")
 
     def read(self, inputs: Tensor, memory: seqx.Memory | None, layout: seqx.Layout) -> Tensor:
         if self.fault == "packed_rows_give_the_same_outputs":
