@@ -35,6 +35,17 @@ def test_number_of_agreeing_table_3_rows() -> None:
     assert f"Of the {len(rows)} rows {agree} move perplexity" in DOCUMENTS[0].read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    "program", ["engine ctranslate2, fp32", "CTranslate2, fp32, alpha 0", "transformers, fp32, alpha 0"]
+)
+def test_other_programs_answered_500_sentences_like_seqx(program: str) -> None:
+    record = json.loads((RECORDS / "export_parity.json").read_text(encoding="utf-8"))
+    way = record["ways"][program]
+    assert record["sentences"] == 500
+    assert way["differing_lines"] == 0
+    assert way["largest_score_difference"] <= 1e-4
+
+
 def test_each_harness_was_fuzzed_for_two_minutes() -> None:
     every = json.loads((RECORDS / "fuzz.json").read_text(encoding="utf-8"))["harnesses"]
     assert every.keys() == HARNESSES.keys()
