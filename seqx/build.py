@@ -110,9 +110,9 @@ class Context:
         """The held-out splits on which the run is scored."""
         return tuple(split for split in HELD_OUT if split in self.experiment.task.available)
 
-    def report_preparation(self, what: str, share: float | None) -> None:
+    def report_preparation(self, activity: str, fraction: float | None) -> None:
         """Notify callbacks of the current step of preparation, and of the fraction of it that is finished."""
-        self.events.preparing(what=what, share=share)
+        self.events.preparing(activity=activity, fraction=fraction)
 
 
 def build_task(context: Context) -> Path:

@@ -147,8 +147,8 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
                 symbols.update(map(symbol, set(self.linearisation.encode(tree)) - symbols))
                 tags.update(map(label, {leaf.tag for leaf in tree.leaves()} - tags))
             except ValueError as error:
-                place = self.corpus.place("train", row)
-                raise seqx.UserError(f"{place}: {error}; correct or remove the tree") from None
+                location = self.corpus.row_location("train", row)
+                raise seqx.UserError(f"{location}: {error}; correct or remove the tree") from None
         ordered = sorted(symbols, key=lambda symbol: (not self.linearisation.is_word(symbol), symbol))
         # The name prevents an ensemble of models with different linearisations but the same symbols.
         kind = type(self.linearisation).__qualname__
@@ -337,7 +337,7 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
                 tree = self._cleaned(line, training=training)
             except seqx.UserError as error:
                 message = str(error).removeprefix("the corpus:1: ")
-                raise seqx.UserError(f"{self.corpus.place(split, row)}: {message}") from None
+                raise seqx.UserError(f"{self.corpus.row_location(split, row)}: {message}") from None
             if tree is not None:
                 yield row, tree
 

@@ -44,7 +44,7 @@ class NoRepeatNgram(seqx.ScoreProcessor):
     size: Annotated[int, Gt(0)]
 
     def __call__(self, scores: Tensor, ids: Tensor) -> Tensor:
-        """Return the scores, -inf for each symbol that followed the last n - 1 symbols before."""
+        """Return the scores, -inf for each symbol that would complete an n-gram of the output again."""
         if ids.size(1) < self.size:
             return scores
         ngrams = ids.unfold(1, self.size, 1)  # [N, T - n + 1, n]
@@ -76,7 +76,7 @@ def process(processors: Sequence[seqx.ScoreProcessor], scores: Tensor, ids: Tens
     """Return the log-probabilities [N, V] changed by processors, and -inf for PAD and BOS.
 
     Args:
-        processors: the processors, the first one first
+        processors: the processors, in the order in which they are applied
         scores: the log-probabilities of the next symbols [N, V]
         ids: the symbols that were written so far [N, T]
     """

@@ -18,9 +18,11 @@ from seqx_tagging.task import Tagging
     type=click.Choice(["lines", "conll"]),
     default="lines",
     show_default=True,
-    help="One sentence per line, or one word per line in CoNLL's columns; its tag is added as the last one.",
+    help="lines: one sentence per line; conll: one word per line in columns, with its tag as a new last one.",
 )
-@click.option("--words", metavar="N", type=int, help="Column of the words in conll, from 0.  [default: 0]")
+@click.option(
+    "--words", metavar="N", type=int, help="Column of the words in CoNLL input, counted from 0.  [default: 0]"
+)
 @seqx.stdin_command
 def tag(
     answer: seqx.StdinCommand, *, columns: bool, input_format: Literal["lines", "conll"], words: int | None
@@ -113,8 +115,8 @@ class _ConllSentences:
         for line in sentence:
             self._number += 1
             if is_word(line):
-                place = f"standard input:{self._number}"
-                words.append(column_of(line, self._words, place, "for the word", "--words"))
+                location = f"standard input:{self._number}"
+                words.append(column_of(line, self._words, location, "for the word", "--words"))
         self._sentences.append(sentence)
         return " ".join(words)
 

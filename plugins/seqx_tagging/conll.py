@@ -68,12 +68,12 @@ class Conll(seqx.Corpus):
         for _, words, tags in self._sentences(split):
             yield " ".join(words), " ".join(tags)
 
-    def place(self, split: str, row: int) -> str:
+    def row_location(self, split: str, row: int) -> str:
         """Return the file and line of the first word of a sentence."""
         for number, (line, _, _) in enumerate(self._sentences(split)):
             if number == row:
                 return f"{getattr(self, split)}:{line}"
-        return super().place(split, row)
+        return super().row_location(split, row)
 
     def identity(self) -> Mapping[str, object]:
         """Return the SHA-256 of the words and tags of each split."""
@@ -98,11 +98,11 @@ class Conll(seqx.Corpus):
         if words:
             yield first, words, tags
 
-    def _columns(self, place: str, line: str) -> tuple[str, str]:
+    def _columns(self, location: str, line: str) -> tuple[str, str]:
         """Return the word and the tag of a line, without spaces."""
         return (
-            column_of(line, self.words, place, "(words)", "task.corpus.words"),
-            column_of(line, self.tags, place, "(tags)", "task.corpus.tags"),
+            column_of(line, self.words, location, "(words)", "task.corpus.words"),
+            column_of(line, self.tags, location, "(tags)", "task.corpus.tags"),
         )
 
 
@@ -111,13 +111,13 @@ def is_word(line: str, comment: str = "# ") -> bool:
     return bool(line.strip()) and not line.startswith((comment, "-DOCSTART-"))
 
 
-def column_of(line: str, index: int, place: str, content: str, setting: str) -> str:
+def column_of(line: str, index: int, location: str, content: str, setting: str) -> str:
     """Return a column of a line; columns are separated by tabs, or by spaces if the line has no tab.
 
     Args:
         line: the line
         index: the number of the column, from 0; -1 is the last one
-        place: the file and the line, for a message
+        location: the file and the line, for a message
         content: the content of the column, for a message
         setting: the setting or option with the number of the column, for a message
 
@@ -130,7 +130,7 @@ def column_of(line: str, index: int, place: str, content: str, setting: str) -> 
     columns = ["_".join(column.split()) for column in (line.split("\t") if "\t" in line else line.split())]
     if not -len(columns) <= index < len(columns) or not columns[index]:
         raise seqx.UserError(
-            f"{place}: the line has no column {index} {content}: {line[:40]!r}; correct the line, or set "
+            f"{location}: the line has no column {index} {content}: {line[:40]!r}; correct the line, or set "
             f"{setting}"
         )
     return columns[index]

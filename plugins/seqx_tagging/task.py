@@ -81,9 +81,9 @@ class Tagging(seqx.MetricTask):
             words, tags = seqx.select_columns(row, columns)
             counts = len(words.split()), len(tags.split())
             if counts[0] != counts[1]:
-                place = self.corpus.place(split, number)
+                location = self.corpus.row_location(split, number)
                 raise seqx.UserError(
-                    f"{place}: {counts[0]} words have {counts[1]} tags; each word needs one tag"
+                    f"{location}: {counts[0]} words have {counts[1]} tags; each word needs one tag"
                 )
             yield words, tags
 

@@ -15,7 +15,7 @@ from seqx_tagging.label_head import LabelHead
 
 
 class TaggingModel(seqx.Generator):
-    """Adds a classifier to a model: it labels each source token from the encoder's state.
+    """A model with a classifier that labels each source token from its encoder state.
 
     Args:
         inner: the model

@@ -102,14 +102,14 @@ class Files(seqx.Corpus):
             raise seqx.UserError(f"files: there is no text for {split}; set {split} to a list of paths")
         return islice(self._all_rows(split), self.limit if split == "train" else None)
 
-    def place(self, split: str, row: int) -> str:
+    def row_location(self, split: str, row: int) -> str:
         """Return the file and line of a row in the first column."""
         locations = (
             f"{files[0]}:{i}"
             for files in self._paths(split)
             for i, _ in enumerate(seqx.read_lines(files[0]), 1)
         )
-        return next(islice(locations, row, None), super().place(split, row))
+        return next(islice(locations, row, None), super().row_location(split, row))
 
     def identity(self) -> Mapping[str, object]:
         """Return `limit` and the SHA-256 of each file's text, whatever the path and the compression."""

@@ -93,14 +93,14 @@ class Mixed(seqx.Corpus):
         """Yield the rows of a split; the training rows of a corpus are repeated by its weight."""
         return chain.from_iterable(corpus.rows(split) for corpus in self._repeated_corpora(split))
 
-    def place(self, split: str, row: int) -> str:
+    def row_location(self, split: str, row: int) -> str:
         """Return the place of a row in the corpus that it comes from."""
         for corpus in self._repeated_corpora(split):
             count = sum(1 for _ in islice(corpus.rows(split), row + 1))
             if count > row:
-                return corpus.place(split, row)
+                return corpus.row_location(split, row)
             row -= count
-        return super().place(split, row)
+        return super().row_location(split, row)
 
     def _repeated_corpora(self, split: str) -> Iterable[seqx.Corpus]:
         """Return the corpora of a split in order; in training, each is repeated by its weight."""

@@ -64,9 +64,9 @@ class TaggedCorpus(seqx.Corpus):
             tagged = f"{self.tag} {text}" if text.strip() else text
             yield (*row[: self.column], tagged, *row[self.column + 1 :])
 
-    def place(self, split: str, row: int) -> str:
+    def row_location(self, split: str, row: int) -> str:
         """Return the place of a row in the other corpus."""
-        return self.corpus.place(split, row)
+        return self.corpus.row_location(split, row)
 
     def identity(self) -> Mapping[str, object]:
         """Return the identity of the other corpus, the tag and its column."""

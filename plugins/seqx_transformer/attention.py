@@ -76,7 +76,7 @@ class MultiHeadAttention(seqx.Attention):
         self.joined_weight: Tensor | None = None  # of `joined_parameters`, in the dtype of autocast
         self.joined_bias: Tensor | None = None
         base = MultiHeadAttention
-        self._is_as_base = type(self).project is base.project and type(self).forward is base.forward
+        self._has_base_methods = type(self).project is base.project and type(self).forward is base.forward
 
     def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
         """Return keys [B, H, S, K] and values [B, H, S, V], both projected from [B, S, D]."""
@@ -87,7 +87,7 @@ class MultiHeadAttention(seqx.Attention):
     def joins_projections(self) -> bool:
         """True if `project_self` computes one matrix product on a GPU instead of three."""
         parts = (self.query, self.key, self.value)
-        return self._is_as_base and all(type(part) is nn.Linear for part in parts)
+        return self._has_base_methods and all(type(part) is nn.Linear for part in parts)
 
     def project_self(self, x: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
         """Return queries [B, T, H K], keys and values of x [B, T, D]; or keys and values only.
@@ -239,7 +239,7 @@ class StackPositions(nn.Module):
     """The positional encoding of a stack, shared by its layers.
 
     If the layers have different numbers of heads, an encoding that acts in attention is built once for each
-    of these numbers. The embeddings are changed only by the one that is built for the first layer.
+    of these numbers. Only the encoding of the first layer changes the embeddings.
 
     Args:
         make: builds the encoding

@@ -77,17 +77,17 @@ class Combined(seqx.PositionalEncoding):
 
     @property
     def acts_in_attention(self) -> bool:
-        """Return true if any of the encodings acts in attention."""
+        """True if any of the encodings acts in attention."""
         return any(encoding.acts_in_attention for encoding in self.encodings)
 
     @property
     def has_bias(self) -> bool:
-        """Return true if any of the encodings adds to the scores."""
+        """True if any of the encodings adds to the scores."""
         return any(encoding.has_bias for encoding in self.encodings)
 
     @property
     def has_value_term(self) -> bool:
-        """Return true if any of the encodings adds to the values."""
+        """True if any of the encodings adds to the values."""
         return any(encoding.has_value_term for encoding in self.encodings)
 
     def check(self, d_k: int, d_v: int) -> None:

@@ -184,7 +184,7 @@ class Shaw(seqx.PositionalEncoding):
         """Check that the vectors have the widths of keys and values.
 
         Raises:
-            ValueError: they have not
+            ValueError: they have other widths
         """
         _check_width(self.keys, d_k, "keys", "d_k")
         _check_width(self.weighed, d_v, "values", "d_v")

@@ -55,7 +55,7 @@ class RestrictedAttention(MultiHeadAttention):
         """Attend from [B, T, D]; return [B, T, D]."""
         mask, window = self._narrow(mask)
         batch, length = queries.shape[:2]
-        if not self._cut(positioned.layout, memory.layout, mask, window):
+        if not self._uses_blocks(positioned.layout, memory.layout, mask, window):
             return super().forward(queries, positioned, memory, mask)
         no_margins, margins = (0, 0), (window, 0 if mask.causal else window)
 
@@ -74,10 +74,10 @@ class RestrictedAttention(MultiHeadAttention):
         return outputs.reshape(batch, -1, self.d_model)[:, :length]
 
     def check(self, encoding: seqx.PositionalEncoding | None) -> None:
-        """Check that the attention has a positional encoding, which only self-attention has.
+        """Refuse cross-attention, which has no positional encoding, and encodings of another width.
 
         Raises:
-            ValueError: the encoding is None, which means cross-attention
+            ValueError: the encoding is None, or does not support the width of the heads
         """
         if encoding is None:
             raise ValueError("restricted attention works within one sequence; set another cross_attention")
@@ -99,12 +99,12 @@ class RestrictedAttention(MultiHeadAttention):
     def prepare(self, x: Tensor, positioned: seqx.Positioned, keys: seqx.Layout, mask: seqx.Mask) -> None:
         """Compute the mask of the window, unless the sequence is cut into blocks."""
         mask, window = self._narrow(mask)
-        if not self._cut(positioned.layout, keys, mask, window):
+        if not self._uses_blocks(positioned.layout, keys, mask, window):
             mask.dense(positioned.layout, keys)
             super().prepare(x, positioned, keys, mask)
 
     @staticmethod
-    def _cut(queries: seqx.Layout, keys: seqx.Layout, mask: seqx.Mask, window: int) -> bool:
+    def _uses_blocks(queries: seqx.Layout, keys: seqx.Layout, mask: seqx.Mask, window: int) -> bool:
         """Return true if the sequence is cut into blocks.
 
         Blocks need queries and keys at the same positions. During a search, however, a new token attends to

@@ -19,8 +19,8 @@ from seqx_transformer.layer_variants import RMSNorm
 from seqx_transformer.layers import LayerNorm
 
 
-class Place(NamedTuple):
-    """A place where a module looks up a weight, and the parameters that are concatenated there."""
+class WeightEntry(NamedTuple):
+    """An entry of a module from which it reads a weight, and the parameters that are concatenated there."""
 
     attributes: dict[str, Any]
     name: str
@@ -40,23 +40,23 @@ def cast_weights(layer: nn.Module, x: Tensor) -> AbstractContextManager[None]:
         return nullcontext()
     if torch.compiler.is_compiling() or getattr(layer, "_compiled_call_impl", None) is not None:
         return nullcontext()
-    places = list(_layer_weights(layer))
-    if not _can_join(chain(*(place.parameters for place in places))):
+    entries = list(_layer_weights(layer))
+    if not _can_join(chain(*(entry.parameters for entry in entries))):
         return nullcontext()
-    return _cast_weights(places, torch.get_autocast_dtype(device))
+    return _cast_weights(entries, torch.get_autocast_dtype(device))
 
 
 @contextmanager
-def _cast_weights(places: Sequence[Place], dtype: torch.dtype) -> Iterator[None]:
-    """Put cast weights into the places for the time of the block."""
-    before = [attributes.get(name) for attributes, name, _ in places]
+def _cast_weights(entries: Sequence[WeightEntry], dtype: torch.dtype) -> Iterator[None]:
+    """Put cast weights into the entries for the duration of the block."""
+    before = [attributes.get(name) for attributes, name, _ in entries]
     try:
-        for place, new in zip(places, join([place.parameters for place in places], dtype), strict=True):
-            place.attributes[place.name] = new
+        for entry, new in zip(entries, join([entry.parameters for entry in entries], dtype), strict=True):
+            entry.attributes[entry.name] = new
         yield
     finally:
-        for place, old in zip(places, before, strict=True):
-            place.attributes[place.name] = old
+        for entry, old in zip(entries, before, strict=True):
+            entry.attributes[entry.name] = old
 
 
 def project_source(
@@ -64,8 +64,8 @@ def project_source(
 ) -> tuple[seqx.KeyValue, ...] | None:
     """Return the keys and values of the source for the cross-attentions of all layers, from one product.
 
-    None if they must be computed one by one, as in a search, which would concatenate the weights again and
-    again.
+    Return None if they must be computed one by one, as in a search, where the weights would be concatenated
+    again for each batch.
     """
     joined = [a for a in attentions if isinstance(a, MultiHeadAttention) and a.joins_projections]
     if len(joined) < len(attentions) or not torch.is_grad_enabled():
@@ -103,8 +103,8 @@ def join(groups: Sequence[Sequence[Tensor]], dtype: torch.dtype) -> tuple[Tensor
     return _Join.apply(dtype, [len(group) for group in groups], *chain(*groups))  # type: ignore[no-untyped-call]
 
 
-def _layer_weights(layer: nn.Module) -> Iterator[Place]:
-    """Yield the places of the weights that the matrix products and norms of a Transformer layer read.
+def _layer_weights(layer: nn.Module) -> Iterator[WeightEntry]:
+    """Yield the entries of the weights that the matrix products and norms of a Transformer layer read.
 
     The keys and values of the source are projected before the layer is called. So the weights for them are
     left out, as are all weights that a module may need in float32.
@@ -118,18 +118,18 @@ def _layer_weights(layer: nn.Module) -> Iterator[Place]:
         elif isinstance(module, MultiHeadAttention) and module.joins_projections:
             done |= {module.query, module.key, module.value}
             weights, biases = module.joined_parameters()
-            yield Place(vars(module), "joined_weight", weights)
+            yield WeightEntry(vars(module), "joined_weight", weights)
             if biases:
-                yield Place(vars(module), "joined_bias", biases)
+                yield WeightEntry(vars(module), "joined_bias", biases)
         elif type(module) in (nn.Linear, nn.Conv1d, LayerNorm, RMSNorm):
             yield from _own_weights(module)
 
 
-def _own_weights(module: nn.Module) -> Iterator[Place]:
+def _own_weights(module: nn.Module) -> Iterator[WeightEntry]:
     parameters = module._parameters  # noqa: SLF001  as torch.func.functional_call does
     for name, parameter in parameters.items():
         if parameter is not None:
-            yield Place(parameters, name, [parameter])
+            yield WeightEntry(parameters, name, [parameter])
 
 
 class _Join(torch.autograd.Function):

@@ -70,9 +70,9 @@ class Metrics(seqx.Callback):
             self._append(self._window.read().line())
 
     @seqx.hookimpl
-    def noticed(self, step: int, what: str) -> None:
+    def noticed(self, step: int, message: str) -> None:
         """Record a problem."""
-        self._append({"kind": "noticed", "step": step, "what": what})
+        self._append({"kind": "noticed", "step": step, "what": message})
 
     @seqx.hookimpl
     def evaluated(self, step: int, split: str, evaluation: seqx.Evaluation) -> None:

@@ -56,19 +56,19 @@ class ConsoleProgress(seqx.Callback):
         self._last_step = 0  # the last update
 
     @seqx.hookimpl
-    def preparing(self, what: str, share: float | None) -> None:
+    def preparing(self, activity: str, fraction: float | None) -> None:
         """Show the current step of preparation when it changes, and at intervals."""
-        terminal, what, now = self._open_terminal(), lines.plain(what), monotonic()
-        topic = re.sub(r"\d[\d,]*", "", what)  # the text without its changing counts
+        terminal, text, now = self._open_terminal(), lines.plain(activity), monotonic()
+        topic = re.sub(r"\d[\d,]*", "", text)  # the text without its changing counts
         is_new = topic != self._topic
-        if terminal and (is_new or now - self._last_drawn_time >= _REFRESH or share == 1):
-            terminal.draw(what, share)
+        if terminal and (is_new or now - self._last_drawn_time >= _REFRESH or fraction == 1):
+            terminal.draw(text, fraction)
             self._last_drawn_time = now
-        line = what if share is None else f"{what} ({share:.0%})"
+        line = text if fraction is None else f"{text} ({fraction:.0%})"
         if (
             is_new
             or now - self._last_line_time >= self.seconds
-            or (share == 1 and line != self._last_preparation)
+            or (fraction == 1 and line != self._last_preparation)
         ):
             self._write_line(line, terminal=False)
             self._topic, self._last_line_time, self._last_preparation = topic, now, line
@@ -99,8 +99,8 @@ class ConsoleProgress(seqx.Callback):
         if terminal:
             self._terminal_window.add(update)
             if now - self._last_drawn_time >= _REFRESH or step == steps:
-                what = f"step {step}/{steps}, {lines.duration(left)} left"
-                terminal.draw(what, step / steps, lines.metrics(self._terminal_window.read()))
+                text = f"step {step}/{steps}, {lines.duration(left)} left"
+                terminal.draw(text, step / steps, lines.metrics(self._terminal_window.read()))
                 self._last_drawn_time = now
         due = step % self.every == 0 if self.every else now - self._last_line_time >= self.seconds
         if due or step == steps:
@@ -108,9 +108,9 @@ class ConsoleProgress(seqx.Callback):
             self._last_line_time = now
 
     @seqx.hookimpl
-    def noticed(self, what: str) -> None:
+    def noticed(self, message: str) -> None:
         """Log a problem, which was printed on standard error already."""
-        self._write_line(lines.plain(what), terminal=False, stderr=False)
+        self._write_line(lines.plain(message), terminal=False, stderr=False)
 
     @seqx.hookimpl
     def evaluated(self, run: seqx.Run, step: int, split: str, evaluation: seqx.Evaluation) -> None:

@@ -26,17 +26,17 @@ class Terminal:
         """Print a line above the bar."""
         self._console.print(Text(line), soft_wrap=True)
 
-    def draw(self, what: str, share: float | None, metrics: str = "") -> None:
+    def draw(self, text: str, fraction: float | None, metrics: str = "") -> None:
         """Redraw the bar.
 
         Args:
-            what: text before the bar
-            share: filled fraction of the bar; None if it is unknown
+            text: text before the bar
+            fraction: filled fraction of the bar; None if it is unknown
             metrics: text below the bar
         """
         row = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=1.0, completed=share, width=24) if share is not None else Text("...")
-        row.add_row(Text(what), bar, Text("" if share is None else f"{share:.1%}"))
+        bar = ProgressBar(total=1.0, completed=fraction, width=24) if fraction is not None else Text("...")
+        row.add_row(Text(text), bar, Text("" if fraction is None else f"{fraction:.1%}"))
         self._live.update(Group(row, Text(metrics)) if metrics else row, refresh=True)
 
     def close(self) -> None:

@@ -78,7 +78,7 @@ def attention_maps(model: Model, batch: Batch) -> Mapping[str, AttentionMap]:
     """
     source, target = batch.columns["source"], batch.columns["target"]
     target_length = target.values.size(1)
-    # The code below recognizes source and target by their widths. If they are equal, widen the target.
+    # The code below recognises source and target by their lengths. If they are equal, pad the target.
     if target_length == source.values.size(1):
         keep = F.pad(target.layout.keep, (0, 1), value=False)
         target = Column(F.pad(target.values, (0, 1), value=PAD), type(target.layout).of(keep))

@@ -165,8 +165,8 @@ def _checked(task: Task, columns: Mapping[str, Values]) -> Mapping[str, Values]:
     size = task.vocab_sizes.get("source")
     if isinstance(size, Features) and shape[0] and shape[1:] != (size,):
         raise UserError(
-            f"an input has the shape {list(shape)}, but the model reads vectors of {size} features, "
-            f"[length, {size}]"
+            f"an input has the shape {list(shape)}, but the model reads vectors of {size} features; pass an "
+            f"array of the shape [length, {size}]"
         )
     return columns
 
@@ -196,7 +196,8 @@ def _check_type(value: object, expected: type) -> None:
     if not isinstance(value, expected):
         expected_name = "strings" if expected is str else f"inputs of type {expected.__name__}"
         raise UserError(
-            f"a model answers {expected_name}, not {type(value).__name__}: {shortened(repr(value), 60)}"
+            f"a model answers {expected_name}, not {type(value).__name__}: {shortened(repr(value), 60)}; "
+            f"pass {expected_name}"
         )
 
 

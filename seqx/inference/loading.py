@@ -156,8 +156,8 @@ def model_problem(task: Task, model: Model) -> str | None:
     if isinstance(model, task.model_type):
         return None
     return (
-        f"model: the task needs a {task.model_type.__name__}, and this model is none; choose another type of "
-        "model (`seqx components model` lists them)"
+        f"model: the task needs a {task.model_type.__name__}, and this model is not one; choose another type "
+        "of model (`seqx components model` lists them)"
     )
 
 
@@ -324,7 +324,11 @@ def _check_same_vocabulary(first: Path, second: Path) -> None:
 
 
 def _ensemble(models: Sequence[Model], registry: Registry) -> Model:
-    """Return an ensemble of the models: one for their common type, if there is one."""
+    """Return an ensemble of the models, for the most specific type that all of them have.
+
+    Raises:
+        UserError: no installed ensemble accepts these models
+    """
     makers = [cast("type[Ensemble]", component.maker) for component in registry.components(Ensemble).values()]
     fitting = [maker for maker in makers if all(isinstance(model, maker.members) for model in models)]
     if not fitting:

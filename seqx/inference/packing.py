@@ -12,11 +12,11 @@ from seqx.runtime.packed_weights import Int8, OneDNN, OneDNNBf16, Packed, Packed
 from seqx.runtime.precision import ComputePrecision, has_bf16, has_onednn
 
 MIN_SIZE = 1 << 18
-"""The smallest number of elements of a weight that is packed; with smaller weights, calls take longer."""
+"""The smallest number of elements of a weight that is packed. Packing makes smaller weights slower."""
 
 
 def fastest(precision: ComputePrecision) -> type[Packed] | None:
-    """Return the format that is fast on this CPU; None: that of PyTorch."""
+    """Return the format that this CPU multiplies fastest; None: the usual format of PyTorch."""
     if precision == "int8":
         return Int8
     if precision == "bf16":
@@ -27,7 +27,8 @@ def fastest(precision: ComputePrecision) -> type[Packed] | None:
 def pack(model: nn.Module, precision: ComputePrecision, min_size: int = MIN_SIZE) -> None:
     """Pack the weights of the linear maps and output projections of a model on the CPU.
 
-    Weights that several modules share stay shared. A weight that is an embedding, too, is held twice.
+    Weights that several modules share stay shared. A weight whose rows are also embeddings is kept in both
+    formats.
 
     Args:
         model: the model

@@ -54,7 +54,7 @@ class Predictor:
         model: the model, on `device`
         search: finds the answers; None: the task does not use a search
         device: the device of the model
-        precision: bf16: compute matrix products in bfloat16; int8 is fp32, for a model with int8 weights
+        precision: the number format of matrix products; int8 applies to packed weights, fp32 to all others
         batch_tokens: the maximum padded tokens of a batch. Each hypothesis counts with its source and its
             longest possible output. The default depends on the type of the device.
         before_batch: called before each batch. It may raise an exception to end the work.
@@ -86,7 +86,7 @@ class Predictor:
         num_answers: int | None = None,
     ) -> None:
         if batch_tokens is not None and batch_tokens < 1:
-            raise UserError(f"batch_tokens is {batch_tokens}; it must be at least 1")
+            raise UserError(f"batch_tokens is {batch_tokens}; set it to 1 or more")
         self.task = task
         self.model = model
         self.search = search

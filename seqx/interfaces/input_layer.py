@@ -47,11 +47,17 @@ class InputLayer(nn.Module, ABC):
         """
 
     def output_length(self, length: int) -> int:
-        """Return the number of embeddings of a source of `length` tokens. A longer source has no fewer."""
+        """Return the number of embeddings of a source of `length` tokens.
+
+        A longer source must have at least as many.
+        """
         return length
 
     def embed(self, source: Column) -> tuple[Tensor, Layout]:
-        """Return the result of `forward`. Models call it, also of `ScaledEmbedding`."""
+        """Return the embeddings of a source, and their layout, as `forward` does.
+
+        Models call this method, because `ScaledEmbedding` has a method of the same name.
+        """
         embeddings, layout = self(source)
         return embeddings, layout
 

@@ -62,8 +62,8 @@ class Optimizer(ABC):
     def check(self, module: nn.Module) -> None:
         """Check that the optimizer supports the parameters of `module`, which may be on the meta device.
 
-        It is called before a run reads any text. By default the optimizer is built. Override it if the check
-        needs no optimizer: the first one that is built imports parts of torch, which takes seconds.
+        It is called before a run reads any text. By default, it builds the optimizer. Override it if the
+        check needs no optimizer, because building the first one imports parts of torch, which takes seconds.
 
         Raises:
             UserError: `build` would raise it
@@ -107,9 +107,9 @@ class Grammar(ABC):
 
     @abstractmethod
     def allowed(self, state: State) -> Tensor:
-        """Return which symbols may come next: [N, V] bool. Called once for each token.
+        """Return a mask of the symbols that may come next: [N, V] bool. Called once for each token.
 
-        It must be a new tensor, because the search may change it.
+        The mask must be a new tensor, because the search may change it.
         """
 
     @abstractmethod
@@ -120,8 +120,8 @@ class Grammar(ABC):
         """Return the number of required symbols that remain after each next symbol: [N, V] integers >= 0.
 
         A hypothesis that writes a required phrase is often less probable than one that postpones it. Beam
-        search therefore reserves slots for hypotheses with fewer remaining symbols. None: no sentence has
-        required symbols.
+        search therefore reserves parts of the beam for hypotheses with fewer remaining symbols. None: no
+        sentence has required symbols.
         """
         return None
 

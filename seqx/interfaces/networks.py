@@ -46,9 +46,10 @@ class PositionalEncoding(nn.Module):
         self.heads = heads
 
     def prepare(self, positions: Tensor) -> "PositionalEncoding":
-        """Return an encoding with the same results, which has computed values for `positions` [B, T].
+        """Return an encoding with the same results, and with precomputed values for `positions` [B, T].
 
-        A stack calls it once per pass and uses the result in all layers, also at other positions.
+        A stack calls it once per pass, and uses the result in all layers. The result must also be correct at
+        other positions.
         """
         return self
 
@@ -108,9 +109,9 @@ class PositionalEncoding(nn.Module):
     def check(self, d_k: int, d_v: int) -> None:
         """Check that an attention can use the encoding; it calls this method once, when its stack is built.
 
-        By default the term that the encoding adds to the values is computed for one token. Override it if the
-        encoding also has vectors for queries or keys, or to compare the widths without computing, which is
-        slow on the meta device.
+        By default, it computes `values` for one token, and compares the width of the result with `d_v`.
+        Override it if the encoding also has vectors for queries or keys, or if the widths can be compared
+        without a computation, which is slow on the meta device.
 
         Args:
             d_k: width of each head's queries and keys
@@ -196,8 +197,8 @@ class Attention(nn.Module, ABC):
     def project_self(self, x: Tensor, positioned: Positioned) -> KeyValue:
         """Return the projections of x [B, T, D] for attention within a sequence.
 
-        An attention may project queries, keys and values together. It returns the queries in the result, from
-        which `forward` takes them. By default `forward` projects the queries.
+        By default, this method projects keys and values, and `forward` projects the queries. Override it to
+        project all three together: return the queries in the result, and `forward` takes them from there.
 
         Args:
             x: the vectors that attend to each other
@@ -219,9 +220,9 @@ class Attention(nn.Module, ABC):
         """
 
     def prepare(self, x: Tensor, positioned: Positioned, keys: Layout, mask: Mask) -> None:
-        """Compute the forms of a shared mask that `forward` will need.
+        """Compute the tensors that `forward` will read from a shared mask, such as `mask.dense`.
 
-        A stack calls it outside of compiled code. If it is not called, `forward` computes them.
+        A stack calls it outside of compiled code. If it is not called, `forward` computes these tensors.
 
         Args:
             x: the input [B, T, D] of the first layer, for its dtype and device
@@ -238,7 +239,7 @@ class Attention(nn.Module, ABC):
         return None
 
     def query_key_parameters(self) -> Iterable[nn.Parameter]:
-        """Return the parameters of the query and key projections. DeepNorm does not scale these."""
+        """Return the parameters of the query and key projections, which DeepNorm does not scale."""
         return ()
 
     def check(self, encoding: PositionalEncoding | None) -> None:
@@ -368,7 +369,8 @@ class Decoder(nn.Module, ABC):
     def slots(self, state: State, hypotheses: int, capacity: int | None) -> Slots:
         """Return slots whose `step` maps embeddings [N, D] to outputs [N, D], equal to those of `forward`.
 
-        `fill` of these slots takes a state, too. Called only if `has_slots` is true.
+        Their method `fill` takes such a state instead of encoded sentences. Called only if `has_slots` is
+        true.
 
         Args:
             state: the state of one sentence per slot; it must not be used afterwards
@@ -411,12 +413,12 @@ class Model(nn.Module, ABC):
     def forward(self, batch: Batch) -> Tensor:
         """Return the outputs [B, T, D] from which `head` predicts each token of the column "target".
 
-        The output of a token must not depend on this token and later ones, only on earlier ones and on other
-        columns.
+        The output of a token may depend on earlier target tokens and on other columns, but neither on this
+        token nor on later ones.
         """
 
     def head(self, outputs: Tensor) -> Tensor:
-        """Return the logits [..., V] of target tokens, from outputs [..., D]; here, outputs are logits."""
+        """Return the logits [..., V] of target tokens from outputs [..., D]; by default, outputs are logits."""
         return outputs
 
     def score(self, batch: Batch) -> Tensor:
@@ -427,7 +429,9 @@ class Model(nn.Module, ABC):
         return torch.where(target.layout.keep, chosen, 0.0)
 
     def positions_used(self, lengths: Mapping[str, Integers]) -> Integers:
-        """Return the number of positions that each example uses, [N]; above `limit` an example is not scored.
+        """Return the number of positions that each example uses, [N].
+
+        An example that uses more positions than `limit` is not scored.
 
         Args:
             lengths: the number of tokens of each example in each column, [N]
@@ -499,10 +503,10 @@ class Generator(Model):
         return type(self).labels is not Generator.labels
 
     def labels(self, memory: State) -> Mapping[str, Tensor]:
-        """Return the log-probabilities [B, S, L] of the labels of each source token, by column of the task.
+        """Return log-probabilities [B, S, L] of the labels of each source token, by the name of their column.
 
-        Most models return an empty mapping. An objective trains the model to predict the labels in that
-        column. `GenerationTask.write` gets the most probable labels.
+        By default, the mapping is empty. An objective trains the model to predict the labels in the column.
+        `GenerationTask.write` gets the most probable labels.
         """
         return {}
 

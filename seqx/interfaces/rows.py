@@ -14,12 +14,12 @@ Row = tuple[Any, ...]
 
 
 def row_texts(row: Row) -> tuple[str, ...]:
-    """Return the texts of a row, and for each other value a text that only equal values have."""
+    """Return a text for each value of a row: the value itself, or a text that only equal values have."""
     return tuple(value if type(value) is str else value_text(value) for value in row)
 
 
 def value_text(value: Any) -> str:
-    """Return a text itself, and for another value a text that only equal values have, such as its digest.
+    """Return a text that only equal values have: the value itself if it is a text, otherwise its digest.
 
     The text of an empty array is empty.
 

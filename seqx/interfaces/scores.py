@@ -29,7 +29,7 @@ class ValidationScore:
     name: str  # the name of a score of the task, or "perplexity"
     value: float
     rank: float  # larger is better, see Score.rank
-    at_worst: bool  # see Score.at_worst
+    at_worst: bool  # see Score.is_worst; checkpoints contain this name
     perplexity: float | None  # of the same validation
 
     def beats(self, other: "ValidationScore") -> bool:
@@ -79,7 +79,7 @@ class Score:
         return -self.value if self.lower_is_better else self.value
 
     @property
-    def at_worst(self) -> bool:
+    def is_worst(self) -> bool:
         """True for the worst value: 0.00 as printed, infinity if lower is better, or NaN."""
         if self.lower_is_better:
             return not math.isfinite(self.value)
@@ -159,6 +159,6 @@ class Evaluation:
             name=name,
             value=score.value,
             rank=score.rank,
-            at_worst=score.at_worst,
+            at_worst=score.is_worst,
             perplexity=self.perplexity,
         )

@@ -25,7 +25,7 @@ class Slots(ABC):
 
     `Generator.slots` returns slots. A model with its own slots can allocate its caches once, store what it
     computes from the source once per sentence, and move nothing when hypotheses are reordered, because
-    `reorder` never mixes sentences. It may compute released slots too, as long as it does not return them.
+    `reorder` never mixes sentences. It may also compute released slots, but must not return their logits.
     """
 
     hypotheses: int
@@ -117,8 +117,8 @@ class _Group:
 class StateSlots(Slots):
     """Slots that keep the state of a model, and select its rows.
 
-    Sentences that were filled at different times are advanced one group after the other, because the tensors
-    of their states may have different shapes. So filling a slot is correct, but no faster than a new batch.
+    Sentences that were put into slots at different times are advanced one group after the other, because the
+    tensors of their states may have different shapes. So filling a slot is no faster than a new batch.
 
     Args:
         model: the model

@@ -163,7 +163,7 @@ class TextModel(Protocol):
 
     @property
     def max_length(self) -> int:
-        """The maximum tokens of an input, EOS included, that is answered in one piece."""
+        """The maximum tokens, EOS included, of an input that is not split."""
         ...
 
     def __call__(self, inputs: Iterable[Any]) -> list[str]:
@@ -199,7 +199,7 @@ class Task(ABC):
     """The type of the inputs that `read` accepts; `object`: any."""
 
     max_length: int | None = None
-    """The maximum number of tokens of a training input, EOS included; longer inputs are split. None: any."""
+    """The maximum tokens of a training input, EOS included; predictors split longer inputs. None: any."""
 
     resegments: bool = False
     """True if `encode` draws new segmentations of the examples in each epoch."""
@@ -315,7 +315,7 @@ class Task(ABC):
         its count is 0.
 
         Args:
-            source: the input, or one piece of it
+            source: the input, or one part of it
             answers: the ids of each answer
         """
         return ()

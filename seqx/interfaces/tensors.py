@@ -131,7 +131,7 @@ class KeyValue(NamedTuple):
 
 
 ALIGNMENT = 8
-"""Fused kernels of GPUs copy a mask unless its rows are this number of elements, or a multiple, apart."""
+"""Fused kernels on GPUs copy a mask whose row stride is not a multiple of this number of elements."""
 
 
 class MaskForms(NamedTuple):
@@ -152,7 +152,7 @@ class Mask(NamedTuple):
 
     causal: bool = False  # true: a query may not attend to later positions
     window: int | None = None  # maximum distance between the positions of query and key; None: any
-    allowed: Tensor | None = None  # [B or 1, T or 1, S] bool: false forbids further pairs; None: no pairs
+    allowed: Tensor | None = None  # [B or 1, T or 1, S] bool: false forbids a pair; None: forbids no pair
     shared: MaskForms | None = None  # see `share`
     by_index: bool = False  # true: queries and keys are the same tokens, in order, with padding on the right
 
@@ -208,9 +208,9 @@ class Mask(NamedTuple):
 
     @property
     def is_triangular(self) -> bool:
-        """True if query i may attend to the keys 0 ... i, apart from padding, which only padding attends to.
+        """True if query i attends to the keys 0 ... i. Segments of the layouts are not considered.
 
-        Segments of the layouts are an exception.
+        Padding is on the right then, so tokens do not attend to it.
         """
         return self.causal and self.by_index and self.window is None and self.allowed is None
 
@@ -314,7 +314,7 @@ def _map(state: State, change: Any, descend: Any = None) -> State:
 def word_states(states: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
     """Return the state of each word's first token, and the number of words of each sentence [B].
 
-    Without marks in the layout, each token is a word.
+    If the layout does not say where words begin, each token is a word.
 
     Args:
         states: a state for each token [B, S, D]

@@ -15,7 +15,7 @@ SPLITS = ("train", "dev", "test")
 
 
 ProgressReporter = Callable[[str, float | None], None]
-"""Called with a few words about the current work, and the finished fraction, 0 to 1 (None: unknown)."""
+"""A function of a few words about the current work, and of the finished fraction, 0 to 1 (None: unknown)."""
 
 
 Problem = tuple[str, str]
@@ -140,7 +140,7 @@ class Corpus(ABC):
             UserError: with file and line, if the text cannot be read
         """
 
-    def place(self, split: str, row: int) -> str:
+    def row_location(self, split: str, row: int) -> str:
         """Return the location of row number `row` (from 0) for messages: file and line if they are known."""
         return f"row {row + 1:,} of {split}"
 
@@ -173,7 +173,7 @@ class Metric(ABC):
     def score_names(self) -> Sequence[str] | None:
         """Return the names of the scores, in order; None if they depend on the text, such as one per label.
 
-        By default two short texts are scored. Override it if that imports packages that take long.
+        By default, it scores two short texts. Override it if the metric imports a package that loads slowly.
 
         Raises:
             UserError: the metric cannot be computed

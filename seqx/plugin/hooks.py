@@ -32,12 +32,12 @@ class Events:
     """The events of a run. A callback implements any of them."""
 
     @hookspec
-    def preparing(self, what: str, share: float | None) -> None:
+    def preparing(self, activity: str, fraction: float | None) -> None:
         """Text is downloaded, a vocabulary is learned or a corpus is encoded; called often, before `started`.
 
         Args:
-            what: the current work, in a few words
-            share: the finished fraction, 0 to 1; None if it is unknown
+            activity: the current work, in a few words
+            fraction: the finished fraction, 0 to 1; None if it is unknown
         """
 
     @hookspec
@@ -58,7 +58,7 @@ class Events:
         """
 
     @hookspec
-    def noticed(self, run: Any, step: int, what: str) -> None:
+    def noticed(self, run: Any, step: int, message: str) -> None:
         """A problem occurred, and the run continues.
 
         seqx has already printed the problem on standard error. After a rollback, `started` is called first.
@@ -66,7 +66,7 @@ class Events:
         Args:
             run: the run
             step: number of updates so far
-            what: the problem and its consequence, one line
+            message: the problem and its consequence, one line
         """
 
     @hookspec

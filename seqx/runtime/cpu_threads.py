@@ -32,7 +32,7 @@ IDLE_PERIODS = 3
 """Number of consecutive idle periods after which threads spin again."""
 
 MAX_IDLE_PERIODS = 60
-"""Maximum of that number. It doubles whenever other processes compete again soon after the idle periods."""
+"""Maximum of the number of idle periods, which doubles if other processes soon compete again."""
 
 MAX_THREADS = 1024
 """Maximum number of threads of a process."""

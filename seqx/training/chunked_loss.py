@@ -58,7 +58,7 @@ def target_ids(batch: Batch) -> Tensor:
 
 
 def outputs_before_targets(model: Model, batch: Batch) -> Tensor:
-    """Run the model once; return its outputs [N, D] before each target token."""
+    """Run the model once; return the outputs [N, D] from which it predicts the target tokens."""
     outputs: Tensor = model(batch)
     return outputs.flatten(0, 1).index_select(0, _target_positions(batch))
 

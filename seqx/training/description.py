@@ -65,7 +65,10 @@ class Experiment:
 
 
 def cache_key_settings(recipe: Configured[Experiment], plugins: Plugins) -> dict[str, Any]:
-    """Return what determines the examples: the settings of the task without metrics, and code of plugins."""
+    """Return the values that determine the examples: settings of the task, and digests of plugin code.
+
+    The settings of metrics are not included.
+    """
     task = recipe.settings["task"]
     assert isinstance(task, Configured), "a task is a component"
     used = {name: list(value.used()) for name, value in task.settings.items()}

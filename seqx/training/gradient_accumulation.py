@@ -24,14 +24,14 @@ def name_examples(examples: Sequence[int]) -> str:
 
 
 class Flags(Protocol):
-    """Numbers of this rank, of which all ranks need the largest after each update."""
+    """Numbers that ranks exchange in each update: every rank receives the maximum of each number."""
 
     def own(self) -> list[int]:
         """Return the numbers of this rank."""
         ...
 
     def exchanged(self, numbers: Sequence[int]) -> None:
-        """Receive the largest numbers of all ranks."""
+        """Receive the maximum of each number over all ranks."""
         ...
 
 
@@ -65,7 +65,7 @@ class GradientAccumulation:
         device: the device of this rank
         precision: the precision of matrix products
         limit: the smallest microbatch size that did not fit into memory, if there is one
-        flags: numbers that ranks exchange in the same call in which they find out if a microbatch did not fit
+        flags: numbers that ranks exchange together with their out-of-memory errors
         describe: returns text for messages that describes the examples with certain numbers in the store
     """
 
@@ -166,9 +166,9 @@ class GradientAccumulation:
 
     def _check_splittable(self, microbatch: Microbatch, update: str) -> None:
         if microbatch.num_rows == 1:
-            what = "a single example" if len(microbatch.examples) == 1 else "a single row of examples"
+            row = "a single example" if len(microbatch.examples) == 1 else "a single row of examples"
             raise UserError(
-                f"{update}: {self.device} is out of memory with {what}: "
+                f"{update}: {self.device} is out of memory with {row}: "
                 f"{self.describe(microbatch.examples.tolist())}; make the model smaller, or leave out long "
                 "examples (with the task's setting `max_length`, if it has one)"
             )

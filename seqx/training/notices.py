@@ -34,7 +34,7 @@ class Notices:
         if self._run is None:
             self._held.append(message)
         else:
-            self._events.noticed(run=self._run, step=self._progress.step, what=message)
+            self._events.noticed(run=self._run, step=self._progress.step, message=message)
 
     def warn_all(self, messages: Iterable[str]) -> None:
         """Warn of each message."""
@@ -52,7 +52,7 @@ class Notices:
         self._run = run
         self._events.started(run=run)
         for message in (*self._held, *earlier):
-            self._events.noticed(run=run, step=self._progress.step, what=message)
+            self._events.noticed(run=run, step=self._progress.step, message=message)
         self._held.clear()
 
     def hold(self) -> None:

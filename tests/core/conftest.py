@@ -221,7 +221,7 @@ class Experiment:
 
 
 @pytest.fixture
-def house() -> SimpleNamespace:
+def sample_plugin() -> SimpleNamespace:
     """Return an object that has the classes of this file, and a registry of them as `registry`."""
     registry = Registry()
     registry.add(Positions, rotary=Rotary)

@@ -54,11 +54,11 @@ class Killer(seqx.Callback):
     \"\"\"A callback that kills the process at the first occurrence of each message, if KILL is set.\"\"\"
 
     @seqx.hookimpl
-    def noticed(self, run, what: str) -> None:
+    def noticed(self, run, message: str) -> None:
         file = run.folder / "messages.txt"
         before = file.read_text() if file.exists() else ""
-        if "KILL" in os.environ and what not in before:
-            file.write_text(before + what)
+        if "KILL" in os.environ and message not in before:
+            file.write_text(before + message)
             os.kill(os.getpid(), 9)
 
 
@@ -134,7 +134,7 @@ def test_run_rolls_back_and_skips_nonfinite_batches(monkeypatch: pytest.MonkeyPa
     )
     noticed = [(row["step"], row["what"]) for row in lines(run, "noticed") if row["step"]]
     assert noticed == [(rollback["to"], rollback["said"]) for rollback in recorded]
-    assert [what for _, what in noticed] == rollback_messages(run)
+    assert [message for _, message in noticed] == rollback_messages(run)
     updates = lines(run, "update")
     assert [row["step"] for row in updates] == list(range(1, 16))
     assert not any(row["skipped"] for row in updates)

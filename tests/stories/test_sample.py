@@ -1,4 +1,4 @@
-"""The paper's recipe with a small model on the embedded sample, from the recipe to a score."""
+"""The paper's recipe with a small model on the generated sample, from the recipe to a score."""
 
 import json
 from pathlib import Path

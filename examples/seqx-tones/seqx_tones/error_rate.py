@@ -1,4 +1,4 @@
-"""The metric of recognition."""
+"""The error rate of recognised notes."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""The task of recognition."""
+"""The task of recognising tones."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -72,12 +72,12 @@ class Treebank(seqx.Corpus):
         for tree in trees:
             yield (str(tree),)
 
-    def place(self, split: str, row: int) -> str:
+    def row_location(self, split: str, row: int) -> str:
         """Return the file of a tree and the line where it begins."""
         locations = (
             f"{name}:{line}" for name, lines in self.texts(split) for line, _ in read_with_lines(lines, name)
         )
-        return next(islice(locations, row, None), super().place(split, row))
+        return next(islice(locations, row, None), super().row_location(split, row))
 
     def identity(self) -> Mapping[str, object]:
         """Return the SHA-256 of each split's trees; it does not depend on layout and compression."""

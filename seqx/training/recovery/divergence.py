@@ -48,7 +48,7 @@ class DivergenceDetector:
     The result depends on the updates alone, not on the time at which copies arrive.
 
     Args:
-        nonfinite: the number of non-finite updates in a row that is not yet a divergence
+        nonfinite: the largest number of non-finite updates in a row that is not a divergence
         spike: the detection of spikes; None: detect only non-finite updates
     """
 

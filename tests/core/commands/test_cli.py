@@ -31,21 +31,23 @@ PLUGIN_COMMANDS = {entry.name for entry in entry_points(group=GROUP)}
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, house: SimpleNamespace) -> Callable[..., Result]:
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample_plugin: SimpleNamespace
+) -> Callable[..., Result]:
     """Run `seqx` in a folder with a recipe, with one plugin for tests and one that fails to load."""
 
     @hookimpl
     def seqx_register(registry: Registry) -> None:
-        for interface in house.registry.interfaces():
-            known = house.registry.components(interface)
+        for interface in sample_plugin.registry.interfaces():
+            known = sample_plugin.registry.components(interface)
             registry.add(interface, **{name: component.maker for name, component in known.items()})
 
-    module = ModuleType("house_plugin")
+    module = ModuleType("toy_plugin")
     module.seqx_register = seqx_register  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "house_plugin", module)
-    entries = [EntryPoint("house", "house_plugin", "seqx"), EntryPoint("bad", "house_of_cards", "seqx")]
+    monkeypatch.setitem(sys.modules, "toy_plugin", module)
+    entries = [EntryPoint("toy", "toy_plugin", "seqx"), EntryPoint("bad", "broken_plugin", "seqx")]
     monkeypatch.setattr("seqx.plugin.loading.entry_points", lambda group: entries if group == "seqx" else [])
-    monkeypatch.setattr("seqx.training.description.Experiment", house.Experiment)
+    monkeypatch.setattr("seqx.training.description.Experiment", sample_plugin.Experiment)
     # The Experiment of these tests has only `steps`.
     monkeypatch.setattr("seqx.training.preflight._inconsistent_settings", lambda *_: ())
     monkeypatch.chdir(tmp_path)
@@ -152,15 +154,15 @@ def test_plugins_are_listed_with_components_and_errors(call: Call) -> None:
     result = call("plugins")
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
-        "house unknown, from house_plugin",
+        "toy unknown, from toy_plugin",
         "  Positions: rotary",
         "  Attention: multihead, additive",
         "  Encoder: stack, lstm",
         "  Model: encoder_decoder",
         "  Metric: bleu, chrf",
         "  Task: translation",
-        "bad unknown, from house_of_cards: did not load",
-        "  ModuleNotFoundError: No module named 'house_of_cards'; `seqx --debug plugins` shows the traceback",
+        "bad unknown, from broken_plugin: did not load",
+        "  ModuleNotFoundError: No module named 'broken_plugin'; `seqx --debug plugins` shows the traceback",
         *(f"command {name}, from seqx-toolkit: its plugin is not loaded" for name in sorted(PLUGIN_COMMANDS)),
     ]
     assert "Traceback" in call("--debug", "plugins").stdout
@@ -168,14 +170,14 @@ def test_plugins_are_listed_with_components_and_errors(call: Call) -> None:
 
 def test_plugins_are_listed_as_json(call: Call) -> None:
     listed = json.loads(call("plugins", "--json").stdout)
-    (house,) = listed["plugins"]
-    assert house["components"]["Encoder"] == ["stack", "lstm"]
-    assert (house["name"], house["from"], house["interfaces"], house["commands"]) == (
-        *("house", "house_plugin"),
+    (toy,) = listed["plugins"]
+    assert toy["components"]["Encoder"] == ["stack", "lstm"]
+    assert (toy["name"], toy["from"], toy["interfaces"], toy["commands"]) == (
+        *("toy", "toy_plugin"),
         *([], []),
     )
     (fault,) = listed["faults"]
-    assert fault["error"].startswith("ModuleNotFoundError: No module named 'house_of_cards'")
+    assert fault["error"].startswith("ModuleNotFoundError: No module named 'broken_plugin'")
     assert "traceback" not in fault
     assert "Traceback" in json.loads(call("--debug", "plugins", "--json").stdout)["faults"][0]["traceback"]
     assert listed["commands"]["translate"] == "seqx-toolkit"
@@ -199,7 +201,7 @@ def test_components_lists_interfaces_components_and_settings(call: Call) -> None
     )
     lines = call("components", "Encoder", "stack").stdout.splitlines()
     assert lines[0] == "A stack of attention layers."
-    assert lines[1].endswith(", plugin house")
+    assert lines[1].endswith(", plugin toy")
     assert lines[3:] == [
         "layers: int > 0 = 6",
         "    number of layers",
@@ -306,12 +308,12 @@ def install_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
     """Return a function that installs a command of a plugin; with divisor 0 its import fails."""
 
     def install(divisor: int, name: str = "greet") -> None:
-        folder = tmp_path / f"house_commands_{divisor}"
+        folder = tmp_path / f"toy_commands_{divisor}"
         folder.mkdir()
         (folder / "__init__.py").write_text("")
         (folder / "greeting.py").write_text(COMMAND_SOURCE.format(divisor=divisor))
         monkeypatch.syspath_prepend(tmp_path)
-        entry = EntryPoint(name, f"house_commands_{divisor}.greeting:greet", "seqx.commands")
+        entry = EntryPoint(name, f"toy_commands_{divisor}.greeting:greet", "seqx.commands")
         monkeypatch.setattr(
             "seqx.cli.entry_points", lambda group: [entry] if group == "seqx.commands" else []
         )
@@ -326,7 +328,7 @@ def test_plugin_command_is_listed_without_being_imported(install_command: Callab
     result = CliRunner().invoke(main, ["greet"])
     assert result.exit_code == 2
     assert result.stderr == (
-        "greet: this command of house_commands_0.greeting:greet does not load: "
+        "greet: this command of toy_commands_0.greeting:greet does not load: "
         "ZeroDivisionError: division by zero\n"
     )
 
@@ -348,7 +350,7 @@ def test_plugin_cannot_replace_a_command_of_seqx(
     assert CliRunner().invoke(main, [name, "--help"]).output == before
     assert "Greets" not in CliRunner().invoke(main, ["--help"]).output
     output = CliRunner().invoke(main, ["plugins"]).output
-    source = "house_commands_2.greeting:greet"
+    source = "toy_commands_2.greeting:greet"
     assert (
         f"command {name}, from {source}, is ignored: seqx has a command of this name; uninstall it" in output
     )
@@ -362,5 +364,5 @@ def test_command_of_two_plugins_is_refused(
     monkeypatch.setattr("seqx.cli.entry_points", lambda group: [entry, entry])
     result = CliRunner().invoke(main, ["greet"])
     assert result.exit_code == 2
-    assert result.stderr.startswith("greet: several plugins have a command of this name: house_commands_2.gr")
+    assert result.stderr.startswith("greet: several plugins have a command of this name: toy_commands_2.gr")
     assert result.stderr.endswith("; uninstall all but one\n")

@@ -166,7 +166,7 @@ def test_predictor_rejects_inputs_that_are_not_strings() -> None:
     ):
         with pytest.raises(seqx.UserError, match=message):
             predictor()(texts)
-    with pytest.raises(seqx.UserError, match="batch_tokens is 0; it must be at least 1"):
+    with pytest.raises(seqx.UserError, match="batch_tokens is 0; set it to 1 or more"):
         predictor(batch_tokens=0)
 
 

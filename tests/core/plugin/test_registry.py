@@ -182,8 +182,8 @@ def test_a_section_has_no_provided_parameters() -> None:
         section_settings(Kind)
 
 
-def test_a_component_may_inherit_the_constructor_of_its_interface(house: SimpleNamespace) -> None:
-    assert house.registry.components(house.Attention)["additive"].settings == {}
+def test_a_component_may_inherit_the_constructor_of_its_interface(sample_plugin: SimpleNamespace) -> None:
+    assert sample_plugin.registry.components(sample_plugin.Attention)["additive"].settings == {}
 
 
 class Stranger:

@@ -22,14 +22,16 @@ def seqx_register(registry):
 
 
 @pytest.fixture
-def message(house: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+def message(
+    sample_plugin: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], str]:
     """Return the message about an encoder that is not registered."""
     monkeypatch.chdir(tmp_path)
 
     def message_about(name: str, *overrides: str) -> str:
         Path("mine.yaml").write_text(RECIPE % name, encoding="utf-8")
         with pytest.raises(RecipeError) as caught:
-            check(load("mine.yaml", None, overrides).tree, house.registry, house.Experiment)
+            check(load("mine.yaml", None, overrides).tree, sample_plugin.registry, sample_plugin.Experiment)
         return str(caught.value).partition("\n")[0].removeprefix("mine.yaml:2:61: model.encoder: ")
 
     return message_about

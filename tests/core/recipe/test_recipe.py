@@ -40,11 +40,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def make(house: SimpleNamespace) -> Callable[..., Configured[Any]]:
-    """Load and check a recipe with the small house."""
+def make(sample_plugin: SimpleNamespace) -> Callable[..., Configured[Any]]:
+    """Load and check a recipe of the sample plugin."""
 
     def made(path: str = "base.yaml", *overrides: str, profile: str | None = None) -> Configured[Any]:
-        return check(load(path, profile, overrides).tree, house.registry, house.Experiment)
+        return check(load(path, profile, overrides).tree, sample_plugin.registry, sample_plugin.Experiment)
 
     return made
 
@@ -207,7 +207,7 @@ ANYTHING = st.recursive(
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(list(paths(parse(BASE, "base.yaml").plain()))), ANYTHING)
 def test_any_value_is_accepted_or_reported(
-    house: SimpleNamespace, path: tuple[str | int, ...], anything: Any
+    sample_plugin: SimpleNamespace, path: tuple[str | int, ...], anything: Any
 ) -> None:
     plain = parse(BASE, "base.yaml").plain()
     del plain["profiles"]
@@ -216,11 +216,11 @@ def test_any_value_is_accepted_or_reported(
         inner = inner.setdefault(key, {}) if isinstance(inner, dict) else inner[key]
     inner[path[-1]] = anything
     try:
-        made = check(parse(dump(plain), "x.yaml"), house.registry, house.Experiment)
+        made = check(parse(dump(plain), "x.yaml"), sample_plugin.registry, sample_plugin.Experiment)
     except RecipeError as error:
         assert all(problem.at.source == "x.yaml" for problem in error.problems)  # noqa: PT017
     else:
-        again = check(parse(show(made), "y.yaml"), house.registry, house.Experiment)
+        again = check(parse(show(made), "y.yaml"), sample_plugin.registry, sample_plugin.Experiment)
         assert again.plain() == made.plain()
 
 
@@ -249,10 +249,12 @@ def test_an_inconsistent_default_is_reported_at_its_component(
         experiment.model({"source": 10})
 
 
-def test_a_recipe_builds_its_components(make: Callable[..., Configured[Any]], house: SimpleNamespace) -> None:
+def test_a_recipe_builds_its_components(
+    make: Callable[..., Configured[Any]], sample_plugin: SimpleNamespace
+) -> None:
     experiment = make()()
-    assert [type(metric) for metric in experiment.task.metrics] == [house.Bleu, house.Chrf]
-    assert experiment.training == house.Training(steps=100, rate=1e-3)
+    assert [type(metric) for metric in experiment.task.metrics] == [sample_plugin.Bleu, sample_plugin.Chrf]
+    assert experiment.training == sample_plugin.Training(steps=100, rate=1e-3)
     model = experiment.model({"source": 10})
     assert [layer.project.in_features for layer in model.encoder.layers] == [16, 16]
     assert model.encoder.dropout == 0.0
@@ -260,11 +262,11 @@ def test_a_recipe_builds_its_components(make: Callable[..., Configured[Any]], ho
 
 
 def test_a_list_gives_each_layer_its_own_component(
-    make: Callable[..., Configured[Any]], house: SimpleNamespace
+    make: Callable[..., Configured[Any]], sample_plugin: SimpleNamespace
 ) -> None:
     text = "model.encoder.attention=[additive, {type: multihead, heads: 2}]"
     encoder = make("base.yaml", text)().model({"source": 10}).encoder
-    assert [type(layer) for layer in encoder.layers] == [house.Additive, house.MultiHead]
+    assert [type(layer) for layer in encoder.layers] == [sample_plugin.Additive, sample_plugin.MultiHead]
 
 
 def test_later_settings_override_earlier_ones(make: Callable[..., Configured[Any]]) -> None:
@@ -402,7 +404,7 @@ def test_only_the_recipe_itself_may_name_local_plugins(monkeypatch: pytest.Monke
 
 
 def test_a_shown_recipe_has_all_defaults_and_reads_back_the_same(
-    make: Callable[..., Configured[Any]], house: SimpleNamespace
+    make: Callable[..., Configured[Any]], sample_plugin: SimpleNamespace
 ) -> None:
     made = make("base.yaml", "task.folder=data/x", "extra={a: bleu}", profile="small")
     plain = made.plain()
@@ -416,7 +418,7 @@ def test_a_shown_recipe_has_all_defaults_and_reads_back_the_same(
     assert plain["training"] == {"steps": 3, "rate": 1e-3, "betas": [0.9, 0.98], "stop": "never"}
     assert plain["task"]["metrics"] == [{"type": "bleu", "order": 4}, "chrf"]
     for text in [dump(plain), show(made)]:
-        again = check(parse(text, "again.yaml"), house.registry, house.Experiment)
+        again = check(parse(text, "again.yaml"), sample_plugin.registry, sample_plugin.Experiment)
         assert again.plain() == plain
         assert dump(again.plain()) == dump(plain)
     assert isinstance(made().task.folder, Path)
@@ -481,24 +483,26 @@ def test_infinity_is_read_as_a_number(make: Callable[..., Configured[Any]]) -> N
     assert make("base.yaml", "training.rate=.inf")().training.rate == math.inf
 
 
-def test_a_missing_component_mentions_plugins_that_failed(house: SimpleNamespace) -> None:
-    house.registry.failed_plugins.append("kerple")
+def test_a_missing_component_mentions_plugins_that_failed(sample_plugin: SimpleNamespace) -> None:
+    sample_plugin.registry.failed_plugins.append("kerple")
     with pytest.raises(
         RecipeError, match=r"'rotery'; did you mean 'rotary'\? \(these plugins failed to load: 'kerple'; see"
     ):
         check(
-            load("base.yaml", None, ["model.encoder.positions=rotery"]).tree, house.registry, house.Experiment
+            load("base.yaml", None, ["model.encoder.positions=rotery"]).tree,
+            sample_plugin.registry,
+            sample_plugin.Experiment,
         )
 
 
-def test_an_interface_without_components_is_reported(house: SimpleNamespace) -> None:
-    registry = type(house.registry)()
+def test_an_interface_without_components_is_reported(sample_plugin: SimpleNamespace) -> None:
+    registry = type(sample_plugin.registry)()
     with pytest.raises(RecipeError, match="task: no Task is called 'translation'; there is none"):
-        check(load("base.yaml").tree, registry, house.Experiment)
+        check(load("base.yaml").tree, registry, sample_plugin.Experiment)
 
 
-def test_schema_accepts_valid_and_rejects_invalid_recipes(house: SimpleNamespace) -> None:
-    written = schema(house.registry, house.Experiment)
+def test_schema_accepts_valid_and_rejects_invalid_recipes(sample_plugin: SimpleNamespace) -> None:
+    written = schema(sample_plugin.registry, sample_plugin.Experiment)
     jsonschema.Draft202012Validator.check_schema(written)
     validator = jsonschema.Draft202012Validator(written)
     good = [
@@ -528,21 +532,21 @@ def test_schema_accepts_valid_and_rejects_invalid_recipes(house: SimpleNamespace
 
 
 def test_a_constructor_that_does_not_call_that_of_its_interface_is_named(
-    make: Callable[..., Configured[Any]], house: SimpleNamespace
+    make: Callable[..., Configured[Any]], sample_plugin: SimpleNamespace
 ) -> None:
-    class Bare(house.Attention):  # type: ignore[misc, name-defined]
+    class Bare(sample_plugin.Attention):  # type: ignore[misc, name-defined]
         """An attention that is not initialised as a module."""
 
         def __init__(self, d_model: int) -> None:
             self.d_model = d_model
 
-    class Partly(house.Attention):  # type: ignore[misc, name-defined]
+    class Partly(sample_plugin.Attention):  # type: ignore[misc, name-defined]
         """An attention whose interface is not initialised."""
 
         def __init__(self, d_model: int) -> None:
             torch.nn.Module.__init__(self)
 
-    house.registry.add(house.Attention, bare=Bare, partly=Partly)
+    sample_plugin.registry.add(sample_plugin.Attention, bare=Bare, partly=Partly)
     for name in ("bare", "partly"):
         experiment = make("base.yaml", f"model.encoder.attention={name}")()
         message = (

@@ -77,7 +77,7 @@ def test_malformed_label_is_reported_with_its_file_and_line(tmp_path: Path, tree
             tags="given",
         )
         if isinstance(corpus, TaggedCorpus):
-            assert corpus.place("train", 1) == place
+            assert corpus.row_location("train", 1) == place
             continue
         with pytest.raises(seqx.UserError, match=expected) as caught:
             task.learn(tmp_path / "learned", report_nothing)

@@ -103,7 +103,7 @@ def test_tagging_refuses_models_that_do_not_tag(tmp_path: Path) -> None:
 
     problem = model_problem(tagging(tmp_path), Certain({"target": 7}, [4]))
     assert problem is not None
-    assert problem.startswith("model: the task needs a Tagger, and this model is none; choose another")
+    assert problem.startswith("model: the task needs a Tagger, and this model is not one; choose another")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_conll_reads_columns_and_skips_comments(tmp_path: Path) -> None:
     corpus = Conll(train=str(file))
     assert list(corpus.rows("train")) == [("Time flies", "B-NP O"), ("New_York", "B-NP")]
     assert next(Conll(train=str(file), tags=1).rows("train")) == ("Time flies", "NN VBZ")
-    assert corpus.place("train", 1) == f"{file}:8"
+    assert corpus.row_location("train", 1) == f"{file}:8"
     file.write_text("Time NN B-NP\nflies\n")
     with pytest.raises(seqx.UserError, match=r"words.txt:2: the line has no column 1 \(tags\): 'flies'"):
         list(Conll(train=str(file), tags=1).rows("train"))

@@ -10,7 +10,7 @@ import seqx
 from seqx_text import Files
 
 
-def ignore_progress(what: str, share: float | None) -> None:
+def ignore_progress(activity: str, fraction: float | None) -> None:
     pass
 
 

@@ -24,7 +24,7 @@ class Section:
     corpus: seqx.Corpus
 
 
-def ignore_progress(what: str, share: float | None) -> None: ...
+def ignore_progress(activity: str, fraction: float | None) -> None: ...
 
 
 def write_corpus(folder: Path, *columns: str) -> Files:

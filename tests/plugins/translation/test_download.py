@@ -32,7 +32,7 @@ def fetch(site: Site, folder: Path, **changed: str | int) -> list[float]:
     waits: list[float] = []
     sha256, size = str(changed.get("sha256", SHA256)), int(changed.get("size", len(CONTENT)))
     url = site.url + str(changed.get("path", "/file"))
-    download(url, folder / "deep" / "file", size, sha256, lambda what, share: None, waits.append)
+    download(url, folder / "deep" / "file", size, sha256, lambda activity, fraction: None, waits.append)
     assert (folder / "deep" / "file").read_bytes() == CONTENT
     assert [file.name for file in (folder / "deep").iterdir()] == ["file"]
     return waits
@@ -151,19 +151,21 @@ def test_download_fails_after_attempts_with_increasing_waits(tmp_path: Path) -> 
         unused = Site({}, url=f"http://127.0.0.1:{closed.getsockname()[1]}")
     waits: list[float] = []
     with pytest.raises(UnreachableError, match="refused"):
-        download(f"{unused.url}/file", tmp_path / "file", 1, SHA256, lambda what, share: None, waits.append)
+        download(
+            f"{unused.url}/file", tmp_path / "file", 1, SHA256, lambda activity, fraction: None, waits.append
+        )
     assert waits == [2, 4, 8]
 
 
 def test_download_only_accepts_http_and_https(tmp_path: Path) -> None:
     with pytest.raises(seqx.UserError, match="only http and https"):
-        download("file:///etc/passwd", tmp_path / "x", 1, SHA256, lambda what, share: None)
+        download("file:///etc/passwd", tmp_path / "x", 1, SHA256, lambda activity, fraction: None)
 
 
 @pytest.mark.parametrize("url", ["http://[", "http://127.0.0.1/ä", "http://a..b/", "http://."])
 def test_download_rejects_an_invalid_address(url: str, tmp_path: Path) -> None:
     with pytest.raises(UnreachableError, match="redirects to an invalid address"):
-        download(url, tmp_path / "x", 1, SHA256, lambda what, share: None)
+        download(url, tmp_path / "x", 1, SHA256, lambda activity, fraction: None)
 
 
 def test_download_reports_the_downloaded_fraction(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from seqx_translation import Translation
 from tests.letters import Letters, Rows
 
 
-def ignore_progress(what: str, share: float | None) -> None:
+def ignore_progress(activity: str, fraction: float | None) -> None:
     pass
 
 

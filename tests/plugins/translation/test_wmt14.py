@@ -76,7 +76,7 @@ def corpus(site: Site, heldout: Files, **settings: Path | None) -> Wmt14:
     return Wmt14(archives=archives, heldout=heldout, **settings)  # type: ignore[arg-type]
 
 
-def ignore_progress(what: str, share: float | None) -> None:
+def ignore_progress(activity: str, fraction: float | None) -> None:
     pass
 
 

@@ -65,9 +65,9 @@ test  chrf   41.00  nrefs:1
 
 def simulate_run(simulation: Simulation) -> None:
     """Call the events of preparation and of a run of 120 updates."""
-    simulation.events.preparing(what="learning the vocabulary", share=None)
+    simulation.events.preparing(activity="learning the vocabulary", fraction=None)
     for rows in range(2000, 10_000, 1000):
-        simulation.events.preparing(what=f"preparing train: {rows:,} rows", share=None)
+        simulation.events.preparing(activity=f"preparing train: {rows:,} rows", fraction=None)
         simulation.clock.now += 5
     simulation.start()
     simulation.update(1, 100)
@@ -104,11 +104,11 @@ def test_console_progress_ends_preparation_with_a_line(
     """The last line is printed also if preparation is fast; equal lines are not repeated."""
     events = Simulation(run(tmp_path), ConsoleProgress(), clock=clock).events
     for share in (0.1, 0.5, 0.9, 1.0, 1.0):
-        events.preparing(what="checking europarl.tgz", share=share)
+        events.preparing(activity="checking europarl.tgz", fraction=share)
     for rows in range(1000, 20_000, 1000):
-        events.preparing(what=f"preparing train: {rows:,} rows", share=None)
+        events.preparing(activity=f"preparing train: {rows:,} rows", fraction=None)
         clock.now += 4
-    events.preparing(what="prepared train: 19,000 rows", share=None)
+    events.preparing(activity="prepared train: 19,000 rows", fraction=None)
     assert capsys.readouterr().err.splitlines() == [
         "checking europarl.tgz (10%)",
         "checking europarl.tgz (100%)",
@@ -257,7 +257,7 @@ def test_terminal_restores_the_cursor_if_preparation_fails(
 ) -> None:
     with terminal(monkeypatch) as outputs:
         callback = ConsoleProgress()
-        callback.preparing(what="fetching", share=0.5)
+        callback.preparing(activity="fetching", fraction=0.5)
         del callback
         gc.collect()
     assert "fetching" in outputs[0]
