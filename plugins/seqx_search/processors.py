@@ -17,7 +17,7 @@ import seqx
 
 @dataclass(frozen=True, kw_only=True)
 class MinLength(seqx.ScoreProcessor):
-    """Forbid EOS before an output has a minimum number of tokens, EOS excluded.
+    """No EOS before an output has a minimum number of tokens, EOS excluded.
 
     Args:
         length: minimum number of tokens
@@ -35,7 +35,7 @@ class MinLength(seqx.ScoreProcessor):
 
 @dataclass(frozen=True, kw_only=True)
 class NoRepeatNgram(seqx.ScoreProcessor):
-    """Forbid symbols that would repeat an n-gram of the output (Paulus et al. 2018, section 2.5).
+    """No symbol that would repeat an n-gram of the output (Paulus et al. 2018, section 2.5).
 
     Args:
         size: number of tokens of an n-gram, n
@@ -57,7 +57,7 @@ class NoRepeatNgram(seqx.ScoreProcessor):
 
 @dataclass(frozen=True, kw_only=True)
 class RepetitionPenalty(seqx.ScoreProcessor):
-    """Multiply the log-probabilities of the symbols that the output already has (Keskar et al. 2019).
+    """A factor for the log-probabilities of the symbols that the output already has (Keskar et al. 2019).
 
     The paper divides logits by the penalty, which makes symbols with negative logits more probable.
 

@@ -41,13 +41,13 @@ def tag(
     says how many.
     """
     if input_format == "lines" and words is not None:
-        raise click.UsageError("--words needs --input-format conll")
+        raise click.UsageError("--words needs --input-format conll; add it, or leave --words out")
     if input_format == "lines" and not columns:
         answer(task=Tagging)
         return
     option = "--columns" if input_format == "lines" else "--input-format conll"
     if answer.as_json or answer.nbest is not None:
-        raise click.UsageError(f"{option} cannot be combined with --json or --nbest")
+        raise click.UsageError(f"{option} cannot be combined with --json or --nbest; leave one of them out")
     if input_format == "lines":
         texts = _Texts()
         answer(parse=texts.parse, format_answer=texts.format, task=Tagging, one_line=False)

@@ -41,7 +41,7 @@ class Conll(seqx.Corpus):
 
     @property
     def width(self) -> int:
-        """The columns of a row: the words of a sentence, and their tags."""
+        """The number of columns: one of words, and one of tags."""
         return 2
 
     def setting_errors(self) -> Iterator[tuple[str, str]]:

@@ -105,8 +105,8 @@ class MultiHeadAttention(seqx.Attention):
     def _joined(self, x: Tensor) -> tuple[Tensor, Tensor | None] | None:
         """Return one weight and bias for all projections of x; None if three products are not slower.
 
-        In training on a CPU, one product is not faster, and gives other bits. Without gradients, plain
-        weights would be concatenated again for each token.
+        In training on a CPU, one product is not faster, and its results differ in the last bits. Without
+        gradients, plain weights would be concatenated again for each token.
         """
         if self.joined_weight is not None:
             return self.joined_weight, self.joined_bias
@@ -121,7 +121,7 @@ class MultiHeadAttention(seqx.Attention):
         return None if packed is None else (packed.weight, packed.bias)
 
     def joined_parameters(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the weights of queries, keys and values, and their biases, of which there may be none."""
+        """Return the weights of queries, keys and values, and their biases (empty if there are none)."""
         parts = [part for part in (self.query, self.key, self.value) if isinstance(part, nn.Linear)]
         return [part.weight for part in parts], [part.bias for part in parts if part.bias is not None]
 
@@ -140,7 +140,7 @@ class MultiHeadAttention(seqx.Attention):
         return (scores(with_scaled_queries(inputs)) + dense_bias(inputs)).softmax(-1, torch.float32)
 
     def prepare(self, x: Tensor, positioned: seqx.Positioned, keys: seqx.Layout, mask: seqx.Mask) -> None:
-        """Compute the form of a shared mask that the kernel reads."""
+        """Compute the tensor that the kernel reads from a shared mask."""
         kernel, encoding = self.kernel, positioned.encoding
         if kernel is None:
             is_eager = x.device.type == "cpu" or encoding.has_bias or encoding.has_value_term

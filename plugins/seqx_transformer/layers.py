@@ -127,7 +127,7 @@ class Residual(nn.Module):
         return self.norm(x) if self.order == "pre" else x
 
     def forward(self, x: Tensor, output: Tensor) -> Tensor:
-        """Return the sum of x and the sub-layer's output, both [B, T, D]; with post-norm, its norm."""
+        """Return the sum of x and the sub-layer's output, both [B, T, D], normalised with post-norm."""
         total = (x if self.scale == 1 else x * self.scale) + self.dropout(output)
         return total if self.order == "pre" else self.norm(total)
 
@@ -292,7 +292,7 @@ class TransformerDecoderLayer(nn.Module):
     def prepare(
         self, x: Tensor, positioned: seqx.Positioned, source: seqx.KeyValue | None, shared: DecoderShared
     ) -> None:
-        """Let the attentions compute the forms of the shared masks that they need."""
+        """Let the attentions compute the tensors that they need from the shared masks."""
         self.attention.prepare(x, positioned, shared.keys, shared.target_mask)
         if self.cross_attention is not None and source is not None:
             unordered = seqx.Positioned.unordered(positioned.layout)

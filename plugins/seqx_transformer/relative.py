@@ -68,7 +68,7 @@ class _PreparedRotary(Rotary):
         self.cos, self.sin = super()._rotations(positions, rotary.d_model // rotary.heads // 2)
 
     def _rotations(self, positions: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
-        """Return cosines and sines, computed anew for other positions or another width."""
+        """Return cosines and sines; compute them again for other positions or another width."""
         if positions is self.positions and pairs == self.cos.size(-1):
             return self.cos, self.sin
         return super()._rotations(positions, pairs)

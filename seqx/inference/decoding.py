@@ -287,7 +287,7 @@ def padded(rows: Sequence[Values]) -> Column:
 
 
 class BatchDecoder:
-    """Answers pieces in batches that fit into memory.
+    """A decoder that answers pieces in batches that fit into memory.
 
     The caller puts the model into evaluation mode and turns gradients off.
 

@@ -61,7 +61,7 @@ def load(
     """
     folders = [folder] if isinstance(folder, str | Path) else list(folder)
     if not folders:
-        raise UserError("name at least one model")
+        raise UserError("the list of models is empty; name at least one model")
     torch_device = device_of(device)
     if engine is not None and precision == "auto":
         precision = "fp32"
@@ -146,7 +146,7 @@ class _ModelContents:
                 model: Model = self.model(self.task.vocab_sizes)
         except (RuntimeError, OverflowError) as error:
             raise UserError(
-                f"{self.folder / 'recipe.yaml'}: the sizes of the model are invalid ({error})"
+                f"{self.folder / 'recipe.yaml'}: the sizes of the model are invalid ({error}); correct them"
             ) from None
         return model
 
@@ -249,7 +249,9 @@ def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _ModelConte
             f"install them. Without them, its recipe has errors:\n{error}"
         ) from error
     if built.search is None and built.task.uses_search:
-        raise UserError(f"{folder / 'recipe.yaml'}: search: it is missing, but the task uses a search")
+        raise UserError(
+            f"{folder / 'recipe.yaml'}: search: it is missing, but the task uses a search; set search=beam"
+        )
     built.task.load(folder / "task")
     return _ModelContents(folder, built.task, built.model, built.search, plugins.registry)
 

@@ -167,7 +167,7 @@ class TracedHypothesis(NamedTuple):
     ids: list[int]  # without BOS; ends with EOS if the hypothesis is finished
     score: float  # the value by which the search ranks it at this step
     logprob: float  # natural logarithm
-    outcome: Outcome  # kept: extended in the next step; pruned: dropped by the search or the grammar
+    outcome: Outcome  # kept: extended in the next step; finished: ends with EOS; pruned: dropped
 
 
 Trace = Sequence[Sequence[TracedHypothesis]]

@@ -418,7 +418,7 @@ class Model(nn.Module, ABC):
         """
 
     def head(self, outputs: Tensor) -> Tensor:
-        """Return the logits [..., V] of target tokens from outputs [..., D]; by default, outputs are logits."""
+        """Return the logits [..., V] of target tokens, given outputs [..., D]; by default, the outputs."""
         return outputs
 
     def score(self, batch: Batch) -> Tensor:

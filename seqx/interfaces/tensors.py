@@ -139,8 +139,8 @@ class MaskForms(NamedTuple):
 
     queries: Layout
     keys: Layout
-    allowed: Tensor | None  # of the mask
-    forms: dict[Any, Any]  # by the name of the form, `causal` and `window`
+    allowed: Tensor | None  # `Mask.allowed` of the mask
+    forms: dict[Any, Any]  # the tensors, by name, `causal` and `window`
 
 
 class Mask(NamedTuple):

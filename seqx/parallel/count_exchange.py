@@ -8,7 +8,7 @@ from seqx.parallel.process_group import World
 
 
 class CountExchange:
-    """Adds up the named counts of all ranks.
+    """The sums of named counts over all ranks.
 
     Ranks send numbers only. They agree on the names first, and again only if a rank has a count with another
     name. A rank without examples has no names, and may still be the one that needs the counts.

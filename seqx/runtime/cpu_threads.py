@@ -23,16 +23,16 @@ PERIOD = 0.5
 """Seconds between two measurements of how long threads wait for a CPU."""
 
 CONTENDED_SHARE = 0.12
-"""If a thread waits for a CPU for at least this share of a period, other processes compete."""
+"""The threshold for competition: a thread waits for a CPU for at least this fraction of a period."""
 
 IDLE_SHARE = 0.06
-"""If no thread waits for more than this share, the machine is idle; there the share is 0.01 to 0.04."""
+"""The threshold for an idle machine: no thread waits for more than this fraction; usually 0.01 to 0.04."""
 
 IDLE_PERIODS = 3
 """Number of consecutive idle periods after which threads spin again."""
 
 MAX_IDLE_PERIODS = 60
-"""Maximum of the number of idle periods, which doubles if other processes soon compete again."""
+"""Maximum of the required idle periods. Their number doubles if other processes compete again soon."""
 
 MAX_THREADS = 1024
 """Maximum number of threads of a process."""
@@ -161,7 +161,7 @@ class HoldablePool(Protocol):
 
 
 class Watcher:
-    """Hold a pool while other processes compete for the CPUs, and release it when they no longer do.
+    """A watcher that holds a pool while other processes compete for the CPUs, and then releases it.
 
     Args:
         pool: the pool

@@ -144,9 +144,10 @@ def raise_torch_oom() -> Iterator[None]:
 
 
 class BatchShrinker:
-    """Divides batches into parts that fit into memory, and splits a part into halves if it does not fit.
+    """A division of batches into parts that fit into memory.
 
-    It remembers the largest fraction of a batch that may fit, and splits later batches into such parts.
+    A part that does not fit is split into halves. The object remembers the largest fraction of a batch that
+    may fit, and divides later batches into such parts.
 
     Args:
         device: the device of the model
@@ -200,7 +201,7 @@ def _note_out_of_memory(part: Sequence[T], failed: list[Sequence[T]]) -> Iterato
 
 @contextlib.contextmanager
 def deterministic(*, enabled: bool) -> Iterator[None]:
-    """If `enabled`, use only deterministic kernels in the block.
+    """Use only deterministic kernels in the block, if `enabled` is true.
 
     Kernels for CPUs are deterministic anyway. On a GPU, enter the block before anything is computed there.
 

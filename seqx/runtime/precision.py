@@ -43,7 +43,9 @@ def precision_of(name: Precision, device: torch.device) -> Literal["bf16", "fp32
         UserError: there is no number format of this name
     """
     if name not in get_args(Precision):
-        raise UserError(f"precision {name!r}: write {', '.join(get_args(Precision))}")
+        raise UserError(
+            f"precision {name!r}: there is no such format; write {', '.join(get_args(Precision))}"
+        )
     if name == "auto":
         return "bf16" if has_bf16(device) else "fp32"
     return name
@@ -62,7 +64,8 @@ def compute_precision(name: InferencePrecision, device: torch.device) -> Compute
             raise UserError("precision int8: PyTorch has no int8 kernels for this CPU; write auto or fp32")
         return name
     if name not in get_args(InferencePrecision):
-        raise UserError(f"precision {name!r}: write {', '.join(get_args(InferencePrecision))}")
+        formats = ", ".join(get_args(InferencePrecision))
+        raise UserError(f"precision {name!r}: there is no such format; write {formats}")
     return precision_of(name, device)
 
 

@@ -28,7 +28,7 @@ RANKS = "training.parallel"
 
 
 class Checkpointer:
-    """Save and restore the model, the states of all parts of training, and the random states of all ranks.
+    """A writer and reader of checkpoints: the model, the states of training, the random states of all ranks.
 
     Args:
         checkpoints: the checkpoints of the run

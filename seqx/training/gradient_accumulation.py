@@ -56,7 +56,7 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class GradientAccumulation:
-    """Compute the gradient of each update, one microbatch after another.
+    """The computation of the gradient of each update, one microbatch after another.
 
     If a microbatch does not fit into memory, it is split in halves, and the update is computed again.
 
@@ -66,7 +66,7 @@ class GradientAccumulation:
         precision: the precision of matrix products
         limit: the smallest microbatch size that did not fit into memory, if there is one
         flags: numbers that ranks exchange together with their out-of-memory errors
-        describe: returns text for messages that describes the examples with certain numbers in the store
+        describe: returns a description of examples for messages, given their numbers in the store
     """
 
     strategy: Parallelism

@@ -10,7 +10,7 @@ from seqx.training.run_info import Run
 
 
 class Notices:
-    """Print warnings at once, and pass them to callbacks after the event `started`.
+    """The warnings of a run, which are printed at once, and passed to callbacks after the event `started`.
 
     Args:
         events: the events of the callbacks

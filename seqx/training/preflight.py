@@ -79,7 +79,7 @@ def model_without_weights(experiment: ExperimentParts) -> Model:
         with meta_device():
             model: Model = experiment.model(experiment.task.vocab_sizes)
     except RuntimeError as error:
-        raise UserError(f"model: cannot be built with these sizes ({error})") from None
+        raise UserError(f"model: cannot be built with these sizes ({error}); change them") from None
     return model
 
 
@@ -130,7 +130,7 @@ def _inconsistent_settings(
 
 
 def _unsuitable_strategy(recipe: Configured[D], training: Training) -> Iterator[tuple[str, str]]:
-    """Yield the settings that the strategy of `training.parallel` cannot be combined with, with messages."""
+    """Yield each setting that does not fit the strategy of `training.parallel`, with a message."""
     strategy = training.parallel
     if strategy is None:
         return

@@ -34,7 +34,7 @@ from seqx.training.validation import Validator
 
 
 class Trainer:
-    """Make the updates of a run; validate and save between them, and select the final model.
+    """The trainer of a run: it makes updates, validates and saves between them, and selects the final model.
 
     Args:
         run: the description of the run for callbacks

@@ -22,7 +22,7 @@ from seqx.training.run_info import Run
 
 
 class Validator:
-    """Score a model on held-out splits.
+    """An evaluator of a model on held-out splits.
 
     Args:
         task: the task with the references and the metrics

@@ -50,7 +50,7 @@ class Kernel(ABC):
         """Return the outputs of all heads [B, H, T, V]."""
 
     def prepare(self, queries: seqx.Layout, keys: seqx.Layout, mask: seqx.Mask, like: Tensor) -> None:
-        """Compute the form of a shared mask that the kernel reads, once for all layers of a stack.
+        """Compute the tensor that the kernel reads from a shared mask, once for all layers of a stack.
 
         Args:
             queries: layout of the queries
@@ -62,7 +62,9 @@ class Kernel(ABC):
 
 
 def fused_limitation(inputs: HeadInputs, *, dropout: bool) -> str | None:
-    """Return a reason why a kernel of dot products that returns no weights cannot compute the inputs.
+    """Return a reason why a fused kernel cannot compute the inputs; None if it can.
+
+    A fused kernel computes dot products as scores, and does not return the attention weights.
 
     Args:
         inputs: the inputs of the kernel

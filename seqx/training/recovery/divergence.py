@@ -43,7 +43,7 @@ class Divergence:
 
 
 class DivergenceDetector:
-    """Check the loss and the gradient norm of each update, some updates later, in asynchronous copies.
+    """A check of the loss and the gradient norm of each update, some updates later, in asynchronous copies.
 
     The result depends on the updates alone, not on the time at which copies arrive.
 

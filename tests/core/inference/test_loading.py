@@ -30,7 +30,9 @@ def test_model_folder_works_after_it_was_moved(model: Path, tmp_path: Path) -> N
 
 
 def test_load_reports_folders_that_are_not_models(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(seqx.UserError, match="precision 'fp16': write auto, bf16, fp32"):
+    with pytest.raises(
+        seqx.UserError, match="precision 'fp16': there is no such format; write auto, bf16, fp32"
+    ):
         seqx.load(model, precision="fp16")  # type: ignore[arg-type]
     with pytest.raises(seqx.UserError, match=r"recipe.yaml: is a file of a model; name its folder"):
         seqx.load(model / "recipe.yaml")
