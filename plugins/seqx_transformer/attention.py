@@ -85,7 +85,7 @@ class MultiHeadAttention(seqx.Attention):
 
     @property
     def joins_projections(self) -> bool:
-        """True if `project_self` computes one matrix product on a GPU instead of three."""
+        """True if `project_self` can compute one matrix product instead of three."""
         parts = (self.query, self.key, self.value)
         return self._has_base_methods and all(type(part) is nn.Linear for part in parts)
 
