@@ -71,6 +71,7 @@ TABLES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "preparation": preparation.table,
     "scale": scale.table,
     "peers": report.decoding_table,
+    "peers-training": report.training_table,
     "startup": startup.table,
     "table3-order": _against_base,
 }

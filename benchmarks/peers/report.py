@@ -34,6 +34,13 @@ def decoding_table(record: Mapping[str, Any]) -> Iterator[str]:
     yield from _part(record["parts"]["decoding"])
 
 
+def training_table(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the tables of training in a record, one for each size."""
+    for name, part in record["parts"].items():
+        if name.startswith("training"):
+            yield from _part(part)
+
+
 def preparation_table(record: Mapping[str, Any]) -> Iterator[str]:
     """Yield the table of preparation in a record."""
     yield from _part(record["parts"]["preparation"])
