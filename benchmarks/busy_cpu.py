@@ -13,13 +13,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.provenance import ROOT, provenance
+from benchmarks.provenance import ROOT, provenance, write_record
 from seqx.runtime.cpu_threads import USER_SETTINGS
 
 BUSY = [0, 1, 0, 3, 0]
@@ -76,13 +76,6 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {case['precision']} | {case['policy']} | {' | '.join(cells)} |"
 
 
-def flags() -> Sequence[str]:
-    """Return the instruction sets of the processor, as Linux names them."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
-
-
 def main() -> None:
     """Measure, print and write a record."""
     parser = argparse.ArgumentParser(
@@ -99,11 +92,10 @@ def main() -> None:
             for policy in options.policies:
                 rates = measure(policy, precision, options.seconds, Path(folder))
                 cases.append({"precision": precision, "policy": policy, "rates": rates})
-    about = {"threads": torch.get_num_threads(), "flags": flags(), "busy": BUSY, "seconds": options.seconds}
+    about = {"threads": torch.get_num_threads(), "busy": BUSY, "seconds": options.seconds}
     record = {**provenance(), **about, "required": REQUIRED, "cases": cases}
     print("\n".join(table(record)))
-    if options.out:
-        options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_record(record, options.out)
 
 
 if __name__ == "__main__":

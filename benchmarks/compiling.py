@@ -27,7 +27,7 @@ import torch
 from benchmarks.corpus import lengths
 from benchmarks.peers.adapters.seqx_adapter import training
 from benchmarks.peers.sizes import EOS, SIZES, UNK, Pairs, Size
-from benchmarks.provenance import provenance
+from benchmarks.provenance import provenance, write_record
 from seqx.runtime.precision import has_bf16
 
 VOCABULARY = 8000
@@ -138,8 +138,7 @@ def main() -> None:
             print(json.dumps(results[-1]), flush=True)
     record = {**provenance(), "threads": torch.get_num_threads(), "results": results}
     print(*table(record), sep="\n")
-    if args.out:
-        args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(record, args.out)
 
 
 if __name__ == "__main__":

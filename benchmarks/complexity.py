@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 import seqx
-from benchmarks.provenance import provenance
+from benchmarks.provenance import provenance, write_record
 from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import Component, Registry
 from seqx.recipe import check
@@ -299,8 +299,7 @@ def main() -> int:
         print(f"{name}: measured up to length {measured[-1]}", file=sys.stderr)
     record = {**provenance(), "width": arguments.width, "layers": results}
     print("\n".join(table(record)))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_record(record, arguments.out)
     if arguments.draw:
         draw(record, arguments.draw)
     return 0

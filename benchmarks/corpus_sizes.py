@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.preparation import Memory, write_pairs
-from benchmarks.provenance import ROOT, provenance
+from benchmarks.provenance import ROOT, provenance, write_record
 from seqx.commands.loading import load_checked
 from seqx.data.batches import Batches
 from seqx.data.prepare import cached_vocabulary, no_progress, prepare
@@ -106,8 +106,7 @@ def main() -> None:
         done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
         record["sizes"].append(json.loads(done.stdout.splitlines()[-1]))
         print(done.stdout.splitlines()[-1], file=sys.stderr, flush=True)
-        if options.out:
-            options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_record(record, options.out)
     print("\n".join(table(record)))
 
 

@@ -9,7 +9,6 @@ The exit code is 1 if an input failed.
 """
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -22,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.provenance import ROOT, provenance
+from benchmarks.provenance import ROOT, provenance, write_record
 from seqx_watch.table import markdown
 from tests.fuzz.harnesses import HARNESSES
 
@@ -120,8 +119,7 @@ def main() -> None:
         for future in as_completed(futures):
             finished[futures[future]] = future.result()
             record["harnesses"] = {name: finished[name] for name in names if name in finished}
-            if options.out:
-                options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            write_record(record, options.out)
     print("\n".join(table(record)))
     sys.exit(1 if any(harness["found"] for harness in record["harnesses"].values()) else 0)
 

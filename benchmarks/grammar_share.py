@@ -36,7 +36,7 @@ from torch import Tensor
 
 import seqx
 from benchmarks.gpu.recipes import experiment
-from benchmarks.provenance import provenance
+from benchmarks.provenance import provenance, write_record
 from seqx.data.prepare import no_progress
 from seqx.inference import Predictor, load
 from seqx.inference.decoding import Piece, output_limits, source_batch
@@ -318,8 +318,7 @@ def main() -> None:
                     print(json.dumps(results[-1]), flush=True)
     record = {**provenance(), "threads": torch.get_num_threads(), "results": results}
     print(*table(record), sep="\n")
-    if args.out:
-        args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(record, args.out)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ whenever the quantity doubles has the exponent 1. Drawing needs the extra `draw`
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -30,7 +29,7 @@ from benchmarks.gpu.recipes import experiment, model
 from benchmarks.peers.adapters.seqx_adapter import training
 from benchmarks.peers.sizes import EOS, SIZES, UNK, Pairs, Size
 from benchmarks.preparation import measure, write_pairs
-from benchmarks.provenance import provenance
+from benchmarks.provenance import provenance, write_record
 from seqx.commands.loading import load_checked
 from seqx.data.plan import plan
 from seqx.data.prepare import cached_vocabulary, no_progress
@@ -184,8 +183,7 @@ def main() -> None:
         result = {"unit": UNITS.get(name, "target tokens/s"), "values": values, "rates": rates}
         record["quantities"][name] = {**result, "exponent": growth(values, rates)}
         print(f"{name}: measured", file=sys.stderr)
-        if options.out:
-            options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_record(record, options.out)
     print("\n".join(table(record)))
     if options.draw:
         draw(record, options.draw)

@@ -11,7 +11,6 @@ times with each number format.
 """
 
 import argparse
-import json
 import os
 import random
 import statistics
@@ -26,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.decoding import TokenIds, transformer
-from benchmarks.provenance import provenance
+from benchmarks.provenance import provenance, write_record
 from seqx.inference import Predictor
 from seqx.inference.packing import pack
 from seqx.interfaces.tensors import UNK
@@ -198,8 +197,7 @@ def main() -> None:
         results = decode(args.rounds) if args.decode else layers(args.rounds)
     limits = {name: os.environ.get(name) for name in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")}
     record = {**provenance(), "threads": torch.get_num_threads(), "limits": limits, "results": results}
-    if args.out:
-        args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(record, args.out)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ measured alternately, in each round.
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -20,7 +19,7 @@ from typing import Any
 from benchmarks.growth import training_rate
 from benchmarks.peers.sizes import SIZES
 from benchmarks.preparation import write_pairs
-from benchmarks.provenance import provenance
+from benchmarks.provenance import provenance, write_record
 from seqx.commands.loading import load_checked
 from seqx.data.batches import Batches
 from seqx.data.loader import BatchLoader
@@ -137,8 +136,7 @@ def main() -> None:
         "rates": rates,
     }
     print("\n".join(table(record)))
-    if options.out:
-        options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_record(record, options.out)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ MKL to that with oneDNN, so larger means that oneDNN is faster.
 """
 
 import argparse
-import json
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -20,11 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.busy_cpu import flags
 from benchmarks.linear_layers import ratios, times
 from benchmarks.peers.adapters.seqx_adapter import training
 from benchmarks.peers.sizes import EOS, SIZES, UNK, Pairs
-from benchmarks.provenance import provenance
+from benchmarks.provenance import provenance, write_record
 from seqx.runtime.matrix_products import OneDNNProducts, onednn_is_faster
 from seqx_watch.table import markdown
 
@@ -111,10 +109,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(0)
     results = [*products(args.rounds, SHAPES[: args.shapes]), *updates(args.rounds, args.sizes)]
-    about = {"threads": torch.get_num_threads(), "flags": flags(), "seqx_uses_onednn": onednn_is_faster()}
+    about = {"threads": torch.get_num_threads(), "seqx_uses_onednn": onednn_is_faster()}
     record = {**provenance(), **about, "results": results}
-    if args.out:
-        args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(record, args.out)
 
 
 if __name__ == "__main__":

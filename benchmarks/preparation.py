@@ -22,7 +22,7 @@ from typing import Any, Self
 import numpy as np
 
 from benchmarks.corpus import recombined, sentences
-from benchmarks.provenance import provenance
+from benchmarks.provenance import provenance, write_record
 from seqx.commands.loading import load_checked
 from seqx.data.prepare import cached_vocabulary, no_progress, prepare
 from seqx.interfaces.task import Task
@@ -180,8 +180,7 @@ def main() -> None:
     for run in runs[1:]:
         ratio = run["lines_per_second"] / runs[0]["lines_per_second"]
         print(f"{run['processes']} processes are {ratio:.2f} times as fast as {runs[0]['processes']}")
-    if settings.out:
-        settings.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_record(record, settings.out)
 
 
 if __name__ == "__main__":

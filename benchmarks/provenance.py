@@ -1,5 +1,6 @@
 """Commit, machine and versions of a record."""
 
+import json
 import os
 import platform
 import re
@@ -29,6 +30,12 @@ def provenance() -> Mapping[str, Any]:
         "versions": {"seqx": seqx.__version__}
         | {name: version(name) for name in ("torch", "sentencepiece", "sacrebleu")},
     }
+
+
+def write_record(record: Mapping[str, Any], file: Path | None) -> None:
+    """Write a record as JSON, if a file is named."""
+    if file is not None:
+        file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def commit() -> str | None:

@@ -7,7 +7,6 @@ commands, and ratios compare the commands of one round. `translate` loads a smal
 """
 
 import argparse
-import json
 import os
 import resource
 import statistics
@@ -19,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.provenance import ROOT, provenance
+from benchmarks.provenance import ROOT, provenance, write_record
 from seqx_watch.table import markdown
 
 IMPORT_TORCH = "import torch"
@@ -99,8 +98,7 @@ def main() -> None:
                 results[name].append(measure(command, variables))
     record = {"benchmark": "startup", **provenance(), "rounds": settings.rounds, "commands": results}
     print("\n".join(table(record)))
-    if settings.out:
-        settings.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_record(record, settings.out)
 
 
 if __name__ == "__main__":

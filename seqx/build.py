@@ -169,9 +169,11 @@ def build_data(context: Context, model: Model, vocabulary: Path) -> Store:
     return store
 
 
-def build_batches(context: Context, store: Store, *, packed: bool) -> Batches:
-    """Build the batches of this rank, with or without packed rows."""
+def build_batches(context: Context, model: Model, store: Store, progress: ProgressTracker) -> Batches:
+    """Build the batches of this rank. A run that begins records in `progress` if their rows are packed."""
     config, task = context.config, context.experiment.task
+    packed = has_packed_rows(config, model, task, store, device=context.device, progress=progress.now)
+    progress.restore(replace(progress.now, packed=packed))
     return Batches(
         store=store,
         tokens=config.tokens,
@@ -208,27 +210,15 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
     notices = Notices(context.events, progress, silent=not world.is_rank_zero)
     checkpointer = build_checkpointer(context, vocabulary, strategy, optimizer, average, detector, notices)
     progress.restore(checkpointer.resume())
-    packed = has_packed_rows(
-        config, model, context.experiment.task, store, device=context.device, progress=progress.now
-    )
-    progress.restore(replace(progress.now, packed=packed))
-    batches = build_batches(context, store, packed=packed)
+    batches = build_batches(context, model, store, progress)
     if not progress.step:
         warn_of_data(context, notices)
     check_learning_rates(context.folder.folder, config.schedule, config.steps, progress.step)
     flags = StopFlags(context.stop, strategy, config.save_minutes)
-    accumulation = GradientAccumulation(
-        strategy=strategy,
-        device=context.device,
-        precision=context.precision,
-        limit=MicrobatchLimit(context.folder.folder / LIMIT, world.size),
-        flags=flags,
-        describe=partial(describe_examples, store),
-    )
     return Trainer(
         build_run(context, model, batches, checkpointer, progress.now),
         progress,
-        accumulation=accumulation,
+        accumulation=build_accumulation(context, store, strategy, flags),
         optimizer=optimizer,
         average=average,
         batches=batches,
@@ -240,6 +230,20 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
         notices=notices,
         events=context.events,
         world=world,
+    )
+
+
+def build_accumulation(
+    context: Context, store: Store, strategy: Parallelism, flags: StopFlags
+) -> GradientAccumulation:
+    """Build the computation of gradients, which also exchanges the flags of the ranks."""
+    return GradientAccumulation(
+        strategy=strategy,
+        device=context.device,
+        precision=context.precision,
+        limit=MicrobatchLimit(context.folder.folder / LIMIT, context.world.size),
+        flags=flags,
+        describe=partial(describe_examples, store),
     )
 
 

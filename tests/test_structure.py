@@ -1,12 +1,15 @@
 """Limits on the parts of the core, and on the files that one update and one translated sentence execute."""
 
+import ast
 import subprocess
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from benchmarks import structure
+from seqx import build
 from tests.forked import ForkedIfSeqx
 
 
@@ -51,3 +54,14 @@ def test_predictor_reaches_search_in_at_most_7_frames(traced: Mapping[str, list[
     assert frames[0].endswith("Predictor.__call__")
     assert frames[-1].endswith("Beam.__call__")
     assert len(frames) <= 7, "\n".join(frames)
+
+
+def test_functions_that_build_a_run_have_at_most_40_lines() -> None:
+    tree = ast.parse(Path(build.__file__).read_text(encoding="utf-8"))
+    lengths = {
+        node.name: 1 + (node.end_lineno or 0) - node.lineno
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert {"build_task", "build_data", "build_model", "build_trainer"} <= lengths.keys()
+    assert {name: length for name, length in lengths.items() if length > 40} == {}

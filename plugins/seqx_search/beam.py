@@ -166,9 +166,8 @@ class Beam(LengthLimitedSearch):
         first = torch.arange(count, device=device)[:, None] * self.size  # [B, 1] hypothesis of each sentence
         token = torch.full((count, self.size), seqx.BOS, device=device)  # [B, K]
         hypotheses: list[list[seqx.Hypothesis]] = [[] for _ in range(count)]
-        normalizers = torch.zeros(
-            (), dtype=torch.float64, device=device
-        )  # sum; not finite if any logit was not
+        # the sum of all normalizers; not finite if any logit was not
+        normalizers = torch.zeros((), dtype=torch.float64, device=device)
         may_be_empty = grammar is not None or bool(self.processors)
         for step in range(steps):
             logits = slots.step(token.flatten()).float()  # [N, V]

@@ -76,7 +76,7 @@ def decode_one_hypothesis(
             none_allowed = scores[:, seqx.EOS :].amax(1) == -torch.inf
             rejected = rejected | (none_allowed & ~done)
             # Any symbol may be chosen for a rejected sentence; EOS ends it.
-            scores = scores.masked_fill_(none_allowed[:, None], 0)
+            scores = scores.masked_fill(none_allowed[:, None], 0)
             done = done | none_allowed
         token = choose(scores[:, seqx.EOS :], sentences, step) + seqx.EOS
         token = token.where((step < max_lengths[sentences]) & ~done, seqx.EOS)

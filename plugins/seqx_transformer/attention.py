@@ -115,7 +115,7 @@ class MultiHeadAttention(seqx.Attention):
             is_slower = x.device.type == "cpu"
             return None if is_slower else (torch.cat(weights), torch.cat(biases) if biases else None)
         first, *others = weights
-        if type(first) is nn.Parameter or not isinstance(first, seqx.PackedWeight):
+        if not isinstance(first, seqx.PackedWeight):
             return None
         packed = first.join(others, biases)
         return None if packed is None else (packed.weight, packed.bias)

@@ -1,4 +1,4 @@
-"""Encode blocks of rows as columns of numbers, in each preparation process."""
+"""Encode blocks of rows as columns of numbers, in each process that prepares data."""
 
 import hashlib
 import itertools

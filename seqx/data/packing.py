@@ -26,9 +26,7 @@ ALIGNMENT = 8
 
 
 _POOL = 1 << 16  # examples that are packed together
-_BLOCK = (
-    512  # rows with similar numbers of free tokens; an example gets the one that its ratio of tokens fits
-)
+_BLOCK = 512  # rows with about equally many free tokens, among which the ratio of free tokens decides
 
 
 class _Rows(NamedTuple):
@@ -162,10 +160,8 @@ def _fill(sizes: NDArray[np.int64], row_lengths: NDArray[np.int64], rows: int) -
                 break
             chunk = waiting[start : start + len(emptiest)]
             start += len(chunk)
-            chunk, into = (
-                _by_ratio(sizes, chunk, row_lengths),
-                _by_ratio(free, emptiest[: len(chunk)], row_lengths),
-            )
+            into = _by_ratio(free, emptiest[: len(chunk)], row_lengths)
+            chunk = _by_ratio(sizes, chunk, row_lengths)
             fits = (sizes[:, chunk] <= free[:, into]).all(0)
             row_of[chunk[fits]] = into[fits]
             free[:, into[fits]] -= sizes[:, chunk[fits]]

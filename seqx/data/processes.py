@@ -51,8 +51,8 @@ def map_in_processes(
             yield pending.popleft().result()
     except BrokenProcessPool:
         raise UserError(
-            "a preparation process was killed (perhaps it ran out of memory) or could not start; free memory "
-            "and run the same command again"
+            "a process that encodes examples was killed (perhaps it ran out of memory) or could not start; "
+            "free memory and run the same command again"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -95,8 +95,8 @@ def _start_process(local: Iterable[LocalSource], work: bytes) -> None:
 def _cannot_load(reason: str, _: object) -> object:
     """Raise the error when the first item arrives; in `_start_process` it would print a traceback."""
     raise UserError(
-        f"a preparation process cannot load the task ({reason}); define the classes of its components in a "
-        "module or a script that can be imported, or register them in a plugin"
+        f"a process that encodes examples cannot load the task ({reason}); define the classes of its "
+        "components in a module or a script that can be imported, or register them in a plugin"
     )
 
 

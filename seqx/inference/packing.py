@@ -4,12 +4,16 @@ PyTorch arranges a weight for its kernels in every call, which takes most of the
 packed weight is arranged once, when a model is loaded. `benchmarks/linear_layers.py` compares the formats.
 """
 
+import logging
+
 import torch
 from torch import nn
 
 from seqx.interfaces.tensors import ScaledEmbedding
 from seqx.runtime.packed_weights import Int8, OneDNN, OneDNNBf16, Packed, PackedWeight
 from seqx.runtime.precision import ComputePrecision, has_bf16, has_onednn
+
+log = logging.getLogger("seqx.inference")
 
 MIN_SIZE = 1 << 18
 """The smallest number of elements of a weight that is packed. Packing makes smaller weights slower."""
@@ -48,3 +52,9 @@ def pack(model: nn.Module, precision: ComputePrecision, min_size: int = MIN_SIZE
         if key not in weights:
             weights[key] = PackedWeight.of(weight, packed, is_embedding=key in embeddings)
         module.weight = weights[key]
+    if precision == "int8" and not weights:
+        log.warning(
+            "precision int8: no weight of the model has %s elements or more, so nothing is computed in int8; "
+            "leave precision out",
+            f"{min_size:,}",
+        )

@@ -23,9 +23,7 @@ class TrainedModel:
     model: Model  # in evaluation mode, on the CPU, in float32
     vocabulary: Path  # the folder with the files of the vocabulary, which `Task.load` reads
     search: Search | None = None  # of the recipe, if the task uses one
-    scores: Mapping[str, Mapping[str, Score]] = field(
-        default_factory=dict
-    )  # by split and name, if they are known
+    scores: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)  # those known, by split and name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 SMALLEST = 1 << 20
 """Number of multiplications from which oneDNN is faster, although each of its calls takes 10 microseconds."""
@@ -42,15 +42,15 @@ class OneDNNProducts:
     """A context in which oneDNN multiplies float32 matrices, in all threads and in backward passes, too."""
 
     def __enter__(self) -> None:
-        self._library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+        self._kernels = library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Warning only once for all operators")
             for name, kernel in (("mm", _mm), ("addmm", _addmm)):
-                self._library.impl(name, kernel, "CPU")  # type: ignore[no-untyped-call]
+                self._kernels.impl(name, kernel, "CPU")  # type: ignore[no-untyped-call]
 
     def __exit__(self, *_: object) -> None:
         # torch then uses its own kernels again.
-        self._library._destroy()  # type: ignore[no-untyped-call]  # noqa: SLF001
+        self._kernels._destroy()  # type: ignore[no-untyped-call]  # noqa: SLF001
 
 
 def _mm(a: Tensor, b: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from seqx.interfaces.networks import Decoder
 from seqx.interfaces.tensors import Memory, State, fork, rows
 from seqx.testing.checks import assert_close, assert_sentences_are_independent
 from seqx.testing.law import Subject, law
-from seqx.testing.network import Sample, add_network_laws
+from seqx.testing.network import PACKED, Sample, add_network_laws
 from seqx.testing.samples import (
     MEMORY,
     SOURCE_LENGTHS,
@@ -213,12 +213,6 @@ def rows_of_a_state_can_be_forked(subject: Subject) -> None:
         _, state = decoder(X[twice, :3], fork(decoder.start(memory(), B, None), 2), None)
         outputs = _tokens(decoder, new, rows(state, order))
         assert_close(outputs, expected, STATE.format("forward", "forked with seqx.fork"))
-
-
-PACKED = (
-    "reads_packed_rows is true, but the outputs of sentences in one row differ from those in separate rows. "
-    "Use `layout.segments`, as `Mask.dense` does, and `layout.positions`; otherwise set it to false"
-)
 
 
 @law(Decoder)

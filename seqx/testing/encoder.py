@@ -6,7 +6,7 @@ from torch import Tensor
 from seqx.interfaces.networks import Encoder
 from seqx.testing.checks import assert_close, assert_sentences_are_independent
 from seqx.testing.law import Subject, law
-from seqx.testing.network import Sample, add_network_laws
+from seqx.testing.network import PACKED, Sample, add_network_laws
 from seqx.testing.samples import MEMORY, SOURCE_LENGTHS, B, D, S, layout, packed, packed_layout, vectors
 
 
@@ -46,12 +46,6 @@ def sentences_do_not_influence_each_other(subject: Subject) -> None:
     assert_sentences_are_independent(
         encoder, lambda x: encoder(x, MEMORY.layout), vectors(B, S, D), "forward"
     )
-
-
-PACKED = (
-    "reads_packed_rows is true, but the outputs of sentences in one row differ from those in separate rows. "
-    "Use `layout.segments`, as `Mask.dense` does, and `layout.positions`; otherwise set it to false"
-)
 
 
 @law(Encoder)

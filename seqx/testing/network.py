@@ -16,6 +16,12 @@ from seqx.testing.checks import assert_close, assert_unchanged
 from seqx.testing.host_tensors import HostTensors
 from seqx.testing.law import Subject, law
 
+PACKED = (
+    "reads_packed_rows is true, but the outputs of sentences in one row differ from those in separate rows. "
+    "Use `layout.segments`, as `Mask.dense` does, and `layout.positions`; otherwise set it to false"
+)
+"""The message of the laws of packed rows."""
+
 
 @dataclass(frozen=True)
 class Sample:

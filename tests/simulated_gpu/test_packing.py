@@ -8,17 +8,8 @@ import pytest
 
 from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
 from tests.simulated_gpu.device import SimulatedGpu
-from tests.simulated_gpu.test_runs import RECIPES, SHORT_ANSWERS, STOPPER
+from tests.simulated_gpu.test_runs import RECIPES, SHORT_ANSWERS, _folder  # noqa: F401  a fixture
 from tests.stories.tiny import done, lines, refused, seqx, tiny
-
-
-@pytest.fixture(autouse=True)
-def _folder(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SEQX_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.chdir(tmp_path)
-    Path("stopper.py").write_text(STOPPER, encoding="utf-8")
 
 
 def run(folder: str, device: str, *, stop_at: int | None = None) -> list[tuple[int, float]]:

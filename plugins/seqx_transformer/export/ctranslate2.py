@@ -19,13 +19,16 @@ MAX_POSITIONS = 4608
 
 _ACTIVATIONS = {"relu": "RELU", "gelu": "GELU", "silu": "SWISH"}
 
-_TRANSLATE = """\
+_LOAD = """\
 import ctranslate2
 import sentencepiece
 
 folder = "."  # this folder
 source = sentencepiece.SentencePieceProcessor(f"{folder}/source.spm")
 target = sentencepiece.SentencePieceProcessor(f"{folder}/target.spm")
+"""
+
+_TRANSLATE = """\
 translator = ctranslate2.Translator(folder)
 sentences = ["This is a test."]
 tokens = [source.encode(sentence, out_type=str) for sentence in sentences]
@@ -34,12 +37,6 @@ for result in translator.translate_batch(tokens, beam_size=4, length_penalty=0.6
 """
 
 _GENERATE = """\
-import ctranslate2
-import sentencepiece
-
-folder = "."  # this folder
-source = sentencepiece.SentencePieceProcessor(f"{folder}/source.spm")
-target = sentencepiece.SentencePieceProcessor(f"{folder}/target.spm")
 generator = ctranslate2.Generator(folder)
 texts = ["This is a test."]
 tokens = [[%(begins)s*source.encode(text, out_type=str)%(ends)s] for text in texts]
@@ -104,9 +101,9 @@ class CTranslate2(seqx.Exporter):
             "".join(f'"{symbol}", ' for symbol in each) for each in (text.source_begins, text.source_ends)
         )
         code = (
-            _TRANSLATE
+            _LOAD + _TRANSLATE
             if spec.encoder is not None
-            else _GENERATE % {"begins": begins, "ends": f", {ends}" if ends else ""}
+            else _LOAD + _GENERATE % {"begins": begins, "ends": f", {ends}" if ends else ""}
         )
         write_card(model, folder, "CTranslate2", ["ctranslate2", "sentencepiece"], code)
 

@@ -163,9 +163,8 @@ class Program:
         program = package.Translator if self._has_encoder else package.Generator
         self._program = program(str(folder), compute_type=compute, intra_threads=torch.get_num_threads())
         self._source = text.source.symbols
-        self._end = (
-            -1 if self._has_encoder and common.EOS in text.source_ends else None
-        )  # CTranslate2 appends it
+        # CTranslate2 itself appends EOS to the source.
+        self._end = -1 if self._has_encoder and common.EOS in text.source_ends else None
         self.ids = {symbol: i for i, symbol in enumerate(text.target.symbols)}
         self.max_positions = model.decoder.limit or MAX_POSITIONS
 

@@ -1,4 +1,4 @@
-"""A task for tests of data preparation, and random rows for it."""
+"""A task for tests of data preparation, random rows for it, and the content of its batches."""
 
 import hashlib
 import os
@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from seqx.data.loader import UpdateBatch
 from seqx.errors import UserError
 from seqx.interfaces.scores import Evaluation
 from seqx.interfaces.task import Example, Rejected, Split, TextModel
-from seqx.interfaces.tensors import EOS
+from seqx.interfaces.tensors import EOS, PAD, Batch
 from seqx.interfaces.text import SPLITS, ProgressReporter
 from seqx.tasks.seq2seq import GenerationTask
 
@@ -120,3 +123,31 @@ class Signals(Pairs):
 
     def inputs(self, split: Split) -> list[Any]:
         return [signal for signal, _ in split.rows]
+
+
+Pair = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def pairs(batch: Batch) -> list[Pair]:
+    """Return the examples of a batch without padding."""
+    examples = []
+    for i in range(len(batch.columns["target"].values)):
+        sides = []
+        for name in ("source", "target"):
+            ids, (keep, positions, *_) = batch.columns[name]
+            assert ids.dtype == torch.int64
+            assert (ids[~keep] == PAD).all()
+            assert positions[i][keep[i]].tolist() == list(range(int(keep[i].sum())))
+            sides.append(tuple(ids[i][keep[i]].tolist()))
+        examples.append((sides[0], sides[1]))
+    assert batch.count == sum(len(target) for _, target in examples)
+    return examples
+
+
+def content(updates: list[UpdateBatch]) -> list[Pair]:
+    """Return all examples of one update, sorted; `updates` has the part of each rank."""
+    return sorted(pair for update in updates for batch, _ in update.microbatches for pair in pairs(batch))
+
+
+def ids(update: UpdateBatch) -> list[list[int]]:
+    return [batch.columns["target"].values.tolist() for batch, _ in update.microbatches]

@@ -101,6 +101,18 @@ def test_joined_weights_compute_all_maps_and_hold_no_weight_twice(
     assert maps[1].to(torch.float64).weight.dtype == torch.float64
 
 
+@pytest.mark.skipif(not has_int8(), reason="no int8")
+@torch.no_grad()
+def test_int8_without_a_large_weight_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    pack(Tied(), "int8")
+    (message,) = caplog.messages
+    assert "no weight of the model has 262,144 elements or more" in message
+    caplog.clear()
+    pack(Tied(), "int8", min_size=24 * 16)
+    pack(Tied(), "fp32")
+    assert not caplog.messages
+
+
 @torch.no_grad()
 def test_packed_weights_are_saved_like_plain_ones() -> None:
     model, plain = Tied(), Tied()

@@ -47,11 +47,6 @@ SENTENCES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_model(tmp_path_factory.mktemp("vocabulary") / "model").vocabulary
-
-
 def scores(model: seqx.TrainedModel, folder: Path) -> tuple[list[float], list[float]]:
     """Return the log-probabilities of random targets, by seqx and by CTranslate2."""
     torch.manual_seed(2)

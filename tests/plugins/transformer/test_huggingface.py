@@ -44,11 +44,6 @@ SENTENCES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_model(tmp_path_factory.mktemp("vocabulary") / "model").vocabulary
-
-
 def exported(model: seqx.TrainedModel, folder: Path) -> Path:
     assert list(HuggingFace().problems(model)) == []
     folder.mkdir()
