@@ -108,7 +108,7 @@ def test_goals_are_below_the_speed_that_arithmetic_allows() -> None:
         assert (
             f"{round(case['target_tokens_per_second'], -3):,.0f} | {case['fraction_of_matmul']:.2f}" in text
         )
-    assert found["decoding"]["batch 1024"]["output_tokens_per_second"] >= 100_000
+    assert found["decoding"]["batch 1024 without graphs"]["output_tokens_per_second"] >= 100_000
 
 
 def test_failed_and_skipped_cases_are_recorded_and_later_cases_run(tmp_path: Path) -> None:

@@ -11,54 +11,44 @@ from benchmarks.gpu.cases import Case, Measurements
 from benchmarks.gpu.machine import median
 from benchmarks.gpu.recipes import TINY, experiment, model
 from seqx.interfaces.networks import Generator
-from seqx.interfaces.tensors import EOS, UNK, Column, State
+from seqx.interfaces.tensors import EOS, UNK, Column
 from seqx.runtime.devices import autocast, device_of
 from seqx.runtime.precision import precision_of
 from seqx_search import Beam
+from seqx_transformer import replay
 
 LENGTH = 28
 """Number of tokens of each source and each output, EOS included."""
 
 
-class Endless(Generator):
-    """Wraps a model so that no output ends before its limit."""
+def endless(model: Generator) -> Generator:
+    """Give EOS a very low logit, so that no output ends before its limit; return the model."""
+    head = model.head
 
-    def __init__(self, model: Generator) -> None:
-        super().__init__(model.vocab_sizes)
-        self.model = model
-
-    def encode(self, source: Column) -> State:
-        """Encode with the wrapped model."""
-        return self.model.encode(source)
-
-    def start(self, memory: State, capacity: int | None) -> State:
-        """Start with the wrapped model."""
-        return self.model.start(memory, capacity)
-
-    def advance(self, ids: Tensor, state: State, keep: Tensor | None) -> tuple[Tensor, State]:
-        """Advance with the wrapped model."""
-        return self.model.advance(ids, state, keep)
-
-    def head(self, outputs: Tensor) -> Tensor:
-        """Return the logits of the wrapped model with a very low one for EOS."""
-        logits = self.model.head(outputs)
+    def head_without_end(outputs: Tensor) -> Tensor:
+        logits = head(outputs)
         logits[..., EOS] = -1e4  # finite, because an output at its limit still ends with EOS
         return logits
 
+    model.head = head_without_end  # type: ignore[method-assign]
+    return model
+
 
 def cases(*, dry_run: bool) -> Iterator[Case]:
-    """Yield a case for a small batch and one for a large batch."""
+    """Yield cases for a small batch and a large one, with and without CUDA graphs."""
     sizes, vocabulary, overrides = ((4, 8), 500, TINY) if dry_run else ((64, 1024), 37_000, ())
     setup = experiment("wmt_en_de", overrides)
     torch.manual_seed(1)
-    endless = Endless(model(setup, vocabulary)).to(device_of("auto")).eval()
+    built = endless(model(setup, vocabulary)).to(device_of("auto")).eval()
     for size in sizes:
-        needs = 1 if dry_run else 15
-        yield Case(f"batch {size}", needs, partial(measure, endless, size, repeats=1 if dry_run else 5))
+        for name, warm_up in ((f"batch {size}", replay.WARM_UP), (f"batch {size} without graphs", LENGTH)):
+            needs, repeats = (1, 1) if dry_run else (8, 5)
+            yield Case(name, needs, partial(measure, built, size, repeats=repeats, warm_up=warm_up))
 
 
-def measure(model: Generator, size: int, left: float, *, repeats: int) -> Measurements:
-    """Measure the speed of decoding a batch of `size` sentences."""
+def measure(model: Generator, size: int, left: float, *, repeats: int, warm_up: int) -> Measurements:
+    """Measure the speed of decoding a batch of `size` sentences, whose steps are captured after `warm_up`."""
+    replay.WARM_UP = warm_up
     device = device_of("auto")
     precision = precision_of("auto", device)
     search = Beam(size=4, alpha=0.6)

@@ -149,7 +149,7 @@ class TransformerSlots(seqx.Slots):
         self._decoder = decoder
         past = [None] * layers if state.past is None else state.past
         self._caches = [Cache(part, capacity) for part in past]
-        self._source = None if state.source is None else tuple(map(_contiguous, state.source))
+        self._source = None if state.source is None else tuple(map(contiguous, state.source))
         self._row_slots: list[int | None] = [*range(count)]  # the slot of each row; None: it was released
         self._rows: Tensor | None = None  # [A] the rows of the occupied slots; None: all, in their order
         self._first_columns = dict.fromkeys(self.occupied, 0)  # the first column of each slot
@@ -204,7 +204,7 @@ class TransformerSlots(seqx.Slots):
             row_slots[row] = slot
             self._first_columns[slot] = self._positions.size(1)
         if self._source is not None and state.source is not None:
-            self._source = _replace_rows(self._source, rows, state.source)
+            self._source = replace_rows(self._source, rows, state.source)
         if state.past is not None and state.layout is not None:
             self._fill_columns(rows, state.layout, state.past)
         self.occupied = sorted([*self.occupied, *slots])
@@ -282,12 +282,12 @@ class TransformerSlots(seqx.Slots):
         return seqx.to_device(torch.tensor(rows, dtype=torch.int64), self._lengths.device)
 
 
-def _contiguous(source: seqx.KeyValue) -> seqx.KeyValue:
+def contiguous(source: seqx.KeyValue) -> seqx.KeyValue:
     """Return the same keys and values in the memory layout that products read without copying them."""
     return source._replace(keys=source.keys.contiguous(), values=source.values.contiguous())
 
 
-def _replace_rows(old: KeyValues, rows: Tensor, new: KeyValues) -> KeyValues:
+def replace_rows(old: KeyValues, rows: Tensor, new: KeyValues) -> KeyValues:
     """Return the keys and values of the source with some rows replaced, padded to the longest source."""
     length = max(old[0].layout.keep.size(1), new[0].layout.keep.size(1))
 

@@ -31,6 +31,7 @@ from seqx_transformer.layers import (
 )
 from seqx_transformer.slots import TransformerSlots, TransformerState
 from seqx_transformer.specification import describe_stack
+from seqx_transformer.static_slots import MAX_COLUMNS, StaticSlots
 from seqx_transformer.weights import cast_weights, project_source
 
 
@@ -273,9 +274,12 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
         outputs, extended = self.decode(inputs, layout, state.past, state.source, shared)
         return outputs, TransformerState(state.lengths + layout.keep.sum(1), keys, extended, state.source)
 
-    def slots(self, state: TransformerState, hypotheses: int, capacity: int | None) -> TransformerSlots:
-        """Return slots whose caches are written in place."""
-        return TransformerSlots(self, len(self.layers), state, hypotheses=hypotheses, capacity=capacity)
+    def slots(self, state: TransformerState, hypotheses: int, capacity: int | None) -> seqx.Slots:
+        """Return slots whose caches are written in place; on a GPU, if possible, with steps of one shape."""
+        on_gpu, options = state.lengths.device.type == "cuda", {"hypotheses": hypotheses}
+        if on_gpu and state.source is not None and capacity and hypotheses * capacity <= MAX_COLUMNS:
+            return StaticSlots(self, len(self.layers), state, state.source, capacity=capacity, **options)
+        return TransformerSlots(self, len(self.layers), state, capacity=capacity, **options)
 
     def specification(self) -> seqx.StackSpec:
         """Return a neutral description of the stack."""

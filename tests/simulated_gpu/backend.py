@@ -44,7 +44,9 @@ class Runner(Protocol):
     """An object that runs the operations of device tensors, such as the simulated device."""
 
     generator: torch.Generator
+    graph: Any  # the CUDA graph that is captured; None: there is none
 
+    def graph_replayed(self, kernels: int) -> None: ...
     def run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
 
 

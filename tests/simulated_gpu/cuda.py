@@ -13,6 +13,7 @@ from torch.utils import _foreach_utils
 from torch.utils import _pytree as pytree
 
 from tests.simulated_gpu.backend import PRIVATE, DeviceTensor, replace_leaves
+from tests.simulated_gpu.graphs import SimulatedGraph
 
 _RECURRENT = {torch.gru, torch.gru_cell, torch.lstm, torch.lstm_cell}
 
@@ -41,6 +42,7 @@ class Device(Protocol):
 
     generator: torch.Generator
     emptied: int
+    graph: Any
 
     def launch(self, kernels: int) -> None: ...
     def wait(self, what: str) -> None: ...
@@ -68,7 +70,9 @@ def patch(gpu: Device, stack: contextlib.ExitStack) -> None:
 
     seed, state = gpu.generator.manual_seed, gpu.generator.get_state
     functions = {
+        "CUDAGraph": SimulatedGraph,
         "Event": Event,
+        "Stream": lambda *_: None,
         "_is_in_bad_fork": lambda: False,
         "_lazy_init": lambda: None,
         "current_device": lambda: 0,
@@ -86,6 +90,7 @@ def patch(gpu: Device, stack: contextlib.ExitStack) -> None:
         "manual_seed": seed,
         "manual_seed_all": seed,
         "set_device": lambda *_: None,
+        "stream": lambda _: contextlib.nullcontext(),
         "set_rng_state": lambda state, *_: gpu.generator.set_state(state),
         "synchronize": lambda *_: gpu.wait("cuda.synchronize"),
     }
@@ -130,8 +135,7 @@ class _Functions(TorchFunctionMode):
             if func in _RECURRENT:
                 return _run_fused(self.gpu, func, args, kwargs)
             if func is F.scaled_dot_product_attention:
-                with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-                    return _run_fused(self.gpu, _attention, args, kwargs)
+                return _run_fused(self.gpu, _attention, args, kwargs)
         return func(*args, **kwargs)
 
     def _cast(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -172,7 +176,8 @@ def _private(device: torch.device) -> torch.device:
 
 def _attention(query: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Return the result of torch's fused attention, whose memory has the order of dimensions of the query."""
-    return torch.empty_like(query).copy_(F.scaled_dot_product_attention(query, *args, **kwargs))
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        return torch.empty_like(query).copy_(F.scaled_dot_product_attention(query, *args, **kwargs))
 
 
 class _FusedKernel(torch.autograd.Function):
@@ -187,8 +192,14 @@ class _FusedKernel(torch.autograd.Function):
             for item, need in zip(flat, needs, strict=True)
         ]
         args, kwargs = pytree.tree_unflatten(on_cpu, spec)
-        with torch.enable_grad(), gpu.own_random_state():
-            out = work(*args, **kwargs)
+
+        def compute() -> Any:
+            with torch.enable_grad(), gpu.own_random_state():
+                return work(*args, **kwargs)
+
+        out = compute()
+        if gpu.graph is not None:
+            gpu.graph.record(compute, out)
         ctx.gpu, ctx.on_cpu, ctx.out = gpu, on_cpu, out if isinstance(out, tuple) else (out,)
         gpu.allocate(ctx.out)
         outputs = tuple(DeviceTensor(tensor.detach()) for tensor in ctx.out)

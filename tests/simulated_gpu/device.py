@@ -26,6 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.simulated_gpu.backend import NAME, Active, DeviceTensor, replace_leaves
 from tests.simulated_gpu.cuda import patch
+from tests.simulated_gpu.graphs import SimulatedGraph
 
 aten = torch.ops.aten
 
@@ -77,6 +78,8 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.generator = torch.Generator().manual_seed(0)
         self.pinned: dict[int, Tensor] = {}  # tensors by the address of their storage
         self.emptied = 0  # calls of torch.cuda.empty_cache
+        self.graph: SimulatedGraph | None = None  # that is captured
+        self.replays = 0  # of captured graphs
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -100,14 +103,27 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.kernels_by.clear()
 
     def wait(self, what: str) -> None:
-        """Count a wait of the host for the device."""
+        """Count a wait of the host for the device.
+
+        Raises:
+            RuntimeError: a CUDA graph is captured
+        """
+        if self.graph is not None:
+            raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing\n({what})")
         self.waits[f"{what} at {self._where()}"] += 1
 
     def launch(self, kernels: int) -> None:
-        """Count some kernels."""
+        """Count some kernels, which a capture does not run."""
+        if self.graph is not None:
+            return
         self.kernels += kernels
         if self.kernels_by is not None:
             self.kernels_by[self._function()] += kernels
+
+    def graph_replayed(self, kernels: int) -> None:
+        """Count a replay of a captured graph."""
+        self.replays += 1
+        self.launch(kernels)
 
     def pin(self, tensor: Tensor) -> Tensor:
         self.pinned[tensor.untyped_storage().data_ptr()] = tensor
@@ -164,7 +180,7 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._note_waits(func, name, args, kwargs)
         if func in _COPYING:
             self._note_copy(func, args, kwargs, to_device=on_device)
-        if not (func.is_view or name in NO_KERNELS):
+        if _has_kernel(func):
             self.launch(1)
         out = self._compute(func, cpu_args, _for_cpu(func, cpu_kwargs))
         changed = _changed(func, args, kwargs)
@@ -180,14 +196,19 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func is aten.native_layer_norm.default and args[2] is not None and args[0].dtype != args[2].dtype:
             raise RuntimeError(f"expected scalar type {args[0].dtype} but found {args[2].dtype}")  # as CUDA
         self.allocate((args, kwargs))
-        with (
-            self.own_random_state()
-            if torch.Tag.nondeterministic_seeded in func.tags
-            else contextlib.nullcontext()
-        ):
-            out = func(*args, **kwargs)
+        is_random = torch.Tag.nondeterministic_seeded in func.tags
+
+        def compute() -> Any:
+            with self.own_random_state() if is_random else contextlib.nullcontext():
+                return func(*args, **kwargs)
+
+        if self.graph is not None:
+            self.graph.will_change(_written(func, args, kwargs))
+        out = compute()
         if func is aten._to_copy.default and out is args[0]:
             out = out.clone()
+        if self.graph is not None and _has_kernel(func):
+            self.graph.record(compute, out)
         self.allocate(out)
         return out
 
@@ -278,6 +299,11 @@ def _for_cpu(func: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     return kwargs
 
 
+def _has_kernel(func: Any) -> bool:
+    """Return true if an operation launches a kernel."""
+    return not (func.is_view or operation_name(func) in NO_KERNELS)
+
+
 @cache
 def operation_name(func: Any) -> str:
     """Return the name of an operation without its namespace and its overload."""
@@ -288,14 +314,19 @@ def _changed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Return the tensors that an in-place operation has changed; None for any other operation."""
     if not _returns_changed(func):
         return None
+    outs = _written(func, args, kwargs)
+    return outs[0] if len(outs) == 1 else tuple(outs)
+
+
+def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """Return the arguments that an operation writes."""
     schema = func._schema.arguments
     outs = [a for a, parameter in zip(args, schema, strict=False) if _is_written(parameter)]
-    outs += [
+    return outs + [
         kwargs[parameter.name]
         for parameter in schema
         if parameter.kwarg_only and _is_written(parameter) and parameter.name in kwargs
     ]
-    return outs[0] if len(outs) == 1 else tuple(outs)
 
 
 @cache
