@@ -94,6 +94,7 @@ if TYPE_CHECKING:  # token ids, examples, answers and scores
     from seqx.interfaces.scores import Answer as Answer
     from seqx.interfaces.scores import AnswerWarning as AnswerWarning
     from seqx.interfaces.scores import Evaluation as Evaluation
+    from seqx.interfaces.scores import Interval as Interval
     from seqx.interfaces.scores import Score as Score
     from seqx.interfaces.scores import perplexity as perplexity
     from seqx.interfaces.task import Candidate as Candidate
@@ -134,6 +135,7 @@ if TYPE_CHECKING:  # parts of tasks
     from seqx.tasks.columns import select_columns as select_columns
     from seqx.tasks.metric import CorpusTask as CorpusTask
     from seqx.tasks.metric import MetricTask as MetricTask
+    from seqx.tasks.metric import score_answers as score_answers
     from seqx.tasks.seq2seq import GenerationTask as GenerationTask
     from seqx.tasks.seq2seq import Seq2SeqTask as Seq2SeqTask
     from seqx.tasks.seq2seq import TextPairTask as TextPairTask

@@ -45,7 +45,7 @@ COMMANDS = {
         "Train and test the model of a RECIPE, or resume a run.",
     ),
     "evaluate": ("seqx.commands.evaluate:evaluate", "Score a model on a split of its corpus."),
-    "score": ("seqx.commands.score:score", "Score a file of outputs against a file of references."),
+    "score": ("seqx.commands.score:score", "Score outputs against references, or targets with a model."),
     "average": ("seqx.commands.average:average", "Average checkpoints of a run into a model."),
     "export": ("seqx.commands.export:export_model", "Write a MODEL in the format of another program."),
     "import": ("seqx.commands.export:import_model", "Read a model in the format of another program."),

@@ -191,6 +191,20 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
             return seqx.Rejected("with labels that the vocabulary lacks")
         return seqx.Example(columns=columns, text=text)
 
+    def scored_example(self, texts: Sequence[str]) -> seqx.Example | seqx.Rejected:
+        """Return the example of a tree in brackets; a sentence before it must have the words of the tree."""
+        if len(texts) > 2:
+            raise seqx.UserError("the model is a parser; name two files, SENTENCES and TREES, or TREES alone")
+        example = self.example((texts[-1],), training=False)
+        words = [leaf.word for text in texts[:-1] for leaf in self._leaves(text)]
+        if (
+            len(texts) == 2
+            and isinstance(example, seqx.Example)
+            and words != example.text["source"].split(" ")
+        ):
+            raise seqx.UserError("the words of the tree are not those of the sentence; correct one of them")
+        return example
+
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
         """Encode with a sampled segmentation, or with the usual one if the sampled one is too long."""
         sampled = self._columns(text, rng)
@@ -318,6 +332,10 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
         ]
         # A warning about invalid outputs would repeat the score `valid`.
         return seqx.Evaluation(scores=scores, answers=answers, warnings=[*warnings.values()])
+
+    def answer_scores(self, answers: Sequence[seqx.Answer]) -> list[Mapping[str, seqx.Score]]:
+        """Return the scores of each tree alone."""
+        return seqx.score_answers(self.metrics, answers)
 
     def _trees(
         self, split: str, rows: Iterable[tuple[str, ...]] | None = None, *, training: bool = False

@@ -12,6 +12,7 @@ from seqx_text.rouge import Rouge
 from seqx_text.sentencepiece import SentencePiece
 from seqx_text.squad import ExactMatch, SquadF1
 from seqx_text.tagged import TaggedCorpus
+from seqx_text.ter import Ter
 from seqx_text.unicode import UnicodeForm
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "SentencePiece",
     "SquadF1",
     "TaggedCorpus",
+    "Ter",
     "TokenizedBleu",
     "UnicodeForm",
 ]
@@ -57,5 +59,6 @@ def seqx_register(registry: seqx.Registry) -> None:
         paper_bleu=PaperBleu,
         rouge=Rouge,
         squad_f1=SquadF1,
+        ter=Ter,
         tokenized_bleu=TokenizedBleu,
     )

@@ -94,6 +94,12 @@ class LanguageModel(seqx.GenerationTask, seqx.CorpusTask):
             return seqx.Rejected("too long")
         return seqx.Example(columns={"source": [seqx.BOS], "target": target}, text={"target": row[0]})
 
+    def scored_example(self, texts: Sequence[str]) -> seqx.Example | seqx.Rejected:
+        """Return the example of a line, which has no source."""
+        if len(texts) != 1:
+            raise seqx.UserError("the model is a language model, which has no source; name one file, TEXT")
+        return self.example((f"{seqx.normalize(self.normalizers, texts[0])}\n",), training=False)
+
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
         """Encode with a sampled segmentation, or without sampling if the sampled one is too long."""
         sampled = self._ids(text["target"], rng)

@@ -25,12 +25,15 @@ class Translation(seqx.Seq2SeqTask):
         target: the corpus column of the target
         tags: tags at the beginning of sources, such as <2de>. Each tag has scores of its own, and the mean
             over tags is the first score. If a text is translated in parts, each part gets the tag
+        more_references: further corpus columns of the development and test sets that contain references, for
+            metrics with several references
     """
 
     ratio: Annotated[float, Ge(1)] = 4.0
     source: Annotated[int, Ge(0)] = 0
     target: Annotated[int, Ge(0)] = 1
     tags: tuple[str, ...] = ()
+    more_references: tuple[Annotated[int, Ge(0)], ...] = ()
 
     def __post_init__(self) -> None:
         if self.source == self.target:
@@ -72,6 +75,15 @@ class Translation(seqx.Seq2SeqTask):
         for row in self.corpus.rows(split):
             yield seqx.select_columns(row, {"task.source": self.source, "task.target": self.target})
 
+    def read_split(self, name: str) -> seqx.Split:
+        """Read the rows of a split into memory, for dev and test with all references."""
+        split = super().read_split(name)
+        if not self.more_references or name == "train":
+            return split
+        columns = {f"task.more_references.{i}": column for i, column in enumerate(self.more_references)}
+        rows = (seqx.select_columns(row, columns) for row in self.corpus.rows(name))
+        return replace(split, more_references=[*zip(*rows, strict=True)])
+
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
         """Return the ids of source and target, each with EOS; reject misaligned training pairs."""
         example = super().example(row, training=training)
@@ -94,17 +106,19 @@ class Translation(seqx.Seq2SeqTask):
         return names + [f"{name}.{tag.strip('<>')}" for tag in self.tags for name in names]
 
     def score(
-        self, inputs: Sequence[str], outputs: Sequence[str], references: Sequence[str]
+        self, inputs: Sequence[str], outputs: Sequence[str], *references: Sequence[str]
     ) -> Mapping[str, seqx.Score]:
         """Score all outputs; with `tags`, score each tag separately, and put the means first."""
         if not self.tags:
-            return self.scores(outputs, references)
-        texts: dict[str, tuple[list[str], list[str]]] = {tag: ([], []) for tag in self.tags}
-        for text, output, reference in zip(inputs, outputs, references, strict=True):
-            tag_outputs, tag_references = texts[self._require_tag(text)]
-            tag_outputs.append(output)
-            tag_references.append(reference)
-        by_tag = {tag: self.scores(*pair) for tag, pair in texts.items() if pair[0]}
+            return self.scores(outputs, *references, sources=inputs)
+        texts: dict[str, list[tuple[str, ...]]] = {tag: [] for tag in self.tags}
+        for text, *compared in zip(inputs, outputs, *references, strict=True):
+            texts[self._require_tag(text)].append((self._split_tag(text)[1], *compared))
+        by_tag = {}
+        for tag, rows in texts.items():
+            if rows:
+                sources, *compared = zip(*rows, strict=True)
+                by_tag[tag] = self.scores(*compared, sources=sources)
         each = {
             f"{name}.{tag.strip('<>')}": score
             for tag, scores in by_tag.items()
@@ -114,7 +128,7 @@ class Translation(seqx.Seq2SeqTask):
         for name, first in next(iter(by_tag.values())).items():
             value = sum(scores[name].value for scores in by_tag.values()) / len(by_tag)
             signature = f"mean of:{'+'.join(by_tag)}|{first.signature}"
-            means[name] = replace(first, value=value, signature=signature)
+            means[name] = replace(first, value=value, signature=signature, interval=None)
         return means | each
 
     def specification(self) -> seqx.TextSpec:

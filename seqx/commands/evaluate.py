@@ -1,6 +1,7 @@
 """The command `seqx evaluate`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import click
 
@@ -17,7 +18,9 @@ from seqx.data.cache import default_cache
 from seqx.data.held_out import held_out_warnings
 from seqx.errors import UserError
 from seqx.inference import load
+from seqx.interfaces.scores import Answer, Score
 from seqx.runtime.precision import InferencePrecision
+from seqx.storage.atomic import write_atomically
 from seqx.storage.json_format import json_text
 
 
@@ -31,6 +34,12 @@ from seqx.storage.json_format import json_text
     help="The split to score.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+@click.option(
+    "--sentences",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write each input with its answer, references and scores to FILE, as JSON lines.",
+)
 @device_option
 @precision_option
 @batch_tokens_option
@@ -45,6 +54,7 @@ def evaluate(
     *,
     split: str,
     as_json: bool,
+    sentences: Path | None,
     device: str,
     precision: InferencePrecision,
     batch_tokens: int | None,
@@ -84,6 +94,8 @@ def evaluate(
     rows = predictor.task.read_split(split)
     evaluation = predictor.task.evaluate(predictor, rows)
     scores = evaluation.scores
+    if sentences is not None:
+        _write_sentences(sentences, evaluation.answers, predictor.task.answer_scores(evaluation.answers))
     answer_warnings = [f"{split}: {warning}" for warning in evaluation.warnings if warning.count]
     for warning in (*held_out_warnings(predictor.task, rows), *answer_warnings):
         click.echo(warning, err=True)
@@ -93,6 +105,20 @@ def evaluate(
         return
     for name, score in scores.items():
         click.echo(f"{name} {score}")
+
+
+def _write_sentences(file: Path, answers: Sequence[Answer], scores: Sequence[Mapping[str, Score]]) -> None:
+    """Write each answer with its scores as a JSON line."""
+    rows = (
+        {
+            "input": answer.input,
+            "output": answer.output,
+            "references": [answer.reference, *answer.more_references],
+            "scores": {name: score.value for name, score in of_answer.items()},
+        }
+        for answer, of_answer in zip(answers, scores, strict=True)
+    )
+    write_atomically(file, "".join(json_text(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def _print_progress(step: str, fraction: float | None) -> None:

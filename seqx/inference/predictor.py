@@ -1,5 +1,6 @@
 """The predictor: it splits inputs into pieces, answers the pieces in batches, and joins the answers."""
 
+import math
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from seqx.inference.decoding import (
     source_batch,
     split_input,
 )
-from seqx.inference.scoring import logprobs
+from seqx.inference.scoring import token_logprobs
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.task import Example, InputError, NBest, Request, Task
@@ -151,6 +152,16 @@ class Predictor:
     def logprobs(self, examples: Sequence[Example]) -> list[float | None]:
         """Return the natural log-probability of each example's target, given its source.
 
+        The value is None if `token_logprobs` returns None.
+
+        Raises:
+            UserError: a single example runs out of memory
+        """
+        return [None if tokens is None else math.fsum(tokens) for tokens in self.token_logprobs(examples)]
+
+    def token_logprobs(self, examples: Sequence[Example]) -> list[list[float] | None]:
+        """Return the natural log-probability of each token of each example's target, given its source.
+
         The value is None if the example is too long to be scored in one forward pass. This is so if
 
         - the source is longer than `max_length`,
@@ -163,10 +174,10 @@ class Predictor:
         scorable = self._scorable(examples)
         indices = scorable[self.world.rank :: self.world.size]
         columns = [examples[i].columns for i in indices]
-        values: list[float] = []
+        values: list[list[float]] = []
         with stop_together(self.world), inference_mode(self.model, self.device, self.precision):
-            values = logprobs(self.model, columns, device=self.device, before_batch=self.before_batch)
-        result: list[float | None] = [None] * len(examples)
+            values = token_logprobs(self.model, columns, device=self.device, before_batch=self.before_batch)
+        result: list[list[float] | None] = [None] * len(examples)
         for scored in self.world.all_gather(list(zip(indices, values, strict=True))):
             for i, value in scored:
                 result[i] = value

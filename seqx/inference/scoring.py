@@ -1,4 +1,4 @@
-"""Log-probabilities of targets, such as references."""
+"""Log-probabilities of the tokens of targets, such as references."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,14 +16,14 @@ _BATCH_TOKENS = 4096
 """The maximum padded tokens of a batch."""
 
 
-def logprobs(
+def token_logprobs(
     model: Model,
     examples: Sequence[Mapping[str, Values]],
     *,
     device: torch.device,
     before_batch: Callable[[], None] = lambda: None,
-) -> list[float]:
-    """Return the natural log-probability of each example's target, given its source.
+) -> list[list[float]]:
+    """Return the natural log-probability of each token of each example's target, given its source.
 
     The caller puts the model into evaluation mode and turns gradients off.
 
@@ -36,7 +36,7 @@ def logprobs(
     Raises:
         UserError: a single example runs out of memory
     """
-    values = [0.0] * len(examples)
+    values: list[list[float]] = [[] for _ in examples]
     if not examples:
         return values
     order = sorted(range(len(examples)), key=lambda i: len(examples[i]["target"]))
@@ -49,9 +49,9 @@ def logprobs(
             for part, attempt in shrinker.parts(rows.tolist()):
                 with attempt:
                     batch = collate({name: column.take(np.array(part)) for name, column in columns.items()})
-                    scores = model.score(batch.to(device)).double().sum(1).tolist()
-                    for row, value in zip(part, scores, strict=True):
-                        values[order[row]] = value
+                    scores = model.score(batch.to(device)).double().tolist()
+                    for row, tokens in zip(part, scores, strict=True):
+                        values[order[row]] = tokens[: len(examples[order[row]]["target"])]
     except torch.OutOfMemoryError:
         raise UserError(
             f"{device} ran out of memory with a single example; make the model smaller, or leave out long "

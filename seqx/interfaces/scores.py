@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from seqx.errors import UserError
 
@@ -58,6 +58,19 @@ class ValidationScore:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A 95% confidence interval from bootstrap resamples of the test set (Koehn 2004).
+
+    Args:
+        mean: the mean of the resamples' scores
+        margin: half of the width of the interval that contains 95% of these scores
+    """
+
+    mean: float
+    margin: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Score:
     """The value of a metric and its signature, which says how it was computed.
 
@@ -65,11 +78,13 @@ class Score:
         value: the value
         signature: everything that the value depends on besides the texts, such as versions and options
         lower_is_better: true for metrics such as perplexity
+        interval: the confidence interval; None: it was not computed
     """
 
     value: float
     signature: str
     lower_is_better: bool = False
+    interval: Interval | None = None
 
     @property
     def rank(self) -> float:
@@ -90,12 +105,18 @@ class Score:
         return self.rank > replace(self, value=value).rank
 
     def to_json(self) -> dict[str, float | str]:
-        """Return the value and the signature, as files and JSON output hold them."""
-        return {"value": self.value, "signature": self.signature}
+        """Return the value, the interval and the signature, as files and JSON output hold them."""
+        interval = {} if self.interval is None else asdict(self.interval)
+        return {"value": self.value, **interval, "signature": self.signature}
 
     def __str__(self) -> str:
         """Return the text that commands print."""
-        return f"{self.value:.2f}  {self.signature}"
+        interval = ""
+        if self.interval is not None:
+            interval = (
+                f" (μ = {self.interval.mean:.2f} ± {self.interval.margin:.2f})"  # as sacreBLEU prints it
+            )
+        return f"{self.value:.2f}{interval}  {self.signature}"
 
 
 _PRINTED_AS_ZERO = 0.005  # smaller values are printed as 0.00
@@ -108,6 +129,7 @@ class Answer:
     input: str  # text of the input
     output: str  # text of the answer
     reference: str  # the correct output
+    more_references: Sequence[str] = ()  # other correct outputs
 
 
 @dataclass(frozen=True)

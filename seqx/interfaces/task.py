@@ -13,7 +13,7 @@ from seqx.errors import UserError
 from seqx.interfaces.learning import Hypothesis, Search, SearchTrace, Trace
 from seqx.interfaces.networks import Model
 from seqx.interfaces.rows import Row
-from seqx.interfaces.scores import AnswerWarning, Evaluation
+from seqx.interfaces.scores import Answer, AnswerWarning, Evaluation, Score
 from seqx.interfaces.specification import TextSpec, UnspecifiedError
 from seqx.interfaces.tensors import Batch
 from seqx.interfaces.text import SPLITS, Problem, ProgressReporter
@@ -156,6 +156,7 @@ class Split:
 
     name: str  # train, dev or test
     rows: Sequence[Row]  # in the order of the corpus
+    more_references: Sequence[Sequence[str]] = ()  # lists of further references, each with one for each row
 
 
 class TextModel(Protocol):
@@ -269,6 +270,19 @@ class Task(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement encode")
 
+    def scored_example(self, texts: Sequence[str]) -> Example | Rejected:
+        """Return the example whose target `seqx score --model` scores; its texts are unchanged by the task.
+
+        Args:
+            texts: a source and a target. A task whose targets have no source takes the target alone.
+
+        Raises:
+            UserError: the task needs another number of texts, or cannot read them
+        """
+        if len(texts) != 2:
+            raise UserError("the model predicts targets from sources; name two files, SOURCE and TARGET")
+        return self.example((texts[0], texts[1]), training=False)
+
     @abstractmethod
     def read(self, source: Any) -> Mapping[str, Values]:
         """Return the columns of an input, among them "source"."""
@@ -339,6 +353,14 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, model: TextModel, split: Split) -> Evaluation:
         """Return the scores of a model on a split, the main score first, and its answers with warnings."""
+
+    def answer_scores(self, answers: Sequence[Answer]) -> Sequence[Mapping[str, Score]]:
+        """Return the scores of each answer alone, by name.
+
+        Raises:
+            UserError: the task does not compare answers with references
+        """
+        raise UserError("the task of this model has no scores of single answers")
 
     def score_names(self) -> Sequence[str] | None:
         """Return the names of the scores of `evaluate`, in order; called before anything is fetched.

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from seqx.errors import UserError
 from seqx.interfaces.codec import Codec
 from seqx.interfaces.rows import Row
 from seqx.interfaces.scores import Score
@@ -165,6 +166,29 @@ class Metric(ABC):
     @abstractmethod
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, Score]:
         """Return the scores of all outputs together, by name, the main score first."""
+
+    def compare(self, outputs: Sequence[str], *references: Sequence[str]) -> Mapping[str, Score]:
+        """Return the scores of all outputs against one or several lists of references.
+
+        Raises:
+            UserError: the metric compares an output with one reference only; this is the default
+        """
+        if len(references) != 1:
+            raise UserError(
+                f"{type(self).__name__} compares an output with one reference, not {len(references)}; name "
+                "one list of references, or another metric, such as bleu, chrf or ter"
+            )
+        return self(outputs, references[0])
+
+    def for_sources(self, sources: Sequence[str]) -> "Metric":
+        """Return a metric that scores the outputs for these sources; by default, sources do not matter."""
+        return self
+
+    def sentence_scores(
+        self, outputs: Sequence[str], *references: Sequence[str]
+    ) -> list[Mapping[str, Score]]:
+        """Return the scores of each output alone, against its reference of each list."""
+        return [self.compare(*([text] for text in texts)) for texts in zip(outputs, *references, strict=True)]
 
     def setting_errors(self) -> Iterable[Problem]:
         """Return errors that prevent the computation, such as a missing file or package."""

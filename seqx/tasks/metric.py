@@ -80,7 +80,7 @@ class MetricTask(CorpusTask):
 
     def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
         """Check that the metrics can be computed, and fetch the corpus."""
-        self.scores(TRIAL, TRIAL)
+        self.scores(TRIAL, TRIAL, sources=TRIAL)
         super().fetch(folder, progress, splits)
 
     def setting_errors(self) -> Iterable[Problem]:
@@ -89,7 +89,7 @@ class MetricTask(CorpusTask):
         earlier_names: set[str] = set()
         for number, metric in enumerate(self.metrics):
             try:
-                names = set(metric.score_names() or metric(TRIAL, TRIAL))
+                names = set(metric.score_names() or metric.for_sources(TRIAL)(TRIAL, TRIAL))
             except UserError as error:
                 yield f"metrics.{number}", str(error)
                 continue
@@ -117,10 +117,12 @@ class MetricTask(CorpusTask):
         nbests = [*model.hypotheses(inputs)]
         outputs = [nbest.text for nbest in nbests]
         answers = [
-            Answer(input=value_text(source), output=output, reference=reference)
-            for source, output, reference in zip(inputs, outputs, references, strict=True)
+            Answer(input=value_text(source), output=output, reference=reference, more_references=more)
+            for source, output, reference, *more in zip(
+                inputs, outputs, references, *split.more_references, strict=True
+            )
         ]
-        scores = self.score(inputs, outputs, references)
+        scores = self.score(inputs, outputs, references, *split.more_references)
         return Evaluation(scores=scores, answers=answers, warnings=sum_warnings(nbests))
 
     def score_names(self) -> Sequence[str] | None:
@@ -129,24 +131,48 @@ class MetricTask(CorpusTask):
         return None if None in names else [name for of_metric in names for name in of_metric or ()]
 
     def score(
-        self, inputs: Sequence[Any], outputs: Sequence[str], references: Sequence[str]
+        self, inputs: Sequence[Any], outputs: Sequence[str], *references: Sequence[str]
     ) -> Mapping[str, Score]:
         """Return the scores of the outputs for these inputs, the main score first."""
-        return self.scores(outputs, references)
+        return self.scores(outputs, *references, sources=[*map(value_text, inputs)])
 
-    def scores(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, Score]:
-        """Return the scores of all metrics.
+    def answer_scores(self, answers: Sequence[Answer]) -> list[Mapping[str, Score]]:
+        """Return the scores of each answer alone."""
+        return score_answers(self.metrics, answers)
+
+    def scores(
+        self, outputs: Sequence[str], *references: Sequence[str], sources: Sequence[str] = ()
+    ) -> Mapping[str, Score]:
+        """Return the scores of all metrics against one or several lists of references.
+
+        Args:
+            outputs: the outputs
+            references: lists of references, each with one for each output
+            sources: the source of each output, which some metrics read; empty if they are unknown
 
         Raises:
             UserError: two metrics compute scores of the same name
         """
         scores: dict[str, Score] = {}
         for metric in self.metrics:
-            metric_scores = metric(outputs, references)
+            bound = metric.for_sources(sources) if sources else metric
+            metric_scores = bound.compare(outputs, *references)
             if repeated := metric_scores.keys() & scores.keys():
                 raise UserError(f"task.metrics: {_describe_repeated(repeated)}")
             scores |= metric_scores
         return scores
+
+
+def score_answers(metrics: Sequence[Metric], answers: Sequence[Answer]) -> list[Mapping[str, Score]]:
+    """Return the scores of each answer alone, by all metrics."""
+    sources, outputs = [answer.input for answer in answers], [answer.output for answer in answers]
+    references = [*zip(*((answer.reference, *answer.more_references) for answer in answers), strict=True)]
+    scores: list[dict[str, Score]] = [{} for _ in answers]
+    for metric in metrics if answers else ():
+        of_metric = metric.for_sources(sources).sentence_scores(outputs, *references)
+        for of_answer, of_output in zip(scores, of_metric, strict=True):
+            of_answer.update(of_output)
+    return [*scores]
 
 
 def _describe_repeated(names: Iterable[str]) -> str:

@@ -169,8 +169,41 @@ def test_score_errors_are_one_message(call: Call, arguments: str, message: str) 
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", message)
 
 
-@pytest.mark.parametrize("files", ["", "gold", "gold test gold"])
+@pytest.mark.parametrize("files", ["", "gold"])
 def test_score_needs_two_files(call: Call, files: str) -> None:
     result = call("--metric", "exact", "stop=2", *files.split())
     assert result.exit_code == 2
     assert f"expected two files, REFERENCES and OUTPUTS, but got {len(files.split())}" in result.stderr
+
+
+def test_score_prints_the_scores_of_each_line(call: Call) -> None:
+    result = call("--metric", "exact", "--sentences", "gold", "test")
+    assert result.stdout == "exact\terrors\n0.00\t-1.00\n100.00\t0.00\n100.00\t0.00\n0.00\t-1.00\n"
+    rows = call("--metric", "exact", "--sentences", "--json", "gold", "test").stdout.splitlines()
+    assert [json.loads(row)["errors"] for row in rows] == [-1, 0, 0, -1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("gold test", "name either --metric or --model"),
+        ("--metric exact --model m gold test", "name either --metric or --model"),
+        ("--metric exact --tokens gold test", "--tokens is for --model"),
+        ("--model m --sentences gold test", "--sentences and --source are for --metric"),
+        ("--model m", "expected SOURCE and TARGET, or TARGET alone, but got 0 files"),
+    ],
+)
+def test_score_refuses_options_that_do_not_fit(call: Call, arguments: str, message: str) -> None:
+    result = call(*(arguments if "gold" in arguments else f"{arguments} beam.size=1").split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+def test_score_compares_with_several_references_if_the_metric_can(call: Call) -> None:
+    Path("other").write_text("one\ntwo\nthree\nfour\n")
+    result = call("--metric", "exact", "other", "other", "test")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "Exact compares an output with one reference, not 2; name one list of references, or another metric, "
+        "such as bleu, chrf or ter\n"
+    )

@@ -233,3 +233,33 @@ def test_average_takes_the_best_checkpoints_if_recipe_or_option_says_so(run: Pat
     unscored = call("average", copy, "--best", "2", "--out", tmp_path / "best")
     assert (unscored.exit_code, "none of its checkpoints was validated" in unscored.stderr) == (2, True)
     assert not (tmp_path / "best").exists()
+
+
+def test_evaluate_uses_several_references_and_writes_the_scores_of_sentences(
+    run: Path, tmp_path: Path
+) -> None:
+    sources, first = ["The dog sleeps.", "The cat runs."], ["Der Hund schläft.", "Die Katze rennt."]
+    answers = seqx.load(run, device="cpu")(sources)
+    files = [tmp_path / name for name in ("en", "de", "other.de")]
+    for file, lines in zip(files, (sources, first, answers), strict=True):
+        file.write_text("\n".join(lines) + "\n", "utf-8")
+    corpus = f"task.corpus={{type: files, test: [{', '.join(map(str, files))}]}}"
+    settings = [corpus, "task.more_references=[2]", "task.metrics=[{type: bleu, bootstrap: 20}, chrf]"]
+    result = call("evaluate", run, "--device", "cpu", "--sentences", tmp_path / "out", *settings)
+    assert result.exit_code == 0, result.output
+    assert "chrf 100.00  nrefs:2|" in result.stdout  # the outputs are among the references
+    assert re.match(r"bleu \S+ \(μ = \S+ ± \S+\)  nrefs:2\|bs:20\|seed:", result.stdout)
+    rows = [json.loads(row) for row in (tmp_path / "out").read_text("utf-8").splitlines()]
+    assert [row["input"] for row in rows] == sources
+    assert [row["output"] for row in rows] == answers
+    assert [row["references"] for row in rows] == [list(pair) for pair in zip(first, answers, strict=True)]
+    assert [row["scores"]["chrf"] for row in rows] == [100, 100]
+    assert all("bleu" in row["scores"] for row in rows)
+
+
+def test_missing_column_of_references_is_one_message(run: Path) -> None:
+    result = call("evaluate", run, "task.more_references=[4]")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == (
+        "task.more_references.0 is 4, but the corpus has 2 columns, counted from 0; set it to at most 1"
+    )

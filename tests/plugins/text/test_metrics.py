@@ -1,7 +1,10 @@
 """BLEU and chrF compared with values computed by hand, and their signatures."""
 
 import gzip
+import json
 import math
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from importlib.metadata import version
@@ -9,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from seqx_text import Bleu, Chrf, Lowercase, MosesTokens, PaperBleu, TokenizedBleu
+from seqx_text import Bleu, Chrf, Lowercase, MosesTokens, PaperBleu, Ter, TokenizedBleu
 
 SACREBLEU = version("sacrebleu")
 
@@ -90,3 +93,57 @@ def test_scores_of_real_captions_equal_those_of_sacrebleu(data: Callable[[str], 
         assert score.value == pytest.approx(100)
         (worse,) = metric(outputs, references).values()
         assert 10 < worse.value < 99
+
+
+MORE_REFERENCES = ["Der Rich-Text-Editor ist gut, sagt A-B-C.", "Ein Mann läuft in die Stadt und singt laut."]
+
+
+def sacrebleu_command(folder: Path, *options: str, references: int) -> str:
+    """Return what the command of sacreBLEU prints for the texts above, each 20 times."""
+    (folder / "outputs").write_text("\n".join(OUTPUTS * 20) + "\n", "utf-8")
+    names = ["r0", "r1"][:references]
+    for name, texts in zip(names, (REFERENCES, MORE_REFERENCES), strict=False):
+        (folder / name).write_text("\n".join(texts * 20) + "\n", "utf-8")
+    command = [sys.executable, "-m", "sacrebleu", *names, "-i", "outputs", "-w", "4", *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("metric", [Bleu, Chrf, Ter])
+@pytest.mark.parametrize("references", [1, 2])
+def test_scores_and_intervals_are_those_of_the_command_of_sacrebleu(
+    metric: Callable[..., Bleu | Chrf | Ter], references: int, tmp_path: Path
+) -> None:
+    scorer = metric(bootstrap=50)
+    options = ["-m", scorer.name, "--confidence", "--confidence-n", "50", "--format", "json"]
+    expected = json.loads(sacrebleu_command(tmp_path, *options, references=references))
+    lists = [texts * 20 for texts in (REFERENCES, MORE_REFERENCES)][:references]
+    score = scorer.compare(OUTPUTS * 20, *lists)[scorer.name]
+    assert score.interval is not None
+    assert score.value == pytest.approx(expected["score"], abs=1e-4)
+    assert score.interval.mean == pytest.approx(expected["confidence_mean"], abs=1e-4)
+    assert score.interval.margin == pytest.approx(expected["confidence_var"], abs=1e-4)
+    assert score.signature == expected["signature"]
+    assert f" (μ = {score.interval.mean:.2f} ± {score.interval.margin:.2f})  nrefs:{references}|" in str(
+        score
+    )
+    assert score.lower_is_better == (metric is Ter)
+
+
+@pytest.mark.parametrize("metric", [Bleu(), Chrf(), Ter()])
+def test_scores_of_sentences_are_those_of_the_command_of_sacrebleu(
+    metric: Bleu | Chrf | Ter, tmp_path: Path
+) -> None:
+    printed = sacrebleu_command(tmp_path, "-m", metric.name, "--sentence-level", "--score-only", references=2)
+    scores = metric.sentence_scores(OUTPUTS * 20, REFERENCES * 20, MORE_REFERENCES * 20)
+    assert [f"{score[metric.name].value:.4f}" for score in scores] == printed.split()
+
+
+def test_ter_is_the_number_of_edits_per_reference_word() -> None:
+    score = Ter()(["the cat sat here", "a b"], ["the cat sits", "a b"])["ter"]
+    assert score.value == pytest.approx(100 * 2 / 5)
+    assert Ter(lowercase=False)(["The cat"], ["the cat"])["ter"].value == 50
+    assert Ter()(["The cat"], ["the cat"])["ter"].value == 0
+    assert Ter(punctuation=False)(["the cat ."], ["the cat"])["ter"].value == 0
+    japanese = ["猫は箱の中で寝ている"]
+    assert Ter().warnings(japanese)
+    assert not Ter(normalized=True, asian=True).warnings(japanese)
