@@ -7,9 +7,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Annotated, ClassVar, Literal
 
+import torch
 import torch.nn.functional as F
 from annotated_types import Gt
-from torch import Tensor
+from torch import Tensor, nn
 
 import seqx
 from seqx_models.input_layers import with_embedded_source
@@ -31,6 +32,7 @@ class EncoderDecoder(seqx.Generator):
             (target); or both of these and the source embedding (all), as in Vaswani et al. 2017
         scale_embeddings: multiply embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4)
         embedding_std: standard deviation of the initial embeddings; d_model^-0.5 if left out
+        output_bias: add a bias to the logits, initially 0
 
     Raises:
         ValueError: `tie_embeddings: all` with vocabularies of different sizes or with an input layer, the
@@ -50,6 +52,7 @@ class EncoderDecoder(seqx.Generator):
         tie_embeddings: Literal["none", "target", "all"] = "none",
         scale_embeddings: bool = True,
         embedding_std: Annotated[float, Gt(0)] | None = None,
+        output_bias: bool = False,
     ) -> None:
         super().__init__(vocab_sizes)
         source, target = vocab_sizes["source"], vocab_sizes["target"]
@@ -72,6 +75,7 @@ class EncoderDecoder(seqx.Generator):
                 source_input, source, d_model, scaled=scale_embeddings, std=embedding_std
             )
         self.projection = embedding(target) if tie_embeddings == "none" else None
+        self.output_bias = nn.Parameter(torch.zeros(target)) if output_bias else None
         self.encoder = encoder(d_model)
         self.decoder = decoder(d_model)
         self.decoder.check(source=True)
@@ -123,7 +127,7 @@ class EncoderDecoder(seqx.Generator):
 
     def head(self, outputs: Tensor) -> Tensor:
         """Return the logits [..., V] of the next token for outputs [..., D]."""
-        return (self.projection or self.target).logits(outputs)
+        return (self.projection or self.target).logits(outputs, self.output_bias)
 
     def specification(self) -> seqx.ModelSpec:
         """Return a neutral description of the model, unless an input layer reads the source."""
@@ -134,6 +138,7 @@ class EncoderDecoder(seqx.Generator):
             source=seqx.describe(self._source_input, "source_input"),
             target=seqx.describe(self.target, "decoder"),
             projection=(self.projection or self.target).weight,
+            projection_bias=self.output_bias,
         )
 
 

@@ -64,8 +64,8 @@ class Beam(LengthLimitedSearch):
 
     Finished hypotheses are ranked by logprob / ((5 + length) / 6)^alpha, the length penalty of Wu et al.
     2016, section 7. The length counts EOS, as in tensor2tensor, with which Vaswani et al. 2017 decoded: the
-    sentence "a b EOS" has length 3. Many other toolkits divide by length^alpha, so their values of alpha do
-    not apply here.
+    sentence "a b EOS" has length 3. Many other toolkits divide by length^alpha, as `normalized_beam` does;
+    their values of alpha do not apply here.
 
     A hypothesis finishes if EOS is among the `size` best continuations of its sentence. A sentence is done
     when none of its unfinished hypotheses can still enter its `nbest`. A log-probability never rises, so the
@@ -182,7 +182,7 @@ class Beam(LengthLimitedSearch):
             finished = self._finish(finished, active, best, step)
             active, parent, token = self._continue(active, best, step)
             slots.reorder(parent)
-            done = finished.score[:, -1] >= active.score.amax(1) / last_penalty
+            done = self._done(finished, active, last_penalty, step)
             if at_limit is not None:
                 done = done | at_limit
             # On a GPU, a done sentence may stay in the batch. Keep its finished hypotheses as they are.
@@ -201,15 +201,31 @@ class Beam(LengthLimitedSearch):
                 parents = first[: len(done)] + parent
                 parents = (parents if rows is None else parents.index_select(0, rows)).flatten()  # [N]
                 grammar_state = grammar.advance(seqx.rows(grammar_state, parents), token.flatten())
-        return hypotheses
+        return [found[: self.nbest] for found in hypotheses]
+
+    @property
+    def _kept(self) -> int:
+        """The number of finished hypotheses that are kept for each sentence."""
+        return self.nbest
+
+    def _done(self, finished: Finished, active: Active, last_penalty: Tensor, step: int) -> Tensor:
+        """Return true for sentences that are done after a step [B].
+
+        Args:
+            finished: the finished hypotheses
+            active: the unfinished hypotheses
+            last_penalty: the penalty of the maximum length [B]
+            step: the number of the step, from 0
+        """
+        return finished.score[:, -1] >= active.score.amax(1) / last_penalty
 
     def _start(self, count: int, steps: int, device: torch.device) -> tuple[Active, Finished]:
         # Single precision changes the fifth digit of a sum of a hundred terms, which can change the beam.
         score = torch.full((count, self.size), -torch.inf, dtype=torch.float64, device=device)
         score[:, 0] = 0  # one empty hypothesis for each sentence, because several would be equal
         ids = torch.full((count, self.size, steps), seqx.EOS, device=device)
-        none = score.new_full((count, self.nbest), -torch.inf)
-        return Active(score, score, ids), Finished(none, none, ids[:, : self.nbest])
+        none = score.new_full((count, self._kept), -torch.inf)
+        return Active(score, score, ids), Finished(none, none, ids[:, : self._kept])
 
     def _continuations(
         self,
@@ -247,7 +263,7 @@ class Beam(LengthLimitedSearch):
         if at_limit is not None:
             at_limit = at_limit.repeat_interleave(self.size)[:, None]
             value = value.masked_fill(at_limit, -torch.inf)
-            end = logits[:, seqx.EOS] - normalizer[:, 0]
+            end = self._end(logits[:, seqx.EOS] - normalizer[:, 0])
             if allowed is not None:
                 end = end.masked_fill(~allowed.any(1), -torch.inf)
             value[:, 0] = end.where(at_limit[:, 0], value[:, 0])
@@ -272,11 +288,15 @@ class Beam(LengthLimitedSearch):
             logprob = of_model.view_as(total).gather(1, index)
         return Continuations(score, logprob, index // candidates, tokens.gather(1, index))
 
+    def _end(self, logprob: Tensor) -> Tensor:
+        """Return what EOS at the maximum length adds to the score, for its log-probability [N]."""
+        return logprob
+
     def _finish(self, finished: Finished, active: Active, best: Continuations, step: int) -> Finished:
         """Add the hypotheses that end among the `size` best continuations to the finished hypotheses."""
         score = best.score[:, : self.size] / self.penalty(step + 1)
         score = score.masked_fill(best.token[:, : self.size] != seqx.EOS, -torch.inf)
-        score, index = torch.cat([finished.score, score], 1).topk(self.nbest)
+        score, index = torch.cat([finished.score, score], 1).topk(self._kept)
         logprob = torch.cat([finished.logprob, best.logprob[:, : self.size]], 1).gather(1, index)
         ids = torch.cat([finished.ids, _take(active.ids, best.parent[:, : self.size])], 1)
         return Finished(score, logprob, _take(ids, index))

@@ -1,4 +1,4 @@
-"""Normalizers, the SentencePiece tokenizer, corpora of text files, mixed and tagged corpora, and metrics."""
+"""Normalizers, tokenizers, corpora of text files, mixed and tagged corpora, and metrics."""
 
 import seqx
 from seqx_text.bleu import Bleu, PaperBleu, TokenizedBleu
@@ -6,6 +6,7 @@ from seqx_text.case import Lowercase
 from seqx_text.chrf import Chrf
 from seqx_text.files import Files
 from seqx_text.labels import F1, Accuracy
+from seqx_text.marian import Marian
 from seqx_text.mixed import Mixed
 from seqx_text.moses import MosesPunctuation, MosesTokens
 from seqx_text.rouge import Rouge
@@ -23,6 +24,7 @@ __all__ = [
     "ExactMatch",
     "Files",
     "Lowercase",
+    "Marian",
     "Mixed",
     "MosesPunctuation",
     "MosesTokens",
@@ -47,7 +49,7 @@ def seqx_register(registry: seqx.Registry) -> None:
         moses_tokens=MosesTokens,
         unicode=UnicodeForm,
     )
-    registry.add(seqx.Tokenizer, sentencepiece=SentencePiece)
+    registry.add(seqx.Tokenizer, marian=Marian, sentencepiece=SentencePiece)
     registry.add(seqx.Corpus, files=Files, mixed=Mixed, tagged=TaggedCorpus)
     registry.add(
         seqx.Metric,

@@ -12,9 +12,10 @@ from seqx_transformer.kernels.cpu import Cpu
 from seqx_transformer.kernels.flex import Flex
 from seqx_transformer.kernels.kernel import Eager, HeadInputs, Kernel, dense_bias, fused_limitation
 from seqx_transformer.kernels.sdpa import Sdpa
-from seqx_transformer.layer_variants import GELU, Convolutions, Gated, RMSNorm
+from seqx_transformer.layer_variants import GELU, Convolutions, Gated, RMSNorm, SiLU
 from seqx_transformer.layers import FeedForward, LayerNorm, Norm, ReLU, Sinusoidal
 from seqx_transformer.linear import LinearAttention
+from seqx_transformer.marian.importer import FromHuggingFace
 from seqx_transformer.positions import Combined, Learned, NoPositions
 from seqx_transformer.relative import T5, Alibi, Rotary, Shaw
 from seqx_transformer.restricted import RestrictedAttention
@@ -36,6 +37,7 @@ __all__ = [
     "Eager",
     "FeedForward",
     "Flex",
+    "FromHuggingFace",
     "Gated",
     "GroupedQueryAttention",
     "HeadInputs",
@@ -58,6 +60,7 @@ __all__ = [
     "Rotary",
     "Sdpa",
     "Shaw",
+    "SiLU",
     "Sinusoidal",
     "TransformerDecoder",
     "TransformerEncoder",
@@ -93,9 +96,10 @@ def seqx_register(registry: seqx.Registry) -> None:
         combined=Combined,
     )
     registry.add(Kernel, eager=Eager, sdpa=Sdpa, flex=Flex, cpu=Cpu)
-    registry.add(FeedForward, relu=ReLU, gelu=GELU, gated=Gated, convolutions=Convolutions)
+    registry.add(FeedForward, relu=ReLU, gelu=GELU, silu=SiLU, gated=Gated, convolutions=Convolutions)
     registry.add(seqx.Exporter, ctranslate2=CTranslate2, huggingface=HuggingFace, onnx=Onnx)
     registry.add(seqx.Engine, ctranslate2=CTranslate2Engine)
+    registry.add(seqx.Importer, huggingface=FromHuggingFace)
     registry.add(Norm, layernorm=LayerNorm, rmsnorm=RMSNorm)
     registry.add(
         Initialisation,

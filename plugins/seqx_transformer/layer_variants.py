@@ -52,6 +52,18 @@ class GELU(ReLU):
         return two_linear_maps(self.inner, self.outer, "gelu")
 
 
+class SiLU(ReLU):
+    """Feed-forward network with a SiLU, also called Swish: W2 SiLU(W1 x + b1) + b2 (Elfwing et al. 2018)."""
+
+    def activate(self, x: Tensor) -> Tensor:
+        """Apply the activation function."""
+        return F.silu(x)
+
+    def specification(self) -> seqx.FeedForwardSpec:
+        """Return a neutral description of the network."""
+        return two_linear_maps(self.inner, self.outer, "silu")
+
+
 class Convolutions(ReLU):
     """Feed-forward network of two convolutions with kernel size 1 and a ReLU between them.
 

@@ -15,7 +15,7 @@ def added_vectors(encoding: seqx.PositionalEncoding, count: int) -> Tensor:
 
 
 def two_linear_maps(
-    inner: nn.Module, outer: nn.Module, activation: Literal["relu", "gelu"]
+    inner: nn.Module, outer: nn.Module, activation: Literal["relu", "gelu", "silu"]
 ) -> seqx.FeedForwardSpec:
     """Return the description of a network of two linear maps, or two convolutions with kernel size 1."""
     maps = [cast("nn.Linear", part) for part in (inner, outer)]

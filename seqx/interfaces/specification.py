@@ -120,6 +120,7 @@ class ModelSpec:
     source: EmbeddingSpec
     target: EmbeddingSpec
     projection: Tensor  # [V, D]
+    projection_bias: Tensor | None = None  # [V]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +147,8 @@ class TextSpec:
 class SearchSpec:
     """A beam search; greedy search has the beam size 1.
 
-    Hypotheses are ranked by logprob / ((5 + length) / 6)^alpha; the length counts EOS.
+    Hypotheses are ranked by logprob / ((5 + length) / 6)^alpha, or by logprob / length^alpha. The length
+    counts EOS.
     """
 
     size: int
@@ -155,6 +157,8 @@ class SearchSpec:
     ratio: float  # the maximum length is ratio * source length + extra, EOS excluded in both
     extra: int
     changes_scores: bool  # true if score processors change the scores of the model
+    penalty: Literal["gnmt", "length"] = "gnmt"  # ((5 + length) / 6)^alpha, or length^alpha
+    stop: Literal["bound", "estimate", "full"] = "bound"  # when a sentence is done, see `normalized_beam`
 
 
 class Specified(Protocol[S_co]):

@@ -405,12 +405,12 @@ class ScaledEmbedding(nn.Embedding):
         """Return the number of embeddings of `length` tokens, which is the same (see `InputLayer`)."""
         return length
 
-    def logits(self, outputs: Tensor) -> Tensor:
-        """Return the products [..., V] of outputs [..., D] with the unscaled embedding of each symbol.
+    def logits(self, outputs: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Return the products [..., V] of outputs [..., D] with the unscaled embeddings, plus a bias [V].
 
         This is the output projection of a model with tied embeddings (Press and Wolf 2017).
         """
-        return F.linear(outputs, self.weight)
+        return F.linear(outputs, self.weight, bias)
 
     def specification(self) -> EmbeddingSpec:
         """Return a neutral description for exporters."""

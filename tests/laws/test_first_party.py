@@ -182,6 +182,7 @@ test_laws = seqx.testing.laws(
             "tokenizer": TOKENIZER,
             "metrics": [seqx_tagging.SpanF1(), seqx_tagging.TagAccuracy()],
         },
+        seqx_text.Marian: {"size": 80, "symbols": (">>fra<<",)},
         seqx_text.Files: dict.fromkeys(("train", "dev", "test"), [str(ROOT / "pyproject.toml")] * 2),
         seqx_text.Mixed: {"corpora": [SAMPLE, seqx_sample.Sample(train=5, dev=0, test=0, seed=2)]},
         seqx_text.MosesPunctuation: {"lang": "en"},

@@ -132,7 +132,7 @@ def save(model: seqx.ModelSpec, text: seqx.TextSpec, folder: Path, quantization:
     )
     decoder.scale_embeddings = model.target.scale != 1
     decoder.embeddings.weight = _array(model.target.weight)
-    decoder.projection.weight = _array(model.projection)
+    _linear(decoder.projection, seqx.LinearSpec(weight=model.projection, bias=model.projection_bias))
     if model.encoder is None:
         spec = specs.TransformerDecoderModelSpec(decoder)
         spec.register_vocabulary([*text.target.symbols])

@@ -41,8 +41,14 @@ class CTranslate2Engine(seqx.Engine):
         yield from CTranslate2().problems(model)
         assert model.search is not None, "the command has checked it"
         try:
-            if seqx.describe(model.search).changes_scores:
-                yield "search.processors: CTranslate2 does not have them; remove them, or leave out --engine"
+            search = seqx.describe(model.search)
+            if search.stop != "bound":
+                yield "search.stop: CTranslate2 has another rule; set search.stop=bound, or no --engine"
+            if search.changes_scores:
+                yield (
+                    "search.processors: CTranslate2 does not have them, nor search.forced_eos; set "
+                    "processors=[] and forced_eos=false, or leave out --engine"
+                )
         except seqx.UnspecifiedError as error:
             yield f"search: CTranslate2 does not have {error.name}; set search=beam, or leave out --engine"
 
@@ -142,7 +148,8 @@ class CTranslate2Search(seqx.Search):
             if ids[-1:] != [seqx.EOS] or len(ids) > limit + 1 or min(ids) < seqx.EOS:
                 continue  # it has no end, is too long, or has PAD or BOS, which seqx never writes
             logprob = score * len(tokens) ** (0 if self._spec.size == 1 else self._spec.alpha)
-            rank = logprob / ((5 + len(tokens)) / 6) ** self._spec.alpha
+            length = len(tokens) if self._spec.penalty == "length" else (5 + len(tokens)) / 6
+            rank = logprob / length**self._spec.alpha
             found.append(seqx.Hypothesis(ids=ids[:-1], score=rank, logprob=logprob))
         return sorted(found, key=lambda each: -each.score)[: self._spec.nbest]
 

@@ -18,6 +18,9 @@ from seqx_transformer.export.scores import check_scores
 MAX_POSITIONS = 1024
 """The number of positions of a model without a limit."""
 
+EARLY_STOPPING = {"bound": "never", "estimate": False, "full": True}
+"""The setting of transformers for each `stop` of a search."""
+
 _CODE = """\
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -94,7 +97,7 @@ def _stack_problems(stack: seqx.StackSpec, d_model: int) -> Iterator[str]:
     elif any(norm.eps != 1e-5 for norm in common.norms(stack)):
         yield "norm.eps: Marian has eps 1e-5"
     if any(layer.feedforward.gate is not None for layer in stack.layers):
-        yield "feedforward: Marian has no gate; train with relu or gelu"
+        yield "feedforward: Marian has no gate; train with relu, gelu or silu"
     yield from _attention_problems(stack, d_model)
 
 
@@ -161,7 +164,8 @@ def _weights(model: seqx.ModelSpec) -> Iterator[tuple[str, Tensor]]:
         yield "model.decoder.embed_tokens.weight", ordered(model.target.weight, 1)
     if model.projection is not model.target.weight:
         yield "lm_head.weight", ordered(model.projection, 1)
-    yield "final_logits_bias", torch.zeros(1, len(model.projection))
+    bias = torch.zeros(len(model.projection)) if model.projection_bias is None else model.projection_bias
+    yield "final_logits_bias", bias.detach().float()[None].contiguous()
     for side, stack in (("encoder", model.encoder), ("decoder", model.decoder)):
         if stack.norm is not None:
             yield from _norm(f"model.{side}.layer_norm", stack.norm, ordered)
@@ -213,15 +217,21 @@ def _norm(name: str, norm: seqx.NormSpec, ordered: Any) -> Iterator[tuple[str, T
 def _generation(search: seqx.SearchSpec | None, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of `generation_config.json`, with the search of the recipe.
 
-    transformers divides log-probabilities by length^penalty. At a length of 20 tokens, the penalty below
-    changes with the length as that of seqx does.
+    transformers divides log-probabilities by length^penalty. For a search with another penalty, the one below
+    changes with the length as that of seqx does, at a length of 20 tokens.
     """
+    penalty = 0.0 if search is None else search.alpha
+    if search is not None and search.penalty != "length":
+        penalty = round(penalty * 20 / 25, 3)
+    length = min(512, config["max_position_embeddings"])
+    if search is not None and search.ratio == 0:  # transformers counts BOS and EOS
+        length = min(length, search.extra + 2)
     names = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_eos_token_id")
     return {
         "num_beams": 1 if search is None else search.size,
-        "early_stopping": "never",
-        "length_penalty": 0.0 if search is None else round(search.alpha * 20 / 25, 3),
-        "max_length": min(512, config["max_position_embeddings"]),
+        "early_stopping": "never" if search is None else EARLY_STOPPING[search.stop],
+        "length_penalty": penalty,
+        "max_length": length,
         "suppress_tokens": [seqx.PAD, seqx.BOS],
         **{name: config[name] for name in names},
     }
@@ -230,7 +240,7 @@ def _generation(search: seqx.SearchSpec | None, config: Mapping[str, Any]) -> di
 def _write_tokenizer(text: seqx.TextSpec, folder: Path, max_length: int) -> None:
     """Write the files of a `MarianTokenizer`."""
     common.write_sentencepiece(text, folder)
-    is_shared = text.source is text.target
+    is_shared = text.source.symbols == text.target.symbols
     _write_json(folder / "vocab.json", {symbol: i for i, symbol in enumerate(text.source.symbols)})
     if not is_shared:
         _write_json(folder / "target_vocab.json", {symbol: i for i, symbol in enumerate(text.target.symbols)})

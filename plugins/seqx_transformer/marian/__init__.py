@@ -1,0 +1,1 @@
+"""Import of Marian models in the format of the Hugging Face hub, such as OPUS-MT."""
