@@ -18,6 +18,7 @@ from seqx.runtime.devices import deterministic, device_of
 from seqx.runtime.matrix_products import fast_products
 from seqx.runtime.signals import StopRequest
 from seqx.training.description import Experiment
+from seqx.training.placement import check_weight_precision
 from seqx.training.preflight import build_checked
 
 
@@ -68,6 +69,7 @@ def run(
             world=world,
             stop=stop or StopRequest(),
         )
+        check_weight_precision(context.config, world, context.device)
         if context.device.type == "cpu":
             _set_threads(run_folder, number_of_threads, world)
 

@@ -42,7 +42,7 @@ def cases(*, dry_run: bool) -> Iterator[Case]:
     built = endless(model(setup, vocabulary)).to(device_of("auto")).eval()
     for size in sizes:
         for name, warm_up in ((f"batch {size}", replay.WARM_UP), (f"batch {size} without graphs", LENGTH)):
-            needs, repeats = (1, 1) if dry_run else (8, 5)
+            needs, repeats = (1, 1) if dry_run else (5, 5)
             yield Case(name, needs, partial(measure, built, size, repeats=repeats, warm_up=warm_up))
 
 

@@ -10,7 +10,8 @@ import torch
 from seqx.data.batches import Batches
 from seqx.data.loader import BatchLoader
 from seqx.data.store import Store
-from seqx.parallel.parallelism import SingleDevice, Step
+from seqx.parallel import SINGLE_PROCESS
+from seqx.parallel.parallelism import Step
 from seqx.plugin.loading import load_plugins
 from seqx.recipe import check, load
 from seqx.runtime.precision import precision_of
@@ -18,6 +19,7 @@ from seqx.training.config import Training
 from seqx.training.description import Experiment
 from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.loop import updates
+from seqx.training.placement import choose_strategy
 from seqx.training.update import Update
 from seqx_models import EncoderDecoder
 
@@ -63,14 +65,14 @@ def training(
     config: Training, step: Step, data: Batches, device: torch.device
 ) -> Iterator[Generator[Update, None, None]]:
     """Return a generator of updates, as in `seqx run`."""
+    strategy = choose_strategy(config, SINGLE_PROCESS)
+    strategy.setup(step, SINGLE_PROCESS, device)
     with BatchLoader(data, device=device) as plans:
         yield updates(
             GradientAccumulation(
-                strategy=SingleDevice.of(step, device),
-                device=device,
-                precision=precision_of(config.precision, device),
+                strategy=strategy, device=device, precision=precision_of(config.precision, device)
             ),
-            config.optimizer.build(step),
+            strategy.build_optimizer(config.optimizer),
             partial(config.schedule, steps=config.steps),
             plans,
             clip=config.clip,

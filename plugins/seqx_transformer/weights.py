@@ -4,7 +4,7 @@ Autocast casts each weight, and each gradient back, by a kernel of its own. In a
 third of the kernels of an update.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 from typing import Any, NamedTuple
@@ -30,6 +30,8 @@ class WeightEntry(NamedTuple):
 def cast_weights(layer: nn.Module, x: Tensor) -> AbstractContextManager[None]:
     """Return a context with cast weights of a Transformer layer, if autocast would cast each one.
 
+    Of weights that have the dtype of autocast already, only those that are multiplied together are copied.
+
     Args:
         layer: a layer of an encoder or decoder
         x: the input of the layer, on a GPU
@@ -40,10 +42,12 @@ def cast_weights(layer: nn.Module, x: Tensor) -> AbstractContextManager[None]:
         return nullcontext()
     if torch.compiler.is_compiling() or getattr(layer, "_compiled_call_impl", None) is not None:
         return nullcontext()
-    entries = list(_layer_weights(layer))
-    if not _can_join(chain(*(entry.parameters for entry in entries))):
+    entries, dtype = list(_layer_weights(layer)), torch.get_autocast_dtype(device)
+    if all(p.dtype == dtype for entry in entries for p in entry.parameters):
+        entries = [entry for entry in entries if len(entry.parameters) > 1]  # they are only concatenated
+    if not entries or not _can_join([p for entry in entries for p in entry.parameters]):
         return nullcontext()
-    return _cast_weights(entries, torch.get_autocast_dtype(device))
+    return _cast_weights(entries, dtype)
 
 
 @contextmanager
@@ -90,12 +94,15 @@ def _source_parameters(attentions: Sequence[MultiHeadAttention]) -> tuple[list[T
     return [w for weights, _ in groups for w in weights[1:]], [b for _, biases in groups for b in biases[1:]]
 
 
-def _can_join(parameters: Iterable[Tensor]) -> bool:
-    """Return true if all parameters are float32, and none is sharded over ranks.
+def _can_join(parameters: Sequence[Tensor]) -> bool:
+    """Return true if all parameters are float32 or all are bfloat16, and none is sharded over ranks.
 
     A sharded parameter is whole only while its own module is called.
     """
-    return all(p.dtype == torch.float32 and not hasattr(p, "full_tensor") for p in parameters)
+    dtypes = {p.dtype for p in parameters}
+    return dtypes in ({torch.float32}, {torch.bfloat16}) and not any(
+        hasattr(p, "full_tensor") for p in parameters
+    )
 
 
 def join(groups: Sequence[Sequence[Tensor]], dtype: torch.dtype) -> tuple[Tensor, ...]:

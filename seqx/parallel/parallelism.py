@@ -130,8 +130,13 @@ class Parallelism(ABC):
 
     def build_optimizer(self, optimizer: Optimizer) -> torch.optim.Optimizer:
         """Build the optimizer that updates the parameters of this rank, and keep it in `optimizer`."""
-        self.optimizer = optimizer.build(self.step)
+        self.optimizer = optimizer.build(self.updated)
         return self.optimizer
+
+    @property
+    def updated(self) -> nn.Module:
+        """The module whose parameters the optimizer updates; by default `step`."""
+        return self.step
 
     @property
     def model(self) -> Model:
@@ -210,8 +215,13 @@ class Parallelism(ABC):
     def clip_grad_norm(self, max_norm: float) -> Tensor:
         """Clip the gradient to a norm of `max_norm`; return the norm before, equal on all ranks."""
         if math.isinf(max_norm):
-            return get_total_norm([p.grad for p in self.step.parameters() if p.grad is not None])
-        return clip_grad_norm_(self.step.parameters(), max_norm)
+            return get_total_norm([p.grad for p in self.updated.parameters() if p.grad is not None])
+        return clip_grad_norm_(self.updated.parameters(), max_norm)
+
+    def drop_gradients(self) -> None:
+        """Drop the gradients of this rank, because the update is computed again or not at all."""
+        for module in (self.step, self.updated):
+            module.zero_grad(set_to_none=True)
 
     def update_finished(self) -> None:
         """Finish an update, after the step of the optimizer; an override calls this method, too."""

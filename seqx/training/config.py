@@ -83,6 +83,9 @@ class Training:
         schedule: the learning-rate schedule
         clip: the maximum norm of the gradient, to which it is clipped; null: do not clip
         precision: the precision of matrix products; auto is bf16 if the hardware computes it, else fp32
+        weight_precision: the precision of the weights that networks read in training. bf16: the optimizer
+            updates a copy in fp32, which is validated and saved, and the weights are rounded from it; needs
+            precision bf16 and one process
         deterministic: use only kernels whose results are the same bits every time, so that a resumed run on a
             GPU gives the same parameters as one that was not interrupted; slower on a GPU, no effect on a CPU
         parallel: the strategy by which several processes train one model; null: ddp. A run with one process
@@ -141,6 +144,7 @@ class Training:
     schedule: Schedule
     clip: Annotated[float, Gt(0)] | None = None
     precision: Precision = "auto"
+    weight_precision: Literal["bf16", "fp32"] = "fp32"
     deterministic: bool = False
     parallel: Parallelism | None = None
     compile: bool = False
@@ -161,6 +165,11 @@ class Training:
 
     def __post_init__(self) -> None:
         """Refuse inconsistent settings."""
+        if self.weight_precision == "bf16" and self.precision == "fp32":
+            raise ValueError(
+                "weight_precision is bf16, but precision is fp32; set precision: bf16, "
+                "or weight_precision: fp32"
+            )
         if self.average > self.keep_checkpoints:
             raise ValueError(
                 f"average: {self.average} checkpoints are averaged, but keep_checkpoints is "

@@ -108,7 +108,7 @@ class GradientAccumulation:
                 strategy.check_all_grads()
             if not self._any_rank_failed(too_large is not None):
                 return Sums(strategy.reduce_sums(sums) if sync else sums, counts, oom_retries)
-            strategy.step.zero_grad(set_to_none=True)
+            strategy.drop_gradients()
             with oom_as_restart(update, self.device, microbatches):
                 strategy.reset_after_oom()
             oom_retries += 1

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seqx.data.loader import UpdateBatch
 from seqx.errors import UserError
-from seqx.parallel.parallelism import Step
+from seqx.parallel.parallelism import Parallelism
 from seqx.runtime.devices import raise_torch_oom
 from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.update import Update
@@ -53,7 +53,7 @@ def updates(
         if strategy.rebuilds_buckets and number == done + 1:
             # The first gradient synchronisation of a process fixes the order in which later ones add up
             # gradients. Each start makes one without examples, so that a resumed run gets the same sums.
-            with _discard_gradients(strategy.step, accumulation.device):
+            with _discard_gradients(strategy, accumulation.device):
                 accumulation.accumulate_gradients(replace(batch, microbatches=[]), f"update {number}")
         sums, counts, oom_retries = accumulation.accumulate_gradients(batch, f"update {number}")
         rate = learning_rate(number)
@@ -99,9 +99,8 @@ def rehearse(accumulation: GradientAccumulation, optimizer: torch.optim.Optimize
         OomRestartError: the ranks cannot compute the update again; restart the run to continue
         UserError: a single example, or the optimizer, does not fit into memory
     """
-    step = accumulation.strategy.step
-    step.train()
-    with _discard_gradients(step, accumulation.device):
+    accumulation.strategy.step.train()
+    with _discard_gradients(accumulation.strategy, accumulation.device):
         try:
             with raise_torch_oom():
                 create_optimizer_state(optimizer)
@@ -111,13 +110,13 @@ def rehearse(accumulation: GradientAccumulation, optimizer: torch.optim.Optimize
 
 
 @contextmanager
-def _discard_gradients(step: Step, device: torch.device) -> Iterator[None]:
+def _discard_gradients(strategy: Parallelism, device: torch.device) -> Iterator[None]:
     """Drop the gradients that the block computes, and restore buffers and random states after it."""
-    buffers = [buffer.clone() for buffer in step.buffers()]
+    buffers = [buffer.clone() for buffer in strategy.step.buffers()]
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         yield
-    step.zero_grad(set_to_none=True)
-    for buffer, before in zip(step.buffers(), buffers, strict=True):
+    strategy.drop_gradients()
+    for buffer, before in zip(strategy.step.buffers(), buffers, strict=True):
         buffer.copy_(before)
 
 

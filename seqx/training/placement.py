@@ -9,10 +9,12 @@ from seqx.interfaces.learning import Optimizer
 from seqx.interfaces.networks import Model
 from seqx.parallel import World
 from seqx.parallel.ddp import DDP
+from seqx.parallel.master_weights import MasterWeights
 from seqx.parallel.parallelism import Parallelism, SingleDevice, Step
 from seqx.plugin.registry import where
 from seqx.runtime.allocator import keep_heap
 from seqx.runtime.devices import raise_torch_oom
+from seqx.runtime.precision import precision_of
 from seqx.training.compile import compile_layers, while_compiling
 from seqx.training.config import Training
 
@@ -25,10 +27,8 @@ def build_strategy(config: Training, model: Model, world: World, device: torch.d
     """
     if device.type == "cpu":
         keep_heap()
-    if config.compile:
-        compile_layers(model)
     step = Step(model, config.objective)
-    strategy = SingleDevice() if world.size == 1 else config.parallel or DDP()
+    strategy = choose_strategy(config, world)
     seed_rank(config.seed, world.rank)
     try:
         with raise_torch_oom():
@@ -38,9 +38,38 @@ def build_strategy(config: Training, model: Model, world: World, device: torch.d
             f"{device} is out of memory: the model does not fit; make it smaller, or shard it over several "
             "devices with training.parallel=fsdp"
         ) from None
-    if config.compile and world.size > 1:
-        while_compiling(strategy.waiting)
+    if config.compile:
+        compile_layers(strategy.step.model)
+        if world.size > 1:
+            while_compiling(strategy.waiting)
     return strategy
+
+
+def check_weight_precision(config: Training, world: World, device: torch.device) -> None:
+    """Check that the device and the number of processes support `training.weight_precision`.
+
+    Raises:
+        UserError: they do not
+    """
+    if config.weight_precision != "bf16":
+        return
+    if world.size > 1:
+        raise UserError(
+            f"training.weight_precision: bf16 needs one process, not {world.size}; remove it, and set "
+            "training.parallel: {type: fsdp, gather: bf16}, which also keeps fp32 copies of bf16 weights"
+        )
+    if precision_of(config.precision, device) != "bf16":
+        raise UserError(
+            "training.weight_precision: bf16 needs matrix products in bf16, but with training.precision: "
+            f"{config.precision} they are in fp32 on {device}; set training.precision: bf16"
+        )
+
+
+def choose_strategy(config: Training, world: World) -> Parallelism:
+    """Return the strategy for the number of processes."""
+    if world.size > 1:
+        return config.parallel or DDP()
+    return MasterWeights() if config.weight_precision == "bf16" else SingleDevice()
 
 
 def seed_rank(seed: int, rank: int) -> None:

@@ -91,20 +91,19 @@ def training(
     precision: Literal["bf16", "fp32"] = "fp32",
     *,
     groups: int = 2,
+    strategy: type[SingleDevice] = SingleDevice,
 ) -> Iterator[tuple[Trained, Generator[Update, None, None]]]:
     """Yield a model with fixed initial weights, and a generator of its updates of `groups` microbatches."""
     settings = config.training
     torch.manual_seed(1)
     model = config.model(SIZES)
-    step = Step(model, settings.objective).to(device)
+    trained = strategy.of(Step(model, settings.objective), device)
     with BatchLoader(Batches(store=store, tokens=settings.tokens, groups=groups), device=device) as batches:
         yield (
-            Trained(model),
+            Trained(trained.model),
             updates(
-                GradientAccumulation(
-                    strategy=SingleDevice.of(step, device), device=device, precision=precision
-                ),
-                settings.optimizer.build(step),
+                GradientAccumulation(strategy=trained, device=device, precision=precision),
+                trained.build_optimizer(settings.optimizer),
                 partial(settings.schedule, steps=settings.steps),
                 batches,
                 clip=settings.clip,

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 import seqx
 from seqx.data.store import Store
+from seqx.parallel.master_weights import MasterWeights
+from seqx.parallel.parallelism import SingleDevice
 from seqx_transformer import FeedForward, Initialisation, Kernel, Norm
 from seqx_transformer.layers import Residual
 from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
@@ -164,6 +166,29 @@ def test_training_in_bf16_with_dropout_neither_mixes_devices_nor_waits(
             for h in hs
         )
         assert not gpu.mixes
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in COMPONENTS if case[0] in (seqx.Encoder, seqx.Decoder, seqx.Model)], ids=case_id
+)
+def test_bf16_weights_with_a_master_copy_train_almost_the_same_with_fewer_kernels(
+    case: tuple[type, str], recipe_folder: Path, store: Store
+) -> None:
+    config = setup_of(recipe_folder, *case)
+    losses, kernels = [], []
+    for strategy in (SingleDevice, MasterWeights):
+        with (
+            SimulatedGpu() as gpu,
+            training(config, store, CUDA, "bf16", groups=1, strategy=strategy) as (device, stream),
+        ):
+            next(stream)
+            gpu.reset()
+            losses.append([next(stream).loss for _ in range(2)])
+            assert not gpu.mixes
+            kernels.append(gpu.kernels)
+            assert {weight.dtype for weight in device.weights.values()} == {torch.float32}
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
+    assert kernels[1] < kernels[0]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import torch
 
 import seqx
 from seqx.data.store import Store
+from seqx.parallel.master_weights import MasterWeights
 from seqx.training.chunked_loss import default_rows
 from seqx.training.ema import Average, Ema
 from seqx_watch.metrics import Window
@@ -106,6 +107,20 @@ def test_each_part_of_an_update_launches_few_kernels(kernels: Counter[str]) -> N
 
 def test_update_of_base_launches_few_kernels(kernels: Counter[str]) -> None:
     assert kernels.total() - kernels["moving average"] <= TOTAL
+
+
+def test_update_with_bf16_weights_launches_fewer_kernels(
+    kernels: Counter[str], recipe_folder: Path, store: Store
+) -> None:
+    config = setup(recipe_folder, BASE)
+    with (
+        SimulatedGpu() as gpu,
+        training(config, store, CUDA, "bf16", groups=1, strategy=MasterWeights) as (_, stream),
+    ):
+        for _ in range(2):
+            gpu.reset()
+            next(stream)
+    assert gpu.kernels < kernels.total() - kernels["moving average"]
 
 
 @pytest.mark.parametrize("length", [5, 8, 13])

@@ -2,17 +2,21 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from seqx.data.store import Store
 from seqx.errors import UserError
 from seqx.inference import load
+from seqx.training import chunked_loss
 from tests.models import RECIPE, write_model
 from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
 from tests.simulated_gpu.device import SimulatedGpu
-from tests.simulated_gpu.small import CUDA, Trained, setup, training
+from tests.simulated_gpu.small import CUDA, SIZES, Trained, setup, training
 
 
 def updates(recipe_folder: Path, store: Store, memory: int | None) -> tuple[Trained, SimulatedGpu]:
@@ -44,6 +48,31 @@ def test_update_in_smaller_microbatches_gives_the_same_weights(recipe_folder: Pa
 def test_message_names_an_example_that_is_too_large(recipe_folder: Path, store: Store) -> None:
     with pytest.raises(UserError, match="update 2: cuda:0 is out of memory with a single example: example "):
         updates(recipe_folder, store, 700)
+
+
+class LargestLogits(SimulatedGpu):  # type: ignore[no-untyped-call]
+    """A simulated GPU that records the largest number of rows of logits in one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = 0
+
+    def allocate(self, nest: Any) -> None:
+        for tensor in pytree.tree_leaves(nest):
+            if isinstance(tensor, Tensor) and tensor.dim() and tensor.size(-1) == SIZES["target"]:
+                self.rows = max(self.rows, tensor.numel() // tensor.size(-1))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_logits_of_all_target_tokens_are_never_in_memory(
+    smoothing: float, recipe_folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = setup(recipe_folder, ["training.tokens=200", f"training.objective.smoothing={smoothing}"])
+    row = 4 * SIZES["target"]
+    monkeypatch.setattr(chunked_loss, "GPU_SHARE", 50 * row / (80 * 2**30))
+    with LargestLogits() as gpu, training(config, store, CUDA, "bf16", groups=1) as (_, stream):
+        assert next(stream).tokens > 2 * 50
+    assert gpu.rows == 50
 
 
 def test_predictor_splits_batches_after_out_of_memory_errors(tmp_path: Path) -> None:

@@ -12,28 +12,8 @@ from seqx.run_record import Record
 from tests.models import PARSING
 from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
 from tests.simulated_gpu.device import SimulatedGpu
-from tests.stories.tiny import TINY, done, lines, seqx, tiny, weights
+from tests.stories.tiny import STOPPER, TINY, done, lines, seqx, tiny, weights
 
-STOPPER = '''\
-import os
-import signal
-
-import seqx
-
-
-class Stopper(seqx.Callback):
-    """Send SIGTERM after update `STOP_AT`."""
-
-    @seqx.hookimpl
-    def updated(self, update: seqx.Update) -> None:
-        if str(update.step) == os.environ.get("STOP_AT"):
-            signal.raise_signal(signal.SIGTERM)
-
-
-@seqx.hookimpl
-def seqx_register(registry: seqx.Registry) -> None:
-    registry.add(seqx.Callback, stopper=Stopper)
-'''
 TRAINING = TINY.partition("training:")[2].replace("precision: fp32", "precision: auto")
 RECIPES = {
     "translation": f"plugins: [stopper.py]\n{TINY.partition('training:')[0]}training:{TRAINING}",
@@ -57,12 +37,23 @@ def _folder(
     Path("stopper.py").write_text(STOPPER, encoding="utf-8")
 
 
-@pytest.mark.parametrize(("name", "ema"), [("translation", False), ("translation", True), ("parsing", False)])
+EMA = "training.ema={decay: 0.5}"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("translation", []),
+        ("translation", [EMA]),
+        ("translation", [EMA, "training.weight_precision=bf16"]),
+        ("parsing", []),
+    ],
+)
 def test_resumed_run_ends_with_bitwise_equal_weights(
-    name: str, ema: bool, monkeypatch: pytest.MonkeyPatch
+    name: str, settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny(RECIPES[name])
-    overrides = [*SHORT_ANSWERS, *(["training.ema={decay: 0.5}"] if ema else [])]
+    overrides = [*SHORT_ANSWERS, *settings]
     with SimulatedGpu() as gpu:
         done("run", recipe, "--device", "cuda", "--folder", "uninterrupted", *overrides)
         assert not gpu.mixes

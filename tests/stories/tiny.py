@@ -29,6 +29,28 @@ training:
 callbacks: [progress, {{type: metrics, every: 1}}]
 """
 
+STOPPER = '''\
+import os
+import signal
+
+import seqx
+
+
+class Stopper(seqx.Callback):
+    """Send SIGTERM after update `STOP_AT`."""
+
+    @seqx.hookimpl
+    def updated(self, update: seqx.Update) -> None:
+        if str(update.step) == os.environ.get("STOP_AT"):
+            signal.raise_signal(signal.SIGTERM)
+
+
+@seqx.hookimpl
+def seqx_register(registry: seqx.Registry) -> None:
+    registry.add(seqx.Callback, stopper=Stopper)
+'''
+"""A plugin with a callback that stops the run."""
+
 
 def seqx(*arguments: str | Path, text: str | None = None) -> Result:
     """Run a command in this process, and return its result; the command must not raise."""
