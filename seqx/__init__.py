@@ -168,8 +168,13 @@ if TYPE_CHECKING:  # models, runs and recipes
 if TYPE_CHECKING:  # commands
     from seqx.commands.arguments import split_overrides as split_overrides
     from seqx.commands.component_option import component_from_option as component_from_option
+    from seqx.commands.model_options import ModelOptions as ModelOptions
+    from seqx.commands.model_options import model_options as model_options
     from seqx.commands.stdin_command import StdinCommand as StdinCommand
     from seqx.commands.stdin_command import stdin_command as stdin_command
+
+if TYPE_CHECKING:  # optional extras
+    from seqx.runtime.extras import import_extra as import_extra
 
 if TYPE_CHECKING:  # errors
     from seqx.errors import PluginError as PluginError

@@ -83,6 +83,7 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
         tag_separators: part-of-speech tags are cut at these strings
     """
 
+    action = "parse"
     renamed: ClassVar[Mapping[str, str]] = {"longest": "max_length"}
 
     tokenizer: seqx.Tokenizer
@@ -254,6 +255,10 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
         for tree in read(answers, "answers"):
             children += tree.children if tree.label == TOP else [tree]
         return str(Tree(TOP, tuple(children)))
+
+    def structure(self, answer: str) -> Mapping[str, object]:
+        """Return the tree: constituents with label, span (words from 0, end excluded) and children."""
+        return {"tree": next((tree.to_json() for tree in read([answer], "the answer")), None)}
 
     def training_warnings(self) -> Sequence[str]:
         """Return warnings about dummy roots, and about training trees that the grammar rules out."""

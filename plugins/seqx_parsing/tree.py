@@ -53,6 +53,19 @@ class Tree(NamedTuple):
                 texts.append(part if isinstance(part, str) else f" {part}")
         return "".join(texts)[1:]
 
+    def to_json(self, start: int = 0) -> dict[str, object]:
+        """Return label, span and children as JSON values. A span counts words from `start`, end excluded."""
+        children: list[dict[str, object]] = []
+        end = start
+        for child in self.children:
+            if isinstance(child, Leaf):
+                children.append({"tag": child.tag, "word": child.word, "span": [end, end + 1]})
+                end += 1
+            else:
+                children.append(child.to_json(end))
+                end += sum(1 for _ in child.leaves())
+        return {"label": self.label, "span": [start, end], "children": children}
+
     def readable(self) -> "Tree":
         """Return the tree without empty constituents and without constituents deeper than `MAX_DEPTH`.
 

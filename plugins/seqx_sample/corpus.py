@@ -66,6 +66,11 @@ class Sample(seqx.Corpus):
         """The number of columns."""
         return len(self._columns)
 
+    @property
+    def languages(self) -> Sequence[str]:
+        """The languages of the columns "en" and "de"."""
+        return [column if column in ("en", "de") else "" for column in self._columns]
+
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
     ) -> None:

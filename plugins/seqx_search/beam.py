@@ -108,6 +108,10 @@ class Beam(LengthLimitedSearch):
         """Return the same search with twice the beam size and `nbest`; None if that is too large."""
         return replace(self, size=2 * self.size, nbest=2 * self.nbest) if 2 * self.size <= MAX_SIZE else None
 
+    def with_answers(self, number: int) -> Self:
+        """Return the same search with another `nbest`, which is at most `size`."""
+        return replace(self, nbest=min(number, self.size))
+
     def specification(self) -> seqx.SearchSpec:
         """Return a neutral description of the search."""
         return seqx.SearchSpec(

@@ -37,6 +37,7 @@ class Tagging(seqx.MetricTask):
             regularization, Kudo 2018); a setting of the tokenizer controls how much they vary
     """
 
+    action = "tag"
     model_type = Tagger
 
     tokenizer: seqx.Tokenizer

@@ -1,6 +1,7 @@
 """A corpus of parallel text files: line i of one file corresponds to line i of the other files."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -10,6 +11,8 @@ from typing import Annotated
 from annotated_types import Gt
 
 import seqx
+
+_LANGUAGE = re.compile(r"\.(?!gz|xz)([a-z]{2}(?:[-_]\w+)?)(?:\.(?:gz|bz2|xz|zst))?$")
 
 
 @dataclass(kw_only=True)
@@ -59,6 +62,14 @@ class Files(seqx.Corpus):
     def width(self) -> int | None:
         """The number of columns, which is the number of paths in a list."""
         return len(_groups(getattr(self, self.available[0]))[0]) if self.available else None
+
+    @property
+    def languages(self) -> Sequence[str]:
+        """The languages that the names of the first files end with, as in train.en or train.pt_BR.gz."""
+        if not self.available:
+            return ()
+        matches = [_LANGUAGE.search(name) for name in _groups(getattr(self, self.available[0]))[0]]
+        return [match[1] if match else "" for match in matches]
 
     def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report files that are missing, empty or not text."""

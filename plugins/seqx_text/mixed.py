@@ -55,6 +55,12 @@ class Mixed(seqx.Corpus):
         """The number of columns, which is the same in all corpora."""
         return self.corpora[0].width
 
+    @property
+    def languages(self) -> Sequence[str]:
+        """The languages of the columns, if all corpora have the same."""
+        (first, *others) = [tuple(corpus.languages) for corpus in self.corpora]
+        return first if all(languages == first for languages in others) else ()
+
     def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report corpora without training text, and corpora with another number of columns than the first."""
         for number, corpus in enumerate(self.corpora):

@@ -42,6 +42,11 @@ class TaggedCorpus(seqx.Corpus):
         """The number of columns of the other corpus."""
         return self.corpus.width
 
+    @property
+    def languages(self) -> Sequence[str]:
+        """The languages of the other corpus."""
+        return self.corpus.languages
+
     def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report a `column` that the other corpus does not have."""
         if self.width is not None and self.column >= self.width:

@@ -20,6 +20,7 @@ class Classification(ColumnTask):
         target: the column of the labels, counted from 0
     """
 
+    action = "classify"
     target_tokenizer: seqx.Tokenizer | None = field(default_factory=Labels)
 
     def __post_init__(self) -> None:

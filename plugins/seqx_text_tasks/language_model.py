@@ -33,6 +33,7 @@ class LanguageModel(seqx.GenerationTask, seqx.CorpusTask):
             regularisation, Kudo 2018); the tokenizer's settings control its strength
     """
 
+    action = "generate"
     many_eos = True
 
     renamed: ClassVar[Mapping[str, str]] = {"longest": "max_length"}

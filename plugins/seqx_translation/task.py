@@ -29,6 +29,8 @@ class Translation(seqx.Seq2SeqTask):
             metrics with several references
     """
 
+    action = "translate"
+
     ratio: Annotated[float, Ge(1)] = 4.0
     source: Annotated[int, Ge(0)] = 0
     target: Annotated[int, Ge(0)] = 1
@@ -47,6 +49,13 @@ class Translation(seqx.Seq2SeqTask):
     def columns(self) -> Mapping[str, int]:
         """Return the corpus column of source and target."""
         return {"source": self.source, "target": self.target}
+
+    @property
+    def languages(self) -> tuple[str, str] | None:
+        """The languages of the corpus columns `source` and `target`; None if `tags` select the target."""
+        languages = dict(enumerate(self.corpus.languages))
+        source, target = languages.get(self.source), languages.get(self.target)
+        return (source, target) if source and target and not self.tags else None
 
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS

@@ -115,6 +115,11 @@ class Wmt14(seqx.Corpus):
         """The number of columns: source and target."""
         return 2
 
+    @property
+    def languages(self) -> Sequence[str]:
+        """The source language and the target language."""
+        return self.source, self.target
+
     def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report a folder `local` that does not exist."""
         try:

@@ -5,21 +5,12 @@ from pathlib import Path
 
 import click
 
-from seqx.commands.arguments import (
-    batch_tokens_option,
-    device_option,
-    is_text_file,
-    precision_option,
-    split_overrides,
-    trust_option,
-)
-from seqx.commands.engine import engine_from_options, engine_options
+from seqx.commands.arguments import is_text_file, split_overrides
+from seqx.commands.model_options import ModelOptions, model_options
 from seqx.data.cache import default_cache
 from seqx.data.held_out import held_out_warnings
 from seqx.errors import UserError
-from seqx.inference import load
 from seqx.interfaces.scores import Answer, Score
-from seqx.runtime.precision import InferencePrecision
 from seqx.storage.atomic import write_atomically
 from seqx.storage.json_format import json_text
 
@@ -40,13 +31,8 @@ from seqx.storage.json_format import json_text
     metavar="FILE",
     help="Write each input with its answer, references and scores to FILE, as JSON lines.",
 )
-@device_option
-@precision_option
-@batch_tokens_option
-@engine_options[0]
-@engine_options[1]
-@trust_option
 @click.pass_context
+@model_options
 def evaluate(
     ctx: click.Context,
     /,
@@ -55,12 +41,7 @@ def evaluate(
     split: str,
     as_json: bool,
     sentences: Path | None,
-    device: str,
-    precision: InferencePrecision,
-    batch_tokens: int | None,
-    engine: str | None,
-    compute: str | None,
-    trust_local_plugins: bool,
+    options: ModelOptions,
 ) -> None:
     """Score a model on a split of its corpus.
 
@@ -76,19 +57,10 @@ def evaluate(
             f"{files[0]}: is a file, not a model; this command scores a split of the model's corpus "
             "(--split); `seqx score` scores a file of outputs"
         )
-    predictor = load(
-        models,
-        device=device,
-        precision=precision,
-        overrides=overrides,
-        batch_tokens=batch_tokens,
-        lenient=True,
-        trust_local_plugins=trust_local_plugins,
-        engine=engine_from_options(engine, compute),
-    )
-    computation = f"on {predictor.device} in {predictor.precision} (--precision {precision})"
-    if engine is not None:
-        computation = f"by {engine} in {compute or 'fp32'} (--engine {engine})"
+    predictor = options.load(models, overrides, lenient=True)
+    computation = f"on {predictor.device} in {predictor.precision} (--precision {options.precision})"
+    if options.engine is not None:
+        computation = f"by {options.engine} in {options.compute or 'fp32'} (--engine {options.engine})"
     click.echo(f"{split}: answers are computed {computation}", err=True)
     predictor.task.fetch(default_cache() / "corpora", _print_progress, splits=(split,))
     rows = predictor.task.read_split(split)

@@ -11,24 +11,16 @@ from typing import Any
 import click
 
 from seqx.cli import EXIT_INTERRUPTED
-from seqx.commands.arguments import (
-    batch_tokens_option,
-    device_option,
-    is_text_file,
-    precision_option,
-    split_overrides,
-    trust_option,
-)
+from seqx.commands.arguments import is_text_file, split_overrides
 from seqx.commands.attention_folder import AttentionFolder
-from seqx.commands.engine import engine_from_options, engine_options
 from seqx.commands.input_lines import InputLines
+from seqx.commands.model_options import ModelOptions, model_options
 from seqx.commands.trace_file import TraceFile
 from seqx.errors import UserError
-from seqx.inference import Predictor, load
+from seqx.inference import Predictor
 from seqx.interfaces.learning import Hypothesis
 from seqx.interfaces.scores import AnswerWarning
 from seqx.interfaces.task import Candidate, NBest, Request, Task, distinct, sum_warnings
-from seqx.runtime.precision import InferencePrecision
 from seqx.storage.json_format import json_text
 
 _MAX_LISTED_LINES = 10
@@ -42,9 +34,6 @@ _OPTIONS = (
         metavar="N",
         help="Print the N best answers as LINE, RANK, SCORE, TEXT, separated by tabs.",
     ),
-    device_option,
-    precision_option,
-    batch_tokens_option,
     click.option(
         "--window",
         type=click.IntRange(1, 1 << 30),
@@ -63,8 +52,6 @@ _OPTIONS = (
         metavar="FILE",
         help="Write the hypotheses of each step of the search to FILE, as JSON lines.",
     ),
-    *engine_options,
-    trust_option,
 )
 
 
@@ -85,15 +72,10 @@ class StdinCommand:
     overrides: Sequence[str]  # settings as KEY=VALUE
     as_json: bool  # print JSON
     nbest: int | None  # number of answers to each line; None: one
-    device: str  # name of the device
-    precision: InferencePrecision  # number format of matrix products
-    batch_tokens: int | None  # maximum padded tokens of a batch; None: the default of the device
+    options: ModelOptions  # how the models are loaded
     window: int | None  # lines to read before the first answer; None: 1 at a terminal, else a default
     attention: Path | None  # folder for attention weights; None: do not write them
     trace: Path | None  # file for the hypotheses of each step; None: do not write them
-    engine: str | None  # program that computes the search; None: seqx
-    compute: str | None  # number format of the engine; None: its default
-    trust_local_plugins: bool  # run the local plugins of the models
 
     def __call__(
         self,
@@ -183,11 +165,13 @@ class StdinCommand:
     def _predictor(self) -> Predictor:
         """Load the models so that they return `--nbest` answers per line."""
         if self.nbest is None:
-            return self._load(self.overrides)
+            return self.options.load(self.models, self.overrides)
         try:
-            return self._load([*self.overrides, f"search.nbest={self.nbest}"])
+            return self.options.load(self.models, [*self.overrides, f"search.nbest={self.nbest}"])
         except UserError:
-            predictor = self._load(self.overrides)  # raises again if the error has another cause
+            predictor = self.options.load(
+                self.models, self.overrides
+            )  # raises again if the error has another cause
             if predictor.search is None:
                 predictor.num_answers = self.nbest
                 return predictor
@@ -201,17 +185,6 @@ class StdinCommand:
         else:
             problem = f"is more than the beam size {width}; add"
         raise UserError(f"--nbest {self.nbest} {problem} search.size={self.nbest}")
-
-    def _load(self, overrides: Sequence[str]) -> Predictor:
-        return load(
-            self.models,
-            device=self.device,
-            precision=self.precision,
-            overrides=overrides,
-            batch_tokens=self.batch_tokens,
-            trust_local_plugins=self.trust_local_plugins,
-            engine=engine_from_options(self.engine, self.compute),
-        )
 
     def _format_plain(
         self,
@@ -242,6 +215,7 @@ def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
     """
 
     @click.pass_context
+    @model_options
     @functools.wraps(command)
     def wrapped(
         ctx: click.Context,
@@ -250,16 +224,11 @@ def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
         arguments: Sequence[str],
         as_json: bool,
         nbest: int | None,
-        device: str,
-        precision: InferencePrecision,
-        batch_tokens: int | None,
         window: int | None,
         attention: Path | None,
         trace: Path | None,
-        engine: str | None,
-        compute: str | None,
-        trust_local_plugins: bool,
-        **options: Any,
+        options: ModelOptions,
+        **others: Any,
     ) -> None:
         models, overrides = split_overrides(arguments)
         if not models:
@@ -270,18 +239,13 @@ def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
             overrides=overrides,
             as_json=as_json,
             nbest=nbest,
-            device=device,
-            precision=precision,
-            batch_tokens=batch_tokens,
+            options=options,
             window=window,
             attention=attention,
             trace=trace,
-            engine=engine,
-            compute=compute,
-            trust_local_plugins=trust_local_plugins,
         )
         try:
-            command(answer, **options)
+            command(answer, **others)
         except KeyboardInterrupt:
             ctx.exit(EXIT_INTERRUPTED)
 

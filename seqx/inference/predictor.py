@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -108,6 +108,25 @@ class Predictor:
     def record_traces(self) -> None:
         """Record the hypotheses of each step of the search from now on, in `NBest.traces`."""
         self._decoder.records_traces = True
+
+    def with_answers(self, number: int) -> Self:
+        """Return a predictor of the same model that returns up to `number` answers to an input.
+
+        The search is otherwise the same, so a beam search returns at most as many as its beam size.
+        """
+        search = None if self.search is None else self.search.with_answers(number)
+        return type(self)(
+            self.task,
+            self.model,
+            search,
+            device=self.device,
+            precision=self.precision,
+            batch_tokens=self._decoder.batch_tokens,
+            before_batch=self.before_batch,
+            world=self.world,
+            lenient=self.lenient,
+            num_answers=number if search is None else search.num_answers,
+        )
 
     @property
     def max_length(self) -> int:

@@ -210,6 +210,10 @@ class Search(ABC):
         """
         return None
 
+    def with_answers(self, number: int) -> Self:
+        """Return the same search for `number` answers, or for as many as it can find without more work."""
+        return self
+
     @abstractmethod
     def max_lengths(self, lengths: Tensor) -> Tensor:
         """Return the maximum output lengths for sources of given lengths, both [B] int64, EOS excluded."""

@@ -199,6 +199,9 @@ class Task(ABC):
     input_type: ClassVar[type] = str
     """The type of the inputs that `read` accepts; `object`: any."""
 
+    action: ClassVar[str] = "answer"
+    """The verb for answering an input, such as "translate": the path at which a server answers inputs."""
+
     max_length: int | None = None
     """The maximum tokens of a training input, EOS included; predictors split longer inputs. None: any."""
 
@@ -214,6 +217,11 @@ class Task(ABC):
     def available(self) -> Sequence[str]:
         """The splits that the task has ("train", "dev", "test"), known before `fetch`."""
         return SPLITS
+
+    @property
+    def languages(self) -> tuple[str, str] | None:
+        """The languages of inputs and answers as ISO 639 codes; None if they are unknown or several."""
+        return None
 
     def setting_errors(self) -> Iterable[Problem]:
         """Return errors that can be found quickly and that `fetch` would raise, for `seqx check`."""
@@ -317,6 +325,10 @@ class Task(ABC):
     def join(self, answers: Sequence[str]) -> str:
         """Return the answer to a whole input from the answers to its parts."""
         return " ".join(answers)
+
+    def structure(self, answer: str) -> Mapping[str, object]:
+        """Return parts of an answer as JSON values by name, such as a tree; by default there are none."""
+        return {}
 
     def training_warnings(self) -> Sequence[str]:
         """Return warnings about vocabulary and training rows, one line each; printed before training."""

@@ -111,6 +111,11 @@ class Corpus(ABC):
         """The number of columns; None if it is not known before `fetch`."""
         return None
 
+    @property
+    def languages(self) -> Sequence[str]:
+        """The ISO 639 code of the language of each column, "" where it is unknown; empty if all are."""
+        return ()
+
     def setting_errors(self) -> Iterable[Problem]:
         """Return errors that can be found quickly and that `fetch` would raise, such as missing files.
 

@@ -1,9 +1,7 @@
 """Checks of models, and files that several exporters write."""
 
-import importlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,21 +9,6 @@ from torch import Tensor
 import seqx
 
 PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
-
-
-def import_extra(module: str, extra: str = "ctranslate2") -> Any:
-    """Import a module that belongs to an optional extra of seqx.
-
-    Raises:
-        UserError: the package is not installed
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise seqx.UserError(
-            f"{module} cannot be imported ({error}); install it in a checkout of seqx: "
-            f"pip install -c constraints.txt '.[{extra}]'"
-        ) from None
 
 
 def unspecified(model: seqx.TrainedModel) -> Iterator[str]:

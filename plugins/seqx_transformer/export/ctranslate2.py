@@ -66,7 +66,7 @@ class CTranslate2(seqx.Exporter):
 
     def problems(self, model: seqx.TrainedModel) -> Iterable[str]:
         """Return the settings that CTranslate2 cannot express."""
-        common.import_extra("ctranslate2")
+        seqx.import_extra("ctranslate2", "ctranslate2")
         if problems := [*common.unspecified(model)]:
             return problems
         spec = seqx.describe(model.model)
@@ -126,7 +126,7 @@ def _stack_problems(stack: seqx.StackSpec) -> Iterator[str]:
 
 def save(model: seqx.ModelSpec, text: seqx.TextSpec, folder: Path, quantization: str | None = None) -> None:
     """Write a model in the format of CTranslate2."""
-    specs = common.import_extra("ctranslate2.specs")
+    specs = seqx.import_extra("ctranslate2.specs", "ctranslate2")
     decoder = _stack(
         specs.TransformerDecoderSpec, model.decoder, with_encoder_attention=model.encoder is not None
     )
@@ -158,7 +158,7 @@ def _stack(make: Any, stack: seqx.StackSpec, **settings: Any) -> Any:
     first = stack.layers[0]
     width = first.attention.query.weight.size(0) // first.attention.heads
     rotary = stack.positions.kind == "rotary"
-    activations = common.import_extra("ctranslate2.specs").common_spec.Activation
+    activations = seqx.import_extra("ctranslate2.specs", "ctranslate2").common_spec.Activation
     spec = make(
         len(stack.layers),
         first.attention.heads,
@@ -243,7 +243,7 @@ def ctranslate2_scores(
         targets: the ids of each target, without EOS
         single: true if the model has one sequence
     """
-    package = common.import_extra("ctranslate2")
+    package = seqx.import_extra("ctranslate2", "ctranslate2")
     tokens = [[text.target.symbols[i] for i in target] for target in targets]
     if single:
         generator = package.Generator(str(folder), compute_type="float32")

@@ -99,6 +99,10 @@ class CTranslate2Search(seqx.Search):
         wider = self._original.wider()
         return None if wider is None else type(self)(self._program, wider)
 
+    def with_answers(self, number: int) -> Self:
+        """Return the same search for another number of answers."""
+        return type(self)(self._program, self._original.with_answers(number))
+
     def max_lengths(self, lengths: Tensor) -> Tensor:
         """Return the maximum output tokens [B] for sources of `lengths` [B] tokens, both without EOS."""
         return self._original.max_lengths(lengths)
@@ -165,7 +169,7 @@ class Program:
     """
 
     def __init__(self, folder: Path, model: seqx.ModelSpec, text: seqx.TextSpec, compute: str) -> None:
-        package = common.import_extra("ctranslate2")
+        package = seqx.import_extra("ctranslate2", "ctranslate2")
         self._has_encoder = model.encoder is not None
         program = package.Translator if self._has_encoder else package.Generator
         self._program = program(str(folder), compute_type=compute, intra_threads=torch.get_num_threads())

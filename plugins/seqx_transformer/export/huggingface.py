@@ -43,7 +43,7 @@ class HuggingFace(seqx.Exporter):
 
     def problems(self, model: seqx.TrainedModel) -> Iterable[str]:
         """Return the settings that Marian and Pegasus cannot express."""
-        common.import_extra("transformers", "huggingface")
+        seqx.import_extra("transformers", "huggingface")
         if problems := [*common.unspecified(model)]:
             return problems
         spec, text = seqx.describe(model.model), seqx.describe(model.task)
@@ -268,7 +268,7 @@ def huggingface_scores(folder: Path, sources: list[list[int]], targets: list[lis
         sources: the ids of each source, without EOS
         targets: the ids of each target, without EOS
     """
-    transformers = common.import_extra("transformers", "huggingface")
+    transformers = seqx.import_extra("transformers", "huggingface")
     transformers.utils.logging.disable_progress_bar()
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(str(folder)).eval()
     scores = []

@@ -59,7 +59,7 @@ class Onnx(seqx.Exporter):
     def problems(self, model: seqx.TrainedModel) -> Iterable[str]:
         """Return a problem if the model has no Transformer decoder with a source."""
         for module in ("onnx", "onnxscript", "onnxruntime"):
-            common.import_extra(module, "onnx")
+            seqx.import_extra(module, "onnx")
         try:
             seqx.describe(model.task, "task")
         except seqx.UnspecifiedError as error:
@@ -225,7 +225,7 @@ class Session:
     """
 
     def __init__(self, folder: Path) -> None:
-        runtime = common.import_extra("onnxruntime", "onnx")
+        runtime = seqx.import_extra("onnxruntime", "onnx")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         self._encoder, self._decoder = (

@@ -163,7 +163,10 @@ def test_plugins_are_listed_with_components_and_errors(call: Call) -> None:
         "  Task: translation",
         "bad unknown, from broken_plugin: did not load",
         "  ModuleNotFoundError: No module named 'broken_plugin'; `seqx --debug plugins` shows the traceback",
-        *(f"command {name}, from seqx-toolkit: its plugin is not loaded" for name in sorted(PLUGIN_COMMANDS)),
+        *(
+            f"command {name}, from seqx-toolkit: belongs to no loaded plugin"
+            for name in sorted(PLUGIN_COMMANDS)
+        ),
     ]
     assert "Traceback" in call("--debug", "plugins").stdout
 

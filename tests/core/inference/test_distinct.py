@@ -93,3 +93,14 @@ def test_nbest_keeps_its_answers_if_a_wider_beam_runs_out_of_memory(monkeypatch:
 def test_beam_has_a_maximum_size() -> None:
     assert Beam(size=6_000, nbest=3).wider() is None
     assert Beam(size=5_000, nbest=3).wider() == Beam(size=10_000, nbest=6)
+
+
+@pytest.mark.parametrize("search", [Beam(size=4, ratio=0, extra=4), Greedy()])
+def test_predictor_with_answers_returns_the_same_best_answer(search: seqx.Search) -> None:
+    one = predictor(search)
+    two = one.with_answers(2)
+    assert (one.num_answers, two.num_answers) == (1, min(2, search.width))
+    assert one.with_answers(9).num_answers == search.width
+    for single, several in zip(one.hypotheses(["abc", "b"]), two.hypotheses(["abc", "b"]), strict=True):
+        assert single.text == several.text
+        assert len(several) == two.num_answers

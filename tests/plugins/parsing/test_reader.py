@@ -227,3 +227,16 @@ def _split_trees(text: str) -> list[str]:
 
 def _on_one_line(tree: NltkTree) -> str:
     return " ".join(str(tree).split()).replace("( (", "(TOP (", 1)
+
+
+def test_tree_as_json_has_the_spans_of_its_words() -> None:
+    cat, sleeps = (
+        {"label": "NP", "span": [0, 2], "children": [word("DT", "The", 0), word("NN", "cat", 1)]},
+        {"label": "VP", "span": [2, 3], "children": [word("VBZ", "sleeps", 2)]},
+    )
+    sentence = {"label": "S", "span": [0, 3], "children": [cat, sleeps]}
+    assert SENTENCE.to_json() == {"label": "TOP", "span": [0, 3], "children": [sentence]}
+
+
+def word(tag: str, text: str, number: int) -> dict[str, object]:
+    return {"tag": tag, "word": text, "span": [number, number + 1]}

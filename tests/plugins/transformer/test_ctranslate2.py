@@ -187,6 +187,11 @@ def test_engine_finds_the_hypotheses_of_the_search(
         assert [text for text, _ in other] == [text for text, _ in one]
         assert [h.score for _, h in other] == pytest.approx([h.score for _, h in one], abs=1e-4)
         assert [h.logprob for _, h in other] == pytest.approx([h.logprob for _, h in one], abs=1e-4)
+    texts = [
+        [[text for text, _ in nbest] for nbest in predictor.with_answers(2).hypotheses(SENTENCES)]
+        for predictor in (ours, theirs)
+    ]
+    assert texts[0] == texts[1]
 
 
 def call(*arguments: object) -> Result:
