@@ -88,7 +88,9 @@ def test_installed_plugins_and_recipes_are_found(installed: Path) -> None:
 def test_every_plugin_is_declared_in_pyproject() -> None:
     plugins = sorted(path.parent.name for path in ROOT.glob("plugins/*/__init__.py"))
     tool = PYPROJECT["tool"]
-    assert sorted(PYPROJECT["project"]["entry-points"]["seqx"].values()) == plugins
+    entry_points = PYPROJECT["project"]["entry-points"]
+    with_commands = {entry.partition(".")[0] for entry in entry_points["seqx.commands"].values()}
+    assert sorted({*entry_points["seqx"].values(), *with_commands}) == plugins
     packages = tool["hatch"]["build"]["targets"]["wheel"]["packages"]
     assert sorted(packages) == sorted(["seqx", *(f"plugins/{name}" for name in plugins)])
     assert sorted(tool["importlinter"]["root_packages"]) == sorted(["seqx", *plugins])

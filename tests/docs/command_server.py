@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
@@ -196,6 +197,7 @@ def _answer(link: socket.socket, shortens: bool) -> None:
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
+        threading.Thread(target=_stop_with_client, args=[link], daemon=True).start()
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
@@ -207,6 +209,12 @@ def _answer(link: socket.socket, shortens: bool) -> None:
     finally:
         link.sendall(bytes([code]))
         os._exit(code)
+
+
+def _stop_with_client(link: socket.socket) -> None:
+    """Send SIGTERM to this process when its client ends: a document stops a program by the client's id."""
+    if link.recv(1) == b"":
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _run(name: str, arguments: list[str]) -> int:

@@ -1,0 +1,5 @@
+"""The command `seqx serve`: trained models that answer over HTTP.
+
+`models` finds the model for a request, `batching` decodes the inputs of several requests together, `app` has
+the routes, `schemas` the fields of requests and responses, and `server` runs the app until a signal stops it.
+"""

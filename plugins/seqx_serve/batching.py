@@ -1,0 +1,189 @@
+"""Batches of the inputs of several requests, which are decoded together in one thread."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import seqx
+
+_MAX_DELAY = 0.05  # seconds
+_DELAY = 0.1  # part of the time of the last batch
+
+Decode = Callable[[Any, Sequence[str]], Sequence[seqx.NBest]]
+"""A function that answers texts with the model, or what else inputs of one batch have in common."""
+
+
+class QueueFullError(Exception):
+    """Too many inputs are waiting."""
+
+
+class StoppedError(Exception):
+    """The batcher accepts no more inputs."""
+
+
+@dataclass(eq=False)
+class Job:
+    """The inputs of one request."""
+
+    key: Hashable  # inputs with equal keys can be decoded together
+    texts: Sequence[str]
+    future: Future[list[seqx.NBest]] = field(default_factory=Future)
+    taken: int = 0  # number of texts that were decoded or are being decoded
+    answers: list[seqx.NBest] = field(default_factory=list)
+
+    @property
+    def waiting(self) -> int:
+        """The number of texts that wait; 0 if nobody wants their answers any more."""
+        return 0 if self.future.done() else len(self.texts) - self.taken
+
+    def add(self, answer: seqx.NBest) -> None:
+        """Add the answer to the next text."""
+        self.answers.append(answer)
+        if len(self.answers) == len(self.texts):
+            with suppress(InvalidStateError):  # it was cancelled in this moment
+                self.future.set_result(self.answers)
+
+    def fail(self, error: Exception) -> None:
+        """End the job with an error."""
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
+
+
+class Batcher:
+    """A queue of inputs, and a thread that decodes them in batches.
+
+    A batch takes one text of each waiting job in turn, so that a long job does not delay short ones. If the
+    last batch had several jobs, the thread waits for as many texts, at most a tenth of the time that the last
+    batch took: the clients that were answered last may send their next requests.
+
+    Args:
+        decode: answers the texts of a batch; called in the thread
+        max_batch: the maximum number of texts of a batch
+        max_waiting: the maximum number of texts that wait
+        observe: called after each batch with its number of texts and its seconds
+    """
+
+    def __init__(
+        self,
+        decode: Decode,
+        *,
+        max_batch: int,
+        max_waiting: int,
+        observe: Callable[[int, float], None] = lambda *_: None,
+    ) -> None:
+        self._decode = decode
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._observe = observe
+        self._jobs: list[Job] = []
+        self._changed = threading.Condition()
+        self._is_stopping = False
+        self._last_jobs, self._last_seconds = 0, 0.0
+        self._thread = threading.Thread(target=self._run, name="decoding", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """The number of texts that wait."""
+        with self._changed:
+            return self._count()
+
+    def submit(self, key: Hashable, texts: Sequence[str]) -> Future[list[seqx.NBest]]:
+        """Add the texts of a request, and return the future of their answers. Cancel it to remove them.
+
+        Raises:
+            QueueFullError: too many texts are waiting
+            StoppedError: the batcher is stopping
+        """
+        job = Job(key, texts)
+        if not texts:
+            job.future.set_result([])
+            return job.future
+        with self._changed:
+            if self._is_stopping:
+                raise StoppedError
+            self._jobs = [job for job in self._jobs if job.waiting]
+            if self._count() + len(texts) > self._max_waiting:
+                raise QueueFullError
+            self._jobs.append(job)
+            self._changed.notify()
+        return job.future
+
+    def stop(self) -> None:
+        """Answer all waiting texts, and end the thread."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _count(self) -> int:
+        return sum(job.waiting for job in self._jobs)
+
+    def _run(self) -> None:
+        while batch := self._take():
+            start = time.perf_counter()
+            self._answer(batch)
+            self._last_seconds = time.perf_counter() - start
+            self._last_jobs = len({id(job) for job in batch})
+            self._observe(len(batch), self._last_seconds)
+
+    def _take(self) -> list[Job]:
+        """Wait for jobs; return the job of each text of the next batch. Empty: the batcher has stopped."""
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: self._count() or self._is_stopping)
+                if self._last_jobs > 1:
+                    self._changed.wait_for(
+                        lambda: len(self._jobs) >= self._last_jobs or self._is_stopping,
+                        timeout=min(_MAX_DELAY, _DELAY * self._last_seconds),
+                    )
+                if self._count():
+                    return self._next_batch()
+                if self._is_stopping:
+                    return []
+
+    def _next_batch(self) -> list[Job]:
+        """Return the job of each text of the next batch, those of the oldest job's key."""
+        jobs = [job for job in self._jobs if job.waiting]
+        same = [job for job in jobs if job.key == jobs[0].key]
+        batch: list[Job] = []
+        while same and len(batch) < self._max_batch:
+            for job in same[: self._max_batch - len(batch)]:
+                batch.append(job)
+                job.taken += 1
+            same = [job for job in same if job.waiting]
+        taken = dict.fromkeys(batch)
+        # The jobs that continue come last, after those of other models.
+        self._jobs = [job for job in jobs if job not in taken] + [job for job in taken if job.waiting]
+        return batch
+
+    def _answer(self, batch: Sequence[Job]) -> None:
+        """Decode the next text of each job; a job can occur several times."""
+        texts, decoded = list[str](), dict[Job, int]()
+        for job in batch:
+            index = decoded.get(job, len(job.answers))
+            texts.append(job.texts[index])
+            decoded[job] = index + 1
+        jobs = list(batch)
+        while jobs:
+            try:
+                answers = self._decode(jobs[0].key, texts)
+            except seqx.InputError as error:  # decode the texts of the other jobs without this one
+                refused = jobs[error.index]
+                refused.fail(error)
+                kept = [(job, text) for job, text in zip(jobs, texts, strict=True) if job is not refused]
+                jobs, texts = [job for job, _ in kept], [text for _, text in kept]
+            except Exception as error:
+                logging.getLogger(__name__).exception("decoding failed")
+                for job in jobs:
+                    job.fail(error)
+                return
+            else:
+                for job, answer in zip(jobs, answers, strict=True):
+                    job.add(answer)
+                return

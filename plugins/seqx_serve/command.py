@@ -1,0 +1,100 @@
+"""The command `seqx serve`."""
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+import seqx
+from seqx_serve.limits import Limits
+from seqx_serve.models import load_models
+
+_PACKAGES = ("starlette", "uvicorn", "prometheus_client", "python_multipart", "babel")
+_DEFAULTS = {field.name: field.default for field in fields(Limits)}
+_NUMBER = click.IntRange(1)
+_SECONDS = click.FloatRange(0, min_open=True)
+
+
+def _limit(name: str, option: str, text: str) -> Callable[[Any], Any]:
+    """Return an option for a limit, with the default and the type that `Limits` has."""
+    type_ = _SECONDS if name.endswith("seconds") else _NUMBER
+    return click.option(option, name, type=type_, default=_DEFAULTS[name], show_default=True, help=text)
+
+
+@click.command()
+@click.argument("arguments", metavar="MODEL... [KEY=VALUE...]", nargs=-1)
+@click.option(
+    "--languages",
+    multiple=True,
+    metavar="SOURCE-TARGET=MODEL",
+    help="A model that translates, with its languages, as in en-de=runs/NAME/model; may be repeated. Needed "
+    "if the recipe of the model does not name them.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=5000, show_default=True, help="Port; 0: any.")
+@click.option(
+    "--api-key-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keys of clients, one per line. Needed if other computers can reach the server.",
+)
+@_limit("body", "--max-body", "Maximum bytes of a request.")
+@_limit("lines", "--max-lines", "Maximum lines of a request.")
+@_limit("characters", "--max-characters", "Maximum characters of a request.")
+@_limit("queue", "--max-queue", "Maximum lines that wait.")
+@_limit("batch", "--batch-lines", "Maximum lines that are decoded together.")
+@_limit("seconds", "--timeout", "Seconds until a request is answered.")
+@_limit("idle_seconds", "--idle-timeout", "Seconds in which a client must send a request.")
+@_limit("connections", "--max-connections", "Maximum open connections.")
+@seqx.model_options
+def serve(
+    arguments: Sequence[str],
+    *,
+    languages: Sequence[str],
+    host: str,
+    port: int,
+    api_key_file: Path | None,
+    options: seqx.ModelOptions,
+    **limits: Any,
+) -> None:
+    """Answer over HTTP with trained models: translate with the API of LibreTranslate, parse, tag and so on.
+
+    Each MODEL is a model folder or the folder of a finished run. KEY=VALUE changes a setting of the task or
+    the search of all models, for example search.size=2. A request selects a model by its languages or by its
+    name, which is that of the run. Requests that arrive at the same time are decoded together.
+
+    SIGTERM and Ctrl-C stop the server. It then accepts no more requests, and finishes those it has accepted.
+    """
+    for package in _PACKAGES:
+        seqx.import_extra(package, "serve")
+    from seqx_serve.server import run  # noqa: PLC0415  it needs the extra
+
+    keys = [] if api_key_file is None else _read_keys(api_key_file)
+    if not keys and not _is_loopback(host):
+        raise seqx.UserError(
+            f"--host {host}: other computers could use the models; add --api-key-file FILE, or leave out "
+            "--host"
+        )
+    models, overrides = seqx.split_overrides(arguments)
+    if not models and not languages:
+        raise click.UsageError("name a model, as MODEL or with --languages")
+    served = load_models(models, languages, overrides, options)
+    run(served, Limits(**limits), host=host, port=port, keys=keys)
+
+
+def _read_keys(file: Path) -> list[str]:
+    keys = [line.strip() for line in seqx.read_lines(file) if line.strip()]
+    if not keys:
+        raise seqx.UserError(f"{file}: has no key; write one per line")
+    return keys
+
+
+def _is_loopback(host: str) -> bool:
+    """Return true if only this computer can connect to an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,17 @@
+"""Limits on what clients can ask for."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The limits of a server, and the seconds after which it stops waiting."""
+
+    body: int = 1 << 20  # bytes of a request
+    lines: int = 500  # of a request
+    characters: int = 50_000  # of a request
+    queue: int = 5_000  # lines that wait
+    batch: int = 64  # lines that are decoded together
+    seconds: float = 60  # until a request is answered
+    idle_seconds: float = 10  # until a request has been read, and between two requests of a connection
+    connections: int = 500

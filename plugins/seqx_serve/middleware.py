@@ -1,0 +1,68 @@
+"""Apps around the app of a server, which count requests and limit their size."""
+
+import time
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from seqx_serve.metrics import Metrics
+
+CLOSE = {"Connection": "close"}
+"""The header of responses to requests that were not read to their end."""
+
+
+class Measured:
+    """An app whose requests are counted.
+
+    Args:
+        app: the app
+        metrics: the counters
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start = time.perf_counter()
+
+        async def observed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                # Paths without a route are not counted separately: clients could invent any number of them.
+                path = scope["path"] if "endpoint" in scope else "other"
+                self._metrics.requests.labels(path, message["status"]).inc()
+                self._metrics.seconds.labels(path).observe(time.perf_counter() - start)
+            await send(message)
+
+        await self._app(scope, receive, observed)
+
+
+class BodyLimit:
+    """An app whose requests have a limited number of bytes.
+
+    Args:
+        app: the app; reading a longer body raises an HTTPException in it
+        limit: the maximum number of bytes
+    """
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        count = 0
+
+        async def counted() -> Message:
+            nonlocal count
+            message = await receive()
+            count += len(message.get("body", b""))
+            if count > self._limit:
+                raise HTTPException(413, f"the request has more than {self._limit:,} bytes", CLOSE)
+            return message
+
+        await self._app(scope, counted, send)

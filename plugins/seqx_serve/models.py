@@ -1,0 +1,174 @@
+"""The models that a server answers with, and the choice of one of them for a request."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import seqx
+
+TRANSLATE = "translate"
+"""The action of models that translate from one language into another."""
+
+AUTO = "auto"
+"""The source language of clients that want the server to find it out."""
+
+_LANGUAGES = re.compile(r"([A-Za-z]{2,3}(?:_\w+)?)-([A-Za-z]{2,3}(?:_\w+)?)=(.+)")
+
+
+class UnavailableError(Exception):
+    """No model answers a request."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model with the name and the languages by which clients select it."""
+
+    name: str
+    predictor: seqx.Predictor
+    languages: tuple[str, str] | None
+
+    @property
+    def action(self) -> str:
+        """The verb for answering an input."""
+        return self.predictor.task.action
+
+    @cached_property
+    def predictors(self) -> Mapping[int, seqx.Predictor]:
+        """The predictor for each number of answers, up to the most that the search finds."""
+        search = self.predictor.search
+        largest = 1 if search is None else search.width
+        return {number: self.predictor.with_answers(number) for number in range(1, largest + 1)}
+
+    def predictor_for(self, answers: int) -> seqx.Predictor:
+        """Return the predictor for a number of answers, or for as many as the search finds."""
+        return self.predictors[min(answers, len(self.predictors))]
+
+
+class ServedModels:
+    """The models of a server, in the order in which they were named.
+
+    Raises:
+        UserError: two models have the same name, or the languages of a translator are not known
+    """
+
+    def __init__(self, models: Iterable[ServedModel]) -> None:
+        self._models = {model.name: model for model in models}
+        for model in self:
+            if model.action == TRANSLATE and model.languages is None:
+                raise seqx.UserError(
+                    f"{model.name}: its recipe does not say from which language into which it translates; "
+                    f"add them, as in --languages en-de={model.name}"
+                )
+
+    def __iter__(self) -> Iterator[ServedModel]:
+        return iter(self._models.values())
+
+    @property
+    def actions(self) -> Sequence[str]:
+        """The actions of the models, except translation."""
+        return [*dict.fromkeys(model.action for model in self if model.action != TRANSLATE)]
+
+    @property
+    def pairs(self) -> Sequence[tuple[str, str]]:
+        """The languages of the translators."""
+        return [*dict.fromkeys(model.languages for model in self if model.languages is not None)]
+
+    def names(self, action: str) -> Sequence[str]:
+        """Return the names of the models for an action."""
+        return [model.name for model in self if model.action == action]
+
+    def find(self, action: str, name: str | None) -> ServedModel:
+        """Return the model for an action: that of a name, or the first one.
+
+        Raises:
+            UnavailableError: there is none
+        """
+        models = {model.name: model for model in self if model.action == action}
+        if name is None:
+            return next(iter(models.values()))
+        if name not in models:
+            raise UnavailableError(f"model: there is no {name!r} to {action}; use {' or '.join(models)}")
+        return models[name]
+
+    def translator(self, source: str, target: str, name: str | None) -> ServedModel:
+        """Return the model that translates between two languages, which may be one of several.
+
+        Raises:
+            UnavailableError: there is none, or the source is "auto" and several languages are possible
+        """
+        fitting = [
+            model
+            for model in self
+            if model.languages is not None
+            and model.languages[1] == target
+            and source in (AUTO, model.languages[0])
+            and name in (None, model.name)
+        ]
+        if not fitting:
+            pairs = ", ".join("-".join(pair) for pair in self.pairs) or "none"
+            named = "" if name is None else f" named {name!r}"
+            raise UnavailableError(f"no model{named} translates {source}-{target}; there are: {pairs}")
+        sources = list(dict.fromkeys(model.languages[0] for model in fitting if model.languages))
+        if len(sources) > 1:
+            raise UnavailableError(
+                f"this server does not detect languages; set source to {' or '.join(sources)}"
+            )
+        return fitting[0]
+
+    def detect(self) -> str:
+        """Return the only source language.
+
+        Raises:
+            UnavailableError: there are several or none
+        """
+        sources = list(dict.fromkeys(source for source, _ in self.pairs))
+        if len(sources) != 1:
+            known = " or ".join(sources) or "a model that translates"
+            raise UnavailableError(f"this server does not detect languages; use {known}")
+        return sources[0]
+
+
+def load_models(
+    folders: Sequence[str], languages: Sequence[str], overrides: Sequence[str], options: seqx.ModelOptions
+) -> ServedModels:
+    """Load the models that a command names.
+
+    Args:
+        folders: model folders
+        languages: further models with their languages, as SOURCE-TARGET=FOLDER; a folder may be named twice
+        overrides: settings of all models, as KEY=VALUE
+        options: how the models are loaded
+
+    Raises:
+        UserError: a model cannot be loaded, or its languages are missing or not in this form
+    """
+    pairs: dict[str, tuple[str, str] | None] = dict.fromkeys(folders)
+    for text in languages:
+        match = _LANGUAGES.fullmatch(text)
+        if match is None:
+            raise seqx.UserError(
+                f"--languages {text}: write SOURCE-TARGET=MODEL, as in en-de=runs/NAME/model"
+            )
+        pairs[match[3]] = match[1], match[2]
+    names = _names(list(pairs))
+    models = []
+    for folder, pair in pairs.items():
+        predictor = options.load([folder], overrides)
+        task = predictor.task
+        if pair is not None and task.action != TRANSLATE:
+            raise seqx.UserError(f"--languages: {folder} does not translate; name it without languages")
+        known = task.languages if task.action == TRANSLATE else None
+        models.append(ServedModel(names[folder], predictor, pair or known))
+    return ServedModels(models)
+
+
+def _names(folders: Sequence[str]) -> dict[str, str]:
+    """Return the names of models: that of the run or of the folder; the whole path if two are the same."""
+    names = {}
+    for folder in folders:
+        path = Path(folder).absolute()
+        names[folder] = path.parent.name if path.name == "model" and path.parent.name else path.name
+    counts = list(names.values())
+    return {folder: folder if counts.count(name) > 1 else name for folder, name in names.items()}

@@ -1,0 +1,140 @@
+"""Reading and checking of requests. Each error is a response with its reason."""
+
+import asyncio
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from seqx_serve import schemas
+from seqx_serve.limits import Limits
+from seqx_serve.middleware import CLOSE
+
+_MAX_FIELDS = 1000
+
+R = TypeVar("R", bound=schemas.Request)
+
+
+class Reader:
+    """Reads the fields of requests.
+
+    Args:
+        limits: the limits of the server
+        keys: the keys of clients; empty: clients need none
+    """
+
+    def __init__(self, limits: Limits, keys: Sequence[str]) -> None:
+        self._limits = limits
+        self._keys = [key.encode() for key in keys]
+
+    async def read(self, request: Request, schema: type[R]) -> R:
+        """Return the checked fields of a request with a valid key.
+
+        Raises:
+            HTTPException: the request is refused
+        """
+        try:
+            async with asyncio.timeout(self._limits.idle_seconds):
+                fields, is_json = await _fields(request)
+        except TimeoutError:
+            raise HTTPException(408, "the request was not received in time", CLOSE) from None
+        key = fields.get("api_key")
+        self.check_key(request, key if isinstance(key, str) else "")
+        try:
+            checked = schema.model_validate(fields, strict=is_json)
+        except ValidationError as error:
+            raise HTTPException(400, _first_problem(error)) from None
+        _check_unicode(fields)
+        return checked
+
+    def check_key(self, request: Request, key: str = "") -> None:
+        """Check the key of a field, or that of the header `Authorization: Bearer KEY`.
+
+        Raises:
+            HTTPException: it is not one of the keys
+        """
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        used = (key or (token.strip() if scheme.lower() == "bearer" else "")).encode(errors="replace")
+        matches = [hmac.compare_digest(used, known) for known in self._keys]  # all of them, in constant time
+        if self._keys and not any(matches):
+            raise HTTPException(403, "the API key is wrong or missing; set api_key to one of this server")
+
+    def check_characters(self, texts: Sequence[str]) -> None:
+        """Check the number of characters of a request.
+
+        Raises:
+            HTTPException: there are too many
+        """
+        _check_count(sum(map(len, texts)), self._limits.characters, "characters")
+
+    def check_lines(self, lines: Sequence[str]) -> None:
+        """Check the number of inputs of a request.
+
+        Raises:
+            HTTPException: there are too many
+        """
+        _check_count(len(lines), self._limits.lines, "lines")
+
+
+def _check_count(count: int, limit: int, unit: str) -> None:
+    if count > limit:
+        raise HTTPException(422, f"the request has {count:,} {unit}; at most {limit:,} are allowed")
+
+
+async def _fields(request: Request) -> tuple[Mapping[str, Any], bool]:
+    """Return the fields of a request, and true if they are JSON."""
+    content = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content == "application/json" or content.endswith("+json"):
+        return _json_fields(await request.body()), True
+    body: Sequence[tuple[str, Any]] = ()
+    if content == "multipart/form-data":
+        async with request.form(max_files=0, max_fields=_MAX_FIELDS) as form:
+            body = form.multi_items()
+    elif content in ("application/x-www-form-urlencoded", ""):
+        try:
+            text = (await request.body()).decode()
+            body = parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
+        except ValueError as error:
+            raise HTTPException(400, f"the body is not a form in UTF-8 ({error})") from None
+    else:
+        raise HTTPException(415, f"the content type is {content}; send application/json or a form")
+    fields: dict[str, Any] = {}
+    for name, value in (*request.query_params.multi_items(), *body):
+        values = fields.get(name)
+        fields[name] = (
+            value if values is None else [*([values] if isinstance(values, str) else values), value]
+        )
+    return fields, False
+
+
+def _json_fields(body: bytes) -> Mapping[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the body is not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise HTTPException(400, "the body is not a JSON object")
+    return value
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Return the first problem of a request in one line."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    name = next((str(part) for part in problem["loc"]), "the request")
+    return f"{name}: {problem['msg']}"
+
+
+def _check_unicode(fields: Mapping[str, Any]) -> None:
+    """Refuse lone surrogates, which JSON can have and no model can read."""
+    try:
+        for value in fields.values():
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str):
+                    text.encode()
+    except UnicodeEncodeError:
+        raise HTTPException(400, "a text has half of a surrogate pair; send valid Unicode") from None

@@ -1,0 +1,156 @@
+"""The fields of requests and responses; clients read them in the OpenAPI document."""
+
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+Text = Annotated[str, Field(examples=["The house is small."])]
+Language = Annotated[str, Field(description="ISO 639 code of a language", examples=["en"])]
+ModelName = Annotated[str | None, Field(description="one of the models of /models; by default the first")]
+ApiKey = Annotated[
+    str | None,
+    Field(description="a key, if the server needs one; it may also be the header Authorization: Bearer KEY"),
+]
+Count = Annotated[int, Ge(0), Le(100)]
+
+
+class Response(BaseModel):
+    """The fields of a response, whose names are in camel case as those of LibreTranslate."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True)
+
+
+class Request(BaseModel):
+    """The fields of every request that needs a key."""
+
+    api_key: ApiKey = None
+
+
+class TranslateRequest(Request):
+    """Texts to translate. Each line of a text is an input of the model."""
+
+    q: Annotated[str | list[str], Field(description="a text or several texts", examples=["The house."])]
+    source: Annotated[str, Field(description="code of the source language, or auto", examples=["en"])]
+    target: Language
+    format: Annotated[Literal["text", "html"] | None, Field(description="text by default")] = None
+    alternatives: Annotated[Count, Field(description="number of further translations of each text")] = 0
+    model: ModelName = None
+
+
+class DetectRequest(Request):
+    """A text whose language is wanted."""
+
+    q: Text
+
+
+class AnswerRequest(Request):
+    """Inputs of a model that does not translate, such as sentences to parse. Each text is one input."""
+
+    q: Annotated[
+        str | list[str], Field(description="an input or several inputs", examples=["The dog barks ."])
+    ]
+    nbest: Annotated[int, Ge(1), Le(100), Field(description="number of answers to each input")] = 1
+    model: ModelName = None
+
+
+class Detection(Response):
+    """A language; the confidence is 0 because it is that of the models, and was not detected."""
+
+    language: Language
+    confidence: Annotated[float, Ge(0), Le(100)]
+
+
+class TranslateResponse(Response):
+    """The translations, in the form of `q`: a string or a list."""
+
+    translated_text: str | list[str]
+    alternatives: list[str] | list[list[str]] | None = None
+    detected_language: Detection | list[Detection] | None = None
+    warnings: list[str] | None = None
+
+
+class TargetLanguages(Response):
+    """A source language, and the languages into which it can be translated."""
+
+    code: Language
+    name: str
+    targets: list[str]
+
+
+class Answer(Response):
+    """An answer, its score and its log-probability, and the parts that its task describes, such as `tree`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    text: str
+    score: float
+    logprob: float
+
+
+class Result(Response):
+    """The answers to an input, best first."""
+
+    input: str
+    answers: list[Answer]
+
+
+class AnswerResponse(Response):
+    """The results in the order of the inputs."""
+
+    results: list[Result]
+    warnings: list[str] | None = None
+
+
+class ModelInfo(Response):
+    """A model of the server. Its action is the path that answers with it."""
+
+    name: str
+    action: str
+    source: str | None = None
+    target: str | None = None
+
+
+class Health(Response):
+    """The state of the server."""
+
+    status: Literal["ok"]
+
+
+class LanguageName(Response):
+    """A language with its English name."""
+
+    code: str
+    name: str
+
+
+class DefaultLanguages(Response):
+    """The languages that a page may show first."""
+
+    source: LanguageName
+    target: LanguageName
+
+
+class Settings(Response):
+    """The settings that pages and clients of LibreTranslate ask for."""
+
+    char_limit: int
+    frontend_timeout: int
+    api_keys: bool
+    key_required: bool
+    suggestions: bool
+    files_translation: bool
+    supported_files_format: list[str]
+    language: DefaultLanguages | None
+
+
+class Problem(Response):
+    """The reason why a request is not answered."""
+
+    error: str
+
+
+def plain(value: Response) -> Any:
+    """Return a response as plain values, without the fields that are not set."""
+    return value.model_dump(exclude_none=True, by_alias=True)

@@ -1,0 +1,143 @@
+"""Batches of the inputs of several jobs."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from typing import Any
+
+import pytest
+
+import seqx
+from seqx_serve.batching import Batcher, QueueFullError, StoppedError
+
+
+def answer(text: str) -> seqx.NBest:
+    hypothesis = seqx.Hypothesis(ids=[], score=0.0, logprob=0.0)
+    return seqx.NBest([seqx.Candidate(text.upper(), hypothesis)])
+
+
+class Decoder:
+    """Answers in capital letters; the first batch waits until `release` is called."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[Any, list[str]]] = []
+        self.begun, self.released = threading.Event(), threading.Event()
+
+    def __call__(self, key: Any, texts: Sequence[str]) -> list[seqx.NBest]:
+        self.batches.append((key, [*texts]))
+        self.begun.set()
+        assert self.released.wait(30)
+        for index, text in enumerate(texts):
+            if text == "refused":
+                raise seqx.InputError("the input is refused", index)
+            if text == "broken":
+                raise ZeroDivisionError
+        return [answer(text) for text in texts]
+
+
+@pytest.fixture
+def decoder() -> Decoder:
+    return Decoder()
+
+
+@pytest.fixture
+def batcher(decoder: Decoder) -> Iterator[Batcher]:
+    """Return a batcher whose thread decodes the text `first` until the decoder is released."""
+    batcher = Batcher(decoder, max_batch=4, max_waiting=10)
+    batcher.submit("a", ["first"])
+    assert decoder.begun.wait(30)
+    yield batcher
+    decoder.released.set()
+    batcher.stop()
+
+
+def texts_of(future: Any) -> list[str]:
+    return [nbest.text for nbest in future.result(30)]
+
+
+def test_batcher_decodes_waiting_jobs_together_and_in_order(batcher: Batcher, decoder: Decoder) -> None:
+    futures = [batcher.submit("a", [text, text + "!"]) for text in ("x", "y")]
+    decoder.released.set()
+    assert [texts_of(future) for future in futures] == [["X", "X!"], ["Y", "Y!"]]
+    assert decoder.batches[1:] == [("a", ["x", "y", "x!", "y!"])]
+
+
+def test_batcher_does_not_let_short_jobs_wait_for_long_ones(batcher: Batcher, decoder: Decoder) -> None:
+    long = batcher.submit("a", [str(number) for number in range(7)])
+    other = batcher.submit("b", ["z"])
+    short = batcher.submit("a", ["x"])
+    decoder.released.set()
+    assert texts_of(long) == [str(number) for number in range(7)]
+    assert texts_of(short) == ["X"]
+    assert texts_of(other) == ["Z"]
+    assert decoder.batches[1:] == [("a", ["0", "x", "1", "2"]), ("b", ["z"]), ("a", ["3", "4", "5", "6"])]
+
+
+def test_batcher_forgets_cancelled_jobs(batcher: Batcher, decoder: Decoder) -> None:
+    cancelled, kept = batcher.submit("a", ["x"] * 5), batcher.submit("a", ["y"])
+    assert batcher.waiting == 6
+    assert cancelled.cancel()
+    assert batcher.waiting == 1
+    decoder.released.set()
+    assert texts_of(kept) == ["Y"]
+    assert decoder.batches[1:] == [("a", ["y"])]
+    with pytest.raises(CancelledError):
+        cancelled.result(30)
+
+
+def test_batcher_keeps_running_if_all_jobs_are_cancelled(batcher: Batcher, decoder: Decoder) -> None:
+    assert batcher.submit("a", ["x"]).cancel()
+    decoder.released.set()
+    time.sleep(0.05)
+    assert texts_of(batcher.submit("a", ["y"])) == ["Y"]
+
+
+def test_batcher_refuses_more_texts_than_may_wait(batcher: Batcher) -> None:
+    first = batcher.submit("a", ["x"] * 9)
+    with pytest.raises(QueueFullError):
+        batcher.submit("a", ["y"] * 2)
+    batcher.submit("a", ["y"])
+    first.cancel()
+    batcher.submit("a", ["z"] * 9)
+
+
+def test_batcher_fails_only_the_job_with_a_refused_input(batcher: Batcher, decoder: Decoder) -> None:
+    refused, kept = batcher.submit("a", ["x", "refused"]), batcher.submit("a", ["y", "z"])
+    decoder.released.set()
+    with pytest.raises(seqx.InputError):
+        refused.result(30)
+    assert texts_of(kept) == ["Y", "Z"]
+
+
+def test_batcher_survives_errors_of_the_model(
+    batcher: Batcher, decoder: Decoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = batcher.submit("a", ["broken"])
+    decoder.released.set()
+    with pytest.raises(ZeroDivisionError):
+        broken.result(30)
+    assert "decoding failed" in caplog.text
+    assert texts_of(batcher.submit("a", ["x"])) == ["X"]
+
+
+def test_batcher_finishes_accepted_jobs_when_it_stops(batcher: Batcher, decoder: Decoder) -> None:
+    futures = [batcher.submit(key, ["x", "y"]) for key in "abc"]
+    decoder.released.set()
+    batcher.stop()
+    assert all(future.done() for future in futures)
+    assert [texts_of(future) for future in futures] == [["X", "Y"]] * 3
+    with pytest.raises(StoppedError):
+        batcher.submit("a", ["z"])
+
+
+def test_batcher_waits_for_as_many_jobs_as_the_last_batch_had(decoder: Decoder) -> None:
+    decoder.released.set()
+    batcher = Batcher(decoder, max_batch=4, max_waiting=10)
+    batcher._last_jobs, batcher._last_seconds = 2, 1e9
+    vars(batcher)["_last_seconds"] = 10.0
+    first = batcher.submit("a", ["x"])
+    second = batcher.submit("a", ["y"])
+    assert texts_of(first) + texts_of(second) == ["X", "Y"]
+    batcher.stop()
+    assert decoder.batches == [("a", ["x", "y"])]

@@ -1,0 +1,55 @@
+"""Texts and pages as inputs of a model."""
+
+import contextlib
+import time
+
+import pytest
+
+from seqx_serve.documents import read_document
+
+
+def upper(text: str, format_: str) -> str:
+    document = read_document(text, format_)  # type: ignore[arg-type]
+    return document.filled([line.upper() for line in document.texts])
+
+
+def test_document_of_text_has_its_lines_as_inputs() -> None:
+    assert read_document("a b\r\n\nc", "text").texts == ["a b", "", "c"]
+    assert upper("a <b>\r\n\nc", "text") == "A <B>\n\nC"
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("<p>one &amp; <b>two</b>\n three</p>", "<p>ONE &amp; <b>TWO</b>\n THREE</p>"),
+        ("a &lt; b &#228;", "A &lt; B Ä"),
+        ('<a title="one">x<br/>y</a><!-- c -->', '<a title="one">X<br/>Y</a><!-- c -->'),
+        ("<!DOCTYPE html><?x y><script>if (a < b) c</script>d", None),
+        (
+            "<style>a {b: c}</style><code>x <i>y</i></code>z",
+            "<style>a {b: c}</style><code>x <i>y</i></code>Z",
+        ),
+        ('<p translate="no">x <p>y</p></p>z', '<p translate="no">x <p>y</p></p>Z'),
+        ('<img translate="no">x', '<img translate="no">X'),
+        ("<p>unclosed", "<p>UNCLOSED"),
+        ("", ""),
+    ],
+)
+def test_document_of_page_has_its_texts_as_inputs(page: str, expected: str | None) -> None:
+    if expected is None:
+        assert upper(page, "html").lower() == page.lower()
+    else:
+        assert upper(page, "html") == expected
+
+
+def test_document_escapes_answers_in_pages() -> None:
+    assert read_document("<p>x</p>", "html").filled(["<script> &"]) == "<p>&lt;script&gt; &amp;</p>"
+
+
+@pytest.mark.parametrize("text", ["<", "<!", "<!--", "</", "<a ", "<a b='", "&", "<![", "<script>", "&#1"])
+def test_document_of_hostile_page_is_read_quickly(text: str) -> None:
+    page = (text * 50_000)[:50_000]
+    start = time.process_time()
+    with contextlib.suppress(ValueError):  # it has too many tags
+        read_document(page, "html")
+    assert time.process_time() - start < 3

@@ -1,0 +1,34 @@
+"""Requests that schemathesis generates from the OpenAPI document of a server."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.models import PARSING, write_model
+from tests.server import serving
+
+for extra in ("schemathesis", "starlette", "uvicorn", "prometheus_client", "python_multipart"):
+    pytest.importorskip(extra)
+
+
+@pytest.mark.slow
+def test_server_answers_generated_requests_as_its_openapi_document_says(tmp_path: Path) -> None:
+    write_model(tmp_path / "en-de" / "model")
+    write_model(tmp_path / "parser" / "model", text=PARSING)
+    search = ("search.size=1", "search.extra=1", "search.ratio=0")
+    with serving(tmp_path / "en-de", tmp_path / "parser", *search) as server:
+        program = "from schemathesis.cli import schemathesis; schemathesis()"
+        limits = ["--phases", "coverage,fuzzing", "--max-examples", "4", "--seed", "1", "--no-color"]
+        url = f"{server.url}/openapi.json"
+        done = subprocess.run(
+            [sys.executable, "-c", program, "run", url, *limits],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "7 selected / 7 total" in done.stdout
+        assert server.stop() == (0, "")

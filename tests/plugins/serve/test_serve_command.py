@@ -1,0 +1,381 @@
+"""Servers in processes of their own, asked by real clients."""
+
+import json
+import re
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+
+import pytest
+from click.testing import CliRunner
+
+import seqx
+from seqx.cli import main
+from tests.models import PARSING, write_model
+from tests.server import Server, serving
+
+libretranslate = pytest.importorskip("libretranslatepy")
+for extra in ("starlette", "uvicorn", "prometheus_client", "python_multipart"):
+    pytest.importorskip(extra)
+
+LINES = ["the man sees a dog", "a house", "letters and carpets", "Emma is sick ."]
+UPLOAD = '--x\r\nContent-Disposition: form-data; name="q"; filename="f"\r\n\r\nx\r\n--x--\r\n'
+SENTENCE = "the dog sees a man ."
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a translator `en-de` and a parser `parser`, whose weights are random."""
+    folder = tmp_path_factory.mktemp("served")
+    write_model(folder / "en-de" / "model")
+    write_model(folder / "parser" / "model", text=PARSING)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(models: Path) -> Iterator[Server]:
+    """Return a server with both models."""
+    limits = ("--max-lines", "30", "--max-characters", "2000", "--max-body", "20000", "--idle-timeout", "1")
+    with serving(models / "en-de", models / "parser", *limits) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def direct(models: Path) -> seqx.Predictor:
+    """Return the translator, loaded in this process."""
+    return seqx.load(models / "en-de")
+
+
+def decode_slowly() -> None:
+    """Let every batch take half a second more."""
+    original = seqx.Predictor.hypotheses
+
+    def hypotheses(self: seqx.Predictor, inputs: Any, window: int | None = None) -> Iterator[seqx.NBest]:
+        time.sleep(0.5)
+        return original(self, inputs, window)
+
+    vars(sys.modules["seqx.inference.predictor"])["Predictor"].hypotheses = hypotheses
+
+
+def raw(server: Server, *parts: bytes) -> socket.socket:
+    """Open a connection, and send bytes over it."""
+    link = socket.create_connection(server.address, timeout=30)
+    for part in parts:
+        link.sendall(part)
+    return link
+
+
+def raw_post(path: str, fields: object, length: int | None = None) -> bytes:
+    body = json.dumps(fields).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body) if length is None else length}\r\n\r\n".encode() + body
+
+
+def translate(q: object, **others: object) -> dict[str, Any]:
+    return {"q": q, "source": "en", "target": "de", **others}
+
+
+def test_published_client_gets_direct_answers(server: Server, direct: seqx.Predictor) -> None:
+    client = libretranslate.LibreTranslateAPI(server.url)
+    assert client.translate(LINES[0], "en", "de") == direct([LINES[0]])[0]
+    assert client.translate("\n".join(LINES), "en", "de") == "\n".join(direct(LINES))
+    assert client.languages() == [
+        {"code": "en", "name": "English", "targets": ["de"]},
+        {"code": "de", "name": "German", "targets": []},
+    ]
+    assert client.detect(LINES[0]) == [{"language": "en", "confidence": 0.0}]
+    with pytest.raises(HTTPError, match="400"):
+        client.translate(LINES[0], "en", "fr")
+
+
+@pytest.mark.parametrize("form", ["json", "urlencoded", "multipart", "query"])
+def test_translate_reads_every_form_of_body(server: Server, direct: seqx.Predictor, form: str) -> None:
+    fields = translate(LINES[0], format="text", alternatives=1, api_key="")
+    if form == "json":
+        status, answer = server.post("/translate", **fields)
+    elif form == "urlencoded":
+        content = "application/x-www-form-urlencoded; charset=utf-8"
+        status, answer = server.send("POST", "/translate", urlencode(fields), Content_Type=content)
+    elif form == "query":
+        status, answer = server.send("POST", f"/translate?{urlencode(fields)}")
+    else:
+        parts = "".join(
+            f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in fields.items()
+        )
+        content = "multipart/form-data; boundary=x"
+        status, answer = server.send("POST", "/translate", f"{parts}--x--\r\n", Content_Type=content)
+    (nbest,) = direct.with_answers(2).hypotheses([LINES[0]])
+    best, other = nbest
+    assert (status, answer) == (200, {"translatedText": best.text, "alternatives": [other.text]})
+
+
+def test_translate_answers_lists_pages_and_auto(server: Server, direct: seqx.Predictor) -> None:
+    texts = [LINES[0], f"{LINES[1]}\n\n{LINES[2]}", ""]
+    status, answer = server.post("/translate", q=texts, source="auto", target="de")
+    one, two, three = direct(LINES[:3])
+    assert status == 200
+    assert answer["translatedText"] == [one, f"{two}\n\n{three}", ""]
+    assert answer["detectedLanguage"] == [{"language": "en", "confidence": 0.0}] * 3
+    status, answer = server.post("/translate", **translate(f"<p>{LINES[0]}</p>", format="html"))
+    assert answer["translatedText"].startswith("<p>")
+    assert answer["translatedText"].endswith("</p>")
+    assert server.post("/translate", **translate([])) == (200, {"translatedText": []})
+
+
+def test_translate_returns_warnings_about_long_lines(server: Server, direct: seqx.Predictor) -> None:
+    line = " ".join(LINES * 3)
+    _, answer = server.post("/translate", **translate(line))
+    assert answer["translatedText"] == direct([line])[0]
+    assert re.search("were answered in parts", answer["warnings"][0])
+
+
+def test_parse_returns_trees_with_spans(server: Server) -> None:
+    status, answer = server.post("/parse", q=[SENTENCE, ""], nbest=2)
+    assert status == 200
+    result, empty = answer["results"]
+    assert empty == {"input": "", "answers": []}
+    assert len(result["answers"]) == 2
+    tree = result["answers"][0]["tree"]
+    assert tree["label"] == "TOP"
+    assert tree["span"] == [0, 6]
+
+    def words(part: dict[str, Any]) -> list[str]:
+        if "word" in part:
+            assert part["span"][1] == part["span"][0] + 1
+            return [part["word"]]
+        found = [word for child in part["children"] for word in words(child)]
+        assert part["span"][1] - part["span"][0] == len(found)
+        return found
+
+    assert words(tree) == SENTENCE.split()
+
+
+def test_server_describes_itself(server: Server) -> None:
+    assert server.get("/health") == (200, {"status": "ok"})
+    assert server.get("/models")[1] == [
+        {"name": "en-de", "action": "translate", "source": "en", "target": "de"},
+        {"name": "parser", "action": "parse"},
+    ]
+    settings = server.get("/frontend/settings")[1]
+    assert settings["charLimit"] == 2000
+    assert settings["language"]["target"] == {"code": "de", "name": "German"}
+    document = server.get("/openapi.json")[1]
+    assert {"/translate", "/parse", "/languages"} <= document["paths"].keys()
+    server.get("/nowhere")
+    text = server.get("/metrics")[1]
+    assert 'seqx_requests_total{path="/health",status="200"}' in text
+    assert 'seqx_requests_total{path="other",status="404"}' in text
+    assert "nowhere" not in text
+    assert 'seqx_lines_total{model="en-de"}' in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "reason"),
+    [
+        ({"source": "en", "target": "de"}, 400, "q: "),
+        (translate(5), 400, "q: "),
+        (translate("x", alternatives="many"), 400, "alternatives: "),
+        (translate("x", format="pdf"), 400, "format: "),
+        (translate("\ud800"), 400, "surrogate"),
+        (translate("x", target="fr"), 400, "no model translates en-fr; there are: en-de"),
+        (translate("x", model="y"), 400, "no model named 'y'"),
+        (translate("x\n" * 30), 422, "the request has 31 lines; at most 30 are allowed"),
+        (translate("x" * 2001), 422, "the request has 2,001 characters; at most 2,000"),
+        (translate("<b>" * 600 + "<" * 4000, format="html"), 422, "characters"),
+        (translate("x" * 21000), 413, "the request has more than 20,000 bytes"),
+    ],
+)
+def test_translate_refuses_with_a_reason(server: Server, fields: Any, status: int, reason: str) -> None:
+    found, answer = server.post("/translate", **fields)
+    assert found == status
+    assert reason in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("content", "body", "status"),
+    [
+        ("application/json", "[", 400),
+        ("application/json", "[" * 9000, 400),
+        ("application/json", "[]", 400),
+        ("application/json", b"\xff", 400),
+        ("application/x-www-form-urlencoded", b"q=\xff", 400),
+        ("application/x-www-form-urlencoded", "&".join(["q=x"] * 1001), 400),
+        ("multipart/form-data; boundary=x", "--y", 400),
+        ("multipart/form-data", "--y", 400),
+        ("multipart/form-data; boundary=x", UPLOAD, 400),
+        ("application/pdf", "x", 415),
+    ],
+)
+def test_translate_refuses_malformed_bodies(
+    server: Server, content: str, body: str | bytes, status: int
+) -> None:
+    found, answer = server.send("POST", "/translate", body, Content_Type=content)
+    assert found == status
+    assert answer["error"]
+    assert server.get("/translate") == (405, {"error": "Method Not Allowed"})
+
+
+def test_server_answers_many_clients_with_their_own_answers(server: Server, direct: seqx.Predictor) -> None:
+    texts = [f"{LINES[i % 4]} {LINES[i // 4 % 4]}" for i in range(48)]
+    expected = dict(zip(texts, direct(texts), strict=True))
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda text: server.post("/translate", **translate(text))[1], texts))
+    assert [answer["translatedText"] for answer in answers] == [expected[text] for text in texts]
+    sizes = re.findall(r'seqx_batch_lines_bucket\{le="(\S+)"\} (\S+)', server.get("/metrics")[1])
+    counts = dict(sizes)
+    assert float(counts["+Inf"]) > float(counts["1.0"]), "no batch had several lines"
+
+
+def test_server_closes_connections_of_slow_clients(server: Server) -> None:
+    with raw(server, b"POST /translate HTTP/1.1\r\n") as silent:
+        with raw(server, raw_post("/translate", {}, length=100)) as slow:
+            assert slow.recv(1000).startswith(b"HTTP/1.1 408")
+        while silent.recv(1000):
+            pass
+
+
+@pytest.fixture(scope="module")
+def slow(models: Path) -> Iterator[Server]:
+    """Return a server whose batches take half a second, with at most 3 lines in the queue and 1.2 seconds."""
+    limits = ("--max-queue", "3", "--timeout", "1.2", "--batch-lines", "1")
+    with serving(models / "en-de", *limits, before=decode_slowly) as server:
+        yield server
+
+
+def wait_until(server: Server, metric: str) -> None:
+    """Wait until the metrics have a line."""
+    for _ in range(200):
+        if metric in server.get("/metrics")[1]:
+            return
+        time.sleep(0.02)
+    pytest.fail(f"{metric} is not reported")
+
+
+def test_server_refuses_what_it_cannot_answer_in_time(slow: Server) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(slow.post, "/translate", **translate(LINES[0]))
+        wait_until(slow, "seqx_waiting_lines 0.0")
+        late = pool.submit(slow.post, "/translate", **translate("\n".join(LINES[:3])))
+        wait_until(slow, "seqx_waiting_lines 3.0")
+        status, answer = slow.post("/translate", **translate(LINES[0]))
+        assert status == 429
+        assert "too many lines are waiting" in answer["error"]
+        assert first.result()[0] == 200
+        status, answer = late.result()
+        assert status == 503
+        assert answer["error"] == "there was no answer in 1.2 seconds"
+    wait_until(slow, "seqx_waiting_lines 0.0")
+
+
+def test_server_forgets_requests_of_clients_that_left(slow: Server) -> None:
+    with raw(slow, raw_post("/translate", translate(LINES[0]))):
+        wait_until(slow, "seqx_waiting_lines 0.0")
+        with raw(slow, raw_post("/translate", translate("\n".join(LINES[:3])))):
+            wait_until(slow, "seqx_waiting_lines 3.0")
+        wait_until(slow, "seqx_disconnected_total 1.0")
+        wait_until(slow, "seqx_waiting_lines 0.0")
+
+
+def test_server_limits_connections(models: Path) -> None:
+    with serving(models / "en-de", "--max-connections", "2") as server:
+        links = [raw(server) for _ in range(2)]
+        with raw(server) as refused:
+            assert refused.recv(1000).startswith(b"HTTP/1.1 503")
+        for link in links:
+            link.close()
+        for _ in range(100):
+            if server.get("/health")[0] == 200:
+                break
+            time.sleep(0.02)
+        assert server.get("/health") == (200, {"status": "ok"})
+
+
+def test_server_finishes_accepted_requests_when_it_is_stopped(models: Path, direct: seqx.Predictor) -> None:
+    with serving(models / "en-de", "--batch-lines", "1", before=decode_slowly) as server:
+        with ThreadPoolExecutor(3) as pool:
+            answers = [pool.submit(server.post, "/translate", **translate(text)) for text in LINES[:3]]
+            wait_until(server, "seqx_waiting_lines 2.0")
+            stopped = pool.submit(server.stop)
+            expected = [(200, {"translatedText": text}) for text in direct(LINES[:3])]
+            assert [answer.result() for answer in answers] == expected
+        assert stopped.result() == (0, "")
+        with pytest.raises(ConnectionError):
+            server.get("/health")
+
+
+def test_server_needs_keys_if_it_has_some(models: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("first\nsecond \n\n", encoding="utf-8")
+    command = (models / "en-de", "--host", "0.0.0.0", "--api-key-file", keys)
+    with serving(*command) as public:
+        server = Server(public.process, public.url.replace("0.0.0.0", "127.0.0.1"))
+        client = libretranslate.LibreTranslateAPI(server.url, "second")
+        assert client.translate(LINES[0], "en", "de")
+        assert server.post("/translate", **translate("x", api_key="third"))[0] == 403
+        assert server.post("/translate", **translate("x"))[0] == 403
+        assert server.send("POST", "/translate", json.dumps(translate("x")), Content_Type="application/json",
+                           Authorization="Bearer first")[0] == 200  # fmt: skip
+        assert server.get("/metrics")[0] == 403
+        assert server.get("/metrics", Authorization="bearer first")[0] == 200
+        assert server.get("/languages")[0] == 200
+        assert server.get("/frontend/settings")[1]["keyRequired"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{en-de}", "--host", "0.0.0.0"], "--host 0.0.0.0: other computers could use the models; add"),
+        (["{en-de}", "--api-key-file", "{empty}"], "has no key; write one per line"),
+        (["{en-de}", "--languages", "ende"], "--languages ende: write SOURCE-TARGET=MODEL"),
+        (["--languages", "en-de={parser}"], "does not translate; name it without languages"),
+        (["--host", "127.0.0.1"], "name a model, as MODEL or with --languages"),
+        (["{en-de}", "--host", "192.0.2.1", "--api-key-file", "{keys}"], "cannot be used"),
+        (["{en-de}", "--compute", "int8"], "--compute int8 is for an engine; add --engine"),
+        (["{tagged}"], "add them, as in --languages en-de=tagged"),
+    ],
+)
+def test_serve_refuses_with_one_message(
+    models: Path, tmp_path: Path, arguments: Sequence[str], message: str
+) -> None:
+    (tmp_path / "empty").write_text("\n", encoding="utf-8")
+    (tmp_path / "keys").write_text("key\n", encoding="utf-8")
+    paths = {"en-de": models / "en-de", "parser": models / "parser", "tagged": tmp_path / "tagged"}
+    paths |= {name: tmp_path / name for name in ("empty", "keys")}
+    if "{tagged}" in arguments:
+        tags = "corpus: {type: sample, columns: [gist, tense], train: 300, dev: 6, test: 6}"
+        from tests.models import RECIPE
+
+        write_model(tmp_path / "tagged", text=re.sub("corpus: .*", tags, RECIPE))
+    result = CliRunner().invoke(main, ["serve", *(text.format(**paths) for text in arguments)])
+    assert result.exit_code != 0
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_serve_names_the_extra_if_it_is_missing(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    result = CliRunner().invoke(main, ["serve", str(models / "en-de")])
+    assert result.exit_code != 0
+    assert "pip install -c constraints.txt '.[serve]'" in result.output
+
+
+def test_models_are_selected_by_languages_or_name(models: Path, direct: seqx.Predictor) -> None:
+    other, model = models / "en-de-model-copy", models / "en-de" / "model"
+    other.symlink_to(model)
+    pairs = ("--languages", f"de-fr={other}", "search.size=2")
+    with serving(model, *pairs) as server:
+        names = [(info["name"], info["source"], info["target"]) for info in server.get("/models")[1]]
+        assert names[0] == ("en-de", "en", "de")
+        assert names[1][1:] == ("de", "fr")
+        assert server.post("/translate", **translate(LINES[0], model="en-de"))[0] == 200
+        assert server.post("/translate", q="x", source="de", target="fr")[0] == 200
+        assert server.post("/translate", q="x", source="auto", target="fr")[0] == 200
+        assert "en or de" in server.post("/detect", q="x")[1]["error"]
+        assert server.post("/parse", q="x")[0] == 404
