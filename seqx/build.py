@@ -35,7 +35,12 @@ from seqx.training.config import Training
 from seqx.training.data_checks import check_columns, check_lengths, check_same_data
 from seqx.training.description import Experiment, cache_key_settings
 from seqx.training.ema import Average
-from seqx.training.finetuning import initial_model_warnings, load_initial_weights
+from seqx.training.finetuning import (
+    initial_model_warnings,
+    initial_optimizer_state,
+    load_initial_weights,
+)
+from seqx.training.freezing import freeze
 from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.notices import Notices
 from seqx.training.packing import has_packed_rows
@@ -103,7 +108,14 @@ class Context:
     @property
     def initial_model(self) -> Path | None:
         """The folder of the model that training starts from (`training.init_from`)."""
-        return None if self.config.init_from is None else model_folder(self.config.init_from)
+        initial = self.config.initial_model
+        return None if initial is None else model_folder(initial.model)
+
+    @property
+    def extends_vocabulary(self) -> bool:
+        """True if the run extends the vocabulary of the model that it starts from."""
+        initial = self.config.initial_model
+        return initial is not None and initial.vocabulary == "extend"
 
     @property
     def held_out(self) -> tuple[str, ...]:
@@ -119,8 +131,8 @@ def build_task(context: Context) -> Path:
     """Fetch the corpus, and load the vocabulary into the task; return the vocabulary's folder.
 
     A resumed run keeps its vocabulary. A run that starts from another model uses the vocabulary of that
-    model, because the weights depend on it. Any other run takes the vocabulary from the cache, or learns it
-    from the training text.
+    model, because the weights depend on it, or extends it. Any other run takes the vocabulary from the cache,
+    or learns it from the training text.
     """
     task, cache = context.experiment.task, default_cache()
     context.world.enter_stage("preparing")
@@ -128,21 +140,32 @@ def build_task(context: Context) -> Path:
         task.fetch(cache / "corpora", context.report_preparation, task.available)
         if context.folder.vocabulary.is_dir():
             vocabulary = context.folder.vocabulary
-        elif context.initial_model is not None:
+        elif context.initial_model is not None and not context.extends_vocabulary:
             vocabulary = context.initial_model / "task"
         else:
-            settings = cache_key_settings(context.recipe, context.plugins)
-            vocabulary = cached_vocabulary(task, settings, cache, progress=context.report_preparation)
+            vocabulary = cached_vocabulary(
+                task,
+                cache_key_settings(context.recipe, context.plugins),
+                cache,
+                progress=context.report_preparation,
+                extended=None if context.initial_model is None else context.initial_model / "task",
+            )
     task.load(vocabulary)
     return vocabulary
 
 
 def build_model(context: Context) -> Model:
-    """Build the model with random weights, or with those of the model that training starts from."""
+    """Build the model with random weights, or with those of the model that training starts from.
+
+    Raises:
+        UserError: the weights do not fit, or a frozen parameter has new rows
+    """
     torch.manual_seed(context.config.seed)
     model = context.experiment.model(context.experiment.task.vocab_sizes)
     if context.initial_model is not None:
-        load_initial_weights(context.initial_model, model, context.recipe)
+        sizes = context.experiment.task.vocab_sizes if context.extends_vocabulary else {}
+        load_initial_weights(context.initial_model, model, context.recipe, extended=sizes)
+        freeze(context.config.initial_model, model, context.initial_model)
     return model
 
 
@@ -210,6 +233,9 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
     notices = Notices(context.events, progress, silent=not world.is_rank_zero)
     checkpointer = build_checkpointer(context, vocabulary, strategy, optimizer, average, detector, notices)
     progress.restore(checkpointer.resume())
+    initial = config.initial_model
+    if initial is not None and not initial.reset_optimizer and not progress.step:
+        checkpointer.load_optimizer(initial_optimizer_state(initial.model))
     batches = build_batches(context, model, store, progress)
     if not progress.step:
         warn_of_data(context, notices)

@@ -42,6 +42,7 @@ from seqx.training.progress import patience_is_over
 
 CHECKPOINTS = "checkpoints"
 IDENTITY = "identity.json"
+OLD_TEST = "old_test.json"
 """The file in a run folder with the digests of its recipe, vocabulary and scores."""
 
 LINK_CHECKED = ("recipe.yaml", "environment.json", "plugins", "task", "model")
@@ -228,6 +229,10 @@ class RunFolder:
         text = scores_text(scores)
         replace(identity_file, scores=hashlib.sha256(text.encode()).hexdigest()).write(self.folder / IDENTITY)
         write_scores(self.model, scores)
+
+    def write_old_test(self, scores: Mapping[str, Mapping[str, Score]]) -> None:
+        """Write the scores "before" and "after" fine-tuning on the test set of the initial model."""
+        write_atomically(self.folder / OLD_TEST, scores_text(scores))
 
     def _has_more_patience(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
         """Return true if patience ended the run, and the new `training.patience` lets it resume."""

@@ -66,9 +66,21 @@ class Tagging(seqx.MetricTask):
         """Train the tokenizer on the training words, and collect the training tags."""
         progress("learning the vocabulary", None)
         self.tokenizer.learn((words for words, _ in self.rows("train")), folder / "tokenizer")
-        tags = sorted({tag for _, tags in self.rows("train") for tag in tags.split()})
-        (folder / _FILE).write_text(json.dumps(tags, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        self._tags = tags
+        self._write_tags([], folder)
+
+    def extend(self, old: Path, folder: Path, progress: seqx.ProgressReporter) -> None:
+        """Extend the tokenizer of a model, and add the training tags that it lacks."""
+        progress("extending the vocabulary", None)
+        words = (words for words, _ in self.rows("train"))
+        self.tokenizer.extend(words, old / "tokenizer", folder / "tokenizer")
+        self._write_tags(seqx.read_json_as(_TAGS, old / _FILE, _MAX_BYTES), folder)
+
+    def _write_tags(self, known: list[str], folder: Path) -> None:
+        """Write the known tags and then those of the training rows, in alphabetical order."""
+        tags = {tag for _, tags in self.rows("train") for tag in tags.split()}
+        self._tags = [*known, *sorted(tags.difference(known))]
+        text = json.dumps(self._tags, indent=1, ensure_ascii=False)
+        (folder / _FILE).write_text(text + "\n", "utf-8")
 
     def load(self, folder: Path) -> None:
         """Load the vocabulary from `folder`."""

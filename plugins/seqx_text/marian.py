@@ -34,6 +34,8 @@ class Marian(seqx.Tokenizer):
         symbols: languages such as >>fra<< that a learned vocabulary has
     """
 
+    extendable = frozenset({"symbols"})
+
     def __init__(self, *, size: Annotated[int, Gt(4)] = 32_000, symbols: tuple[str, ...] = ()) -> None:
         if wrong := [symbol for symbol in symbols if not _LANGUAGE.fullmatch(symbol)]:
             raise ValueError(f"symbols: {wrong[0]!r} is not a language such as >>fra<<; change or remove it")
@@ -69,8 +71,18 @@ class Marian(seqx.Tokenizer):
         model = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
         subwords = (model.id_to_piece(i) for i in range(model.get_piece_size()))
         symbols = [*_SPECIAL, *self._languages, *(each for each in subwords if each not in _SPECIAL)]
+        self._write(folder, written.getvalue(), symbols)
+
+    def extend(self, lines: Iterable[str], old: Path, folder: Path) -> None:
+        """Add those of `symbols` that the vocabulary in `old` lacks."""
+        self.load(old)
+        symbols = dict.fromkeys([*self._symbols, *self._languages])
+        self._write(folder, self._processor.serialized_model_proto(), [*symbols])
+
+    def _write(self, folder: Path, model: bytes, symbols: Sequence[str]) -> None:
+        """Write a model and its symbols, and load them."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / _MODEL).write_bytes(written.getvalue())
+        (folder / _MODEL).write_bytes(model)
         (folder / _VOCABULARY).write_text(seqx.json_text(symbols, ensure_ascii=False), encoding="utf-8")
         self.load(folder)
 

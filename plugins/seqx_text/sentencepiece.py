@@ -48,6 +48,7 @@ class SentencePiece(seqx.Tokenizer):
     """
 
     adjustable = frozenset({"alpha", "nbest"})
+    extendable = frozenset({"symbols"})
 
     def __init__(
         self,
@@ -127,6 +128,15 @@ class SentencePiece(seqx.Tokenizer):
             raise seqx.UserError(self._training_error(str(error))) from error
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _FILE).write_bytes(written.getvalue())
+        self.load(folder)
+
+    def extend(self, lines: Iterable[str], old: Path, folder: Path) -> None:
+        """Add those of `symbols` that the model in `old` lacks."""
+        self.load(old)
+        new = [symbol for symbol in self._symbols if self._processor.piece_to_id(symbol) == seqx.UNK]
+        folder.mkdir(parents=True, exist_ok=True)
+        content = self._processor.serialized_model_proto() + b"".join(map(_user_defined, new))
+        (folder / _FILE).write_bytes(content)
         self.load(folder)
 
     def load(self, folder: Path) -> None:
@@ -234,6 +244,22 @@ class SentencePiece(seqx.Tokenizer):
                 f"set size to more than {least[1]}, or coverage to less than {self._coverage}"
             )
         return f"sentencepiece: {error}"
+
+
+def _user_defined(symbol: str) -> bytes:
+    """Return the message ModelProto {pieces {piece: symbol, score: 0, type: USER_DEFINED}}.
+
+    Messages that are appended to a serialised model add pieces to its end.
+    """
+    content = symbol.encode()
+    piece = b"\x0a" + _varint(len(content)) + content + b"\x15\0\0\0\0\x18\x04"
+    return b"\x0a" + _varint(len(piece)) + piece
+
+
+def _varint(number: int) -> bytes:
+    """Return a number as Protocol Buffers encode it: 7 bits per byte, the lowest first."""
+    high = number >> 7
+    return bytes([number & 0x7F | 0x80]) + _varint(high) if high else bytes([number])
 
 
 def _is_special(symbol: str, *, byte_fallback: bool) -> bool:

@@ -35,14 +35,14 @@ class Classification(ColumnTask):
         """Return the ids of the text with EOS, and that of its label.
 
         Raises:
-            UserError: the label is not in the vocabulary, which comes from training.init_from
+            UserError: the label is not in the vocabulary, which is that of training.init_from
         """
         example = super().example(row, training=training)
         is_known = isinstance(example, seqx.Rejected) or seqx.UNK not in example.columns["target"]
         if training and not is_known:
             raise seqx.UserError(
                 f"the training text has the label {row[1][:40]!r}, but the model of training.init_from does "
-                "not; remove such rows, or train without training.init_from"
+                "not; set training.init_from.vocabulary: extend, or remove such rows"
             )
         return example
 

@@ -19,7 +19,7 @@ _LABELS = TypeAdapter(Annotated[list[str], MinLen(1), FailFast()])
 class Labels(seqx.Tokenizer):
     """A tokenizer that turns each training label into one symbol; other labels are encoded as UNK.
 
-    Labels are in alphabetical order. White space around a label is ignored.
+    Learned labels are in alphabetical order. White space around a label is ignored.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,15 @@ class Labels(seqx.Tokenizer):
 
     def learn(self, lines: Iterable[str], folder: Path) -> None:
         """Collect the different labels, and save them in `folder`."""
-        labels = sorted({line.strip() for line in lines} - {""})
+        self._write(sorted({line.strip() for line in lines} - {""}), folder)
+
+    def extend(self, lines: Iterable[str], old: Path, folder: Path) -> None:
+        """Add the labels that the list in `old` lacks, in alphabetical order."""
+        self.load(old)
+        self._write([*self.labels, *sorted({line.strip() for line in lines} - {"", *self.labels})], folder)
+
+    def _write(self, labels: list[str], folder: Path) -> None:
+        """Write the labels, and use them."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _FILE).write_text(json.dumps(labels, indent=1, ensure_ascii=False) + "\n", "utf-8")
         self._set_labels(labels)

@@ -71,6 +71,11 @@ class LanguageModel(seqx.GenerationTask, seqx.CorpusTask):
         progress("learning the vocabulary", None)
         self.tokenizer.learn(self._lines("train"), folder / "tokenizer")
 
+    def extend(self, old: Path, folder: Path, progress: seqx.ProgressReporter) -> None:
+        """Extend the vocabulary of a model."""
+        progress("extending the vocabulary", None)
+        self.tokenizer.extend(self._lines("train"), old / "tokenizer", folder / "tokenizer")
+
     def load(self, folder: Path) -> None:
         """Load the vocabulary from `folder`."""
         self.tokenizer.load(folder / "tokenizer")

@@ -4,13 +4,14 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from seqx import __version__
-from seqx.data.cache import cache_key, default_cache, get_or_create
+from seqx.data.cache import cache_key, default_cache, fingerprint, get_or_create
 from seqx.data.encode import Block, LeakFinder, Overlap, RowEncoder, first_of_each
 from seqx.data.processes import map_in_processes
 from seqx.data.store import FORMAT, Store, Writer
@@ -99,6 +100,7 @@ def cached_vocabulary(
     cache: Path | None = None,
     *,
     progress: ProgressReporter = no_progress,
+    extended: Path | None = None,
 ) -> Path:
     """Return the folder of the task's vocabulary from the cache; train it first if it is missing.
 
@@ -107,6 +109,7 @@ def cached_vocabulary(
         settings: all inputs of the vocabulary besides `task.identity()`, as plain values
         cache: the folder of the cache; None: the default
         progress: called with a description of the current step
+        extended: the folder of a vocabulary that is extended instead
     """
     parts = {
         "format": FORMAT,
@@ -115,9 +118,12 @@ def cached_vocabulary(
         "task": settings,
         "identity": task.identity(),
     }
+    if extended is not None:
+        parts["extended"] = fingerprint(extended)
 
     def create(folder: Path) -> None:
-        interruptible_call(lambda: task.learn(folder, progress))
+        learn = partial(task.learn, folder) if extended is None else partial(task.extend, extended, folder)
+        interruptible_call(lambda: learn(progress))
         trim_heap()
 
     return get_or_create(parts, cache or default_cache(), create, progress)

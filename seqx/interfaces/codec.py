@@ -12,3 +12,6 @@ class Codec:
 
     adjustable: ClassVar[frozenset[str]] = frozenset()
     """Names of settings that may change afterwards, because they do not affect the vocabulary."""
+
+    extendable: ClassVar[frozenset[str]] = frozenset()
+    """Names of settings to which values may be added when the vocabulary is extended."""

@@ -247,6 +247,19 @@ class Task(ABC):
     def learn(self, folder: Path, progress: ProgressReporter) -> None:
         """Learn the vocabulary from the training rows; write it into `folder`, a part of the model folder."""
 
+    def extend(self, old: Path, folder: Path, progress: ProgressReporter) -> None:
+        """Load the vocabulary of a model in `old`, add what it lacks, and write it into `folder`.
+
+        All ids of `old` keep their meaning, see `seqx.Tokenizer.extend`.
+
+        Raises:
+            UserError: this task cannot extend a vocabulary
+        """
+        raise UserError(
+            f"training.init_from.vocabulary: the task {type(self).__name__} cannot extend a vocabulary; set "
+            "vocabulary: keep"
+        )
+
     @abstractmethod
     def load(self, folder: Path) -> None:
         """Load the vocabulary that `learn` wrote into `folder`."""

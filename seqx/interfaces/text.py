@@ -59,6 +59,24 @@ class Tokenizer(Codec, ABC):
     def load(self, folder: Path) -> None:
         """Load the vocabulary that `learn` wrote into `folder`."""
 
+    def extend(self, lines: Iterable[str], old: Path, folder: Path) -> None:
+        """Load the vocabulary in `old`, add what it lacks, and write it into `folder`.
+
+        All ids of `old` keep their symbols. A symbol that is added gets the next id.
+
+        Args:
+            lines: the training text, which can be iterated once
+            old: a folder that `learn` or `extend` has written
+            folder: an empty folder that is stored with the model
+
+        Raises:
+            UserError: this tokenizer cannot extend a vocabulary
+        """
+        raise UserError(
+            f"training.init_from.vocabulary: the tokenizer {type(self).__name__} cannot extend a vocabulary; "
+            "set vocabulary: keep"
+        )
+
     @abstractmethod
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
         """Return the ids of a text, without BOS and EOS.

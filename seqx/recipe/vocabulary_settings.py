@@ -20,10 +20,12 @@ class VocabularySettings:
     Args:
         model: the name of the model in messages
         alternative: the end of each message, after the advice "write ...", such as ", or leave ... out"
+        extends: the task extends the vocabulary
     """
 
     model: str
     alternative: str = ""
+    extends: bool = False
 
     def problems(self, task: Configured[Any], model_task: Any) -> Iterator[Problem]:
         """Yield a problem for each setting of the task that does not fit the vocabulary.
@@ -53,6 +55,12 @@ class VocabularySettings:
             for name, inner in item.settings.items():
                 model_value = _setting(in_model, name)
                 # A setting that the model's version of seqx did not have differs only if the recipe sets it.
+                if (
+                    self.extends
+                    and name in getattr(item.maker, "extendable", ())
+                    and _adds(inner, model_value)
+                ):
+                    continue
                 if name not in adjustable and (model_value != NOT_SET or inner.at is not None):
                     yield from self._compare(inner, model_value, f"{path}.{name}", item.at_or_parent)
         elif (recipe_value := item.plain()) is not NOT_EXPRESSIBLE and recipe_value != in_model:
@@ -67,6 +75,11 @@ class VocabularySettings:
             f"{path}: {_short_text(in_recipe)} does not fit the vocabulary of the model in {self.model}, "
             f"which was learned {learned}; {write}{self.alternative}"
         )
+
+
+def _adds(item: Value, in_model: Any) -> bool:
+    """Return true if a list has all values that it has in the model."""
+    return in_model == NOT_SET or {*in_model} <= {*item.plain()}
 
 
 def names_interface(annotation: Any, interface: type) -> bool:

@@ -143,13 +143,24 @@ class TextPairTask(MetricTask):
     def learn(self, folder: Path, progress: ProgressReporter) -> None:
         """Learn the vocabulary or both vocabularies from the training rows."""
         progress("learning the vocabulary", None)
-        rows = self._normalized("train")
+        for name, (tokenizer, lines) in self._training_text().items():
+            tokenizer.learn(lines, folder / name)
+
+    def extend(self, old: Path, folder: Path, progress: ProgressReporter) -> None:
+        """Extend the vocabulary or both vocabularies of a model."""
+        progress("extending the vocabulary", None)
+        for name, (tokenizer, lines) in self._training_text().items():
+            tokenizer.extend(lines, old / name, folder / name)
+
+    def _training_text(self) -> dict[str, tuple[Tokenizer, Iterator[str]]]:
+        """Return each tokenizer with its training text, by the name of its folder."""
         if self.target_tokenizer is None:
-            self.tokenizer.learn(chain.from_iterable(rows), folder / "tokenizer")
-        else:
-            self.tokenizer.learn((source for source, _ in rows), folder / "tokenizer")
-            targets = (target for _, target in self._normalized("train"))
-            self.target_tokenizer.learn(targets, folder / "target_tokenizer")
+            return {"tokenizer": (self.tokenizer, chain.from_iterable(self._normalized("train")))}
+        sources, targets = self._normalized("train"), self._normalized("train")
+        return {
+            "tokenizer": (self.tokenizer, (source for source, _ in sources)),
+            "target_tokenizer": (self.target_tokenizer, (target for _, target in targets)),
+        }
 
     def load(self, folder: Path) -> None:
         """Load the vocabularies in `folder`."""

@@ -16,8 +16,10 @@ from seqx.parallel.parallelism import Parallelism
 from seqx.plugin.blame import message_naming_plugin
 from seqx.runtime.devices import raise_torch_oom
 from seqx.runtime.random_state import random_state, set_random_state
+from seqx.storage import state_dict
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.checkpoints import Checkpoints
+from seqx.storage.weights import checked_manifest
 
 RANDOM = "distributed.random"
 """The key of the random states of all ranks in a checkpoint, if there are several ranks."""
@@ -77,7 +79,7 @@ class Checkpointer:
             return TrainingProgress()
         progress, states = newest
         for path in self._parts.keys() & states.keys():
-            self._load_state(path, states[path], progress.step)
+            self._load_state(path, states[path], self.checkpoints.path(progress.step))
         self._strategy.load_full_model()
         self._strategy.load_rank_states(states.get(RANKS, []))
         self._set_random_state(states.get(RANDOM, []))
@@ -120,7 +122,17 @@ class Checkpointer:
         step = self._world.broadcast(None)
         return None if step is None else self.checkpoints.restore(step, self.model, device)
 
-    def _load_state(self, path: str, state: Any, step: int) -> None:
+    def load_optimizer(self, checkpoint: Path) -> None:
+        """Load the state of the optimizer in a checkpoint of another run.
+
+        Raises:
+            UserError: it has none, or that of another optimizer
+        """
+        checked_manifest(checkpoint, state_dict.TREE, state_dict.TENSORS)
+        states = state_dict.read(checkpoint, self._strategy.load_device())
+        self._load_state("training.optimizer", states.get("training.optimizer"), checkpoint)
+
+    def _load_state(self, path: str, state: Any, checkpoint: Path) -> None:
         part = self._parts[path]
         try:
             with raise_torch_oom():
@@ -138,7 +150,7 @@ class Checkpointer:
                 raise
             detail = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise UserError(
-                f"{self.checkpoints.path(step)}: the state of {path} does not fit {type(part).__name__} "
+                f"{checkpoint}: the state of {path} does not fit {type(part).__name__} "
                 f"({detail}); another version of seqx wrote the checkpoint, or it was changed; resume with "
                 "that version, or remove the checkpoint to resume from an earlier one"
             ) from error

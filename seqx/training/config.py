@@ -66,6 +66,36 @@ class Spike:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InitialModel:
+    """The model that a run starts from; `init_from: MODEL` is short for this section with only `model`.
+
+    Args:
+        model: the folder of a model, or of a finished run
+        vocabulary: keep: use the vocabulary of the model; extend: add the symbols, languages, labels and tags
+            that it lacks, with new rows of the embeddings; all other rows start with the values of the model
+        freeze: parameters that keep the values of the model: names of parameters or of modules, such as
+            encoder, in which * stands for any text
+        reset_optimizer: start with a new state of the optimizer; false: with that of the run in `model`
+        old_test: after training, report the scores of the model and of the result on the test set of the
+            model's own corpus, if it has one
+    """
+
+    model: Path
+    vocabulary: Literal["keep", "extend"] = "keep"
+    freeze: tuple[str, ...] = ()
+    reset_optimizer: bool = True
+    old_test: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse inconsistent settings."""
+        if self.vocabulary == "extend" and not self.reset_optimizer:
+            raise ValueError(
+                "reset_optimizer: the state of the optimizer has no new rows; set reset_optimizer: true, or "
+                "vocabulary: keep"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """The settings of training, and of the selection of the final model.
 
@@ -113,8 +143,9 @@ class Training:
             training process, if the task samples them; the result does not depend on it. null: none on a CPU;
             on a GPU one for each CPU that training processes leave, at most 8
         seed: the seed of all random numbers
-        init_from: the folder of a model whose vocabulary and weights the run starts from; null: train a new
-            vocabulary, and initialise the weights as the model does
+        init_from: the folder of a model whose vocabulary and weights the run starts from; a section also says
+            what is extended or frozen; null: train a new vocabulary, and initialise the weights as the model
+            does
     """
 
     renamed: ClassVar[Mapping[str, str]] = {
@@ -161,7 +192,7 @@ class Training:
     max_rollbacks: Annotated[int, Ge(0)] = 3
     sampling_processes: Annotated[int, Ge(0)] | None = None
     seed: Seed = 1
-    init_from: Path | None = None
+    init_from: Path | InitialModel | None = None
 
     def __post_init__(self) -> None:
         """Refuse inconsistent settings."""
@@ -175,6 +206,11 @@ class Training:
                 f"average: {self.average} checkpoints are averaged, but keep_checkpoints is "
                 f"{self.keep_checkpoints}; set keep_checkpoints to {self.average} or more"
             )
+
+    @property
+    def initial_model(self) -> InitialModel | None:
+        """The setting `init_from` as a section, even if the recipe gives only a folder."""
+        return InitialModel(model=self.init_from) if isinstance(self.init_from, Path) else self.init_from
 
     @property
     def order(self) -> Order:

@@ -1,10 +1,13 @@
 """Start a run from another model: with its vocabulary and its weights."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from seqx.errors import DamagedError, Problem, UserError
+from seqx.inference.loading import model_folder
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Normalizer
 from seqx.plugin.registry import settings_of
@@ -16,14 +19,20 @@ from seqx.recipe import (
     read_plain,
     with_new_names,
 )
+from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.safetensors_header import check_fits, read_header
-from seqx.storage.weights import WEIGHTS, read_weights
+from seqx.storage.weights import WEIGHTS, read_tensors, read_weights
+from seqx.training.config import InitialModel
 
 
-def vocabulary_problems(recipe: Configured[Any], initial: Path) -> Sequence[Problem]:
+def vocabulary_problems(
+    recipe: Configured[Any], initial: Path, *, extends: bool = False
+) -> Sequence[Problem]:
     """Return the problems of settings that do not fit the vocabulary of the model in `initial`."""
     ours, theirs = _task(recipe), _initial_recipe(initial, recipe).get("task")
-    fixed = VocabularySettings(f"{initial} (training.init_from)", ", or leave training.init_from out")
+    fixed = VocabularySettings(
+        f"{initial} (training.init_from)", ", or leave training.init_from out", extends=extends
+    )
     problems = list(fixed.problems(ours, theirs))
     task, other = (each.get("type") if isinstance(each, dict) else each for each in (ours.plain(), theirs))
     if problems and task != other:
@@ -43,16 +52,70 @@ def model_problems(recipe: Configured[Any], initial: Path, model: Model) -> Iter
         yield recipe.problem("training.init_from", str(_error_with_settings(error, recipe, initial)))
 
 
-def load_initial_weights(initial: Path, model: Model, recipe: Configured[Any]) -> None:
+def load_initial_weights(
+    initial: Path, model: Model, recipe: Configured[Any], *, extended: Mapping[str, int]
+) -> None:
     """Load the weights of the model in the folder `initial` into `model`.
+
+    Args:
+        initial: the folder of the initial model
+        model: the model, with random weights
+        recipe: the checked recipe of the run
+        extended: the vocabulary sizes of `model` if its vocabulary was extended; else empty. New rows keep
+            their random values
 
     Raises:
         UserError: the models have different sizes or parts
     """
     try:
-        read_weights(model, initial / WEIGHTS)
+        if extended:
+            _read_extended_weights(model, initial / WEIGHTS, {*extended.values()})
+        else:
+            read_weights(model, initial / WEIGHTS)
     except UserError as error:
         raise UserError(f"training.init_from: {_error_with_settings(error, recipe, initial)}") from None
+
+
+def _read_extended_weights(model: Model, file: Path, sizes: Collection[int]) -> None:
+    """Load weights into a model that has more rows in each dimension whose size is in `sizes`."""
+    expected = model.state_dict(keep_vars=True)
+    header = {}
+    for name, info in read_header(file).items():
+        shape = expected[name].shape if name in expected else ()
+        grows = len(shape) == len(info.shape) and all(
+            now == before or (now > before and now in sizes)
+            for now, before in zip(shape, info.shape, strict=True)
+        )
+        header[name] = info._replace(shape=tuple(shape)) if grows else info
+    check_fits(model, header, file)
+    with torch.no_grad():
+        for name, tensor in read_tensors(file).items():
+            if name in expected:
+                expected[name][tuple(map(slice, tensor.shape))].copy_(tensor)
+
+
+def optimizer_problems(recipe: Configured[Any], initial: InitialModel) -> Iterator[Problem]:
+    """Yield a problem if the run of the initial model has no state of the optimizer, which is needed."""
+    if not initial.reset_optimizer:
+        try:
+            initial_optimizer_state(initial.model)
+        except UserError as error:
+            yield recipe.problem("training.init_from.reset_optimizer", str(error))
+
+
+def initial_optimizer_state(model: Path) -> Path:
+    """Return the newest checkpoint of the run of a model.
+
+    Raises:
+        UserError: there is none
+    """
+    run = model_folder(model).parent
+    checkpoints = Checkpoints(run / "checkpoints")
+    if not (steps := checkpoints.steps()):
+        raise UserError(
+            f"{run}: has no checkpoints, which hold the state of the optimizer; set reset_optimizer: true"
+        )
+    return checkpoints.path(steps[-1])
 
 
 def _error_with_settings(error: UserError, recipe: Configured[Any], initial: Path) -> UserError:

@@ -1,7 +1,6 @@
 """Checks of a recipe before any text is read; `seqx check` and `seqx run` share them."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from seqx.errors import Problem, RecipeError, UserError
@@ -15,8 +14,9 @@ from seqx.plugin.registry import Make
 from seqx.recipe import Configured, recording_built_objects
 from seqx.runtime.meta_device import meta_device
 from seqx.training.compile import layers
-from seqx.training.config import Training
-from seqx.training.finetuning import model_problems, vocabulary_problems
+from seqx.training.config import InitialModel, Training
+from seqx.training.finetuning import model_problems, optimizer_problems, vocabulary_problems
+from seqx.training.freezing import freeze_problems
 from seqx.training.packing import packing_problem
 
 
@@ -49,7 +49,7 @@ def build_checked(recipe: Configured[D], *, begun: bool = False) -> D:
         for configured, component in components
         for setting, message in _setting_errors(component)
     ]
-    init = experiment.training.init_from
+    init = experiment.training.initial_model
     init_problems = [] if init is None else [*_load_initial_vocabulary(recipe, experiment, init, begun=begun)]
     problems += init_problems
     try:
@@ -63,7 +63,11 @@ def build_checked(recipe: Configured[D], *, begun: bool = False) -> D:
             for setting, message in _inconsistent_settings(recipe, experiment, model)
         ]
         if init is not None and not (begun or init_problems):
-            problems += model_problems(recipe, model_folder(init), model)
+            problems += [
+                *model_problems(recipe, model_folder(init.model), model),
+                *freeze_problems(recipe, init, model),
+                *optimizer_problems(recipe, init),
+            ]
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
     return experiment
@@ -186,15 +190,16 @@ def _build_problems(recipe: Configured[D], error: UserError) -> Sequence[Problem
 
 
 def _load_initial_vocabulary(
-    recipe: Configured[D], experiment: D, init: Path, *, begun: bool
+    recipe: Configured[D], experiment: D, init: InitialModel, *, begun: bool
 ) -> Iterator[Problem]:
     """Load the vocabulary of the model at `init_from`, or yield the reasons why that is impossible.
 
     A run that has begun keeps its own vocabulary.
     """
     try:
-        folder = model_folder(init)
-        different = [] if begun else [*vocabulary_problems(recipe, folder)]
+        folder = model_folder(init.model)
+        extends = init.vocabulary == "extend"
+        different = [] if begun else [*vocabulary_problems(recipe, folder, extends=extends)]
         yield from different
         if not (begun or different):
             experiment.task.load(folder / "task")

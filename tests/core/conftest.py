@@ -199,7 +199,7 @@ class Training:
         stop: update after which training stops
     """
 
-    init_from: ClassVar[None] = None  # training does not start from another model
+    initial_model: ClassVar[None] = None  # training does not start from another model
     steps: int
     rate: float = 1e-4
     betas: tuple[Share, Share] = (0.9, 0.98)

@@ -1,0 +1,34 @@
+"""Scores of a fine-tuned model on the test set of the model that it started from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from seqx.data.cache import default_cache
+from seqx.inference.evaluation import evaluate
+from seqx.inference.loading import load
+from seqx.interfaces.scores import Score
+from seqx.storage.model_folder import read_scores
+
+
+def old_test_scores(initial: Path, trained: Path, *, device: str) -> Mapping[str, Mapping[str, Score]] | None:
+    """Return the scores of both models on the test set of the initial model's corpus.
+
+    Args:
+        initial: the folder of the initial model; its recorded scores are used if it has some
+        trained: the folder of the fine-tuned model
+        device: the device
+
+    Returns:
+        the scores "before" and "after"; None if the corpus has no test set
+
+    Raises:
+        UserError: the test set or the initial model cannot be read
+    """
+    old = load(initial, device=device, lenient=True)
+    if "test" not in old.task.available:
+        return None
+    old.task.fetch(default_cache() / "corpora", lambda *_: None, splits=("test",))
+    rows = old.task.read_split("test")
+    before = read_scores(initial).get("test") or evaluate(old, rows).scores
+    after = evaluate(load(trained, device=device, lenient=True), rows).scores
+    return {"before": before, "after": after}

@@ -1,0 +1,286 @@
+"""Fine-tuning with an extended vocabulary, frozen parameters, and the state of the optimizer."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import seqx
+from seqx.parallel import World
+from seqx.storage import state_dict
+from seqx.storage.checkpoints import Checkpoints
+from seqx.testing.ranks import run_on_ranks
+from seqx.training.freezing import frozen_parameters
+from seqx_sample import Sample
+from seqx_tagging import TagAccuracy, Tagging
+from seqx_text import Marian, SentencePiece
+from seqx_text_tasks import Classification
+from seqx_text_tasks.labels import Labels
+from tests.core.parallel.test_training import train
+from tests.letters import Letters, Rows
+from tests.models import RECIPE
+from tests.stories.tiny import seqx as call
+
+TRAINING = """\
+training:
+  steps: 2
+  tokens: 300
+  average: 1
+  objective: {type: cross_entropy}
+  optimizer: {type: adam}
+  schedule: {type: constant, rate: 1e-3}
+"""
+UNCHANGED = "training.schedule.rate=1e-30"  # smaller than half a unit in the last place of any weight
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The working folder, with `tiny.yaml` and its run `first`."""
+    place = tmp_path_factory.mktemp("runs")
+    (place / "tiny.yaml").write_text(RECIPE + TRAINING, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQX_CACHE", str(place / "cache"))
+        patch.chdir(place)
+        done("--folder", "first")
+        yield place
+
+
+def done(*settings: str) -> str:
+    result = call("run", "tiny.yaml", "--device", "cpu", *settings)
+    assert result.exit_code == 0, result.output
+    return result.stderr
+
+
+def refused(*settings: str) -> str:
+    result = call("check", "tiny.yaml", *settings)
+    assert result.exit_code == 2, result.output
+    return result.stderr
+
+
+def weights(run: str) -> dict[str, torch.Tensor]:
+    return load_file(Path(run, "model", "model.safetensors"))
+
+
+EXTENDED = (
+    "training.init_from={model: first, vocabulary: extend}",
+    "task.tokenizer.symbols=[<2fr>, <2de>]",
+)
+
+
+def test_extended_vocabulary_has_new_rows_and_the_old_ones_bitwise(folder: Path) -> None:
+    done(*EXTENDED, UNCHANGED, "--folder", "extended")
+    before, after = weights("first"), weights("extended")
+    assert before.keys() == after.keys()
+    for name, old in before.items():
+        new = after[name]
+        assert torch.equal(new[: len(old)], old), name
+        assert len(new) == len(old) + 2 * (name == "target.weight")
+    old, extended = (seqx.load(run, device="cpu").task for run in ("first", "extended"))
+    assert extended.symbols("source", [400, 401]) == ["<2fr>", "<2de>"]
+    for text in ("We wait.", "A soldier put a letter there.", "ünknown"):
+        assert extended.read(text) == old.read(text)
+    assert 400 in extended.read("<2fr> We wait.")["source"]
+
+
+def test_extended_model_is_trained_resumed_and_extended_again(folder: Path) -> None:
+    stderr = done(*EXTENDED, "--folder", "trained")
+    assert "test set of first: bleu " in stderr
+    done(*EXTENDED, "training.steps=3", "--folder", "trained")
+    assert not torch.equal(weights("trained")["target.weight"][:400], weights("first")["target.weight"])
+    done(
+        "training.init_from={model: trained, vocabulary: extend}",
+        "task.tokenizer.symbols=[<2fr>, <2de>, <2it>]",
+        "--folder",
+        "again",
+    )
+    assert len(weights("again")["target.weight"]) == 403
+
+
+def test_extension_must_keep_the_symbols_of_the_model_and_other_settings(folder: Path) -> None:
+    done(*EXTENDED, UNCHANGED, "--folder", "extended")
+    again = "training.init_from={model: extended, vocabulary: extend}"
+    assert "task.tokenizer.symbols: [<2fr>] does not fit" in refused(again, "task.tokenizer.symbols=[<2fr>]")
+    message = refused(EXTENDED[0], "task.tokenizer={type: sentencepiece, size: 300, symbols: [<a>]}")
+    assert "task.tokenizer.size: 300 does not fit" in message
+    assert "task.tokenizer.symbols" not in message
+    message = refused("training.init_from={model: first}", EXTENDED[1])
+    assert "task.tokenizer.symbols: [<2fr>, <2de>] does not fit" in message
+
+
+@pytest.mark.parametrize("more", [(), ("training.ema={}", "training.average=2", "training.save_every=1")])
+def test_frozen_parameters_keep_their_bits_to_the_end_of_a_resumed_run(
+    more: tuple[str, ...], folder: Path
+) -> None:
+    run = f"frozen{len(more)}"
+    settings = ("training.init_from={model: first, freeze: [encoder, '*.norm.*']}", "--folder", run, *more)
+    done(*settings)
+    done(*settings, "training.steps=4")
+    before, after = weights("first"), weights(run)
+    for name, old in before.items():
+        is_frozen = name.startswith("encoder.") or ".norm." in name
+        assert torch.equal(old, after[name]) == is_frozen, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_frozen_parameters_keep_their_bits_on_two_ranks(strategy: str, folder: Path, tmp_path: Path) -> None:
+    settings = (
+        "training.steps=4",
+        f"training.init_from={{model: {folder / 'first'}, freeze: [encoder, decoder.*.query]}}",
+        f"training.parallel={strategy}",
+        "training.save_every=2",
+    )
+    (tmp_path / "1").mkdir()
+
+    def on_rank(world: World) -> Any:
+        train(world, tmp_path, "run", *settings, "training.steps=2")
+        return train(world, tmp_path, "run", *settings)
+
+    assert [each.code for each in run_on_ranks(2, on_rank, tmp_path)] == [0, 0]
+    before, after = weights("first"), weights(str(tmp_path / "run"))
+    for name, old in before.items():
+        is_frozen = name.startswith("encoder.") or ".query." in name
+        assert torch.equal(old, after[name]) == is_frozen, name
+
+
+def test_pattern_without_parameter_is_an_error_with_near_names(folder: Path) -> None:
+    message = refused("training.init_from={model: first, freeze: [encoder, decoders, embedding.*]}")
+    assert "no parameter of the model matches 'decoders'; did you mean 'decoder'?" in message
+    assert "no parameter of the model matches 'embedding.*'; there are decoder, encoder, target, " in message
+    assert "'encoder'; " not in message
+    assert "all parameters are frozen" in refused("training.init_from={model: first, freeze: ['*']}")
+
+
+def test_frozen_embedding_cannot_be_extended(folder: Path) -> None:
+    frozen = EXTENDED[0].replace("}", ", freeze: [target]}")
+    result = call("run", "tiny.yaml", frozen, EXTENDED[1], "--folder", "contradiction", "--device", "cpu")
+    assert result.exit_code == 2
+    assert (
+        "training.init_from.freeze: target.weight has new rows for the extended vocabulary" in result.stderr
+    )
+
+
+def steps_of_optimizer(run: str) -> set[float]:
+    checkpoints = Checkpoints(Path(run, "checkpoints"))
+    states = state_dict.read(checkpoints.path(checkpoints.steps()[-1]), torch.device("cpu"))
+    return {float(state["step"]) for state in states["training.optimizer"]["state"].values()}
+
+
+def test_state_of_the_optimizer_is_kept_on_request(folder: Path) -> None:
+    for reset, steps in (("true", 2), ("false", 4)):
+        run = f"reset_{reset}"
+        done(f"training.init_from={{model: first, reset_optimizer: {reset}}}", "--folder", run)
+        assert steps_of_optimizer(run) == {steps}
+    # A resumed run continues from its own checkpoint.
+    done("training.init_from={model: first, reset_optimizer: false}", "--folder", run, "training.steps=3")
+    assert steps_of_optimizer(run) == {5}
+
+
+def test_state_of_the_optimizer_that_cannot_be_kept_is_an_error(folder: Path) -> None:
+    shutil.copytree("first/model", "alone/model", dirs_exist_ok=True)
+    message = refused("training.init_from={model: alone, reset_optimizer: false}")
+    assert "alone: has no checkpoints, which hold the state of the optimizer; set reset" in message
+    message = refused("training.init_from={model: first, reset_optimizer: false, vocabulary: extend}")
+    assert "reset_optimizer: the state of the optimizer has no new rows" in message
+    other = ("training.optimizer=adamw", "--folder", "adamw", "--device", "cpu")
+    result = call("run", "tiny.yaml", "training.init_from={model: first, reset_optimizer: false}", *other)
+    assert result.exit_code == 2
+    assert "the state of training.optimizer does not fit" in result.stderr
+
+
+def test_scores_on_the_old_test_set_are_reported(folder: Path) -> None:
+    corpus = "task.corpus={type: sample, train: 300, dev: 6, test: 4, seed: 9}"
+    stderr = done("training.init_from=first", corpus, "--folder", "reported")
+    scores = json.loads(Path("reported/old_test.json").read_text("utf-8"))
+    recorded = json.loads(Path("first/model/scores.json").read_text("utf-8"))["test"]
+    assert scores["before"] == recorded
+    line = f"test set of first: bleu {recorded['bleu']['value']:.2f} before, "
+    assert f"{line}{scores['after']['bleu']['value']:.2f} after\n" in stderr
+    stderr = done("training.init_from={model: first, old_test: false}", corpus, "--folder", "silent")
+    assert "test set of first" not in stderr
+    assert not Path("silent/old_test.json").exists()
+
+
+def test_unreadable_old_test_set_does_not_stop_the_run(folder: Path) -> None:
+    for name in "ab":
+        Path(name).write_text("x\n" * 20, encoding="utf-8")
+    files = "task.corpus={type: files, train: [a, b], dev: [a, b], test: [a, b]}"
+    done(files, "task.tokenizer.size=263", "--folder", "of_files")
+    Path("b").rename("c")
+    new = files.replace("b]", "c]")
+    stderr = done("training.init_from=of_files", new, "task.tokenizer.size=263", "--folder", "moved")
+    assert "training.init_from.old_test: the scores are unknown (" in stderr
+
+
+def test_labels_and_tags_are_extended_in_order(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"tokenizer": Extendable(), "metrics": [TagAccuracy()]}
+    report = lambda *_: None  # noqa: E731
+    first = Classification(corpus=Rows(train=[("a", "n"), ("b", "p")]), **settings)
+    first.learn(tmp_path, report)
+    other = Classification(corpus=Rows(train=[("a", "m"), ("b", "p")]), **settings)
+    other.extend(tmp_path, tmp_path / "new", report)
+    assert isinstance(other.target_tokenizer, Labels)
+    assert other.target_tokenizer.labels == ("n", "p", "m")
+    tagging = Tagging(corpus=Rows(train=[("a b", "X Y")]), **settings)
+    (tmp_path / "tags").mkdir()
+    tagging.learn(tmp_path / "tags", report)
+    more = Tagging(corpus=Rows(train=[("a b", "A Y")]), **settings)
+    (tmp_path / "more").mkdir()
+    more.extend(tmp_path / "tags", tmp_path / "more", report)
+    assert more.vocab_sizes["target"] == tagging.vocab_sizes["target"] + 1
+    assert more.symbols("target", range(4, 7)) == ["X", "Y", "A"]
+
+
+class Extendable(Letters):
+    """The tokenizer of letters, whose vocabulary is always the same."""
+
+    def extend(self, lines: Any, old: Path, folder: Path) -> None:
+        self.learn(lines, folder)
+
+
+def test_tokenizer_and_task_that_cannot_extend_say_so(tmp_path: Path) -> None:
+    with pytest.raises(seqx.UserError, match="Letters cannot extend a vocabulary; set vocabulary: keep"):
+        Letters().extend([], tmp_path, tmp_path)
+    with pytest.raises(seqx.UserError, match="the task Tagging cannot extend a vocabulary; set"):
+        seqx.Task.extend(Tagging.__new__(Tagging), tmp_path, tmp_path, lambda *_: None)
+
+
+@pytest.mark.parametrize("model", ["bpe", "unigram"])
+def test_sentencepiece_keeps_all_segmentations_when_it_is_extended(model: Any, tmp_path: Path) -> None:
+    lines = [row[0] for row in Sample(train=300, dev=0, test=0).rows("train")]
+    first = SentencePiece(size=340, model=model, symbols=("<a>",))
+    first.learn(iter(lines), tmp_path / "first")
+    symbol = "<" + "long" * 50 + "ß>"
+    second = SentencePiece(size=340, model=model, symbols=("<a>", symbol))
+    second.extend(iter(lines), tmp_path / "first", tmp_path / "second")
+    assert second.size == 341
+    for line in [*lines[:50], "ünknown 日本 <a> x", "<b>"]:
+        assert second.encode(line) == first.encode(line)
+    assert 340 in second.encode(f"{symbol}x")
+    assert second.decode(second.encode(f"{symbol} x")) == f"{symbol} x"
+
+
+def test_marian_tokenizer_gets_new_languages(tmp_path: Path) -> None:
+    lines = [row[0] for row in Sample(train=300, dev=0, test=0).rows("train")]
+    first = Marian(size=80, symbols=(">>fra<<",))
+    first.learn(iter(lines), tmp_path / "first")
+    second = Marian(size=80, symbols=(">>ita<<", ">>fra<<"))
+    second.extend(iter([]), tmp_path / "first", tmp_path / "second")
+    assert second.size == first.size + 1
+    assert second.encode(">>ita<< We wait.") == [first.size, *first.encode("We wait.")]
+    assert second.encode(">>fra<< We wait.") == first.encode(">>fra<< We wait.")
+
+
+def test_patterns_match_names_of_parameters_and_of_modules() -> None:
+    module = torch.nn.ModuleDict(
+        {"encoder": torch.nn.ModuleList([torch.nn.Linear(1, 1)]), "x": torch.nn.Linear(1, 1)}
+    )
+    assert [*frozen_parameters(module, "encoder")] == ["encoder.0.weight", "encoder.0.bias"]
+    assert [*frozen_parameters(module, "*.bias")] == ["encoder.0.bias", "x.bias"]
+    assert [*frozen_parameters(module, "encoder.0.weight")] == ["encoder.0.weight"]
+    assert not frozen_parameters(module, "enc")
