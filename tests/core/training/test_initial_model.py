@@ -80,10 +80,10 @@ def test_extended_vocabulary_has_new_rows_and_the_old_ones_bitwise(folder: Path)
         new = after[name]
         assert torch.equal(new[: len(old)], old), name
         assert len(new) == len(old) + 2 * (name == "target.weight")
-    old, extended = (seqx.load(run, device="cpu").task for run in ("first", "extended"))
+    first, extended = (seqx.load(run, device="cpu").task for run in ("first", "extended"))
     assert extended.symbols("source", [400, 401]) == ["<2fr>", "<2de>"]
     for text in ("We wait.", "A soldier put a letter there.", "ünknown"):
-        assert extended.read(text) == old.read(text)
+        assert extended.read(text) == first.read(text)
     assert 400 in extended.read("<2fr> We wait.")["source"]
 
 
@@ -112,7 +112,14 @@ def test_extension_must_keep_the_symbols_of_the_model_and_other_settings(folder:
     assert "task.tokenizer.symbols: [<2fr>, <2de>] does not fit" in message
 
 
-@pytest.mark.parametrize("more", [(), ("training.ema={}", "training.average=2", "training.save_every=1")])
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ("training.weight_precision=bf16", "training.precision=bf16"),
+        ("training.ema={}", "training.average=2", "training.save_every=1"),
+    ],
+)
 def test_frozen_parameters_keep_their_bits_to_the_end_of_a_resumed_run(
     more: tuple[str, ...], folder: Path
 ) -> None:
