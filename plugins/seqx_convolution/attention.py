@@ -17,7 +17,9 @@ class ProjectedSource(NamedTuple):
     """The source, projected for the attention of each layer."""
 
     projected: tuple[seqx.KeyValue, ...]  # the keys and values for the attention of each layer
-    sqrt_lengths: Tensor  # [B] square roots of the numbers of source tokens
+    # [B, 1] square roots of the numbers of source tokens; of the segment of each target token if there are
+    # several in a row: [B, T]
+    sqrt_lengths: Tensor
 
 
 class AttentionStep(nn.Module):
@@ -50,11 +52,11 @@ class AttentionStep(nn.Module):
             embedded: embeddings of the target tokens with positions [B, T, D]
             layout: layout of the target tokens
             source: keys and values of the source
-            sqrt_lengths: [B] square roots of the numbers of source tokens
+            sqrt_lengths: [B, 1] or [B, T] square roots of the numbers of source tokens
         """
         queries = scaled_sum(self.query(x), embedded)
         context = self.attention(queries, seqx.Positioned.unordered(layout), source, seqx.Mask())
-        return scaled_sum(x, self.output(context * sqrt_lengths.to(context.dtype)[:, None, None]))
+        return scaled_sum(x, self.output(context * sqrt_lengths.to(context.dtype)[..., None]))
 
 
 def scale_gradient(x: Tensor, factor: float) -> Tensor:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from annotated_types import Gt
 from torch import Tensor, nn
 
+import seqx
 from seqx_convolution.weight_norm import WeightNormed
 
 T = TypeVar("T")
@@ -33,12 +34,35 @@ class GatedConvolution(nn.Module):
         self.kernel = kernel
         self.map = WeightNormed(kernel * inputs, 2 * outputs, dropout=dropout, gated=True)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, T + k - 1, C] to [B, T, C], without padding."""
+    def forward(self, x: Tensor, outside: Tensor | None = None) -> Tensor:
+        """Map [B, T + k - 1, C] to [B, T, C], without padding.
+
+        Args:
+            x: the inputs
+            outside: the positions of each window [k, B, T, 1] that are replaced by zeros; None: none are
+        """
         length = x.size(1) - self.kernel + 1
         # One matrix product over windows is faster than conv1d in bfloat16 on CPUs.
-        windows = torch.cat([x[:, i : i + length] for i in range(self.kernel)], -1)  # [B, T, k C]
-        return F.glu(self.map(windows), -1)
+        shifted = [x[:, i : i + length] for i in range(self.kernel)]
+        if outside is not None:
+            shifted = [part.masked_fill(outside[i], 0.0) for i, part in enumerate(shifted)]
+        return F.glu(self.map(torch.cat(shifted, -1)), -1)  # of [B, T, k C]
+
+
+def outside_segment(layout: seqx.Layout, before: int, after: int) -> Tensor | None:
+    """Return the positions of each window that belong to another segment [k, B, T, 1]; None: one segment.
+
+    Args:
+        layout: the layout of T positions
+        before: the number of positions of a window before its own position
+        after: the number of positions after it
+    """
+    if layout.segments is None:
+        return None
+    length = layout.segments.size(1)
+    padded = F.pad(layout.segments, (before, after), value=-1)
+    shifted = torch.stack([padded[:, i : i + length] for i in range(before + 1 + after)])
+    return (shifted != layout.segments)[..., None]
 
 
 def scaled_sum(x: Tensor, y: Tensor) -> Tensor:

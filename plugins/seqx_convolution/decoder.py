@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import seqx
 from seqx_convolution.attention import AttentionStep, ProjectedSource, scale_gradient
-from seqx_convolution.block import Count, GatedConvolution, scaled_sum, shortcut
+from seqx_convolution.block import Count, GatedConvolution, outside_segment, scaled_sum, shortcut
 from seqx_convolution.embedding import EmbeddingInput
 from seqx_convolution.weight_norm import WeightNormed
 
@@ -33,6 +33,7 @@ class ConvolutionDecoderLayer(nn.Module):
         self, inputs: int, outputs: int, attention: seqx.Attention | None, *, kernel: int, dropout: float
     ) -> None:
         super().__init__()
+        self.padding = (kernel - 1, 0)
         self.dropout = nn.Dropout(dropout)
         self.convolution = GatedConvolution(inputs, outputs, kernel=kernel, dropout=dropout)
         self.look = None if attention is None else AttentionStep(attention, outputs)
@@ -44,6 +45,7 @@ class ConvolutionDecoderLayer(nn.Module):
         embedded: Tensor,
         layout: seqx.Layout,
         past: Tensor | None,
+        outside: Tensor | None,
         source: seqx.KeyValue | None,
         sqrt_lengths: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
@@ -54,12 +56,13 @@ class ConvolutionDecoderLayer(nn.Module):
             embedded: embeddings of the target tokens with positions [B, T, D]
             layout: layout of the target tokens
             past: the k - 1 inputs before these tokens [B, k - 1, C]; None before the first token
+            outside: see `outside_segment`; these positions of a window are replaced by zeros
             source: keys and values of the source
-            sqrt_lengths: [B] square roots of the numbers of source tokens
+            sqrt_lengths: [B, 1] or [B, T] square roots of the numbers of source tokens
         """
-        num_past, dropped = self.convolution.kernel - 1, self.dropout(x)
+        num_past, dropped = self.padding[0], self.dropout(x)
         inputs = F.pad(dropped, (0, 0, num_past, 0)) if past is None else torch.cat([past, dropped], 1)
-        y = self.convolution(inputs)
+        y = self.convolution(inputs, outside)
         if self.look is not None and source is not None and sqrt_lengths is not None:
             y = self.look(y, embedded, layout, source, sqrt_lengths)
         last = layout.keep.sum(1)[:, None] + torch.arange(num_past, device=x.device)  # [B, k - 1]
@@ -146,7 +149,8 @@ class ConvolutionDecoder(seqx.Decoder):
         values = scaled_sum(states, self.source(memory.inputs, memory.layout))
         positioned = seqx.Positioned.unordered(memory.layout)
         projected = tuple(step.attention.project(states, values, positioned) for step in steps)
-        return ConvolutionState(lengths, None, ProjectedSource(projected, memory.layout.keep.sum(1).sqrt()))
+        sqrt_lengths = memory.layout.keep.sum(1, keepdim=True).sqrt()
+        return ConvolutionState(lengths, None, ProjectedSource(projected, sqrt_lengths))
 
     def forward(
         self, inputs: Tensor, state: ConvolutionState, keep: Tensor | None
@@ -154,15 +158,48 @@ class ConvolutionDecoder(seqx.Decoder):
         """Advance by embeddings [B, T, D]; return outputs [B, T, D] and the state after them."""
         if keep is None:
             keep = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
-        layout = seqx.Layout.of(keep, state.lengths)
+        return self._advance(inputs, state, seqx.Layout.of(keep, state.lengths))
+
+    @property
+    def reads_packed_rows(self) -> bool:
+        """True if all attentions can read packed rows, and no subclass has its own `forward`."""
+        return type(self).forward is ConvolutionDecoder.forward and all(
+            layer.look is None or layer.look.attention.reads_packed_rows for layer in self.layers
+        )
+
+    def read(self, inputs: Tensor, memory: seqx.Memory | None, layout: seqx.Layout) -> Tensor:
+        """Return the outputs [B, T, D] of rows that hold several sequences."""
+        state = self.start(memory, len(inputs), None)
+        if state.source is not None and memory is not None:
+            sqrt_lengths = segment_lengths(memory.layout, layout).sqrt()
+            state = state._replace(source=state.source._replace(sqrt_lengths=sqrt_lengths))
+        return self._advance(inputs, state, layout)[0]
+
+    def _advance(
+        self, inputs: Tensor, state: ConvolutionState, layout: seqx.Layout
+    ) -> tuple[Tensor, ConvolutionState]:
+        """Advance by embeddings [B, T, D] with a layout."""
         embedded = self.embedded(inputs, layout)
         x = self.enter(embedded)
+        paddings = {layer.padding for layer in self.layers}
+        outside = {padding: outside_segment(layout, *padding) for padding in paddings}
         past = []
         for i, layer in enumerate(self.layers):
             layer_past = None if state.past is None else state.past[i]
             source = None if state.source is None else state.source.projected[i]
             sqrt_lengths = None if state.source is None else state.source.sqrt_lengths
-            x, layer_past = layer(x, embedded, layout, layer_past, source, sqrt_lengths)
+            x, layer_past = layer(
+                x, embedded, layout, layer_past, outside[layer.padding], source, sqrt_lengths
+            )
             past.append(layer_past)
-        new_state = ConvolutionState(state.lengths + keep.sum(1), tuple(past), state.source)
+        new_state = ConvolutionState(state.lengths + layout.keep.sum(1), tuple(past), state.source)
         return self.dropout(self.leave(x)), new_state
+
+
+def segment_lengths(source: seqx.Layout, target: seqx.Layout) -> Tensor:
+    """Return the number of source tokens [B, T] in the segment of each target token."""
+    assert source.segments is not None, "the rows are packed"
+    assert target.segments is not None, "the rows are packed"
+    # There are at least as many source tokens as segments.
+    counts = torch.zeros_like(source.segments).scatter_add_(1, source.segments, source.keep.long())
+    return counts.gather(1, target.segments)

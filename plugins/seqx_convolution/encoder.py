@@ -11,7 +11,7 @@ from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_convolution.block import Count, GatedConvolution, scaled_sum, shortcut
+from seqx_convolution.block import Count, GatedConvolution, outside_segment, scaled_sum, shortcut
 from seqx_convolution.embedding import EmbeddingInput
 from seqx_convolution.weight_norm import WeightNormed
 
@@ -26,11 +26,17 @@ class ConvolutionEncoderLayer(nn.Module):
         self.convolution = GatedConvolution(inputs, outputs, kernel=kernel, dropout=dropout)
         self.shortcut = shortcut(inputs, outputs)
 
-    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
-        """Map [B, S, C] to [B, S, C]; padding, where `keep` [B, S] is false, is replaced by zeros."""
+    def forward(self, x: Tensor, keep: Tensor, outside: Tensor | None) -> Tensor:
+        """Map [B, S, C] to [B, S, C].
+
+        Args:
+            x: inputs [B, S, C]
+            keep: [B, S]; padding, where it is false, is replaced by zeros
+            outside: see `outside_segment`; these positions of a window are replaced by zeros, too
+        """
         dropped = self.dropout(x).masked_fill(~keep[..., None], 0.0)
         padded = F.pad(dropped, (0, 0, *self.padding))
-        return scaled_sum(self.convolution(padded), self.shortcut(x))
+        return scaled_sum(self.convolution(padded, outside), self.shortcut(x))
 
 
 class ConvolutionEncoder(seqx.Encoder):
@@ -72,9 +78,16 @@ class ConvolutionEncoder(seqx.Encoder):
         )
         self.leave = WeightNormed(widths[-1], d_model)
 
+    @property
+    def reads_packed_rows(self) -> bool:
+        """True: windows contain zeros in place of other segments."""
+        return True
+
     def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
         """Map embeddings [B, S, D] to states [B, S, D]."""
         x = self.enter(self.embedded(inputs, layout))
+        paddings = {layer.padding for layer in self.layers}
+        outside = {padding: outside_segment(layout, *padding) for padding in paddings}
         for layer in self.layers:
-            x = layer(x, layout.keep)
+            x = layer(x, layout.keep, outside[layer.padding])
         return self.leave(x)

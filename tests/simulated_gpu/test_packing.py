@@ -57,3 +57,13 @@ def test_packing_can_be_set_on_a_cpu_and_is_refused_for_models_that_cannot_read_
     assert "training.packing: the model cannot read several examples in a row; set packing: null" in message
     message = refused("check", tiny(RECIPES["parsing"], "parsing.yaml"), "training.packing=true")
     assert "training.packing: " in message
+
+
+def test_convolutional_model_has_packed_rows_on_a_gpu() -> None:
+    stack = "{type: convolution, layers: 2, width: 16"
+    model = [f"model.encoder={stack}}}", f"model.decoder={stack}, attention: multihead}}"]
+    short = [*SHORT_ANSWERS, "training.steps=2", *model]
+    with SimulatedGpu() as gpu:
+        done("run", tiny(RECIPES["translation"]), "--device", "cuda", "--folder", "convolution", *short)
+        assert not gpu.mixes
+    assert is_packed("convolution")

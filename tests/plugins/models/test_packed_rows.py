@@ -12,6 +12,7 @@ import seqx
 from seqx.data.batches import collate
 from seqx.data.packed_rows import pack
 from seqx.data.ragged import Ragged
+from seqx_convolution import ConvolutionDecoder, ConvolutionEncoder
 from seqx_models import DecoderOnly, EncoderDecoder, StridedConvolution
 from seqx_recurrent import LSTMDecoder, LSTMEncoder
 from seqx_training import CrossEntropy, RDrop
@@ -55,6 +56,18 @@ def model(attention: Any = MultiHeadAttention, positions: Any = Sinusoidal) -> E
     )
 
 
+def convolutional_model(**decoder: Any) -> EncoderDecoder:
+    torch.manual_seed(1)
+    stack: dict[str, Any] = {"layers": 3, "width": 8, "dropout": 0.0, "positions": Sinusoidal}
+    attention = partial(MultiHeadAttention, heads=1)
+    return EncoderDecoder(
+        SIZES,
+        d_model=16,
+        encoder=partial(ConvolutionEncoder, kernel=[3, 4, 3], **stack),
+        decoder=partial(ConvolutionDecoder, kernel=[3, 2, 3], attention=attention, **stack, **decoder),
+    )
+
+
 def loss_and_gradients(built: EncoderDecoder, batch: seqx.Batch) -> tuple[Tensor, dict[str, Tensor]]:
     built.zero_grad()
     loss = CrossEntropy()(built, batch)["loss"]
@@ -63,18 +76,20 @@ def loss_and_gradients(built: EncoderDecoder, batch: seqx.Batch) -> tuple[Tensor
 
 
 @pytest.mark.parametrize(
-    ("attention", "positions"),
+    "make",
     [
-        (MultiHeadAttention, Sinusoidal),
-        (MultiHeadAttention, Shaw),
-        (GroupedQueryAttention, Rotary),
-        (MultiHeadAttention, Alibi),
-        (LinearAttention, Sinusoidal),
-        (partial(RestrictedAttention, window=2), Sinusoidal),
+        model,
+        partial(model, MultiHeadAttention, Shaw),
+        partial(model, GroupedQueryAttention, Rotary),
+        partial(model, MultiHeadAttention, Alibi),
+        partial(model, LinearAttention),
+        partial(model, partial(RestrictedAttention, window=2)),
+        convolutional_model,
+        partial(convolutional_model, source_positions=Sinusoidal),
     ],
 )
-def test_packed_rows_give_the_same_loss_and_gradients(attention: Any, positions: Any) -> None:
-    built = model(attention, positions)
+def test_packed_rows_give_the_same_loss_and_gradients(make: Any) -> None:
+    built = make()
     assert built.reads_packed_rows
     expected, gradients = loss_and_gradients(built, collate(columns()))
     row = pack(columns(), EXAMPLES, {"source": 16, "target": 16}, pin=False)
@@ -85,10 +100,11 @@ def test_packed_rows_give_the_same_loss_and_gradients(attention: Any, positions:
         torch.testing.assert_close(packed_gradients[name], gradient, rtol=1e-4, atol=1e-4, msg=name)
 
 
+@pytest.mark.parametrize("make", [model, convolutional_model])
 @pytest.mark.parametrize("column", ["source", "target"])
-def test_rows_without_segments_give_another_loss(column: str) -> None:
+def test_rows_without_segments_give_another_loss(column: str, make: Any) -> None:
     """The comparison above finds a model that ignores the segments."""
-    built = model()
+    built = make()
     expected, _ = loss_and_gradients(built, collate(columns()))
     batch = pack(columns(), EXAMPLES, {"source": 16, "target": 16}, pin=False).batch
     values, layout = batch.columns[column]
