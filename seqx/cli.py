@@ -46,6 +46,10 @@ COMMANDS = {
     ),
     "evaluate": ("seqx.commands.evaluate:evaluate", "Score a model on a split of its corpus."),
     "score": ("seqx.commands.score:score", "Score outputs against references, or targets with a model."),
+    "align": (
+        "seqx.commands.align:align",
+        "Align the words of sentence pairs by the cross-attention of a model.",
+    ),
     "average": ("seqx.commands.average:average", "Average checkpoints of a run into a model."),
     "export": ("seqx.commands.export:export_model", "Write a MODEL in the format of another program."),
     "import": ("seqx.commands.export:import_model", "Read a model in the format of another program."),

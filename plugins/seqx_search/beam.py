@@ -4,6 +4,7 @@ Letters in shapes: B sentences, K hypotheses of each sentence (the beam size), N
 dimension, C candidates, V symbols, T tokens.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Self, TypeVar
 
@@ -182,7 +183,7 @@ class Beam(LengthLimitedSearch):
             at_limit = None if step < shortest else max_lengths <= step
             best = self._continuations(active, logits, normalizer, allowed, remaining, at_limit, step)
             if trace is not None:
-                record_beam(trace, slots.occupied, active, best, step, self.penalty(step + 1))
+                self._record(trace, slots.occupied, active, best, step)
             finished = self._finish(finished, active, best, step)
             active, parent, token = self._continue(active, best, step)
             slots.reorder(parent)
@@ -205,7 +206,7 @@ class Beam(LengthLimitedSearch):
                 parents = first[: len(done)] + parent
                 parents = (parents if rows is None else parents.index_select(0, rows)).flatten()  # [N]
                 grammar_state = grammar.advance(seqx.rows(grammar_state, parents), token.flatten())
-        return [found[: self.nbest] for found in hypotheses]
+        return [sorted(found, key=lambda each: -each.score)[: self.nbest] for found in hypotheses]
 
     @property
     def _kept(self) -> int:
@@ -308,13 +309,33 @@ class Beam(LengthLimitedSearch):
     def _continue(self, active: Active, best: Continuations, step: int) -> tuple[Active, Tensor, Tensor]:
         """Return the first `size` continuations without EOS, their parents and their tokens [B, K]."""
         ends = best.token == seqx.EOS
-        index = ends.int().argsort(dim=1, stable=True)[:, : self.size]
+        index = self._first_unfinished(ends)
         score = best.score.masked_fill(ends, -torch.inf).gather(1, index)
-        logprob = best.logprob.gather(1, index) if self.processors else score
+        logprob = best.logprob.gather(1, index) if self._changes_scores else score
         parent, token = best.parent.gather(1, index), best.token.gather(1, index)
         ids = _take(active.ids, parent)
         ids[:, :, step] = token
         return Active(score, logprob, ids), parent, token
+
+    def _first_unfinished(self, ends: Tensor) -> Tensor:
+        """Return the indices of the first `size` continuations that do not end."""
+        return ends.int().argsort(dim=1, stable=True)[:, : self.size]
+
+    @property
+    def _changes_scores(self) -> bool:
+        """True if scores differ from log-probabilities."""
+        return bool(self.processors)
+
+    def _record(
+        self,
+        trace: seqx.SearchTrace,
+        sentences: Sequence[int],
+        active: Active,
+        best: Continuations,
+        step: int,
+    ) -> None:
+        """Record the continuations of a step."""
+        record_beam(trace, sentences, active, best, step, self.penalty(step + 1))
 
 
 def _release(

@@ -22,6 +22,8 @@ def record_beam(
     best: Continuations,
     step: int,
     penalty: float,
+    *,
+    groups: int = 1,
 ) -> None:
     """Record the continuations of one step of a beam search.
 
@@ -32,12 +34,16 @@ def record_beam(
         best: their best continuations [B, C]
         step: the number of symbols before the step, T
         penalty: the divisor of the score of a hypothesis that ends in this step
+        groups: the number of groups of the beam; the continuations of a group follow each other
     """
-    size = active.score.size(1)
+    size = active.score.size(1) // groups
+    candidates = best.score.size(1) // groups
     columns = (active.ids[:, :, :step], best.score, best.logprob, best.parent, best.token)
     for sentence, ids, *row in zip(sentences, *(column.tolist() for column in columns), strict=True):
         hypotheses, kept = list[seqx.TracedHypothesis](), 0
-        for rank, (score, logprob, parent, token) in enumerate(zip(*row, strict=True)):
+        for index, (score, logprob, parent, token) in enumerate(zip(*row, strict=True)):
+            rank = index % candidates
+            kept = kept if rank else 0
             if score == -math.inf:
                 continue
             is_finished = token == seqx.EOS and rank < size

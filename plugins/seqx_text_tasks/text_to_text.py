@@ -65,7 +65,7 @@ class ColumnTask(seqx.TextPairTask):
         """Return a warning that counts the input if it was truncated."""
         truncated = self.truncate and len(super().source_ids(self.source_text(text))) > self.max_length
         message = f"inputs have more than {self.max_length} tokens; their ends were not read"
-        return [seqx.AnswerWarning(message, int(truncated), 1)]
+        return [*super().answer_warnings(text, answers), seqx.AnswerWarning(message, int(truncated), 1)]
 
 
 @dataclass(kw_only=True, eq=False)

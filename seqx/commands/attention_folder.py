@@ -1,7 +1,7 @@
 """Write the files of the option `--attention`: attention weights and figures of them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -11,6 +11,7 @@ from torch import Tensor
 from seqx.commands.attention_figures import Panel, draw_lines, draw_maps, import_matplotlib
 from seqx.errors import unwritable
 from seqx.inference import AttentionMaps, Predictor
+from seqx.interfaces.task import NBest
 
 MAX_TOKENS = 128
 """Maximum tokens of a figure. A larger figure would take minutes to draw, and be too dense to read."""
@@ -36,15 +37,17 @@ class AttentionFolder:
         self._folder = folder
         self._predictor = predictor
 
-    def write(self, number: int, text: str, ids: Sequence[int]) -> None:
-        """Write the attention weights of one input and its output.
+    def write(self, number: int, text: str, nbest: NBest) -> None:
+        """Write the attention weights of one input and its best answer, if there is one.
 
         Args:
             number: number of the input line
             text: the input
-            ids: the tokens of the output
+            nbest: its answers
         """
-        attention = self._predictor.attention(text, ids)
+        if not nbest:
+            return
+        attention = self._predictor.attention(text, nbest[0].hypothesis.ids)
         if attention is None or not attention.maps:
             problem = "is too long" if attention is None else "has no attention weights"
             click.echo(f"line {number} {problem}; {self._folder} has no files for it", err=True)

@@ -71,9 +71,9 @@ def score_targets(predictor: Predictor, files: Sequence[Path]) -> Iterator[Score
     Raises:
         UserError: the files cannot be read or have different numbers of lines, or the task cannot read a line
     """
-    remaining = enumerate(_texts(files), 1)
+    remaining = enumerate(parallel_lines(files), 1)
     while window := list(islice(remaining, predictor.window)):
-        rows = [_example(predictor, files, number, texts) for number, texts in window]
+        rows = [scored_example(predictor, files, number, texts) for number, texts in window]
         examples = [example for example in rows if example is not None]
         logprobs = iter(predictor.token_logprobs(examples))
         for (_, texts), example in zip(window, rows, strict=True):
@@ -84,21 +84,30 @@ def score_targets(predictor: Predictor, files: Sequence[Path]) -> Iterator[Score
                 yield ScoredTarget(texts, predictor.symbols("target", example.columns["target"]), values)
 
 
-def _texts(files: Sequence[Path]) -> Iterator[tuple[str, ...]]:
-    """Yield line i of each file, for each i."""
+def parallel_lines(files: Sequence[Path]) -> Iterator[tuple[str, ...]]:
+    """Yield line i of each file, for each i.
+
+    Raises:
+        UserError: a file cannot be read, or the files have different numbers of lines
+    """
     for number, texts in enumerate(zip_longest(*map(read_lines, files)), 1):
         if None in texts:
             short = files[texts.index(None)]
             raise UserError(
-                f"{short}: has {number - 1:,} lines, fewer than another file; each target needs one source"
+                f"{short}: has {number - 1:,} lines, fewer than another file; line i of one file belongs to "
+                "line i of the others"
             )
         yield texts
 
 
-def _example(
+def scored_example(
     predictor: Predictor, files: Sequence[Path], number: int, texts: Sequence[str]
 ) -> Example | None:
-    """Return the example of a line; None if the task rejects it."""
+    """Return the example of line `number` of the files; None if the task rejects it.
+
+    Raises:
+        UserError: the task cannot read the texts
+    """
     try:
         example = predictor.task.scored_example(texts)
     except UserError as error:

@@ -11,10 +11,12 @@ from typing import Any
 import click
 
 from seqx.cli import EXIT_INTERRUPTED
+from seqx.commands.alignment_file import AlignmentFile, alignment_options
 from seqx.commands.arguments import is_text_file, split_overrides
 from seqx.commands.attention_folder import AttentionFolder
 from seqx.commands.input_lines import InputLines
 from seqx.commands.model_options import ModelOptions, model_options
+from seqx.commands.token_scores import TokenScores, scores_of_tokens
 from seqx.commands.trace_file import TraceFile
 from seqx.errors import UserError
 from seqx.inference import Predictor
@@ -52,6 +54,16 @@ _OPTIONS = (
         metavar="FILE",
         help="Write the hypotheses of each step of the search to FILE, as JSON lines.",
     ),
+    click.option(
+        "--alignment",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Write the word alignment of each line and its answer to FILE, such as 0-0 1-2.",
+    ),
+    click.option(
+        "--token-scores", is_flag=True, help="Add the log-probability of each token; only with --json."
+    ),
+    *alignment_options,
 )
 
 
@@ -76,6 +88,10 @@ class StdinCommand:
     window: int | None  # lines to read before the first answer; None: 1 at a terminal, else a default
     attention: Path | None  # folder for attention weights; None: do not write them
     trace: Path | None  # file for the hypotheses of each step; None: do not write them
+    alignment: Path | None  # file for word alignments; None: do not write them
+    layer: int | None  # the cross-attention of the alignments; None: the default
+    head: int | None  # the head of the alignments; None: the mean of all heads
+    token_scores: bool  # with JSON: add the log-probability of each token
 
     def __call__(
         self,
@@ -108,8 +124,7 @@ class StdinCommand:
         self._check_models()
         predictor = self._predictor()
         self._check_task(predictor, task)
-        attention = None if self.attention is None else AttentionFolder(self.attention, predictor)
-        trace = None if self.trace is None else TraceFile(self.trace, predictor)
+        writers = list(self._writers(predictor))
         window = self.window or (1 if source.isatty() else predictor.window)
         lines, pending, unanswered = InputLines(source), deque[tuple[str, Request]](), list[int]()
         answers = lines.until_refused(
@@ -124,17 +139,16 @@ class StdinCommand:
             text, request = pending.popleft()
             if request.constrained and request.input.strip() and not nbest:
                 unanswered.append(number)
+            tokens = scores_of_tokens(predictor, request.input, nbest) if self.token_scores else None
             row = (
-                _format_json(text, shown)
+                _format_json(text, shown, tokens)
                 if self.as_json
                 else self._format_plain(number, shown, format_score, one_line)
             )
             sink.write(row.encode("utf-8", errors="replace"))
             sink.flush()
-            if trace is not None:
-                trace.write(number, nbest)
-            if attention is not None and nbest:
-                attention.write(number, request.input, nbest[0].hypothesis.ids)
+            for write in writers:
+                write(number, request.input, nbest)
         for warning in warnings:
             if warning.count:
                 click.echo(warning, err=True)
@@ -142,6 +156,21 @@ class StdinCommand:
             click.echo(_unmet_message(unanswered, number), err=True)
         if lines.error is not None:
             raise lines.error
+
+    def _writers(self, predictor: Predictor) -> Iterator[Callable[[int, Any, NBest], None]]:
+        """Yield the functions that write further files about the number, the input and the answers of a line.
+
+        The files are opened when all functions have been yielded.
+        """
+        if self.trace is not None:
+            trace = TraceFile(self.trace, predictor)
+            yield lambda number, _, nbest: trace.write(number, nbest)
+        if self.alignment is not None:
+            alignment = AlignmentFile(self.alignment, predictor, self.layer, self.head)
+            yield lambda _, text, nbest: alignment.write(text, nbest)
+        if self.attention is not None:
+            attention = AttentionFolder(self.attention, predictor)
+            yield attention.write
 
     def _check_task(self, predictor: Predictor, task: type[Task]) -> None:
         if not isinstance(predictor.task, task):
@@ -227,12 +256,18 @@ def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
         window: int | None,
         attention: Path | None,
         trace: Path | None,
+        alignment: Path | None,
+        layer: int | None,
+        head: int | None,
+        token_scores: bool,
         options: ModelOptions,
         **others: Any,
     ) -> None:
         models, overrides = split_overrides(arguments)
         if not models:
             raise click.UsageError("name a model before KEY=VALUE", ctx)
+        if token_scores and not as_json:
+            raise click.UsageError("--token-scores needs --json", ctx)
         answer = StdinCommand(
             command=f"seqx {ctx.info_name}",
             models=models,
@@ -243,6 +278,10 @@ def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
             window=window,
             attention=attention,
             trace=trace,
+            alignment=alignment,
+            layer=layer,
+            head=head,
+            token_scores=token_scores,
         )
         try:
             command(answer, **others)
@@ -271,10 +310,12 @@ def _without_line_feeds(text: str) -> str:
     return text.replace("\n", " ")
 
 
-def _format_json(text: str, candidates: Sequence[Candidate]) -> str:
-    nbest = [
+def _format_json(text: str, candidates: Sequence[Candidate], tokens: Sequence[TokenScores] | None) -> str:
+    nbest: list[dict[str, object]] = [
         {"output": output, "score": hypothesis.score, "logprob": hypothesis.logprob}
         for output, hypothesis in candidates
     ]
+    for answer, of_answer in zip(nbest, tokens or (), strict=False):
+        answer["tokens"] = of_answer
     best = nbest[0] if nbest else {"output": "", "score": None, "logprob": None}
     return json_text({"input": text, **best, "nbest": nbest}, ensure_ascii=False) + "\n"

@@ -6,7 +6,7 @@ defines the grammar, which tells a search which symbols may come next. `intersec
 """
 
 from seqx.constraints.intersection import Intersection
-from seqx.constraints.lexical import LexicalConstraint, LexicalGrammar
+from seqx.constraints.lexical import MAX_PHRASES, LexicalConstraint, LexicalGrammar
 from seqx.constraints.surfaces import Surfaces
 
-__all__ = ["Intersection", "LexicalConstraint", "LexicalGrammar", "Surfaces"]
+__all__ = ["MAX_PHRASES", "Intersection", "LexicalConstraint", "LexicalGrammar", "Surfaces"]

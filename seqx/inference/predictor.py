@@ -2,7 +2,7 @@
 
 import math
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Self
@@ -16,6 +16,7 @@ from seqx.inference.decoding import (
     BATCH_TOKENS,
     DEFAULT_MAX_LENGTH,
     BatchDecoder,
+    Piece,
     SplitInput,
     TooLongError,
     join_pieces,
@@ -27,7 +28,7 @@ from seqx.inference.decoding import (
 from seqx.inference.scoring import token_logprobs
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
-from seqx.interfaces.task import Example, InputError, NBest, Request, Task
+from seqx.interfaces.task import Example, InputError, NBest, Request, Task, Values
 from seqx.interfaces.tensors import BOS, EOS, Batch, smallest_limit
 from seqx.parallel import SINGLE_PROCESS, World
 from seqx.runtime.devices import autocast
@@ -207,16 +208,33 @@ class Predictor:
 
         Return None if the input is empty or longer than `max_length`, or if the source has vectors.
         """
+        columns = self.pair_columns(source, ids)
+        return None if columns is None else self.attention_of(columns)
+
+    def attention_of(self, columns: Mapping[str, Values]) -> AttentionMaps | None:
+        """Return the attention weights while the model reads a source and predicts a target.
+
+        Return None if the source is longer than `max_length`.
+        """
+        target = columns["target"]
+        piece = Piece(0, Request(input=""), {name: columns[name] for name in columns if name != "target"})
+        if piece.length > self.max_length:
+            return None
+        batch = Batch({**source_batch([piece]).columns, "target": padded([target])}, len(target))
+        with inference_mode(self.model, self.device, self.precision):
+            maps = attention_maps(self.model, batch.to(self.device))
+        return AttentionMaps(self.symbols("source", columns["source"]), self.symbols("target", target), maps)
+
+    def pair_columns(self, source: Any, ids: Sequence[int]) -> Mapping[str, Values] | None:
+        """Return the columns of an input and of an answer with these ids.
+
+        Return None if the input is empty or longer than `max_length`, or if the source has vectors.
+        """
         split = self._split(0, Request(input=source))
         pieces = split.pieces
         if len(pieces) != 1 or split.was_split or pieces[0].length > self.max_length or pieces[0].has_vectors:
             return None
-        target = self.task.target_column(ids)
-        batch = Batch({**source_batch(pieces).columns, "target": padded([target])}, len(target))
-        with inference_mode(self.model, self.device, self.precision):
-            maps = attention_maps(self.model, batch.to(self.device))
-        source = self.symbols("source", pieces[0].columns["source"])
-        return AttentionMaps(source, self.symbols("target", target), maps)
+        return {**pieces[0].columns, "target": self.task.target_column(ids)}
 
     def _answer(self, values: Sequence[Any]) -> list[NBest]:
         """Answer one window: split the inputs, decode this rank's share of the pieces, join the answers."""

@@ -331,6 +331,19 @@ class Task(ABC):
         """Return a readable form of each token of a column. The ids do not include PAD, BOS or EOS."""
         return list(map(str, ids))
 
+    def token_words(self, column: str, ids: Sequence[int], text: str) -> list[int | None]:
+        """Return the number of the word of a text to which each token of a column belongs; None: to no word.
+
+        Args:
+            column: "source" or "target"
+            ids: the tokens of the column
+            text: the input or the answer, whose words are separated by spaces and counted from 0
+
+        Raises:
+            UserError: the task does not know the words of tokens
+        """
+        raise UserError("the task of this model does not align words; use a model that translates")
+
     def split_long_input(self, source: Any, max_length: int) -> list[Any]:
         """Split an input into parts of at most `max_length` tokens each, which are answered separately."""
         return [source]

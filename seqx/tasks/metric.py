@@ -117,7 +117,7 @@ class MetricTask(CorpusTask):
         nbests = [*model.hypotheses(inputs)]
         outputs = [nbest.text for nbest in nbests]
         answers = [
-            Answer(input=value_text(source), output=output, reference=reference, more_references=more)
+            Answer(input=value_text(source), output=output, reference=reference, more_references=tuple(more))
             for source, output, reference, *more in zip(
                 inputs, outputs, references, *split.more_references, strict=True
             )

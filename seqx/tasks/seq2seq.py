@@ -2,24 +2,28 @@
 
 import random
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Gt
 
-from seqx.constraints import Intersection, LexicalConstraint, LexicalGrammar, Surfaces
+from seqx.constraints import MAX_PHRASES, Intersection, LexicalConstraint, LexicalGrammar, Surfaces
 from seqx.errors import PluginError, UserError
 from seqx.interfaces.learning import Grammar, Search
 from seqx.interfaces.networks import Generator, Model
+from seqx.interfaces.scores import AnswerWarning
 from seqx.interfaces.specification import TextSpec, describe
 from seqx.interfaces.task import Candidate, Example, InputError, Inputs, Rejected, Request, Task, Values
 from seqx.interfaces.tensors import EOS
 from seqx.interfaces.text import Normalizer, ProgressReporter, Tokenizer
 from seqx.plugin.registry import where
 from seqx.tasks.metric import MetricTask
+from seqx.tasks.protected import Protected, protected_spans
+from seqx.tasks.token_words import token_words
 
 
 class GenerationTask(Task):
@@ -70,9 +74,15 @@ class GenerationTask(Task):
         source = inputs.batch.columns["source"]
         memory = model.encode(source)
         labels = model.labels(memory) if model.has_token_labels else {}
+        preferred = self.preferred(inputs.requests)
         try:
             optional = {} if inputs.trace is None else {"trace": inputs.trace}
-            hypotheses = search(model, source, inputs.max_lengths, self._grammar(inputs), memory, **optional)
+            grammar = self._grammar(inputs, preferred)
+            hypotheses = search(model, source, inputs.max_lengths, grammar, memory, **optional)
+            if preferred != inputs.requests and not all(hypotheses):
+                grammar = self._grammar(inputs, inputs.requests)
+                others = search(model, source, inputs.max_lengths, grammar, memory)
+                hypotheses = [found or other for found, other in zip(hypotheses, others, strict=True)]
         except UserError as error:
             raise self._constraint_error(inputs) or error from None
         best_labels = {column: logprobs.argmax(-1).tolist() for column, logprobs in labels.items()}
@@ -87,12 +97,16 @@ class GenerationTask(Task):
                 raise PluginError(f"{where(type(self))}: `write` must return a string")
         return answers
 
-    def _grammar(self, inputs: Inputs) -> Grammar | None:
+    def preferred(self, requests: Sequence[Request]) -> Sequence[Request]:
+        """Return the requests with constraints that the search drops if no answer of an input meets them."""
+        return requests
+
+    def _grammar(self, inputs: Inputs, requests: Sequence[Request]) -> Grammar | None:
         """Return the grammar of the task and the requests together; None if there is neither."""
         grammar = self.grammar(inputs.columns)
-        if not any(request.constrained for request in inputs.requests):
+        if not any(request.constrained for request in requests):
             return grammar
-        constraint = self.constraint(inputs.requests)
+        constraint = self.constraint(requests)
         return constraint if grammar is None else Intersection(grammar, constraint)
 
     def _constraint_error(self, inputs: Inputs) -> InputError | None:
@@ -202,6 +216,12 @@ class TextPairTask(MetricTask):
         tokenizer = self._target_tokenizer if column == "target" else self.tokenizer
         return tokenizer.symbols(ids)
 
+    def token_words(self, column: str, ids: Sequence[int], text: str) -> list[int | None]:
+        """Return the number of the word of a text to which each token belongs."""
+        tokenizer = self._target_tokenizer if column == "target" else self.tokenizer
+        surfaces = tokenizer.surfaces()
+        return token_words([surfaces[i] for i in ids], text)
+
     def source_text(self, text: str) -> str:
         """Return the normalized text of an input."""
         return normalize(self.source_normalizers, text)
@@ -245,11 +265,40 @@ class Seq2SeqTask(GenerationTask, TextPairTask):
     """A task from text to text, such as translation, summarization or question answering.
 
     A subclass implements `rows`, which yields pairs of source and target text.
+
+    Args:
+        keep: parts of an input that its answers must contain unchanged. `url`: addresses of pages and mail;
+            `xml`: tags and entities; `placeholder`: such as {name}, ${name} and %s. The search requires up to
+            eight different ones; if it finds no such answer, it searches without. A warning counts the
+            answers in which any is missing
     """
+
+    keep: tuple[Protected, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._surfaces: Surfaces | None = None
+
+    def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[AnswerWarning]:
+        """Count the answers in which a protected part of the input is missing."""
+        warnings = super().answer_warnings(text, answers)
+        if not self.keep:
+            return warnings
+        wanted = Counter(protected_spans(text, self.keep))
+        texts = map(self.target_text, answers)
+        missing = sum(any(text.count(span) < n for span, n in wanted.items()) for text in texts)
+        message = f"answers lack a {' or '.join(self.keep)} of their input"
+        return [*warnings, AnswerWarning(message, missing, len(answers))]
+
+    def preferred(self, requests: Sequence[Request]) -> Sequence[Request]:
+        """Return the requests with the protected parts of their inputs as required phrases."""
+        if not self.keep:
+            return requests
+        found = [[*request.require, *protected_spans(request.input, self.keep)] for request in requests]
+        return [
+            replace(request, require=tuple(dict.fromkeys(spans))[: max(MAX_PHRASES, len(request.require))])
+            for request, spans in zip(requests, found, strict=True)
+        ]
 
     def load(self, folder: Path) -> None:
         """Load the vocabularies in `folder`."""

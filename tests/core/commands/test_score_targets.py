@@ -172,6 +172,5 @@ def test_score_with_a_model_needs_as_many_sources_as_targets(folder: Path) -> No
     for files, name in (("s short", "short"), ("short t", "short")):
         result = command("score", "--model", "m", *files.split())
         assert result.exit_code == 2
-        assert (
-            result.stderr == f"{name}: has 1 lines, fewer than another file; each target needs one source\n"
-        )
+        message = "has 1 lines, fewer than another file; line i of one file belongs to line i of the others"
+        assert result.stderr == f"{name}: {message}\n"

@@ -1,0 +1,159 @@
+"""Diverse beam search: groups of hypotheses that avoid each other's symbols.
+
+Letters in shapes: B sentences, G groups of each sentence, W hypotheses of each group, V symbols, T tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor
+
+import seqx
+from seqx_search.beam import Beam
+from seqx_search.beam_state import Active, Continuations, Finished
+from seqx_search.trace import record_beam
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiverseBeam(Beam):
+    """Diverse beam search (Vijayakumar et al. 2016): n-best lists with different answers.
+
+    The beam is divided into groups, which are extended one after the other. In each step, the score of a
+    symbol is lowered by `diversity` for each hypothesis of an earlier group that continues with the same
+    symbol (Hamming diversity, section 4.1). So the first group is a usual beam search. An n-best list has
+    answers of all groups. `score` includes what was subtracted, `logprob` is that of the model.
+
+    Args:
+        groups: number of groups; it must divide `size`
+        diversity: subtracted from the score of a symbol for each hypothesis that has taken it
+    """
+
+    groups: Annotated[int, Gt(0)] = 2
+    diversity: Annotated[float, Ge(0)] = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size % self.groups:
+            raise ValueError(
+                f"groups is {self.groups}, which does not divide size, {self.size}; change one of them"
+            )
+
+    def specification(self) -> seqx.SearchSpec:
+        """Return no description: other programs have other groups."""
+        raise seqx.UnspecifiedError(type(self).__name__)
+
+    @property
+    def _width(self) -> int:
+        """The number of hypotheses of a group, W."""
+        return self.size // self.groups
+
+    @property
+    def _kept(self) -> int:
+        """The number of finished hypotheses of all groups that are kept for a sentence."""
+        return self.groups * -(-self.nbest // self.groups)
+
+    @property
+    def _changes_scores(self) -> bool:
+        return True
+
+    def _start(self, count: int, steps: int, device: torch.device) -> tuple[Active, Finished]:
+        active, finished = super()._start(count, steps, device)
+        active.score[:, :: self._width] = 0  # one empty hypothesis for each group
+        return active, finished
+
+    def _continuations(
+        self,
+        active: Active,
+        logits: Tensor,
+        normalizer: Tensor,
+        allowed: Tensor | None,
+        remaining: Tensor | None,
+        at_limit: Tensor | None,
+        step: int,
+    ) -> Continuations:
+        """Return the 2 * W best continuations of each group, one group after the other."""
+        count = len(active.score)
+
+        def of_group(tensor: Tensor, group: int) -> Tensor:
+            return tensor.view(count, self.groups, self._width, -1)[:, group].flatten(0, 1)
+
+        taken = logits.new_zeros(count, logits.size(1))  # the hypotheses that have taken each symbol
+        found: list[Continuations] = []
+        for group in range(self.groups):
+            begin, end = group * self._width, (group + 1) * self._width
+            penalty = _TakenSymbols(taken * self.diversity)
+            beam = Beam(size=self._width, alpha=self.alpha, processors=[*self.processors, penalty])
+            best = beam._continuations(  # noqa: SLF001
+                Active(*(tensor[:, begin:end].contiguous() for tensor in active)),
+                of_group(logits, group),
+                of_group(normalizer, group),
+                None if allowed is None else of_group(allowed, group),
+                None if remaining is None else of_group(remaining, group),
+                at_limit,
+                step,
+            )
+            ends = best.token == seqx.EOS
+            enters = torch.zeros_like(ends).scatter(1, beam._first_unfinished(ends), value=True)  # noqa: SLF001
+            enters[:, : self._width] |= ends[:, : self._width]
+            enters &= best.score > -torch.inf
+            taken.scatter_add_(1, best.token, enters.to(taken.dtype))
+            found.append(best._replace(parent=best.parent + begin))
+        return Continuations(*(torch.cat(tensors, 1) for tensors in zip(*found, strict=True)))
+
+    def _first_unfinished(self, ends: Tensor) -> Tensor:
+        """Return the indices of the first W continuations of each group that do not end."""
+        by_group = ends.view(len(ends), self.groups, -1)
+        first = by_group.int().argsort(dim=2, stable=True)[:, :, : self._width]
+        begins = torch.arange(self.groups, device=ends.device)[:, None] * by_group.size(2)
+        return (first + begins).flatten(1)
+
+    def _finish(self, finished: Finished, active: Active, best: Continuations, step: int) -> Finished:
+        """Add the hypotheses that end to the finished hypotheses of their group."""
+
+        def of_groups(tensor: Tensor) -> Tensor:
+            return tensor.view(len(tensor), self.groups, -1, *tensor.shape[2:])
+
+        score, logprob, parent, token = (of_groups(tensor)[:, :, : self._width] for tensor in best)
+        score = (score / self.penalty(step + 1)).masked_fill(token != seqx.EOS, -torch.inf)
+        earlier = of_groups(finished.score)
+        score, index = torch.cat([earlier, score], 2).topk(earlier.size(2))
+        logprob = torch.cat([of_groups(finished.logprob), logprob], 2).gather(2, index)
+        length = active.ids.size(2)
+        ids = active.ids.gather(1, parent.flatten(1)[..., None].expand(-1, -1, length))
+        ids = torch.cat([of_groups(finished.ids), of_groups(ids)], 2)
+        ids = ids.gather(2, index[..., None].expand(-1, -1, -1, length))
+        return Finished(score.flatten(1), logprob.flatten(1), ids.flatten(1, 2))
+
+    def _done(self, finished: Finished, active: Active, last_penalty: Tensor, step: int) -> Tensor:
+        """Return true for sentences of which no group can find a better hypothesis [B]."""
+        worst = finished.score.view(len(finished.score), self.groups, -1)[:, :, -1]
+        reachable = active.score.view(len(active.score), self.groups, -1).amax(2) / last_penalty[:, None]
+        return (worst >= reachable).all(1)
+
+    def _record(
+        self,
+        trace: seqx.SearchTrace,
+        sentences: Sequence[int],
+        active: Active,
+        best: Continuations,
+        step: int,
+    ) -> None:
+        record_beam(trace, sentences, active, best, step, self.penalty(step + 1), groups=self.groups)
+
+
+class _TakenSymbols(seqx.ScoreProcessor):
+    """A processor that subtracts a penalty from each symbol of a sentence.
+
+    Args:
+        penalty: the penalty of each symbol [B, V]
+    """
+
+    def __init__(self, penalty: Tensor) -> None:
+        self.penalty = penalty
+
+    def __call__(self, scores: Tensor, ids: Tensor) -> Tensor:
+        """Return the scores [B * W, V] without the penalties."""
+        return scores - self.penalty.repeat_interleave(len(scores) // len(self.penalty), 0)

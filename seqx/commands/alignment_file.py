@@ -1,0 +1,67 @@
+"""Write the file of the option `--alignment`: word alignments of inputs and their answers."""
+
+from pathlib import Path
+
+import click
+
+from seqx.errors import unwritable
+from seqx.inference import Predictor
+from seqx.inference.alignment import WordAligner, format_links
+from seqx.interfaces.task import Example, NBest
+
+alignment_options = (
+    click.option(
+        "--layer",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Cross-attention that aligns words, from 1; left out: the last but one. `seqx align --gold` "
+        "compares them.",
+    ),
+    click.option(
+        "--head",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Head that aligns words, from 1; left out: the mean of all heads of the layer.",
+    ),
+)
+
+
+class AlignmentFile:
+    """A file in which line i has the links between the words of input line i and those of its best answer.
+
+    A line is empty if there is no answer, or if the input was answered in parts.
+
+    Args:
+        file: the file, which is replaced
+        predictor: the model
+        layer: see `WordAligner`
+        head: see `WordAligner`
+
+    Raises:
+        UserError: the file cannot be written
+    """
+
+    def __init__(self, file: Path, predictor: Predictor, layer: int | None, head: int | None) -> None:
+        self._file = file
+        self._predictor = predictor
+        self._aligner = WordAligner(predictor, layer, head)
+        try:
+            file.write_text("", encoding="utf-8")
+        except OSError as error:
+            raise unwritable(f"--alignment {file}", error) from None
+
+    def write(self, text: str, nbest: NBest) -> None:
+        """Write the links of an input line and its best answer.
+
+        Raises:
+            UserError: the model cannot align words, or the file cannot be written
+        """
+        columns = self._predictor.pair_columns(text, nbest[0].hypothesis.ids) if nbest else None
+        links = None
+        if columns is not None:
+            links = self._aligner.links(Example(columns=columns), text, nbest.text)
+        try:
+            with self._file.open("a", encoding="utf-8") as stream:
+                stream.write(f"{format_links(links or ())}\n")
+        except OSError as error:
+            raise unwritable(f"--alignment {self._file}", error) from None
