@@ -30,7 +30,7 @@ class Marian(seqx.Tokenizer):
     >>fra<<, which is one symbol.
 
     Args:
-        size: size of a vocabulary that is learned (by a unigram model, with SentencePiece's defaults)
+        size: number of ids; a vocabulary is learned by a unigram model, with SentencePiece's defaults
         symbols: languages such as >>fra<< that a learned vocabulary has
     """
 

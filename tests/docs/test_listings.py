@@ -20,6 +20,7 @@ Shell = Callable[..., subprocess.CompletedProcess[str]]
 
 READER_FILES: dict[str, dict[str, tuple[str, Any, int]]] = {  # files that exist before a document is run
     "own_corpus.md": {"my.en": ("train", "en", 3000), "my.de": ("train", "de", 3000)},
+    "improve_a_translator.md": {"my.en": ("train", "en", 2000), "my.de": ("train", "de", 2000)},
     "text_tasks.md": {
         f"{split}.{name}": (split, column, 400 if split == "train" else 3)
         for split in SPLITS

@@ -182,14 +182,21 @@ def read_config(folder: Path) -> tuple[Config, Generation]:
     return config, generation
 
 
-def recipe(config: Config, generation: Generation) -> dict[str, Any]:
-    """Return the recipe of a model: task, model and search."""
+def recipe(config: Config, generation: Generation, source: int, target: int) -> dict[str, Any]:
+    """Return the recipe of a model: task, model and search.
+
+    Args:
+        config: the configuration of the model
+        generation: that of its search
+        source: the number of symbols of the source
+        target: the number of symbols of the target
+    """
     return {
         "task": {
             "type": "translation",
             "corpus": {"type": "files"},
-            "tokenizer": {"type": "marian"},
-            "target_tokenizer": {"type": "marian"},
+            "tokenizer": {"type": "marian", "size": source},
+            "target_tokenizer": {"type": "marian", "size": target},
             "metrics": [{"type": "bleu"}],
             "max_length": min(512, config.max_position_embeddings),
         },

@@ -34,4 +34,5 @@ class FromHuggingFace(seqx.Importer):
         write_tokenizers(source, vocabulary, vocabularies)
         tensors, file = read_tensors(source, pickled=self.pickle)
         weights = dict(Weights(tensors, file, config).model(*vocabularies))
-        return seqx.ImportedModel(recipe=recipe(config, generation), weights=weights)
+        sizes = [len(side.symbols) for side in vocabularies]
+        return seqx.ImportedModel(recipe=recipe(config, generation, *sizes), weights=weights)
