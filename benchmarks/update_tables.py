@@ -27,6 +27,8 @@ from benchmarks import (
     matrix_products,
     preparation,
     scale,
+    serving,
+    soak,
     startup,
 )
 from benchmarks.peers import report
@@ -70,6 +72,8 @@ TABLES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "peers_preparation": report.preparation_table,
     "preparation": preparation.table,
     "scale": scale.table,
+    "serving": serving.table,
+    "soak": soak.table,
     "peers": report.decoding_table,
     "peers-training": report.training_table,
     "startup": startup.table,

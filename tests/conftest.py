@@ -31,6 +31,7 @@ SLOW = (
     "test_gpu_benchmark.py",
     "test_comparing_benchmarks.py",
     "test_benchmarks.py",
+    "test_serving_benchmarks.py",
     "test_packaging.py",
     "docs/test_generated.py",
     "test_table3.py",

@@ -20,14 +20,13 @@ from seqx_serve.batching import Batcher, QueueFullError, StoppedError
 from seqx_serve.documents import Document, read_document
 from seqx_serve.limits import Limits
 from seqx_serve.metrics import Metrics
-from seqx_serve.middleware import BodyLimit, Measured
+from seqx_serve.middleware import CLIENT_LEFT, BodyLimit, Measured
 from seqx_serve.models import AUTO, ServedModel, ServedModels, UnavailableError
 from seqx_serve.openapi import openapi
 from seqx_serve.reading import Reader
 from seqx_serve.schemas import plain
 
 _RETRY = {"Retry-After": "1"}
-_CLIENT_LEFT = 499  # as nginx logs it; nobody reads the response
 
 
 def create_app(models: ServedModels, limits: Limits, keys: Sequence[str] = ()) -> Starlette:
@@ -237,8 +236,7 @@ class Service:
                 self.metrics.characters.labels(model.name).inc(sum(map(len, texts)))
                 return nbests
             if left.done():
-                self.metrics.disconnected.inc()
-                raise HTTPException(_CLIENT_LEFT, "the client left")
+                raise HTTPException(CLIENT_LEFT, "the client left")
             raise HTTPException(503, f"there was no answer in {self._limits.seconds:g} seconds", _RETRY)
         except seqx.UserError as error:
             raise HTTPException(422, str(error)) from None

@@ -29,9 +29,6 @@ class Metrics:
         self.characters = Counter(
             "seqx_characters", "Characters that were answered, by model.", ["model"], registry=registry
         )
-        self.disconnected = Counter(
-            "seqx_disconnected", "Requests whose client left before the answer.", registry=registry
-        )
         self.batch_lines = Histogram(
             "seqx_batch_lines", "Lines that are decoded together.", buckets=_LINES, registry=registry
         )

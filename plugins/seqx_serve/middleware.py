@@ -11,6 +11,10 @@ CLOSE = {"Connection": "close"}
 """The header of responses to requests that were not read to their end."""
 
 
+CLIENT_LEFT = 499
+"""The status of requests whose client has left, as nginx logs them. Nobody reads the response."""
+
+
 class Measured:
     """An app whose requests are counted.
 

@@ -9,11 +9,11 @@ from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from seqx_serve import schemas
 from seqx_serve.limits import Limits
-from seqx_serve.middleware import CLOSE
+from seqx_serve.middleware import CLIENT_LEFT, CLOSE
 
 _MAX_FIELDS = 1000
 
@@ -43,6 +43,8 @@ class Reader:
                 fields, is_json = await _fields(request)
         except TimeoutError:
             raise HTTPException(408, "the request was not received in time", CLOSE) from None
+        except ClientDisconnect:
+            raise HTTPException(CLIENT_LEFT, "the client left") from None
         key = fields.get("api_key")
         self.check_key(request, key if isinstance(key, str) else "")
         try:

@@ -57,11 +57,14 @@ def run(models: ServedModels, limits: Limits, *, host: str, port: int, keys: Seq
 def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=1024)
+        listener = socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
         raise seqx.UserError(
             f"{host}:{port}: cannot be used ({error.strerror}); choose another --host or --port"
         ) from None
+    # asyncio does this only for its own sockets. Otherwise responses wait 40 ms for an acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _protocol(limits: Limits) -> type[asyncio.Protocol]:

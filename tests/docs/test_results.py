@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.soak import memory_of_tenths
 from benchmarks.table3 import against_base
 from benchmarks.update_tables import DOCUMENTS, RECORDS, update_tables
 from tests.fuzz.harnesses import HARNESSES
@@ -44,6 +45,22 @@ def test_other_programs_answered_500_sentences_like_seqx(program: str) -> None:
     assert record["sentences"] == 500
     assert way["differing_lines"] == 0
     assert way["largest_score_difference"] <= 1e-4
+
+
+def test_64_clients_of_a_server_got_three_times_the_throughput_of_one() -> None:
+    servers = json.loads((RECORDS / "serving.json").read_text(encoding="utf-8"))["servers"]
+    one, many = servers["seqx, fp32"]["1"], servers["seqx, fp32"]["64"]
+    assert all(b["per_second"] >= 3 * a["per_second"] for a, b in zip(one, many, strict=True))
+    assert all(result["different"] == 0 for results in (one, many) for result in results)
+
+
+def test_soak_test_record_has_no_lost_or_wrong_answers() -> None:
+    record = json.loads((RECORDS / "soak.json").read_text(encoding="utf-8"))
+    assert record["problems"] == []
+    assert not {"lost", "wrong", "open"} & {name for found in record["outcomes"].values() for name in found}
+    before, after = memory_of_tenths(record)
+    assert after < 1.1 * before
+    assert record["stopped"] == {"exit_code": 0, "errors": "", "sent": 8, "right": 8}
 
 
 def test_each_harness_was_fuzzed_for_two_minutes() -> None:

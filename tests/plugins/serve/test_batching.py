@@ -102,6 +102,7 @@ def test_batcher_refuses_more_texts_than_may_wait(batcher: Batcher) -> None:
     batcher.submit("a", ["z"] * 9)
 
 
+@pytest.mark.promise("server-answers-are-direct")
 def test_batcher_fails_only_the_job_with_a_refused_input(batcher: Batcher, decoder: Decoder) -> None:
     refused, kept = batcher.submit("a", ["x", "refused"]), batcher.submit("a", ["y", "z"])
     decoder.released.set()

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 import seqx
+from benchmarks.server import Client
 from seqx.cli import main
 from tests.models import PARSING, write_model
 from tests.server import Server, serving
@@ -176,6 +177,7 @@ def test_server_describes_itself(server: Server) -> None:
     assert 'seqx_lines_total{model="en-de"}' in text
 
 
+@pytest.mark.promise("server-refuses-with-a-reason")
 @pytest.mark.parametrize(
     ("fields", "status", "reason"),
     [
@@ -198,6 +200,7 @@ def test_translate_refuses_with_a_reason(server: Server, fields: Any, status: in
     assert reason in answer["error"]
 
 
+@pytest.mark.promise("server-refuses-with-a-reason")
 @pytest.mark.parametrize(
     ("content", "body", "status"),
     [
@@ -222,6 +225,7 @@ def test_translate_refuses_malformed_bodies(
     assert server.get("/translate") == (405, {"error": "Method Not Allowed"})
 
 
+@pytest.mark.promise("server-answers-are-direct")
 def test_server_answers_many_clients_with_their_own_answers(server: Server, direct: seqx.Predictor) -> None:
     texts = [f"{LINES[i % 4]} {LINES[i // 4 % 4]}" for i in range(48)]
     expected = dict(zip(texts, direct(texts), strict=True))
@@ -233,12 +237,31 @@ def test_server_answers_many_clients_with_their_own_answers(server: Server, dire
     assert float(counts["+Inf"]) > float(counts["1.0"]), "no batch had several lines"
 
 
+@pytest.mark.promise("server-survives-its-clients")
 def test_server_closes_connections_of_slow_clients(server: Server) -> None:
     with raw(server, b"POST /translate HTTP/1.1\r\n") as silent:
         with raw(server, raw_post("/translate", {}, length=100)) as slow:
             assert slow.recv(1000).startswith(b"HTTP/1.1 408")
         while silent.recv(1000):
             pass
+
+
+def test_server_logs_nothing_about_clients_that_left(models: Path) -> None:
+    with serving(models / "en-de") as server:
+        with raw(server, raw_post("/translate", translate(LINES[0]), length=100)):
+            time.sleep(0.05)
+        wait_until(server, 'seqx_requests_total{path="/translate",status="499"} 1.0')
+        assert server.stop() == (0, "")
+
+
+def test_server_sends_short_responses_at_once(server: Server) -> None:
+    client, seconds = Client(server.address), []
+    for _ in range(30):
+        start = time.perf_counter()
+        assert client.send("GET", "/health")[0] == 200
+        seconds.append(time.perf_counter() - start)
+    client.close()
+    assert min(seconds[20:]) < 0.03, "a delayed acknowledgement takes 0.04 seconds"
 
 
 @pytest.fixture(scope="module")
@@ -258,6 +281,7 @@ def wait_until(server: Server, metric: str) -> None:
     pytest.fail(f"{metric} is not reported")
 
 
+@pytest.mark.promise("server-refuses-with-a-reason")
 def test_server_refuses_what_it_cannot_answer_in_time(slow: Server) -> None:
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(slow.post, "/translate", **translate(LINES[0]))
@@ -274,15 +298,17 @@ def test_server_refuses_what_it_cannot_answer_in_time(slow: Server) -> None:
     wait_until(slow, "seqx_waiting_lines 0.0")
 
 
+@pytest.mark.promise("server-survives-its-clients")
 def test_server_forgets_requests_of_clients_that_left(slow: Server) -> None:
     with raw(slow, raw_post("/translate", translate(LINES[0]))):
         wait_until(slow, "seqx_waiting_lines 0.0")
         with raw(slow, raw_post("/translate", translate("\n".join(LINES[:3])))):
             wait_until(slow, "seqx_waiting_lines 3.0")
-        wait_until(slow, "seqx_disconnected_total 1.0")
+        wait_until(slow, 'seqx_requests_total{path="/translate",status="499"} 1.0')
         wait_until(slow, "seqx_waiting_lines 0.0")
 
 
+@pytest.mark.promise("server-refuses-with-a-reason")
 def test_server_limits_connections(models: Path) -> None:
     with serving(models / "en-de", "--max-connections", "2") as server:
         links = [raw(server) for _ in range(2)]
@@ -297,6 +323,7 @@ def test_server_limits_connections(models: Path) -> None:
         assert server.get("/health") == (200, {"status": "ok"})
 
 
+@pytest.mark.promise("server-finishes-accepted-requests")
 def test_server_finishes_accepted_requests_when_it_is_stopped(models: Path, direct: seqx.Predictor) -> None:
     with serving(models / "en-de", "--batch-lines", "1", before=decode_slowly) as server:
         with ThreadPoolExecutor(3) as pool:
