@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file
 
 from seqx.cli import main
 from tests.docs import command_server
@@ -98,6 +100,7 @@ def test_external_plugins_are_listed_with_their_components_and_commands(environm
     assert plugins["spelling"]["from"] == "seqx-spelling"
     assert plugins["tones"]["components"]["Task"] == ["tones"]
     assert plugins["local_sgd"]["components"] == {"Parallelism": ["local_sgd"]}
+    assert plugins["lora"]["components"] == {"Optimizer": ["lora"]}
     assert plugins[NEW_PLUGIN]["components"] == {"Attention": [NEW_PLUGIN]}
     inside = str(environment.folder.resolve())
     assert all(plugin["path"].startswith(inside) for plugin in plugins.values())
@@ -127,6 +130,24 @@ def test_recipes_of_external_plugins_train_and_translate(environment: Environmen
     info = json.loads((run / "model" / "model.json").read_text(encoding="utf-8"))
     assert info["plugins"][Path(path).stem]["version"] == "0.1.0"
     assert environment.run("seqx", "translate", str(run), text="The cat sleeps.\n").count("\n") == 1
+
+
+def test_external_optimizer_changes_only_its_targets(environment: Environment) -> None:
+    file = str(environment.sources["seqx-lora"] / "recipes" / "lora.yaml")
+    tiny = ["training.steps=2", "training.tokens=200", "training.save_every=1", "model.d_model=32"]
+    tiny += ["task.corpus.train=300", "task.corpus.dev=2", "task.corpus.test=2", "task.tokenizer.size=400"]
+    tiny += ["search.ratio=0.1", "search.extra=1"]
+    base, tuned = (environment.folder / "runs" / name for name in ("base", "lora"))
+    environment.run("seqx", "run", "wmt_en_de", "--profile", "sample", "--folder", str(base), *tiny)
+    initial = (
+        f'training.init_from={{model: {base}, freeze: [target, "*.norm.*", "*.key.*"], old_test: false}}'
+    )
+    command = ["seqx", "run", file, "--profile", "sample", "--folder", str(tuned), *tiny, initial]
+    environment.run(*command)
+    environment.run(*command, "training.steps=3")
+    before, after = (load_file(run / "model" / "model.safetensors") for run in (base, tuned))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if name.endswith((".query.weight", ".value.weight"))}
 
 
 def test_recipe_of_an_external_strategy_is_accepted(environment: Environment) -> None:
