@@ -8,7 +8,6 @@ from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from annotated_types import Gt
 from torch import Tensor, nn
 
@@ -92,14 +91,11 @@ class EncoderDecoder(seqx.Generator):
         is_plain = type(self).advance is EncoderDecoder.advance
         return has_ids and is_plain and self.encoder.reads_packed_rows and self.decoder.reads_packed_rows
 
-    def forward(self, batch: seqx.Batch) -> Tensor:
-        """Return the outputs [B, T, D] from which `head` predicts each target token; training calls this."""
-        target = batch.columns["target"]
+    def read_target(self, memory: seqx.Memory, target: seqx.Column) -> Tensor:
+        """Return the outputs [B, T, D] from which `head` predicts each token of whole targets."""
         if target.layout.segments is None:
-            return super().forward(batch)
-        shifted = F.pad(target.values[:, :-1], (1, 0)).masked_fill(target.layout.positions == 0, seqx.BOS)
-        memory = self.encode(batch.columns["source"])
-        return self.decoder.read(self.target(shifted), memory, target.layout)
+            return super().read_target(memory, target)
+        return self.decoder.read(self.target(target.shifted()), memory, target.layout)
 
     def encode(self, source: seqx.Column) -> seqx.Memory:
         """Encode the source [B, S]."""

@@ -86,10 +86,29 @@ class GuidedEncoderDecoder(seqx.Generator):
             word = word & keep
         written = state.written[:, None] + word.cumsum(1)  # [B, T]
         next_index = written.minimum(state.lengths[:, None])
-        next_word = state.words.gather(1, next_index[..., None].expand(-1, -1, state.words.size(2)))
-        inputs = self.target(ids) + self.next(next_word)
+        inputs = self.target(ids) + self.next(_rows(state.words, next_index))
         outputs, decoder = self.decoder(inputs, state.decoder, keep)
         return outputs, state._replace(decoder=decoder, written=written[:, -1])
+
+    @property
+    def reads_packed_rows(self) -> bool:
+        """True if encoder and decoder can read packed rows."""
+        return self.encoder.reads_packed_rows and self.decoder.reads_packed_rows
+
+    def read_target(self, memory: seqx.Memory, target: seqx.Column) -> Tensor:
+        """Return the outputs [B, T, D] from which `head` predicts each symbol of whole targets."""
+        segments = target.layout.segments
+        if segments is None:
+            return super().read_target(memory, target)
+        ids, index = target.shifted(), torch.arange(segments.size(1), device=segments.device)
+        words, lengths = seqx.word_states(memory.states, memory.layout)  # [B, S + 1, D], [B, S] of segments
+        written = self.is_word(ids).cumsum(1)
+        written = written - written.gather(1, index - target.layout.positions)  # in its segment
+        first = (lengths.cumsum(1) - lengths).gather(1, segments)
+        after_last = words.size(1) - 1
+        next_index = torch.where(written < lengths.gather(1, segments), first + written, after_last)
+        inputs = self.target(ids) + self.next(_rows(words, next_index))
+        return self.decoder.read(inputs, memory, target.layout)
 
     def slots(self, memory: seqx.Memory, count: int, hypotheses: int, capacity: int | None) -> seqx.Slots:
         """Return slots that store the words once per sentence; those of the core if the decoder has none."""
@@ -117,3 +136,8 @@ class GuidedEncoderDecoder(seqx.Generator):
     def head(self, outputs: Tensor) -> Tensor:
         """Return the logits [..., V] of each next symbol, from outputs [..., D]."""
         return self.projection(outputs)
+
+
+def _rows(words: Tensor, index: Tensor) -> Tensor:
+    """Return the states [B, T, D] of the words with the numbers `index` [B, T]."""
+    return words.gather(1, index[..., None].expand(-1, -1, words.size(2)))

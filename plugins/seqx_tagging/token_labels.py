@@ -53,6 +53,15 @@ class TaggingModel(seqx.Generator):
         """Return the state before the first target token."""
         return self.inner.start(memory, capacity)
 
+    @property
+    def reads_packed_rows(self) -> bool:
+        """True if the inner model can read packed rows; each token is labelled by its own state."""
+        return self.inner.reads_packed_rows
+
+    def read_target(self, memory: seqx.State, target: seqx.Column) -> Tensor:
+        """Return the outputs [B, T, D] of the inner model."""
+        return self.inner.read_target(memory, target)
+
     def advance(self, ids: Tensor, state: seqx.State, keep: Tensor | None) -> tuple[Tensor, seqx.State]:
         """Decode target ids [B, T]; return outputs for `head`, and the new state."""
         return self.inner.advance(ids, state, keep)
@@ -90,6 +99,7 @@ class TaggingObjective(seqx.Objective):
         self.column = column
         self.weight = weight
         self.trained_on = (*inner.trained_on, "tags")
+        self.reads_packed_rows = inner.reads_packed_rows
 
     def counts(self, batch: seqx.Batch) -> Mapping[str, int]:
         """Return the counts of the other objective, and the number of labelled tokens."""
@@ -129,6 +139,9 @@ class _PreEncodedModel(seqx.Generator):
 
     def start(self, memory: seqx.State, capacity: int | None) -> seqx.State:
         return self.model.start(memory, capacity)
+
+    def read_target(self, memory: seqx.State, target: seqx.Column) -> Tensor:
+        return self.model.read_target(memory, target)
 
     def advance(self, ids: Tensor, state: seqx.State, keep: Tensor | None) -> tuple[Tensor, seqx.State]:
         return self.model.advance(ids, state, keep)

@@ -8,7 +8,7 @@ import torch
 from seqx.data.loader import Microbatch, Position, UpdateBatch
 from seqx.data.plan import TARGET, Plan
 from seqx.data.ragged import Integers, Ragged
-from seqx.interfaces.tensors import Batch, Column, Layout
+from seqx.interfaces.tensors import WORDS, Batch, Column, Layout
 
 
 def packed_update(
@@ -69,6 +69,10 @@ def pack(
         name: _packed_column(column.take(examples), row_of, segment_of, (len(groups), row_lengths[name]))
         for name, column in columns.items()
     }
+    if WORDS in tensors:
+        source, starts = tensors["source"], tensors.pop(WORDS).values
+        words = source.layout._replace(words=starts.cumsum(1) - 1)
+        tensors["source"] = source._replace(layout=words)
     if pin:
         tensors = {name: column.pinned() for name, column in tensors.items()}
     return Microbatch(Batch(tensors, int(tensors[TARGET].layout.keep.sum())), examples)

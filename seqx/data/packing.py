@@ -48,8 +48,10 @@ def plan_packed(lengths: Mapping[str, Integers], *, tokens: int, seed: int, epoc
         seed: seed of the shuffles
         epoch: counted from 0
     """
-    sizes = np.stack([column.astype(np.int64) for column in lengths.values()])  # [C, N]
-    target = [*lengths].index(TARGET)
+    first = _first_equal(lengths)
+    names = [*dict.fromkeys(first.values())]
+    sizes = np.stack([lengths[name].astype(np.int64) for name in names])  # [C, N]
+    target = names.index(first[TARGET])
     bits = np.random.Philox(np.random.SeedSequence([seed % 2**64, epoch]))
     order = shuffled(bits, sizes.shape[1])
     updates = list[tuple[Integers, _Rows]]()
@@ -57,11 +59,28 @@ def plan_packed(lengths: Mapping[str, Integers], *, tokens: int, seed: int, epoc
         rows = _pack(sizes, examples, row_lengths)
         mixed, count = shuffled(bits, len(rows.bounds) - 1), max(1, tokens // int(row_lengths[target]))
         updates += [(mixed[start : start + count], rows) for start in range(0, len(mixed), count)]
-    return _plan(lengths, [updates[i] for i in shuffled(bits, len(updates))])
+    columns = {name: names.index(other) for name, other in first.items()}
+    return _plan(lengths, columns, [updates[i] for i in shuffled(bits, len(updates))])
 
 
-def _plan(lengths: Mapping[str, Integers], updates: list[tuple[Integers, _Rows]]) -> Plan:
-    """Return the plan with these updates, each of some rows."""
+def _first_equal(lengths: Mapping[str, Integers]) -> dict[str, str]:
+    """Return, for each column, the first column whose lengths are the same, such as the source for labels."""
+    return {
+        name: next(other for other in lengths if np.array_equal(lengths[other], lengths[name]))
+        for name in lengths
+    }
+
+
+def _plan(
+    lengths: Mapping[str, Integers], columns: Mapping[str, int], updates: list[tuple[Integers, _Rows]]
+) -> Plan:
+    """Return the plan with these updates, each of some rows.
+
+    Args:
+        lengths: tokens of each example in each column
+        columns: the number of each column in the lengths of rows
+        updates: the numbers of the rows of each update, and the rows
+    """
     parts, sizes = list[Integers](), list[Integers]()
     for numbers, rows in updates:
         parts += [rows.order[rows.bounds[row] : rows.bounds[row + 1]] for row in numbers]
@@ -72,9 +91,7 @@ def _plan(lengths: Mapping[str, Integers], updates: list[tuple[Integers, _Rows]]
         np.concatenate([[0], np.cumsum(np.concatenate(sizes))]),
         np.concatenate([[0], np.cumsum(counts)]),
         lengths,
-        row_lengths={
-            name: np.array([rows.lengths[i] for _, rows in updates]) for i, name in enumerate(lengths)
-        },
+        row_lengths={name: np.array([rows.lengths[i] for _, rows in updates]) for name, i in columns.items()},
     )
 
 

@@ -23,7 +23,7 @@ class Objective(nn.Module, ABC):
     trained_on: tuple[str, ...] = ("loss",)
     """Names of the sums that add up to the loss, each divided by its count; other sums are only reported."""
 
-    reads_packed_rows: ClassVar[bool] = False
+    reads_packed_rows: bool = False
     """True if the sums do not depend on the row of an example, and a row may hold several examples."""
 
     def counts(self, batch: Batch) -> Mapping[str, int]:

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqx.interfaces.slots import Slots, StateSlots
@@ -21,7 +20,7 @@ from seqx.interfaces.specification import (
     StackSpec,
     UnspecifiedError,
 )
-from seqx.interfaces.tensors import BOS, Batch, Column, KeyValue, Layers, Layout, Mask, Memory, State
+from seqx.interfaces.tensors import Batch, Column, KeyValue, Layers, Layout, Mask, Memory, State
 
 Integers = np.ndarray[Any, np.dtype[np.integer[Any]]]
 
@@ -492,10 +491,21 @@ class Generator(Model):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the outputs [B, T, D] from which `head` predicts each target token; training calls this."""
-        target = batch.columns["target"]
-        state = self.start(self.encode(batch.columns["source"]), target.values.size(1))
-        ids = F.pad(target.values[:, :-1], (1, 0), value=BOS)
-        return self.advance(ids, state, target.layout.keep)[0]
+        return self.read_target(self.encode(batch.columns["source"]), batch.columns["target"])
+
+    def read_target(self, memory: State, target: Column) -> Tensor:
+        """Return the outputs [B, T, D] from which `head` predicts each token of whole targets.
+
+        A model that reads packed rows overrides it: a layout with segments says that rows hold several
+        examples.
+
+        Args:
+            memory: the result of `encode`, whose segments have the same numbers
+            target: the target
+        """
+        return self.advance(target.shifted(), self.start(memory, target.values.size(1)), target.layout.keep)[
+            0
+        ]
 
     @property
     def has_token_labels(self) -> bool:

@@ -94,6 +94,12 @@ class Column(NamedTuple):
         """Return a copy on another device, without waiting for it."""
         return Column(*_to((self.values, self.layout), device))
 
+    def shifted(self) -> Tensor:
+        """Return the id before each token [B, S]; BOS before the first one of each example."""
+        if self.layout.segments is None:
+            return F.pad(self.values[:, :-1], (1, 0), value=BOS)
+        return F.pad(self.values[:, :-1], (1, 0)).masked_fill(self.layout.positions == 0, BOS)
+
     def pinned(self) -> "Column":
         """Return a copy in pinned memory, from which a GPU copies asynchronously."""
         return Column(*_map((self.values, self.layout), Tensor.pin_memory))
@@ -321,7 +327,8 @@ def word_states(states: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         layout: tokens, and the words that they belong to
 
     Returns:
-        the states [B, S + 1, D], 0 after the last word, and the numbers of words [B]
+        the states [B, S + 1, D], 0 after the last word, and the numbers of words [B]; if rows hold several
+        segments, the number of each segment [B, S]
     """
     count, length, width = states.shape
     words = layout.keep.long().cumsum(1) - 1 if layout.words is None else layout.words  # [B, S]
@@ -335,6 +342,8 @@ def word_states(states: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
     first = lengths.new_zeros(count, length + 1).scatter(1, target, positions)
     gathered = states.gather(1, first[..., None].expand(-1, -1, width))
     exists = torch.arange(length + 1, device=words.device) < lengths[:, None]
+    if layout.segments is not None:  # there are at least as many tokens as segments
+        lengths = torch.zeros_like(words).scatter_add_(1, layout.segments, begins.long())
     return gathered.masked_fill(~exists[..., None], 0), lengths
 
 

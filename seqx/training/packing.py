@@ -1,7 +1,6 @@
 """The decision whether the batches of a run have packed rows (`training.packing`)."""
 
-from collections.abc import Iterable
-
+import numpy as np
 import torch
 
 from seqx.data.plan import TARGET
@@ -13,9 +12,6 @@ from seqx.interfaces.task import Task
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.training.config import Training
 
-COLUMNS = {"source", TARGET}
-"""The columns whose examples can be packed: they are read together, segment by segment."""
-
 
 def packing_problem(model: Model, objective: Objective, task: Task) -> str | None:
     """Return the reason why the examples of a task cannot be packed; None if they can."""
@@ -25,14 +21,16 @@ def packing_problem(model: Model, objective: Objective, task: Task) -> str | Non
         return "the objective cannot read several examples in a row"
     if task.resegments:
         return "the lengths of examples change, because the task encodes them again in each epoch"
-    return _columns_problem(task.vocab_sizes.keys())
+    return None
 
 
-def _columns_problem(columns: Iterable[str]) -> str | None:
-    names = {*columns}
-    if names == COLUMNS:
-        return None
-    return f"the examples have the columns {', '.join(sorted(names))}, and only source and target are packed"
+def _columns_problem(store: Store) -> str | None:
+    """Return a problem if a further column does not have an id for each source token."""
+    for name in store.columns.keys() - {TARGET}:
+        has_ids = store.columns[name].has_ids
+        if not has_ids or not np.array_equal(store.lengths(name), store.lengths("source")):
+            return f"the column {name} does not have an id for each source token"
+    return None
 
 
 def has_packed_rows(
@@ -52,7 +50,7 @@ def has_packed_rows(
     if progress.step:
         return progress.packed
     wanted = device.type == "cuda" if config.packing is None else config.packing
-    problem = packing_problem(model, config.objective, task) or _columns_problem(store.columns.keys())
+    problem = packing_problem(model, config.objective, task) or _columns_problem(store)
     if config.packing and problem:
         raise UserError(f"training.packing: {problem}; set it to null")
     return wanted and problem is None

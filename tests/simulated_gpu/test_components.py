@@ -94,7 +94,17 @@ def case_id(case: tuple[type, str]) -> str:
 
 
 def test_all_interfaces_that_run_on_a_device_are_listed() -> None:
-    on_host = {"Callback", "Corpus", "Engine", "Exporter", "Metric", "Normalizer", "Task", "Tokenizer"}
+    on_host = {
+        "Callback",
+        "Corpus",
+        "Engine",
+        "Exporter",
+        "Importer",
+        "Metric",
+        "Normalizer",
+        "Task",
+        "Tokenizer",
+    }
     in_test_search = {"Ensemble", "Linearisation", "ScoreProcessor", "Search"}
     needs_ranks = {"Parallelism"}  # one process simulates one GPU
     tested_below = {"InputLayer"}

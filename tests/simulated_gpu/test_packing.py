@@ -55,8 +55,14 @@ def test_packing_can_be_set_on_a_cpu_and_is_refused_for_models_that_cannot_read_
     assert not is_packed("padded")
     message = refused("check", recipe, "training.packing=true", "model.encoder={type: lstm}")
     assert "training.packing: the model cannot read several examples in a row; set packing: null" in message
-    message = refused("check", tiny(RECIPES["parsing"], "parsing.yaml"), "training.packing=true")
-    assert "training.packing: " in message
+
+
+def test_parser_has_packed_rows_on_a_gpu() -> None:
+    recipe = tiny(RECIPES["parsing"], "parsing.yaml")
+    with SimulatedGpu() as gpu:
+        done("run", recipe, "--device", "cuda", "--folder", "parser", *SHORT_ANSWERS, "training.steps=2")
+        assert not gpu.mixes
+    assert is_packed("parser")
 
 
 def test_convolutional_model_has_packed_rows_on_a_gpu() -> None:

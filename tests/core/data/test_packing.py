@@ -87,6 +87,16 @@ def test_epoch_of_real_text_has_few_shapes_and_little_padding(name: str) -> None
     assert_few_shapes(np.array([[len(line.split()) + 1 for line in text] for text in texts]))
 
 
+def test_columns_with_the_lengths_of_the_source_do_not_change_the_plan() -> None:
+    sides = corpus.lengths(np.random.default_rng(1), 5000).T + 1
+    lengths = {"source": sides[0].astype(np.int32), "target": sides[1].astype(np.int32)}
+    expected = plan_packed(lengths, tokens=2000, seed=1, epoch=0)
+    plan = plan_packed({**lengths, "tags": lengths["source"]}, tokens=2000, seed=1, epoch=0)
+    assert np.array_equal(plan.order, expected.order)
+    assert plan.row_lengths is not None
+    assert np.array_equal(plan.row_lengths["tags"], plan.row_lengths["source"])
+
+
 def test_very_long_examples_have_few_shapes() -> None:
     sides = corpus.lengths(np.random.default_rng(1), 20_000).T + 1
     sides[:, ::1000] = np.geomspace(300, 100_000, 20).astype(int)

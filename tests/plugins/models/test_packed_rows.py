@@ -14,7 +14,9 @@ from seqx.data.packed_rows import pack
 from seqx.data.ragged import Ragged
 from seqx_convolution import ConvolutionDecoder, ConvolutionEncoder
 from seqx_models import DecoderOnly, EncoderDecoder, StridedConvolution
+from seqx_parsing.guided import GuidedEncoderDecoder
 from seqx_recurrent import LSTMDecoder, LSTMEncoder
+from seqx_tagging.token_labels import TaggingModel, TaggingObjective
 from seqx_training import CrossEntropy, RDrop
 from seqx_transformer import (
     Alibi,
@@ -40,6 +42,27 @@ def columns() -> dict[str, Ragged]:
         name: Ragged.of_rows([[*rng.integers(4, 30, length - 1), seqx.EOS] for length in lengths])
         for name, lengths in sides.items()
     }
+
+
+def parsing_columns() -> dict[str, Ragged]:
+    """Return the same columns with marks of words, and with labels of their first tokens."""
+    rng = np.random.default_rng(2)
+    sides = columns()
+    starts = [[1, *rng.integers(0, 2, max(0, n - 2)), 0][:n] for n in sides["source"].lengths().tolist()]
+    labels = [[int(rng.integers(4, 7)) if start else seqx.PAD for start in row] for row in starts]
+    return {**sides, "tags": Ragged.of_rows(labels), seqx.WORDS: Ragged.of_rows(starts)}
+
+
+def parser() -> TaggingModel:
+    torch.manual_seed(1)
+    stack: dict[str, Any] = {"layers": 2, "dropout": 0.0, "attention": partial(MultiHeadAttention, heads=2)}
+    inner = partial(
+        GuidedEncoderDecoder,
+        d_model=16,
+        encoder=partial(TransformerEncoder, **stack),
+        decoder=partial(TransformerDecoder, **stack),
+    )
+    return TaggingModel({**SIZES, "tags": 7, seqx.WORDS: 20}, inner=inner, dropout=0.0)
 
 
 def model(attention: Any = MultiHeadAttention, positions: Any = Sinusoidal) -> EncoderDecoder:
@@ -68,10 +91,14 @@ def convolutional_model(**decoder: Any) -> EncoderDecoder:
     )
 
 
-def loss_and_gradients(built: EncoderDecoder, batch: seqx.Batch) -> tuple[Tensor, dict[str, Tensor]]:
+def loss_and_gradients(
+    built: seqx.Model, batch: seqx.Batch, objective: seqx.Objective | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
     built.zero_grad()
-    loss = CrossEntropy()(built, batch)["loss"]
-    loss.backward()
+    objective = objective or CrossEntropy()
+    sums = objective(built, batch)
+    loss = torch.stack([sums[name] for name in objective.trained_on]).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach(), {name: p.grad for name, p in built.named_parameters() if p.grad is not None}
 
 
@@ -89,11 +116,22 @@ def loss_and_gradients(built: EncoderDecoder, batch: seqx.Batch) -> tuple[Tensor
     ],
 )
 def test_packed_rows_give_the_same_loss_and_gradients(make: Any) -> None:
-    built = make()
+    assert_same_loss_and_gradients(make(), CrossEntropy(), columns())
+
+
+@pytest.mark.parametrize("inner", [CrossEntropy, RDrop])
+def test_packed_rows_give_a_parser_the_same_loss_and_gradients(inner: Any) -> None:
+    assert_same_loss_and_gradients(parser(), TaggingObjective(inner=inner()), parsing_columns())
+
+
+def assert_same_loss_and_gradients(
+    built: seqx.Model, objective: seqx.Objective, sides: dict[str, Ragged]
+) -> None:
     assert built.reads_packed_rows
-    expected, gradients = loss_and_gradients(built, collate(columns()))
-    row = pack(columns(), EXAMPLES, {"source": 16, "target": 16}, pin=False)
-    loss, packed_gradients = loss_and_gradients(built, row.batch)
+    assert objective.reads_packed_rows
+    expected, gradients = loss_and_gradients(built, collate(sides), objective)
+    row = pack(sides, EXAMPLES, dict.fromkeys(sides, 16), pin=False)
+    loss, packed_gradients = loss_and_gradients(built, row.batch, objective)
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
     assert packed_gradients.keys() == gradients.keys()
     for name, gradient in gradients.items():
