@@ -12,8 +12,10 @@ from seqx_text.moses import MosesPunctuation, MosesTokens
 from seqx_text.rouge import Rouge
 from seqx_text.sentencepiece import SentencePiece
 from seqx_text.squad import ExactMatch, SquadF1
+from seqx_text.tables import Datasets, Table
 from seqx_text.tagged import TaggedCorpus
 from seqx_text.ter import Ter
+from seqx_text.tmx import Tmx
 from seqx_text.unicode import UnicodeForm
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Accuracy",
     "Bleu",
     "Chrf",
+    "Datasets",
     "ExactMatch",
     "Files",
     "Lowercase",
@@ -32,8 +35,10 @@ __all__ = [
     "Rouge",
     "SentencePiece",
     "SquadF1",
+    "Table",
     "TaggedCorpus",
     "Ter",
+    "Tmx",
     "TokenizedBleu",
     "UnicodeForm",
 ]
@@ -50,7 +55,9 @@ def seqx_register(registry: seqx.Registry) -> None:
         unicode=UnicodeForm,
     )
     registry.add(seqx.Tokenizer, marian=Marian, sentencepiece=SentencePiece)
-    registry.add(seqx.Corpus, files=Files, mixed=Mixed, tagged=TaggedCorpus)
+    registry.add(
+        seqx.Corpus, datasets=Datasets, files=Files, mixed=Mixed, table=Table, tagged=TaggedCorpus, tmx=Tmx
+    )
     registry.add(
         seqx.Metric,
         accuracy=Accuracy,

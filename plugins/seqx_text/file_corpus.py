@@ -1,0 +1,165 @@
+"""The base class of corpora whose rows come from files: one display, the same checks, the same identity."""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Gt
+
+import seqx
+
+Stamp = tuple[int, int]
+"""The size of a file, and the time of its last modification."""
+
+
+@dataclass(kw_only=True)
+class FileCorpus(seqx.Corpus):
+    """A corpus whose splits consist of parts; a part is a list of files that are read together.
+
+    Args:
+        limit: maximum number of training rows, from the first on
+    """
+
+    limit: Annotated[int, Gt(0)] | None = None
+
+    def __post_init__(self) -> None:
+        # SHA-256 of the content of each part, by split; a part may have several
+        self._digests: dict[str, list[list[str]]] = {}
+        # the stamps of the files of a part when it was read, and its digests
+        self._checked: dict[tuple[Path, ...], tuple[list[Stamp], list[str]]] = {}
+
+    def parts(self, split: str) -> list[list[Path]]:
+        """Return the files of each part of a split; by default, each path of its list is a part."""
+        return [[seqx.expand_path(name)] for name in getattr(self, split)]
+
+    @abstractmethod
+    def read(self, files: Sequence[Path]) -> Iterator[tuple[str, ...]]:
+        """Yield the rows of a part.
+
+        Raises:
+            UserError: with file and line, if a file cannot be read
+        """
+
+    def digests(self, files: Sequence[Path]) -> list[str]:
+        """Return the SHA-256 of the rows of a part, after reading all of them.
+
+        Raises:
+            UserError: the part has no rows, or cannot be read
+        """
+        digest, count = hashlib.sha256(), 0
+        for count, row in enumerate(self.read(files), 1):  # noqa: B007  used after the loop
+            for text in row:
+                digest.update(f"{len(text)}:{text}".encode("utf-8", "surrogatepass"))
+        if not count:
+            raise seqx.UserError(f"{files[0]}: has no rows; name a file with text")
+        return [digest.hexdigest()]
+
+    def stamps(self, files: Sequence[Path]) -> list[Stamp]:
+        """Return the stamp of each file of a part.
+
+        Raises:
+            UserError: there is no such file
+        """
+        return [size_and_time(file) for file in files]
+
+    @property
+    def available(self) -> Sequence[str]:
+        """The splits that have files."""
+        return [split for split in seqx.SPLITS if getattr(self, split)]
+
+    def setting_errors(self) -> Iterator[tuple[str, str]]:
+        """Report parts whose first row cannot be read."""
+        for split in self.available:
+            for number in range(len(getattr(self, split))):
+                try:
+                    files = self.parts(split)[number]
+                    self.stamps(files)
+                    next(self.read(files), None)
+                except seqx.UserError as error:
+                    yield f"{split}.{number}", str(error)
+
+    def fetch(
+        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
+    ) -> None:
+        """Read the files of `splits` once, so that errors are found before training.
+
+        Raises:
+            UserError: a file cannot be read, or has no rows
+        """
+        for split in splits:
+            if split in self._digests:
+                continue
+            digests = []
+            for files in self.parts(split):
+                progress(f"reading {split}: {', '.join(map(str, files))}", None)
+                stamps = self.stamps(files)
+                digests.append(self.digests(files))
+                self._checked[tuple(files)] = stamps, digests[-1]
+            self._digests[split] = digests
+
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        """Yield the rows of a split, in the order of the files."""
+        if not getattr(self, split):
+            name = type(self).__name__.lower()
+            raise seqx.UserError(f"{name}: there is no text for {split}; set {split} to a list of paths")
+        return islice(self._all_rows(split), self.limit if split == "train" else None)
+
+    def row_location(self, split: str, row: int) -> str:
+        """Return the file and the number of a row in it."""
+        locations = (
+            f"{files[0]}:{number}"
+            for files in self.parts(split)
+            for number, _ in enumerate(self.read(files), 1 + self.lines_before_rows(files))
+        )
+        return next(islice(locations, row, None), super().row_location(split, row))
+
+    def lines_before_rows(self, files: Sequence[Path]) -> int:
+        """Return the number of lines before the first row of a part, such as 1 for a header."""
+        return 0
+
+    def identity(self) -> Mapping[str, object]:
+        """Return `limit` and the SHA-256 of the content, whatever the path and the compression."""
+        assert self._digests.keys() >= {*self.available}, "fetch comes first"
+        return {**{split: self._digests[split] for split in self.available}, "limit": self.limit}
+
+    def _all_rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        """Yield the rows of a split without `limit`."""
+        for files in self.parts(split):
+            self._check_unchanged(files)
+            yield from self.read(files)
+            self._check_unchanged(files)  # again, because a file may have changed while it was read
+
+    def _check_unchanged(self, files: Sequence[Path]) -> None:
+        """Check that a part has the content that it had when it was fetched.
+
+        Raises:
+            UserError: a file has changed
+        """
+        if tuple(files) not in self._checked:
+            return
+        earlier, digests = self._checked[tuple(files)]
+        stamps = self.stamps(files)
+        if stamps != earlier and self.digests(files) != digests:
+            file = next(file for file, old, new in zip(files, earlier, stamps, strict=True) if old != new)
+            raise seqx.UserError(
+                f"{file}: changed since it was first read; restore it and run the same command again"
+            )
+
+
+def size_and_time(path: Path) -> Stamp:
+    """Return the size of a file and the time of its last modification.
+
+    Raises:
+        UserError: there is no such file
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise seqx.UserError(
+            f"{path}: cannot be read ({error.strerror}); correct the path in task.corpus"
+        ) from None
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,123 @@
+"""The corpus `tmx`: translation memories (TMX 1.4)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import MinLen
+
+import seqx
+from seqx_text.file_corpus import FileCorpus
+
+_LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
+_CODES = ("bpt", "ept", "it", "ph", "ut")  # inline elements that contain codes of other programs, no text
+
+
+@dataclass(kw_only=True)
+class Tmx(FileCorpus):
+    """Translation memories in TMX, read as a stream, plain or compressed with gzip, bzip2, xz or zstd.
+
+    A row has the segments of a unit in each language of `columns`; a unit without one of them is skipped.
+    Formatting codes are left out, and white space in a segment becomes one space. Files that declare entities
+    are refused.
+
+    Args:
+        columns: the language of each column, such as [en, de]; en is also en-US
+        train: training files, read one after the other
+        dev: validation files
+        test: test files
+    """
+
+    columns: Annotated[list[str], MinLen(1)]
+    train: list[str] = field(default_factory=list)
+    dev: list[str] = field(default_factory=list)
+    test: list[str] = field(default_factory=list)
+
+    @property
+    def width(self) -> int:
+        """The number of columns."""
+        return len(self.columns)
+
+    @property
+    def languages(self) -> Sequence[str]:
+        """The languages of the columns."""
+        return self.columns
+
+    def read(self, files: Sequence[Path]) -> Iterator[tuple[str, ...]]:
+        """Yield the segments of each unit that has all languages.
+
+        Raises:
+            UserError: the file is not well-formed XML, or declares entities
+        """
+        from defusedxml import DefusedXmlException  # noqa: PLC0415
+        from defusedxml.ElementTree import DefusedXMLParser, ParseError  # noqa: PLC0415
+
+        (path,) = files
+        self.stamps(files)
+        units = _Units(self.columns)
+        parser = DefusedXMLParser(target=units, forbid_dtd=False, forbid_entities=True, forbid_external=True)
+        number = 0
+        try:
+            for number, line in enumerate(seqx.read_lines(path, plain=True), 1):  # noqa: B007
+                parser.feed(f"{line}\n")
+                yield from units.take()
+            parser.close()
+        except ParseError as error:
+            raise seqx.UserError(f"{path}:{number}: is not well-formed XML ({error}); repair it") from None
+        except DefusedXmlException:
+            raise seqx.UserError(
+                f"{path}:{number}: declares entities, with which a small file can fill the memory or read "
+                "other files; if you trust the file, remove the declarations"
+            ) from None
+        yield from units.take()
+
+
+class _Units:
+    """The target of an XML parser, which collects the segments of units.
+
+    Args:
+        languages: the language of each column
+    """
+
+    def __init__(self, languages: Sequence[str]) -> None:
+        self._languages = [language.lower() for language in languages]
+        self._rows: list[tuple[str, ...]] = []
+        self._segments: dict[str, str] = {}
+        self._language = ""
+        self._text: list[str] | None = None  # the parts of the open segment; None: outside of segments
+        self._codes = 0  # the number of open elements with codes
+
+    def take(self) -> list[tuple[str, ...]]:
+        """Return the rows of the units that were completed since the last call."""
+        rows, self._rows = self._rows, []
+        return rows
+
+    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+        """Begin an element."""
+        if tag == "tu":
+            self._segments = {}
+        elif tag == "tuv":
+            self._language = attributes.get(_LANGUAGE, attributes.get("lang", "")).lower()
+        elif tag == "seg":
+            self._text = []
+        self._codes += tag in _CODES
+
+    def data(self, text: str) -> None:
+        """Add text to the segment."""
+        if self._text is not None and not self._codes:
+            self._text.append(text)
+
+    def end(self, tag: str) -> None:
+        """End an element."""
+        self._codes -= tag in _CODES
+        if tag == "seg" and self._text is not None:
+            text, self._text = " ".join("".join(self._text).split()), None
+            for language in self._languages:
+                if self._language == language or self._language.startswith((f"{language}-", f"{language}_")):
+                    self._segments.setdefault(language, text)
+        elif tag == "tu" and all(language in self._segments for language in self._languages):
+            self._rows.append(tuple(self._segments[language] for language in self._languages))
+
+    def close(self) -> None:
+        """End the document."""
