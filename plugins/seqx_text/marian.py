@@ -95,7 +95,9 @@ class Marian(seqx.Tokenizer):
             # SentencePiece would accept an empty file as a model without subwords.
             content = seqx.read_bounded(file, _MAX_BYTES) or b"\0"
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=content)
-        except (OSError, RuntimeError) as error:
+            for i in range(self._processor.get_piece_size()):
+                self._processor.id_to_piece(i)  # raises an error if the symbol is not UTF-8
+        except (OSError, RuntimeError, ValueError) as error:
             raise seqx.UserError(f"{file}: cannot be read as a SentencePiece model ({error})") from error
         symbols = seqx.read_json_as(_SYMBOLS, folder / _VOCABULARY, _MAX_BYTES)
         if tuple(symbols[: len(_SPECIAL)]) != _SPECIAL or len(set(symbols)) < len(symbols):

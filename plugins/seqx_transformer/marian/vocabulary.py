@@ -54,7 +54,7 @@ def _read_ids(file: Path, size: int) -> dict[str, int]:
         UserError: the file cannot be read, or does not have one symbol for each id
     """
     ids = seqx.read_json_as(_IDS, file, _MAX_BYTES)
-    if sorted(ids.values()) != list(range(size)):
+    if len(ids) != size or {*ids.values()} != {*range(size)}:
         raise seqx.UserError(
             f"{file}: must have one symbol for each id from 0 to {size - 1}, as the vocabulary size in "
             "config.json says; download the model again"

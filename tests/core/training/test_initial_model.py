@@ -112,6 +112,7 @@ def test_extension_must_keep_the_symbols_of_the_model_and_other_settings(folder:
     assert "task.tokenizer.symbols: [<2fr>, <2de>] does not fit" in message
 
 
+@pytest.mark.promise("frozen-parameters-keep-their-bits")
 @pytest.mark.parametrize(
     "more",
     [
@@ -134,6 +135,7 @@ def test_frozen_parameters_keep_their_bits_to_the_end_of_a_resumed_run(
 
 
 @pytest.mark.slow
+@pytest.mark.promise("frozen-parameters-keep-their-bits")
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_frozen_parameters_keep_their_bits_on_two_ranks(strategy: str, folder: Path, tmp_path: Path) -> None:
     settings = (

@@ -266,6 +266,11 @@ def _text(name: str, text: str) -> Callable[[Path], None]:
     return apply
 
 
+def _invalid_symbol(folder: Path) -> None:
+    file = folder / "target.spm"
+    file.write_bytes(file.read_bytes() + b"\x0a\x0a\x0a\x01\xff\x15\0\0\0\0\x18\x01")
+
+
 NORM = "model.encoder.layers.0.final_layer_norm.weight"
 HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "truncated weights": (_truncated, "model.safetensors: cannot be read"),
@@ -285,6 +290,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
         "vocab.json: must have one symbol for each id",
     ),
     "vocabulary of lists": (_text("vocab.json", '{"</s>": []}'), "vocab.json"),
+    "symbol that is not UTF-8": (_invalid_symbol, "cannot be read as a SentencePiece model"),
     "damaged SentencePiece model": (_text("target.spm", "x"), "cannot be read as a SentencePiece model"),
 }
 
