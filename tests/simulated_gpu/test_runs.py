@@ -73,6 +73,20 @@ def test_resumed_run_ends_with_bitwise_equal_weights(
     assert Record.read(Path("uninterrupted")).environment["gpu"] == "simulated"
 
 
+@pytest.mark.promise("frozen-parameters-keep-their-bits")
+def test_frozen_parameters_keep_their_bits() -> None:
+    recipe = tiny(RECIPES["translation"])
+    done("run", recipe, "--device", "cpu", "--folder", "first", *SHORT_ANSWERS)
+    frozen = "training.init_from={model: first, freeze: [encoder, '*.key.*', '*.norm.*'], old_test: false}"
+    with SimulatedGpu() as gpu:
+        done("run", recipe, "--device", "cuda", "--folder", "tuned", *SHORT_ANSWERS, frozen)
+        assert not gpu.mixes
+    before, after = weights(Path("first/model")), weights(Path("tuned/model"))
+    for name, old in before.items():
+        is_frozen = name.startswith("encoder.") or ".key." in name or ".norm." in name
+        assert torch.equal(old, after[name]) == is_frozen, name
+
+
 def request(text: str) -> Request:
     return Request(input=text, prefix="D", forbid=("der",))
 

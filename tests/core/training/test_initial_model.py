@@ -119,12 +119,14 @@ def test_extension_must_keep_the_symbols_of_the_model_and_other_settings(folder:
         (),
         ("training.weight_precision=bf16", "training.precision=bf16"),
         ("training.ema={}", "training.average=2", "training.save_every=1"),
+        ("training.optimizer=muon", "training.clip=1", "training.schedule.rate=1e-2"),
+        ("training.optimizer={type: adafactor, decay: 0.1}",),
     ],
 )
 def test_frozen_parameters_keep_their_bits_to_the_end_of_a_resumed_run(
-    more: tuple[str, ...], folder: Path
+    more: tuple[str, ...], folder: Path, tmp_path: Path
 ) -> None:
-    run = f"frozen{len(more)}"
+    run = str(tmp_path / "run")
     settings = ("training.init_from={model: first, freeze: [encoder, '*.norm.*']}", "--folder", run, *more)
     done(*settings)
     done(*settings, "training.steps=4")
@@ -140,7 +142,9 @@ def test_frozen_parameters_keep_their_bits_to_the_end_of_a_resumed_run(
 def test_frozen_parameters_keep_their_bits_on_two_ranks(strategy: str, folder: Path, tmp_path: Path) -> None:
     settings = (
         "training.steps=4",
-        f"training.init_from={{model: {folder / 'first'}, freeze: [encoder, decoder.*.query]}}",
+        f"training.init_from.model={folder / 'first'}",
+        "training.init_from.freeze=[encoder, decoder.*.query]",
+        "training.init_from.reset_optimizer=false",
         f"training.parallel={strategy}",
         "training.save_every=2",
     )
@@ -155,6 +159,7 @@ def test_frozen_parameters_keep_their_bits_on_two_ranks(strategy: str, folder: P
     for name, old in before.items():
         is_frozen = name.startswith("encoder.") or ".query." in name
         assert torch.equal(old, after[name]) == is_frozen, name
+    assert steps_of_optimizer(str(tmp_path / "run")) == {2, 6}  # of frozen and of trained parameters
 
 
 def test_pattern_without_parameter_is_an_error_with_near_names(folder: Path) -> None:
