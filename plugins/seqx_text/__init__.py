@@ -11,7 +11,9 @@ from seqx_text.mixed import Mixed
 from seqx_text.moses import MosesPunctuation, MosesTokens
 from seqx_text.rouge import Rouge
 from seqx_text.sentencepiece import SentencePiece
+from seqx_text.sentencepiece_file import SentencePieceFile
 from seqx_text.squad import ExactMatch, SquadF1
+from seqx_text.symbol_lists import Characters, Words
 from seqx_text.tables import Datasets, Table
 from seqx_text.tagged import TaggedCorpus
 from seqx_text.ter import Ter
@@ -22,6 +24,7 @@ __all__ = [
     "F1",
     "Accuracy",
     "Bleu",
+    "Characters",
     "Chrf",
     "Datasets",
     "ExactMatch",
@@ -34,6 +37,7 @@ __all__ = [
     "PaperBleu",
     "Rouge",
     "SentencePiece",
+    "SentencePieceFile",
     "SquadF1",
     "Table",
     "TaggedCorpus",
@@ -41,6 +45,7 @@ __all__ = [
     "Tmx",
     "TokenizedBleu",
     "UnicodeForm",
+    "Words",
 ]
 
 
@@ -54,7 +59,14 @@ def seqx_register(registry: seqx.Registry) -> None:
         moses_tokens=MosesTokens,
         unicode=UnicodeForm,
     )
-    registry.add(seqx.Tokenizer, marian=Marian, sentencepiece=SentencePiece)
+    registry.add(
+        seqx.Tokenizer,
+        characters=Characters,
+        marian=Marian,
+        sentencepiece=SentencePiece,
+        sentencepiece_file=SentencePieceFile,
+        words=Words,
+    )
     registry.add(
         seqx.Corpus, datasets=Datasets, files=Files, mixed=Mixed, table=Table, tagged=TaggedCorpus, tmx=Tmx
     )

@@ -1,5 +1,6 @@
 """The base class of components that define a vocabulary."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -15,3 +16,10 @@ class Codec:
 
     extendable: ClassVar[frozenset[str]] = frozenset()
     """Names of settings to which values may be added when the vocabulary is extended."""
+
+    def identity(self) -> Mapping[str, object]:
+        """Return plain values that determine the vocabulary besides the settings and the training text.
+
+        They are part of the keys of the cache; for example, the hash of a file that a setting names.
+        """
+        return {}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seqx.errors import UserError
+from seqx.interfaces.codec import Codec
 from seqx.interfaces.rows import value_text
 from seqx.interfaces.scores import Answer, Evaluation, Score
 from seqx.interfaces.task import Split, Task, TextModel, sum_warnings
@@ -58,8 +59,9 @@ class CorpusTask(Task):
                 raise UserError(f"the corpus has no rows for {split}")
 
     def identity(self) -> Mapping[str, object]:
-        """Return the values that determine the rows of the corpus."""
-        return {"corpus": self.corpus.identity()}
+        """Return the values that determine the rows of the corpus, and those of tokenizers that have any."""
+        codecs = {name: value.identity() for name, value in vars(self).items() if isinstance(value, Codec)}
+        return {"corpus": self.corpus.identity(), **{name: value for name, value in codecs.items() if value}}
 
 
 @dataclass(kw_only=True, eq=False)

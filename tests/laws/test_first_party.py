@@ -23,6 +23,7 @@ import seqx_training
 import seqx_transformer
 import seqx_transformer.testing
 import seqx_translation
+from seqx.testing.text import LINES
 from tests.plugins.parsing.test_treebanks import TREE, release
 from tests.plugins.translation.test_wmt14 import CRAWL, tar
 
@@ -95,6 +96,32 @@ def treebanks() -> dict[Any, dict[str, Any]]:
         seqx_parsing.PennTreebank: {"folder": str(folder), **sections},
         seqx_parsing.TreebankFiles: {"train": files[:2], "dev": files[1:], "test": files[2:], "limit": 4},
     }
+
+
+def text_file(name: str) -> Path:
+    """Write a table, a translation memory or a SentencePiece model into a temporary folder."""
+    folder = Path(temporary_folder())
+    pairs = [(f"word {i}", f"Wort {i}") for i in range(9)]
+    if name == "table.tsv":
+        text = "en\tde\n" + "".join(f"{en}\t{de}\n" for en, de in pairs)
+    else:
+        segments = (
+            f'<tu><tuv xml:lang="en"><seg>{en}</seg></tuv><tuv xml:lang="de"><seg>{de}</seg></tuv></tu>\n'
+            for en, de in pairs
+        )
+        text = f"<tmx><body>{''.join(segments)}</body></tmx>"
+    (folder / name).write_text(text, "utf-8")
+    if name == "model.spm":
+        tokenizer = seqx_text.SentencePiece(size=340)
+        tokenizer.learn(LINES, folder)
+        (folder / "sentencepiece.model").rename(folder / name)
+    return folder / name
+
+
+def same_splits(name: str) -> dict[str, Any]:
+    """Return the settings of a corpus with English and German columns, whose splits are one file."""
+    files = [str(text_file(name))]
+    return {"columns": ["en", "de"], "train": files, "dev": files, "test": files}
 
 
 def wmt14() -> dict[str, Any]:
@@ -188,6 +215,9 @@ test_laws = seqx.testing.laws(
         seqx_text.MosesPunctuation: {"lang": "en"},
         seqx_text.MosesTokens: {"lang": "de"},
         seqx_text.SentencePiece: {"size": 340},
+        seqx_text.SentencePieceFile: {"file": str(text_file("model.spm"))},
+        seqx_text.Table: same_splits("table.tsv"),
+        seqx_text.Tmx: same_splits("memory.tmx"),
         seqx_text_tasks.Classification: {
             "corpus": seqx_sample.Sample(train=200, dev=20, test=20, columns=("en", "tense")),
             "tokenizer": TOKENIZER,
@@ -216,5 +246,8 @@ test_laws = seqx.testing.laws(
         },
         seqx_translation.Wmt14: wmt14(),
     },
-    without=[seqx_tagging.SpanF1],  # it needs tags, and these laws pass text
+    without=[
+        seqx_tagging.SpanF1,  # it needs tags, and these laws pass text
+        seqx_text.Datasets,  # its package loads slowly
+    ],
 )
