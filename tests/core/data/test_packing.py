@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,19 @@ def test_epoch_of_real_text_has_few_shapes_and_little_padding(name: str) -> None
         pytest.skip("no data")
     texts = [gzip.decompress(file.read_bytes()).decode().splitlines()[:100_000] for file in files]
     assert_few_shapes(np.array([[len(line.split()) + 1 for line in text] for text in texts]))
+
+
+def test_epoch_of_trees_has_few_shapes_and_little_padding() -> None:
+    """The lengths are words and brackets. They differ more than sentences, so rows have more padding."""
+    file = Path(os.environ.get("SEQX_DATA", ""), "craft_treebank", "train.tree.gz")
+    if not file.is_file():
+        pytest.skip("no data")
+    trees = [tree for tree in gzip.decompress(file.read_bytes()).decode().split("\n") if tree.strip()]
+    words = np.array([len(re.findall(r"\([^\s()]+ [^\s()]+\)", tree)) for tree in trees])
+    brackets = np.array([tree.count("(") for tree in trees]) - 1 - words
+    plan = planned(np.array([words, words + 2 * brackets]) + 1, 25_000)
+    assert len({*shapes(plan)}) <= SHAPES
+    assert useful(plan) >= USEFUL - 0.005
 
 
 def test_columns_with_the_lengths_of_the_source_do_not_change_the_plan() -> None:
