@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
-from babel import Locale, UnknownLocaleError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -21,9 +20,17 @@ from seqx_serve.documents import Document, read_document
 from seqx_serve.limits import Limits
 from seqx_serve.metrics import Metrics
 from seqx_serve.middleware import CLIENT_LEFT, BodyLimit, Measured
-from seqx_serve.models import AUTO, ServedModel, ServedModels, UnavailableError
+from seqx_serve.models import (
+    AUTO,
+    Answers,
+    Explanations,
+    ServedModels,
+    UnavailableError,
+)
 from seqx_serve.openapi import openapi
+from seqx_serve.page import attention_maps, page_routes
 from seqx_serve.reading import Reader
+from seqx_serve.responses import language_name, result_of, versions_of, warnings_of
 from seqx_serve.schemas import plain
 
 _RETRY = {"Retry-After": "1"}
@@ -51,6 +58,7 @@ def create_app(models: ServedModels, limits: Limits, keys: Sequence[str] = ()) -
         routes=[
             route("/translate", service.translate),
             route("/detect", service.detect),
+            route("/explain", service.explain),
             *(route(f"/{action}", partial(service.answer, action=action)) for action in models.actions),
             route("/languages", service.languages, "GET"),
             route("/models", service.list_models, "GET"),
@@ -58,6 +66,7 @@ def create_app(models: ServedModels, limits: Limits, keys: Sequence[str] = ()) -
             route("/frontend/settings", service.settings, "GET"),
             route("/metrics", service.metrics_text, "GET"),
             route("/openapi.json", service.openapi, "GET"),
+            *page_routes(),
         ],
         middleware=[Middleware(Measured, metrics=service.metrics), Middleware(BodyLimit, limit=limits.body)],
         exception_handlers={HTTPException: _problem, Exception: _internal_error},
@@ -81,7 +90,6 @@ class Service:
         self._reader = Reader(limits, keys)
         self.metrics = Metrics(lambda: self.batcher.waiting)
         self.batcher = Batcher(
-            self._decode,
             max_batch=limits.batch,
             max_waiting=limits.queue,
             observe=self.metrics.observe_batch,
@@ -99,10 +107,10 @@ class Service:
         documents = await _documents(texts, fields.format or "text")
         lines = [line for document in documents for line in document.texts]
         self._reader.check_lines(lines)
-        nbests = await self._answers(request, model, lines, 1 + fields.alternatives)
+        nbests = await self._decoded(request, Answers(model, 1 + fields.alternatives), lines)
         remaining = iter(nbests)
         versions = [
-            _versions(document, [next(remaining) for _ in document.inputs], fields.alternatives)
+            versions_of(document, [next(remaining) for _ in document.inputs], fields.alternatives)
             for document in documents
         ]
         assert model.languages is not None, "a translator has languages"
@@ -116,7 +124,7 @@ class Service:
             detected_language=([detected] * len(texts) if is_list else detected)
             if fields.source == AUTO
             else None,
-            warnings=_warnings(nbests),
+            warnings=warnings_of(nbests),
         )
         return JSONResponse(plain(response))
 
@@ -125,29 +133,30 @@ class Service:
         fields = await self._reader.read(request, schemas.AnswerRequest)
         texts = [fields.q] if isinstance(fields.q, str) else fields.q
         try:
-            model = self._models.find(action, fields.model)
+            model = self._models.find(fields.model, action)
         except UnavailableError as error:
             raise HTTPException(400, str(error)) from None
         self._reader.check_characters(texts)
         self._reader.check_lines(texts)
-        nbests = await self._answers(request, model, texts, fields.nbest)
-        structure = model.predictor.task.structure
-        results = [
-            schemas.Result(
-                input=text,
-                answers=[
-                    schemas.Answer(
-                        text=answer,
-                        score=hypothesis.score,
-                        logprob=hypothesis.logprob,
-                        **structure(answer),  # type: ignore[arg-type]  # further parts
-                    )
-                    for answer, hypothesis in nbest
-                ],
-            )
-            for text, nbest in zip(texts, nbests, strict=True)
-        ]
-        return JSONResponse(plain(schemas.AnswerResponse(results=results, warnings=_warnings(nbests))))
+        nbests = await self._decoded(request, Answers(model, fields.nbest), texts)
+        results = [result_of(model, text, nbest) for text, nbest in zip(texts, nbests, strict=True)]
+        return JSONResponse(plain(schemas.AnswerResponse(results=results, warnings=warnings_of(nbests))))
+
+    async def explain(self, request: Request) -> Response:
+        """Answer one input with any model, and show its attention."""
+        fields = await self._reader.read(request, schemas.ExplainRequest)
+        try:
+            model = self._models.find(fields.model)
+        except UnavailableError as error:
+            raise HTTPException(400, str(error)) from None
+        self._reader.check_characters([fields.q])
+        ((nbest, maps),) = await self._decoded(request, Explanations(model, fields.nbest), [fields.q])
+        response = schemas.ExplainResponse(
+            result=result_of(model, fields.q, nbest),
+            attention=[] if maps is None else attention_maps(maps),
+            warnings=warnings_of([nbest]),
+        )
+        return JSONResponse(plain(response))
 
     async def detect(self, request: Request) -> Response:
         """Return the source language of the models, if there is only one."""
@@ -166,7 +175,7 @@ class Service:
             targets.setdefault(target, [])
         return JSONResponse(
             [
-                plain(schemas.TargetLanguages(code=code, name=_name(code), targets=others))
+                plain(schemas.TargetLanguages(code=code, name=language_name(code), targets=others))
                 for code, others in targets.items()
             ]
         )
@@ -188,7 +197,7 @@ class Service:
     async def settings(self, _: Request) -> Response:
         """Return the settings that clients of LibreTranslate ask for."""
         pair = next(iter(self._models.pairs), None)
-        names = [schemas.LanguageName(code=code, name=_name(code)) for code in pair or ()]
+        names = [schemas.LanguageName(code=code, name=language_name(code)) for code in pair or ()]
         settings = schemas.Settings(
             char_limit=self._limits.characters,
             frontend_timeout=500,
@@ -210,16 +219,14 @@ class Service:
         """Return the OpenAPI document."""
         return JSONResponse(openapi(self._models, needs_key=self._needs_key))
 
-    async def _answers(
-        self, request: Request, model: ServedModel, texts: Sequence[str], number: int
-    ) -> Sequence[seqx.NBest]:
+    async def _decoded(self, request: Request, decode: Answers, texts: Sequence[str]) -> Sequence[Any]:
         """Return the answers to the inputs of a request; forget them if its client leaves.
 
         Raises:
             HTTPException: the queue is full, the time is over, or an input cannot be answered
         """
         try:
-            submitted = self.batcher.submit((model, number), texts)
+            submitted = self.batcher.submit(decode, texts)
         except QueueFullError:
             raise HTTPException(429, "too many lines are waiting; try again later", _RETRY) from None
         except StoppedError:
@@ -232,8 +239,8 @@ class Service:
             )
             if answers.done():
                 nbests = answers.result()
-                self.metrics.lines.labels(model.name).inc(len(texts))
-                self.metrics.characters.labels(model.name).inc(sum(map(len, texts)))
+                self.metrics.lines.labels(decode.model.name).inc(len(texts))
+                self.metrics.characters.labels(decode.model.name).inc(sum(map(len, texts)))
                 return nbests
             if left.done():
                 raise HTTPException(CLIENT_LEFT, "the client left")
@@ -243,12 +250,6 @@ class Service:
         finally:
             answers.cancel()
             left.cancel()
-
-    @staticmethod
-    def _decode(key: tuple[ServedModel, int], texts: Sequence[str]) -> Sequence[seqx.NBest]:
-        """Answer the inputs of several requests; called in the thread of the batcher."""
-        model, number = key
-        return list(model.predictor_for(number).hypotheses(texts))
 
 
 async def _documents(texts: Sequence[str], format_: Literal["text", "html"]) -> Sequence[Document]:
@@ -278,25 +279,3 @@ async def _problem(_: Request, error: Exception) -> Response:
 
 async def _internal_error(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": f"{type(error).__name__} in the server; its log has the details"}, 500)
-
-
-def _versions(document: Document, nbests: Sequence[seqx.NBest], alternatives: int) -> list[str]:
-    """Return the best translation of a document, and others with the next best answers to its lines."""
-    versions = []
-    for rank in range(1 + alternatives):
-        answers = [nbest[min(rank, len(nbest) - 1)].text if nbest else "" for nbest in nbests]
-        versions.append(document.filled(answers))
-    return list(dict.fromkeys(versions))
-
-
-def _warnings(nbests: Sequence[seqx.NBest]) -> list[str] | None:
-    """Return the warnings about the answers of a request."""
-    return [str(warning) for warning in seqx.sum_warnings(nbests) if warning.count] or None
-
-
-def _name(code: str) -> str:
-    """Return the English name of a language, or its code if it is not known."""
-    try:
-        return Locale.parse(code, sep="_").english_name or code
-    except (UnknownLocaleError, ValueError):
-        return code

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ import seqx
 _MAX_DELAY = 0.05  # seconds
 _DELAY = 0.1  # part of the time of the last batch
 
-Decode = Callable[[Any, Sequence[str]], Sequence[seqx.NBest]]
-"""A function that answers texts with the model, or what else inputs of one batch have in common."""
+Decode = Callable[[Sequence[str]], Sequence[Any]]
+"""A function that answers texts. Texts with equal functions can be decoded together."""
 
 
 class QueueFullError(Exception):
@@ -30,18 +30,18 @@ class StoppedError(Exception):
 class Job:
     """The inputs of one request."""
 
-    key: Hashable  # inputs with equal keys can be decoded together
+    decode: Decode  # called in the thread of the batcher
     texts: Sequence[str]
-    future: Future[list[seqx.NBest]] = field(default_factory=Future)
+    future: Future[list[Any]] = field(default_factory=Future)
     taken: int = 0  # number of texts that were decoded or are being decoded
-    answers: list[seqx.NBest] = field(default_factory=list)
+    answers: list[Any] = field(default_factory=list)
 
     @property
     def waiting(self) -> int:
         """The number of texts that wait; 0 if nobody wants their answers any more."""
         return 0 if self.future.done() else len(self.texts) - self.taken
 
-    def add(self, answer: seqx.NBest) -> None:
+    def add(self, answer: object) -> None:
         """Add the answer to the next text."""
         self.answers.append(answer)
         if len(self.answers) == len(self.texts):
@@ -62,7 +62,6 @@ class Batcher:
     batch took: the clients that were answered last may send their next requests.
 
     Args:
-        decode: answers the texts of a batch; called in the thread
         max_batch: the maximum number of texts of a batch
         max_waiting: the maximum number of texts that wait
         observe: called after each batch with its number of texts and its seconds
@@ -70,13 +69,11 @@ class Batcher:
 
     def __init__(
         self,
-        decode: Decode,
         *,
         max_batch: int,
         max_waiting: int,
         observe: Callable[[int, float], None] = lambda *_: None,
     ) -> None:
-        self._decode = decode
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._observe = observe
@@ -93,14 +90,14 @@ class Batcher:
         with self._changed:
             return self._count()
 
-    def submit(self, key: Hashable, texts: Sequence[str]) -> Future[list[seqx.NBest]]:
+    def submit(self, decode: Decode, texts: Sequence[str]) -> Future[list[Any]]:
         """Add the texts of a request, and return the future of their answers. Cancel it to remove them.
 
         Raises:
             QueueFullError: too many texts are waiting
             StoppedError: the batcher is stopping
         """
-        job = Job(key, texts)
+        job = Job(decode, texts)
         if not texts:
             job.future.set_result([])
             return job.future
@@ -148,9 +145,9 @@ class Batcher:
                     return []
 
     def _next_batch(self) -> list[Job]:
-        """Return the job of each text of the next batch, those of the oldest job's key."""
+        """Return the job of each text of the next batch, decoded by the function of the oldest."""
         jobs = [job for job in self._jobs if job.waiting]
-        same = [job for job in jobs if job.key == jobs[0].key]
+        same = [job for job in jobs if job.decode == jobs[0].decode]
         batch: list[Job] = []
         while same and len(batch) < self._max_batch:
             for job in same[: self._max_batch - len(batch)]:
@@ -172,7 +169,7 @@ class Batcher:
         jobs = list(batch)
         while jobs:
             try:
-                answers = self._decode(jobs[0].key, texts)
+                answers = jobs[0].decode(texts)
             except seqx.InputError as error:  # decode the texts of the other jobs without this one
                 refused = jobs[error.index]
                 refused.fail(error)

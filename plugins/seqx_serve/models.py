@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import seqx
 
@@ -46,6 +47,31 @@ class ServedModel:
         return self.predictors[min(answers, len(self.predictors))]
 
 
+@dataclass(frozen=True)
+class Answers:
+    """The function from texts to their answers by a model."""
+
+    model: ServedModel
+    number: int  # of answers to each text
+
+    def __call__(self, texts: Sequence[str]) -> Sequence[seqx.NBest]:
+        """Return the n-best list of each text."""
+        return list(self.model.predictor_for(self.number).hypotheses(texts))
+
+
+@dataclass(frozen=True)
+class Explanations(Answers):
+    """The function from texts to their answers and the attention of the model to the best ones."""
+
+    def __call__(self, texts: Sequence[str]) -> Sequence[Any]:
+        """Return the n-best list of each text with attention maps, None if there are none."""
+        attention = self.model.predictor.attention
+        return [
+            (nbest, attention(text, nbest[0].hypothesis.ids) if nbest else None)
+            for text, nbest in zip(texts, super().__call__(texts), strict=True)
+        ]
+
+
 class ServedModels:
     """The models of a server, in the order in which they were named.
 
@@ -79,17 +105,18 @@ class ServedModels:
         """Return the names of the models for an action."""
         return [model.name for model in self if model.action == action]
 
-    def find(self, action: str, name: str | None) -> ServedModel:
-        """Return the model for an action: that of a name, or the first one.
+    def find(self, name: str | None, action: str | None = None) -> ServedModel:
+        """Return the model of a name, or the first one, of those for an action.
 
         Raises:
             UnavailableError: there is none
         """
-        models = {model.name: model for model in self if model.action == action}
+        models = {model.name: model for model in self if action in (None, model.action)}
         if name is None:
             return next(iter(models.values()))
         if name not in models:
-            raise UnavailableError(f"model: there is no {name!r} to {action}; use {' or '.join(models)}")
+            verb = "" if action is None else f" to {action}"
+            raise UnavailableError(f"model: there is no {name!r}{verb}; use {' or '.join(models)}")
         return models[name]
 
     def translator(self, source: str, target: str, name: str | None) -> ServedModel:

@@ -16,6 +16,7 @@ _RESPONSES = (
     schemas.TranslateResponse,
     schemas.TargetLanguages,
     schemas.AnswerResponse,
+    schemas.ExplainResponse,
     schemas.ModelInfo,
     schemas.Health,
     schemas.Settings,
@@ -62,7 +63,13 @@ def openapi(models: ServedModels, *, needs_key: bool) -> dict[str, Any]:
         )
         for action in models.actions
     }
-    posts = {"/translate": translate, "/detect": detect, **actions}
+    explain = _post(
+        "Answer a text, and show the attention of the model",
+        schemas.ExplainRequest,
+        schemas.ExplainResponse,
+        {"model": [model.name for model in models]},
+    )
+    posts = {"/translate": translate, "/detect": detect, "/explain": explain, **actions}
     gets = {
         "/languages": _get("List the languages", list[schemas.TargetLanguages]),
         "/models": _get("List the models", list[schemas.ModelInfo]),

@@ -55,6 +55,14 @@ class AnswerRequest(Request):
     model: ModelName = None
 
 
+class ExplainRequest(Request):
+    """An input of any model, whose answers and attention are wanted."""
+
+    q: Text
+    nbest: Annotated[int, Ge(1), Le(100), Field(description="number of answers")] = 4
+    model: ModelName = None
+
+
 class Detection(Response):
     """A language; the confidence is 0 because it is that of the models, and was not detected."""
 
@@ -100,6 +108,27 @@ class AnswerResponse(Response):
     """The results in the order of the inputs."""
 
     results: list[Result]
+    warnings: list[str] | None = None
+
+
+class AttentionMap(Response):
+    """The weights of an attention layer, by head, query and key."""
+
+    model_config = ConfigDict(alias_generator=None)
+
+    name: str
+    queries: str
+    keys: str
+    query_symbols: list[str]
+    key_symbols: list[str]
+    weights: list[list[list[float]]]
+
+
+class ExplainResponse(Response):
+    """The answers to an input, and the attention of the model while it writes the best one."""
+
+    result: Result
+    attention: list[AttentionMap]
     warnings: list[str] | None = None
 
 

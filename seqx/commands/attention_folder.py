@@ -75,12 +75,10 @@ class AttentionFolder:
         return tensors
 
     def _draw(self, name: str, attention: AttentionMaps, tensors: Mapping[str, Tensor]) -> None:
-        source, target = list(attention.source), list(attention.target)
-        query_tokens = {"source": source, "target": target, "text": source[1:] + target}
-        key_tokens = {"source": source, "target": ["<s>", *target[:-1]], "text": source + target[:-1]}
+        query_symbols, key_symbols = attention.query_symbols, attention.key_symbols
         for queries, keys in dict.fromkeys((layer.queries, layer.keys) for layer in attention.maps.values()):
             panels = [
-                Panel(path, weights.numpy(), query_tokens[queries], key_tokens[keys])
+                Panel(path, weights.numpy(), query_symbols[queries], key_symbols[keys])
                 for path, weights in tensors.items()
                 if (attention.maps[path].queries, attention.maps[path].keys) == (queries, keys)
             ]

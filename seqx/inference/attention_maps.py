@@ -33,6 +33,17 @@ class AttentionMaps:
     target: Sequence[str]  # the symbols of the target, EOS last
     maps: Mapping[str, AttentionMap]  # by the name of the module, in the order of the calls
 
+    @property
+    def query_symbols(self) -> Mapping[str, Sequence[str]]:
+        """The symbol of each row of a map, by the sequence of its queries."""
+        return {"source": self.source, "target": self.target, "text": [*self.source[1:], *self.target]}
+
+    @property
+    def key_symbols(self) -> Mapping[str, Sequence[str]]:
+        """The symbol of each column of a map, by the sequence of its keys."""
+        inputs = self.target[:-1]  # of the decoder, which begins with BOS
+        return {"source": self.source, "target": ["<s>", *inputs], "text": [*self.source, *inputs]}
+
 
 @contextmanager
 def record_attention(model: nn.Module) -> Iterator[dict[str, Tensor]]:

@@ -1,5 +1,6 @@
 """Batches of the inputs of several jobs."""
 
+import functools
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 import seqx
-from seqx_serve.batching import Batcher, QueueFullError, StoppedError
+from seqx_serve.batching import Batcher, Decode, QueueFullError, StoppedError
 
 
 def answer(text: str) -> seqx.NBest:
@@ -22,7 +23,12 @@ class Decoder:
 
     def __init__(self) -> None:
         self.batches: list[tuple[Any, list[str]]] = []
+        self._functions: dict[str, Decode] = {}
         self.begun, self.released = threading.Event(), threading.Event()
+
+    def __getitem__(self, key: str) -> Decode:
+        """Return the function of a key, always the same."""
+        return self._functions.setdefault(key, functools.partial(self, key))
 
     def __call__(self, key: Any, texts: Sequence[str]) -> list[seqx.NBest]:
         self.batches.append((key, [*texts]))
@@ -44,8 +50,8 @@ def decoder() -> Decoder:
 @pytest.fixture
 def batcher(decoder: Decoder) -> Iterator[Batcher]:
     """Return a batcher whose thread decodes the text `first` until the decoder is released."""
-    batcher = Batcher(decoder, max_batch=4, max_waiting=10)
-    batcher.submit("a", ["first"])
+    batcher = Batcher(max_batch=4, max_waiting=10)
+    batcher.submit(decoder["a"], ["first"])
     assert decoder.begun.wait(30)
     yield batcher
     decoder.released.set()
@@ -57,16 +63,16 @@ def texts_of(future: Any) -> list[str]:
 
 
 def test_batcher_decodes_waiting_jobs_together_and_in_order(batcher: Batcher, decoder: Decoder) -> None:
-    futures = [batcher.submit("a", [text, text + "!"]) for text in ("x", "y")]
+    futures = [batcher.submit(decoder["a"], [text, text + "!"]) for text in ("x", "y")]
     decoder.released.set()
     assert [texts_of(future) for future in futures] == [["X", "X!"], ["Y", "Y!"]]
     assert decoder.batches[1:] == [("a", ["x", "y", "x!", "y!"])]
 
 
 def test_batcher_does_not_let_short_jobs_wait_for_long_ones(batcher: Batcher, decoder: Decoder) -> None:
-    long = batcher.submit("a", [str(number) for number in range(7)])
-    other = batcher.submit("b", ["z"])
-    short = batcher.submit("a", ["x"])
+    long = batcher.submit(decoder["a"], [str(number) for number in range(7)])
+    other = batcher.submit(decoder["b"], ["z"])
+    short = batcher.submit(decoder["a"], ["x"])
     decoder.released.set()
     assert texts_of(long) == [str(number) for number in range(7)]
     assert texts_of(short) == ["X"]
@@ -75,7 +81,7 @@ def test_batcher_does_not_let_short_jobs_wait_for_long_ones(batcher: Batcher, de
 
 
 def test_batcher_forgets_cancelled_jobs(batcher: Batcher, decoder: Decoder) -> None:
-    cancelled, kept = batcher.submit("a", ["x"] * 5), batcher.submit("a", ["y"])
+    cancelled, kept = batcher.submit(decoder["a"], ["x"] * 5), batcher.submit(decoder["a"], ["y"])
     assert batcher.waiting == 6
     assert cancelled.cancel()
     assert batcher.waiting == 1
@@ -87,24 +93,24 @@ def test_batcher_forgets_cancelled_jobs(batcher: Batcher, decoder: Decoder) -> N
 
 
 def test_batcher_keeps_running_if_all_jobs_are_cancelled(batcher: Batcher, decoder: Decoder) -> None:
-    assert batcher.submit("a", ["x"]).cancel()
+    assert batcher.submit(decoder["a"], ["x"]).cancel()
     decoder.released.set()
     time.sleep(0.05)
-    assert texts_of(batcher.submit("a", ["y"])) == ["Y"]
+    assert texts_of(batcher.submit(decoder["a"], ["y"])) == ["Y"]
 
 
-def test_batcher_refuses_more_texts_than_may_wait(batcher: Batcher) -> None:
-    first = batcher.submit("a", ["x"] * 9)
+def test_batcher_refuses_more_texts_than_may_wait(batcher: Batcher, decoder: Decoder) -> None:
+    first = batcher.submit(decoder["a"], ["x"] * 9)
     with pytest.raises(QueueFullError):
-        batcher.submit("a", ["y"] * 2)
-    batcher.submit("a", ["y"])
+        batcher.submit(decoder["a"], ["y"] * 2)
+    batcher.submit(decoder["a"], ["y"])
     first.cancel()
-    batcher.submit("a", ["z"] * 9)
+    batcher.submit(decoder["a"], ["z"] * 9)
 
 
 @pytest.mark.promise("server-answers-are-direct")
 def test_batcher_fails_only_the_job_with_a_refused_input(batcher: Batcher, decoder: Decoder) -> None:
-    refused, kept = batcher.submit("a", ["x", "refused"]), batcher.submit("a", ["y", "z"])
+    refused, kept = batcher.submit(decoder["a"], ["x", "refused"]), batcher.submit(decoder["a"], ["y", "z"])
     decoder.released.set()
     with pytest.raises(seqx.InputError):
         refused.result(30)
@@ -114,31 +120,31 @@ def test_batcher_fails_only_the_job_with_a_refused_input(batcher: Batcher, decod
 def test_batcher_survives_errors_of_the_model(
     batcher: Batcher, decoder: Decoder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broken = batcher.submit("a", ["broken"])
+    broken = batcher.submit(decoder["a"], ["broken"])
     decoder.released.set()
     with pytest.raises(ZeroDivisionError):
         broken.result(30)
     assert "decoding failed" in caplog.text
-    assert texts_of(batcher.submit("a", ["x"])) == ["X"]
+    assert texts_of(batcher.submit(decoder["a"], ["x"])) == ["X"]
 
 
 def test_batcher_finishes_accepted_jobs_when_it_stops(batcher: Batcher, decoder: Decoder) -> None:
-    futures = [batcher.submit(key, ["x", "y"]) for key in "abc"]
+    futures = [batcher.submit(decoder[key], ["x", "y"]) for key in "abc"]
     decoder.released.set()
     batcher.stop()
     assert all(future.done() for future in futures)
     assert [texts_of(future) for future in futures] == [["X", "Y"]] * 3
     with pytest.raises(StoppedError):
-        batcher.submit("a", ["z"])
+        batcher.submit(decoder["a"], ["z"])
 
 
 def test_batcher_waits_for_as_many_jobs_as_the_last_batch_had(decoder: Decoder) -> None:
     decoder.released.set()
-    batcher = Batcher(decoder, max_batch=4, max_waiting=10)
+    batcher = Batcher(max_batch=4, max_waiting=10)
     batcher._last_jobs, batcher._last_seconds = 2, 1e9
     vars(batcher)["_last_seconds"] = 10.0
-    first = batcher.submit("a", ["x"])
-    second = batcher.submit("a", ["y"])
+    first = batcher.submit(decoder["a"], ["x"])
+    second = batcher.submit(decoder["a"], ["y"])
     assert texts_of(first) + texts_of(second) == ["X", "Y"]
     batcher.stop()
     assert decoder.batches == [("a", ["x", "y"])]

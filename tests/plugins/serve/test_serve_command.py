@@ -5,14 +5,16 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 import seqx
@@ -42,7 +44,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(models: Path) -> Iterator[Server]:
     """Return a server with both models."""
-    limits = ("--max-lines", "30", "--max-characters", "2000", "--max-body", "20000", "--idle-timeout", "1")
+    limits = ("--max-lines", "30", "--max-characters", "2000", "--max-body", "20000")
     with serving(models / "en-de", models / "parser", *limits) as server:
         yield server
 
@@ -53,15 +55,46 @@ def direct(models: Path) -> seqx.Predictor:
     return seqx.load(models / "en-de")
 
 
-def decode_slowly() -> None:
-    """Let every batch take half a second more."""
-    original = seqx.Predictor.hypotheses
+class Gate:
+    """A gate in a folder. While it is closed, servers with it begin to decode a batch, and wait."""
 
-    def hypotheses(self: seqx.Predictor, inputs: Any, window: int | None = None) -> Iterator[seqx.NBest]:
-        time.sleep(0.5)
-        return original(self, inputs, window)
+    def __init__(self, folder: Path) -> None:
+        self._begun, self._closed = folder / "begun", folder / "closed"
 
-    vars(sys.modules["seqx.inference.predictor"])["Predictor"].hypotheses = hypotheses
+    def install(self) -> None:
+        """Let the predictors of this process wait for the gate."""
+        original = seqx.Predictor.hypotheses
+
+        def hypotheses(self_: seqx.Predictor, inputs: Any, window: int | None = None) -> Iterator[seqx.NBest]:
+            self._begun.touch()
+            while self._closed.exists():
+                time.sleep(0.01)
+            return original(self_, inputs, window)
+
+        vars(sys.modules["seqx.inference.predictor"])["Predictor"].hypotheses = hypotheses
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Close the gate within the block."""
+        self._begun.unlink(missing_ok=True)
+        self._closed.touch()
+        try:
+            yield
+        finally:
+            self._closed.unlink()
+
+    def wait_for_batch(self) -> None:
+        """Wait until a batch has arrived at the closed gate."""
+        wait_for(self._begun.exists, "no batch was begun")
+
+
+def wait_for(is_true: Callable[[], bool], problem: str) -> None:
+    """Wait until a function returns true."""
+    for _ in range(1000):
+        if is_true():
+            return
+        time.sleep(0.02)
+    pytest.fail(problem)
 
 
 def raw(server: Server, *parts: bytes) -> socket.socket:
@@ -177,6 +210,23 @@ def test_server_describes_itself(server: Server) -> None:
     assert 'seqx_lines_total{model="en-de"}' in text
 
 
+def test_explain_returns_answers_and_attention(server: Server, direct: seqx.Predictor) -> None:
+    status, answer = server.post("/explain", q=LINES[0], nbest=2, model="en-de")
+    (nbest,) = direct.with_answers(2).hypotheses([LINES[0]])
+    assert status == 200
+    assert [found["text"] for found in answer["result"]["answers"]] == [text for text, _ in nbest]
+    maps = direct.attention(LINES[0], nbest[0].hypothesis.ids)
+    assert maps is not None
+    assert [each["name"] for each in answer["attention"]] == list(maps.maps)
+    for each in answer["attention"]:
+        weights = torch.tensor(each["weights"])
+        assert weights.shape == (2, len(each["query_symbols"]), len(each["key_symbols"]))
+        torch.testing.assert_close(weights, maps.maps[each["name"]].weights[0], atol=1e-3, rtol=0)
+    assert server.post("/explain", q="")[1] == {"result": {"input": "", "answers": []}, "attention": []}
+    tree = server.post("/explain", q=SENTENCE, model="parser")[1]["result"]["answers"][0]["tree"]
+    assert tree["span"] == [0, 6]
+
+
 @pytest.mark.promise("server-refuses-with-a-reason")
 @pytest.mark.parametrize(
     ("fields", "status", "reason"),
@@ -238,10 +288,13 @@ def test_server_answers_many_clients_with_their_own_answers(server: Server, dire
 
 
 @pytest.mark.promise("server-survives-its-clients")
-def test_server_closes_connections_of_slow_clients(server: Server) -> None:
-    with raw(server, b"POST /translate HTTP/1.1\r\n") as silent:
-        with raw(server, raw_post("/translate", {}, length=100)) as slow:
-            assert slow.recv(1000).startswith(b"HTTP/1.1 408")
+def test_server_closes_connections_of_slow_clients(models: Path) -> None:
+    with (
+        serving(models / "en-de", "--idle-timeout", "0.3") as server,
+        raw(server, b"POST /translate HTTP/1.1\r\n") as silent,
+        raw(server, raw_post("/translate", {}, length=100)) as slow,
+    ):
+        assert slow.recv(1000).startswith(b"HTTP/1.1 408")
         while silent.recv(1000):
             pass
 
@@ -265,47 +318,55 @@ def test_server_sends_short_responses_at_once(server: Server) -> None:
 
 
 @pytest.fixture(scope="module")
-def slow(models: Path) -> Iterator[Server]:
-    """Return a server whose batches take half a second, with at most 3 lines in the queue and 1.2 seconds."""
-    limits = ("--max-queue", "3", "--timeout", "1.2", "--batch-lines", "1")
-    with serving(models / "en-de", *limits, before=decode_slowly) as server:
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    return Gate(tmp_path_factory.mktemp("gate"))
+
+
+@pytest.fixture(scope="module")
+def gated(models: Path, gate: Gate) -> Iterator[Server]:
+    """Return a server with a gate, and with at most 3 waiting lines."""
+    with serving(models / "en-de", "--max-queue", "3", "--batch-lines", "1", before=gate.install) as server:
         yield server
 
 
 def wait_until(server: Server, metric: str) -> None:
     """Wait until the metrics have a line."""
-    for _ in range(200):
-        if metric in server.get("/metrics")[1]:
-            return
-        time.sleep(0.02)
-    pytest.fail(f"{metric} is not reported")
+    wait_for(lambda: metric in server.get("/metrics")[1], f"{metric} is not reported")
 
 
 @pytest.mark.promise("server-refuses-with-a-reason")
-def test_server_refuses_what_it_cannot_answer_in_time(slow: Server) -> None:
-    with ThreadPoolExecutor(4) as pool:
-        first = pool.submit(slow.post, "/translate", **translate(LINES[0]))
-        wait_until(slow, "seqx_waiting_lines 0.0")
-        late = pool.submit(slow.post, "/translate", **translate("\n".join(LINES[:3])))
-        wait_until(slow, "seqx_waiting_lines 3.0")
-        status, answer = slow.post("/translate", **translate(LINES[0]))
-        assert status == 429
-        assert "too many lines are waiting" in answer["error"]
-        assert first.result()[0] == 200
-        status, answer = late.result()
+def test_server_refuses_lines_that_the_queue_cannot_hold(
+    gated: Server, gate: Gate, direct: seqx.Predictor
+) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        with gate.closed():
+            first = pool.submit(gated.post, "/translate", **translate(LINES[0]))
+            gate.wait_for_batch()
+            second = pool.submit(gated.post, "/translate", **translate("\n".join(LINES[:3])))
+            wait_until(gated, "seqx_waiting_lines 3.0")
+            status, answer = gated.post("/translate", **translate(LINES[0]))
+            assert status == 429
+            assert "too many lines are waiting" in answer["error"]
+        assert first.result() == (200, {"translatedText": direct(LINES[:1])[0]})
+        assert second.result() == (200, {"translatedText": "\n".join(direct(LINES[:3]))})
+
+
+@pytest.mark.promise("server-refuses-with-a-reason")
+def test_server_refuses_what_it_cannot_answer_in_time(models: Path, gate: Gate) -> None:
+    with serving(models / "en-de", "--timeout", "0.3", before=gate.install) as server, gate.closed():
+        status, answer = server.post("/translate", **translate(LINES[0]))
         assert status == 503
-        assert answer["error"] == "there was no answer in 1.2 seconds"
-    wait_until(slow, "seqx_waiting_lines 0.0")
+        assert answer["error"] == "there was no answer in 0.3 seconds"
 
 
 @pytest.mark.promise("server-survives-its-clients")
-def test_server_forgets_requests_of_clients_that_left(slow: Server) -> None:
-    with raw(slow, raw_post("/translate", translate(LINES[0]))):
-        wait_until(slow, "seqx_waiting_lines 0.0")
-        with raw(slow, raw_post("/translate", translate("\n".join(LINES[:3])))):
-            wait_until(slow, "seqx_waiting_lines 3.0")
-        wait_until(slow, 'seqx_requests_total{path="/translate",status="499"} 1.0')
-        wait_until(slow, "seqx_waiting_lines 0.0")
+def test_server_forgets_requests_of_clients_that_left(gated: Server, gate: Gate) -> None:
+    with gate.closed(), raw(gated, raw_post("/translate", translate(LINES[0]))):
+        gate.wait_for_batch()
+        with raw(gated, raw_post("/translate", translate("\n".join(LINES[:3])))):
+            wait_until(gated, "seqx_waiting_lines 3.0")
+        wait_until(gated, 'seqx_requests_total{path="/translate",status="499"} 1.0')
+        wait_until(gated, "seqx_waiting_lines 0.0")
 
 
 @pytest.mark.promise("server-refuses-with-a-reason")
@@ -324,17 +385,30 @@ def test_server_limits_connections(models: Path) -> None:
 
 
 @pytest.mark.promise("server-finishes-accepted-requests")
-def test_server_finishes_accepted_requests_when_it_is_stopped(models: Path, direct: seqx.Predictor) -> None:
-    with serving(models / "en-de", "--batch-lines", "1", before=decode_slowly) as server:
-        with ThreadPoolExecutor(3) as pool:
+def test_server_finishes_accepted_requests_when_it_is_stopped(
+    models: Path, gate: Gate, direct: seqx.Predictor
+) -> None:
+    with (
+        serving(models / "en-de", "--batch-lines", "1", before=gate.install) as server,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        with gate.closed():
             answers = [pool.submit(server.post, "/translate", **translate(text)) for text in LINES[:3]]
             wait_until(server, "seqx_waiting_lines 2.0")
             stopped = pool.submit(server.stop)
-            expected = [(200, {"translatedText": text}) for text in direct(LINES[:3])]
-            assert [answer.result() for answer in answers] == expected
+            wait_for(lambda: is_refused(server), "the server still accepts connections")
+        expected = [(200, {"translatedText": text}) for text in direct(LINES[:3])]
+        assert [answer.result() for answer in answers] == expected
         assert stopped.result() == (0, "")
-        with pytest.raises(ConnectionError):
-            server.get("/health")
+
+
+def is_refused(server: Server) -> bool:
+    """Return true if a server accepts no connection."""
+    try:
+        server.get("/health")
+    except ConnectionError:
+        return True
+    return False
 
 
 def test_server_needs_keys_if_it_has_some(models: Path, tmp_path: Path) -> None:
