@@ -1,7 +1,7 @@
 """Build the parts of a run from a recipe."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
@@ -35,6 +35,7 @@ from seqx.training.config import Training
 from seqx.training.data_checks import check_columns, check_lengths, check_same_data
 from seqx.training.description import Experiment, cache_key_settings
 from seqx.training.ema import Average
+from seqx.training.embeddings import load_embeddings
 from seqx.training.finetuning import (
     initial_model_warnings,
     initial_optimizer_state,
@@ -84,6 +85,7 @@ class Context:
     device: torch.device
     world: World
     stop: StopRequest
+    notes: list[str] = field(default_factory=list)  # messages about what was built, printed before training
 
     @property
     def config(self) -> Training:
@@ -166,6 +168,7 @@ def build_model(context: Context) -> Model:
         sizes = context.experiment.task.vocab_sizes if context.extends_vocabulary else {}
         load_initial_weights(context.initial_model, model, context.recipe, extended=sizes)
         freeze(context.config.initial_model, model, context.initial_model)
+    context.notes.extend(load_embeddings(context.config.embeddings, model, context.experiment.task))
     return model
 
 
@@ -370,7 +373,11 @@ def warn_of_data(context: Context, notices: Notices) -> None:
     if context.world.is_rank_zero:
         task = context.experiment.task
         notices.warn_all(
-            [*task.training_warnings(), *initial_model_warnings(context.initial_model, context.recipe)]
+            [
+                *context.notes,
+                *task.training_warnings(),
+                *initial_model_warnings(context.initial_model, context.recipe),
+            ]
         )
         for split in context.held_out:
             notices.warn_all(held_out_warnings(task, task.read_split(split)))

@@ -56,6 +56,11 @@ class Classifier(seqx.Model):
         self.dropout = nn.Dropout(dropout)
         self.projection = nn.Linear(d_model, vocab_sizes["target"])
 
+    @property
+    def symbol_embeddings(self) -> Mapping[str, seqx.ScaledEmbedding]:
+        """The embeddings of source symbols, if the source has symbols."""
+        return {"source": self.embedding} if isinstance(self.embedding, seqx.ScaledEmbedding) else {}
+
     def positions_used(self, lengths: Mapping[str, seqx.Integers]) -> seqx.Integers:
         """Return the length of the embedded source of each example."""
         return super().positions_used(with_embedded_source(lengths, self.embedding))

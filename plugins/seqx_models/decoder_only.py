@@ -68,6 +68,11 @@ class DecoderOnly(seqx.Generator):
         self.decoder.check(source=False)
         self.limit = self.decoder.limit
 
+    @property
+    def symbol_embeddings(self) -> Mapping[str, seqx.ScaledEmbedding]:
+        """The embeddings, which source and target share."""
+        return {"source": self.embedding, "target": self.embedding}
+
     def encode(self, source: seqx.Column) -> seqx.Memory:
         """Embed the source [B, S]; `start` runs the decoder over it."""
         inputs = self.embedding(source.values)

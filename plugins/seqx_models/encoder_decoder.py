@@ -85,6 +85,14 @@ class EncoderDecoder(seqx.Generator):
         return self.target if self.source is None else self.source
 
     @property
+    def symbol_embeddings(self) -> Mapping[str, seqx.ScaledEmbedding]:
+        """The embeddings of target symbols, and those of source symbols if the source has symbols."""
+        source = self._source_input
+        return {"target": self.target} | (
+            {"source": source} if isinstance(source, seqx.ScaledEmbedding) else {}
+        )
+
+    @property
     def reads_packed_rows(self) -> bool:
         """True if encoder and decoder can, the source has ids, and no subclass has its own `advance`."""
         has_ids = isinstance(self._source_input, seqx.ScaledEmbedding)

@@ -67,6 +67,11 @@ class GuidedEncoderDecoder(seqx.Generator):
         self.next = nn.Linear(d_model, d_model)
         self.limit = seqx.smallest_limit(self.encoder.limit, self.decoder.limit)
 
+    @property
+    def symbol_embeddings(self) -> Mapping[str, seqx.ScaledEmbedding]:
+        """The embeddings of the symbols of source and target."""
+        return {"source": self.source, "target": self.target}
+
     def encode(self, source: seqx.Column) -> seqx.Memory:
         """Encode the source [B, S]."""
         inputs = self.source(source.values)

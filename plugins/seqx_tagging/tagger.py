@@ -58,6 +58,11 @@ class Tagger(seqx.Model):
         self.limit = self.encoder.limit
         self.tag = LabelHead(d_model, vocab_sizes["target"], dropout)
 
+    @property
+    def symbol_embeddings(self) -> Mapping[str, seqx.ScaledEmbedding]:
+        """The embeddings of source symbols, if the source has symbols."""
+        return {"source": self.embedding} if isinstance(self.embedding, seqx.ScaledEmbedding) else {}
+
     def forward(self, batch: seqx.Batch) -> Tensor:
         """Return the states of the words [B, T, D]; 0 for target tokens without a word."""
         source, target = batch.columns["source"], batch.columns["target"]

@@ -45,6 +45,11 @@ class TaggingModel(seqx.Generator):
             )
         self.tag = LabelHead(self.inner.d_model, vocab_sizes[column], dropout)
 
+    @property
+    def symbol_embeddings(self) -> Mapping[str, seqx.ScaledEmbedding]:
+        """The embeddings of the inner model."""
+        return self.inner.symbol_embeddings
+
     def encode(self, source: seqx.Column) -> seqx.State:
         """Encode the source [B, S]."""
         return self.inner.encode(source)

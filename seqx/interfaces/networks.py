@@ -20,7 +20,17 @@ from seqx.interfaces.specification import (
     StackSpec,
     UnspecifiedError,
 )
-from seqx.interfaces.tensors import Batch, Column, KeyValue, Layers, Layout, Mask, Memory, State
+from seqx.interfaces.tensors import (
+    Batch,
+    Column,
+    KeyValue,
+    Layers,
+    Layout,
+    Mask,
+    Memory,
+    ScaledEmbedding,
+    State,
+)
 
 Integers = np.ndarray[Any, np.dtype[np.integer[Any]]]
 
@@ -419,6 +429,11 @@ class Model(nn.Module, ABC):
     def head(self, outputs: Tensor) -> Tensor:
         """Return the logits [..., V] of target tokens, given outputs [..., D]; by default, the outputs."""
         return outputs
+
+    @property
+    def symbol_embeddings(self) -> Mapping[str, ScaledEmbedding]:
+        """The embeddings of the symbols of "source" and "target", which pretrained vectors can replace."""
+        return {}
 
     def score(self, batch: Batch) -> Tensor:
         """Return the natural log-probability of each target token [B, T], in one pass; 0 on padding."""

@@ -1,7 +1,7 @@
 """The section `training` of a recipe."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -146,6 +146,8 @@ class Training:
         init_from: the folder of a model whose vocabulary and weights the run starts from; a section also says
             what is extended or frozen; null: train a new vocabulary, and initialise the weights as the model
             does
+        embeddings: files of vectors from which embeddings start, in word2vec's text format:
+            `{source: en.vec, target: de.vec}`
     """
 
     renamed: ClassVar[Mapping[str, str]] = {
@@ -193,6 +195,7 @@ class Training:
     sampling_processes: Annotated[int, Ge(0)] | None = None
     seed: Seed = 1
     init_from: Path | InitialModel | None = None
+    embeddings: dict[Literal["source", "target"], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse inconsistent settings."""
@@ -201,6 +204,8 @@ class Training:
                 "weight_precision is bf16, but precision is fp32; set precision: bf16, "
                 "or weight_precision: fp32"
             )
+        if self.embeddings and self.init_from is not None:
+            raise ValueError("embeddings: those of the model in init_from are used; set only one of both")
         if self.average > self.keep_checkpoints:
             raise ValueError(
                 f"average: {self.average} checkpoints are averaged, but keep_checkpoints is "
