@@ -37,7 +37,7 @@ run: $(VENV)/installed
 	@printf '%s\n' $(SENTENCES) | $(BIN)/seqx translate $(SAMPLE)/model
 
 # Tests on the simulated GPU need a process in which no other test has computed gradients. They run beside the
-# linters, which use one core, and the other tests, which often wait; with a lower priority. Their output comes last.
+# linters, which use one core, and the other tests, which often wait. Their output comes last.
 test: $(VENV)/installed-dev
 	@output=$$(mktemp); $(MAKE) --no-print-directory simulated-gpu-tests > $$output 2>&1 & simulated=$$!; \
 	trap "kill $$simulated 2> /dev/null; rm -f $$output" EXIT INT TERM; \
@@ -50,7 +50,7 @@ most-tests: $(VENV)/installed-dev
 	$(BIN)/pytest $(DISTRIBUTED)
 
 simulated-gpu-tests: $(VENV)/installed-dev
-	nice $(BIN)/pytest -p no:cacheprovider tests/simulated_gpu
+	$(BIN)/pytest -p no:cacheprovider tests/simulated_gpu
 
 test-quick: lint
 	$(BIN)/pytest $(DISTRIBUTED) -m 'not slow'
