@@ -5,6 +5,7 @@ occupied slot and for some released ones), C columns of the caches, S source tok
 the width of a head.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +21,12 @@ MAX_UNUSED = 1 / 8
 
 FIRST_STEPS = 32
 """The number of steps for which a new cache has room. The room doubles whenever it is full."""
+
+MIN_COLUMNS, GROWTH = 16, 3 / 2
+"""Unseen columns are dropped from this number of columns on, and again after each growth by this factor."""
+
+MAX_SEEN = 3 / 4
+"""The share of seen columns above which none are dropped, because that would take longer than it saves."""
 
 KeyValues = tuple[seqx.KeyValue, ...]
 """Keys and values for the attention of each layer."""
@@ -75,6 +82,17 @@ class Cache:
     def select(self, rows: Tensor) -> None:
         """Keep only some rows."""
         self._tensors = [tensor.index_select(0, rows) for tensor in self._tensors]
+
+    def select_columns(self, columns: Tensor) -> None:
+        """Move some columns of each row [R, C] to the front; drop the others."""
+        count = columns.size(1)
+        for tensor in self._tensors:
+            vectors = tensor.flatten(0, 2)  # [R H C, W]
+            first = torch.arange(0, len(vectors), tensor.size(2), device=columns.device)
+            index = first.view(len(tensor), -1, 1) + columns[:, None]  # [R, H, C]
+            kept = vectors.index_select(0, index.flatten())
+            tensor[..., :count, :] = kept.view(*index.shape, -1)
+        self._columns = count
 
     def drop_columns(self, count: int) -> None:
         """Drop the first columns."""
@@ -161,6 +179,7 @@ class TransformerSlots(seqx.Slots):
         if state.layout is not None:
             self._positions = state.layout.positions
             self._visible = state.layout.keep[:, None].expand(-1, hypotheses, -1)  # [R, K, C]
+        self._next_drop = self._columns_of_next_drop()
         self._own = torch.eye(hypotheses, dtype=torch.bool, device=state.lengths.device)
         self._share_layouts()
 
@@ -168,6 +187,8 @@ class TransformerSlots(seqx.Slots):
         """Advance each hypothesis by one embedding of [N, D]; return its output [N, D]."""
         if self._row_slots.count(None) > MAX_UNUSED * len(self._row_slots):
             self._select_rows([*self.occupied])
+        if self._positions.size(1) >= self._next_drop:
+            self._drop_unseen_columns()
         x = self._scatter(embeddings.view(-1, self.hypotheses, embeddings.size(-1)))
         layout = self._layout
         self._add_columns(layout.positions, self._own.expand(len(x), -1, -1))
@@ -227,6 +248,29 @@ class TransformerSlots(seqx.Slots):
         """Add columns at positions [R, C], of which each hypothesis sees some: [R, K, C]."""
         self._positions = torch.cat([self._positions, positions], 1)
         self._visible = torch.cat([self._visible, visible], 2)
+
+    def _drop_unseen_columns(self) -> None:
+        """Drop the columns of hypotheses that no other one continues, except as many as another row needs."""
+        seen = self._visible.any(1)  # [R, C]
+        count = int(self._gather(seen).sum(1).max())
+        if count <= MAX_SEEN * seen.size(1):
+            columns = seen.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
+            self._positions = self._positions.gather(1, columns)
+            self._visible = self._visible.gather(2, columns[:, None].expand(-1, self.hypotheses, -1))
+            for cache in self._caches:
+                cache.select_columns(columns)
+            self._first_columns = dict.fromkeys(self._first_columns, 0)
+        self._next_drop = self._columns_of_next_drop()
+
+    def _columns_of_next_drop(self) -> float:
+        """Return the number of columns from which the next step drops those that no hypothesis sees.
+
+        A single hypothesis sees all its columns. A GPU would have to wait until the host knows how many are
+        left.
+        """
+        if self.hypotheses == 1 or self._positions.is_cuda:
+            return math.inf
+        return max(MIN_COLUMNS, GROWTH * self._positions.size(1))
 
     def _drop_unused_columns(self) -> None:
         """Drop the columns before the first one of all occupied slots."""
