@@ -27,6 +27,9 @@ NOT_FINITE = (
     "the logits of the model are not finite, because it is damaged or diverged in training; use another model"
 )
 
+MANY_COLUMNS, BLOCK = 4096, 64
+"""The number of columns from which `largest` selects blocks first, and the columns of a block."""
+
 POLL_INTERVAL = 8
 """The number of decoding steps on a GPU after which the host copies results. Each copy waits for the GPU."""
 
@@ -171,17 +174,16 @@ class Beam(LengthLimitedSearch):
         first = torch.arange(count, device=device)[:, None] * self.size  # [B, 1] hypothesis of each sentence
         token = torch.full((count, self.size), seqx.BOS, device=device)  # [B, K]
         hypotheses: list[list[seqx.Hypothesis]] = [[] for _ in range(count)]
-        # the sum of all normalizers; not finite if any logit was not
-        normalizers = torch.zeros((), dtype=torch.float64, device=device)
+        finite = torch.ones((), dtype=torch.bool, device=device)  # false if any logit was not finite
         may_be_empty = grammar is not None or bool(self.processors)
         for step in range(steps):
-            logits = slots.step(token.flatten()).float()  # [N, V]
+            # Each log-probability is NaN if any logit is NaN or infinity.
+            logprobs = slots.step(token.flatten()).float().log_softmax(1)  # [N, V]
+            finite = finite & ~logprobs[:, seqx.EOS].isnan().any()
             allowed = None if grammar is None else grammar.allowed(grammar_state)
             remaining = None if grammar is None else grammar.remaining(grammar_state)
-            normalizer = logits.logsumexp(1, keepdim=True)  # [N, 1]
-            normalizers = normalizers + normalizer.sum(dtype=torch.float64)
             at_limit = None if step < shortest else max_lengths <= step
-            best = self._continuations(active, logits, normalizer, allowed, remaining, at_limit, step)
+            best = self._continuations(active, logprobs, allowed, remaining, at_limit, step)
             if trace is not None:
                 self._record(trace, slots.occupied, active, best, step)
             finished = self._finish(finished, active, best, step)
@@ -195,7 +197,6 @@ class Beam(LengthLimitedSearch):
             rows: Tensor | None = None
             if should_poll(step, steps, done):
                 copied = finished._replace(ids=finished.ids[:, :, : step + 1])
-                finite = normalizers.isfinite()
                 rows = _release(slots, hypotheses, done, finite, copied, may_be_empty=may_be_empty)
                 if not slots.occupied:
                     break
@@ -235,8 +236,7 @@ class Beam(LengthLimitedSearch):
     def _continuations(
         self,
         active: Active,
-        logits: Tensor,
-        normalizer: Tensor,
+        logprobs: Tensor,
         allowed: Tensor | None,
         remaining: Tensor | None,
         at_limit: Tensor | None,
@@ -250,32 +250,30 @@ class Beam(LengthLimitedSearch):
 
         Args:
             active: the unfinished hypotheses
-            logits: the logits of the next symbol [N, V]
-            normalizer: their logsumexp [N, 1]
+            logprobs: the log-probabilities of the next symbol [N, V]
             allowed: true for the symbols that the grammar allows [N, V]
             remaining: the number of required symbols that remain after each symbol [N, V]
             at_limit: true for sentences whose outputs have their maximum length [B]; None: there are none
             step: the number of symbols that were written so far, T
         """
-        changed = logits
+        changed = logprobs
         if self.processors:
             ids = active.ids[:, :, :step].flatten(0, 1)  # [N, T]
-            changed = process(self.processors, logits - normalizer, ids) + normalizer
+            changed = process(self.processors, logprobs, ids)
         if allowed is not None:
             changed = changed.where(allowed, -torch.inf)
-        value, token = changed.topk(min(self.size + 3, logits.size(1)))
-        value = value.masked_fill(token < seqx.EOS, -torch.inf) - normalizer
+        value, token = largest(changed, min(self.size + 3, logprobs.size(1)))
+        value = value.masked_fill(token < seqx.EOS, -torch.inf)
         if at_limit is not None:
             at_limit = at_limit.repeat_interleave(self.size)[:, None]
             value = value.masked_fill(at_limit, -torch.inf)
-            end = self._end(logits[:, seqx.EOS] - normalizer[:, 0])
+            end = self._end(logprobs[:, seqx.EOS])
             if allowed is not None:
                 end = end.masked_fill(~allowed.any(1), -torch.inf)
             value[:, 0] = end.where(at_limit[:, 0], value[:, 0])
             token[:, 0] = token[:, 0].where(~at_limit[:, 0], seqx.EOS)
         if remaining is not None:
-            logit, required = best_with_fewest_remaining(changed, remaining, token, self.size)
-            required_value = logit - normalizer
+            required_value, required = best_with_fewest_remaining(changed, remaining, token, self.size)
             if at_limit is not None:
                 required_value = required_value.masked_fill(at_limit, -torch.inf)
             value, token = torch.cat([value, required_value], 1), torch.cat([token, required], 1)
@@ -289,7 +287,7 @@ class Beam(LengthLimitedSearch):
             score = total.gather(1, index)
         logprob = score
         if self.processors:
-            of_model = active.logprob.view(-1, 1) + (logits.gather(1, token) - normalizer)
+            of_model = active.logprob.view(-1, 1) + logprobs.gather(1, token)
             logprob = of_model.view_as(total).gather(1, index)
         return Continuations(score, logprob, index // candidates, tokens.gather(1, index))
 
@@ -371,6 +369,27 @@ def _release(
             raise seqx.UserError(NOT_FINITE)
     slots.release(released)
     return seqx.true_indices(~done, len(slots.occupied)) if released else None
+
+
+def largest(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the largest values of each row and their indices [N, `count`], in descending order.
+
+    On a CPU, if there are many columns, blocks of columns are selected first, by their largest value.
+
+    Args:
+        x: the values [N, V]
+        count: the number of values
+    """
+    blocks = x.size(1) // BLOCK
+    if x.is_cuda or x.size(1) < MANY_COLUMNS or count > blocks / 2:
+        return x.topk(count)
+    by_block = x[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK))
+    chosen = by_block.amax(2).topk(count).indices[..., None]  # [N, K, 1]
+    columns = (chosen * BLOCK + torch.arange(BLOCK)).flatten(1)
+    rest = torch.arange(blocks * BLOCK, x.size(1)).expand(len(x), -1)
+    columns = torch.cat([columns, rest], 1)
+    value, index = x.gather(1, columns).topk(count)
+    return value, columns.gather(1, index)
 
 
 def _take(ids: Tensor, index: Tensor) -> Tensor:

@@ -14,25 +14,25 @@ import seqx
 
 
 def best_with_fewest_remaining(
-    logits: Tensor, remaining: Tensor, known: Tensor, count: int
+    logprobs: Tensor, remaining: Tensor, known: Tensor, count: int
 ) -> tuple[Tensor, Tensor]:
     """Return the most probable symbols of each hypothesis after which the fewest required symbols remain.
 
-    The result is their logits and ids [N, K]. A logit is -inf if there are fewer than K such symbols, or if
-    no required symbol remains.
+    The result is their log-probabilities and ids [N, K]. A log-probability is -inf if there are fewer than K
+    such symbols, or if no required symbol remains.
 
     Args:
-        logits: [N, V], -inf if a symbol is not allowed
+        logprobs: the log-probabilities [N, V], -inf if a symbol is not allowed
         remaining: the number of required symbols that remain after each symbol [N, V]
         known: symbols that are candidates already, to be left out [N, C]
         count: the number of symbols for each hypothesis, K
     """
-    remaining = remaining.masked_fill(logits == -torch.inf, torch.iinfo(remaining.dtype).max)
+    remaining = remaining.masked_fill(logprobs == -torch.inf, torch.iinfo(remaining.dtype).max)
     fewest = remaining.amin(1, keepdim=True)
-    eligible = logits.masked_fill((remaining != fewest) | (fewest == 0), -torch.inf)
+    eligible = logprobs.masked_fill((remaining != fewest) | (fewest == 0), -torch.inf)
     eligible = eligible.scatter(1, known, -torch.inf)
     eligible[:, : seqx.EOS] = -torch.inf
-    value, token = eligible.topk(min(count, logits.size(1)))
+    value, token = eligible.topk(min(count, logprobs.size(1)))
     return value, token
 
 

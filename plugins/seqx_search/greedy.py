@@ -46,5 +46,5 @@ class Greedy(LengthLimitedSearch):
             memory,
             trace=trace,
             processors=self.processors,
-            choose=lambda logits, _sentences, _step: logits.argmax(1),
+            choose=lambda scores, _sentences, _step: scores.argmax(1),
         )

@@ -18,8 +18,8 @@ from seqx_search.trace import record_single
 Choose = Callable[[Tensor, Tensor, int], Tensor]
 """A function that returns the next symbol of each sentence as its id minus EOS: [N].
 
-Its arguments are the logits or the scores [N, V - EOS] of EOS and the symbols after it (-inf: not allowed),
-the numbers of the sentences [N] in the batch, and the number of the step, from 0.
+Its arguments are the log-probabilities or scores [N, V - EOS] of EOS and the symbols after it (-inf: not
+allowed), the numbers of the sentences [N] in the batch, and the number of the step, from 0.
 """
 
 
@@ -68,11 +68,11 @@ def decode_one_hypothesis(
     rejected = torch.zeros_like(done)  # [N] true if no symbol was allowed
     token = torch.full((count,), seqx.BOS, device=device)  # [N]
     for step in range(steps):
-        logits = slots.step(token).float()  # [N, V]
-        normalizer = logits.logsumexp(1)  # [N]
+        logprobs = slots.step(token).float().log_softmax(1)  # [N, V]
         allowed = None if grammar is None else grammar.allowed(grammar_state)
-        scores = _scores(logits, normalizer, allowed, processors, ids[:, :step])
-        if scores is not logits:
+        scores = process(processors, logprobs, ids[:, :step]) if processors else logprobs
+        scores = scores if allowed is None else scores.where(allowed, -torch.inf)
+        if scores is not logprobs:
             none_allowed = scores[:, seqx.EOS :].amax(1) == -torch.inf
             rejected = rejected | (none_allowed & ~done)
             # Any symbol may be chosen for a rejected sentence; EOS ends it.
@@ -80,7 +80,7 @@ def decode_one_hypothesis(
             done = done | none_allowed
         token = choose(scores[:, seqx.EOS :], sentences, step) + seqx.EOS
         token = token.where((step < max_lengths[sentences]) & ~done, seqx.EOS)
-        token_logprob = logits.gather(1, token[:, None])[:, 0] - normalizer
+        token_logprob = logprobs.gather(1, token[:, None])[:, 0]
         logprob = logprob + token_logprob.where(~done, 0)
         ids[:, step] = token
         if trace is not None:
@@ -103,20 +103,6 @@ def decode_one_hypothesis(
                 tensors = (grammar_state, sentences, token, done, ids, logprob, rejected)
                 grammar_state, sentences, token, done, ids, logprob, rejected = seqx.rows(tensors, active)
     return hypotheses
-
-
-def _scores(
-    logits: Tensor,
-    normalizer: Tensor,
-    allowed: Tensor | None,
-    processors: Sequence[seqx.ScoreProcessor],
-    ids: Tensor,
-) -> Tensor:
-    """Return the scores [N, V] from which a symbol is chosen; `logits` itself if nothing changes them."""
-    scores = logits
-    if processors:
-        scores = process(processors, logits - normalizer[:, None], ids)
-    return scores if allowed is None else scores.where(allowed, -torch.inf)
 
 
 def _hypotheses(rejected: float, logprob: float, ids: list[float]) -> list[seqx.Hypothesis]:

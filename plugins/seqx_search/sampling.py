@@ -52,8 +52,8 @@ class Sampling(LengthLimitedSearch):
         """
         draws = self._draws(source, int(max_lengths.max()) + 1)  # [B, T]
 
-        def choose(logits: Tensor, sentences: Tensor, step: int) -> Tensor:
-            return _sample(self._probabilities(logits), draws[sentences, step])
+        def choose(scores: Tensor, sentences: Tensor, step: int) -> Tensor:
+            return _sample(self._probabilities(scores), draws[sentences, step])
 
         return decode_one_hypothesis(
             model,
@@ -78,13 +78,13 @@ class Sampling(LengthLimitedSearch):
             draws.append([rng.getrandbits(32) / 2**32 for _ in range(steps)])
         return seqx.to_device(torch.tensor(draws, dtype=torch.float64), source.values.device)
 
-    def _probabilities(self, logits: Tensor) -> Tensor:
+    def _probabilities(self, scores: Tensor) -> Tensor:
         """Return the probability of drawing each symbol, [N, V]."""
-        logits = logits.double() / self.temperature
+        scores = scores.double() / self.temperature
         if self.top_k is not None:
-            threshold = logits.topk(min(self.top_k, logits.size(1))).values[:, -1:]
-            logits = logits.masked_fill(logits < threshold, -torch.inf)
-        probabilities = logits.softmax(1)
+            threshold = scores.topk(min(self.top_k, scores.size(1))).values[:, -1:]
+            scores = scores.masked_fill(scores < threshold, -torch.inf)
+        probabilities = scores.softmax(1)
         if self.top_p < 1:
             ranked = probabilities.sort(1, descending=True).values
             # Keep a token if the more probable tokens together do not reach top_p.
