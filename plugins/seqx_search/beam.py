@@ -383,7 +383,7 @@ def largest(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
     blocks = x.size(1) // BLOCK
     if x.is_cuda or x.size(1) < MANY_COLUMNS or count > blocks / 2:
         return x.topk(count)
-    by_block = x[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK))
+    by_block = x[:, : blocks * BLOCK].view(len(x), blocks, BLOCK)
     chosen = by_block.amax(2).topk(count).indices[..., None]  # [N, K, 1]
     columns = (chosen * BLOCK + torch.arange(BLOCK)).flatten(1)
     rest = torch.arange(blocks * BLOCK, x.size(1)).expand(len(x), -1)

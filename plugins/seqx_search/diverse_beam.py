@@ -67,8 +67,7 @@ class DiverseBeam(Beam):
     def _continuations(
         self,
         active: Active,
-        logits: Tensor,
-        normalizer: Tensor,
+        logprobs: Tensor,
         allowed: Tensor | None,
         remaining: Tensor | None,
         at_limit: Tensor | None,
@@ -80,7 +79,7 @@ class DiverseBeam(Beam):
         def of_group(tensor: Tensor, group: int) -> Tensor:
             return tensor.view(count, self.groups, self._width, -1)[:, group].flatten(0, 1)
 
-        taken = logits.new_zeros(count, logits.size(1))  # the hypotheses that have taken each symbol
+        taken = logprobs.new_zeros(count, logprobs.size(1))  # the hypotheses that have taken each symbol
         found: list[Continuations] = []
         for group in range(self.groups):
             begin, end = group * self._width, (group + 1) * self._width
@@ -88,8 +87,7 @@ class DiverseBeam(Beam):
             beam = Beam(size=self._width, alpha=self.alpha, processors=[*self.processors, penalty])
             best = beam._continuations(  # noqa: SLF001
                 Active(*(tensor[:, begin:end].contiguous() for tensor in active)),
-                of_group(logits, group),
-                of_group(normalizer, group),
+                of_group(logprobs, group),
                 None if allowed is None else of_group(allowed, group),
                 None if remaining is None else of_group(remaining, group),
                 at_limit,

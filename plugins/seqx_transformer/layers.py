@@ -210,7 +210,9 @@ class Sinusoidal(seqx.PositionalEncoding):
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         """Add the encodings of `positions` [B, T] to embeddings [B, T, D]."""
-        angles = positions[..., None] * self._frequencies_on(positions.device)  # [B, T, D / 2]
+        if positions.stride(1) == 0:  # a step of a search, in which all hypotheses have the same length
+            positions = positions[:, :1]
+        angles = positions[..., None] * self._frequencies_on(positions.device)  # [B, T or 1, D / 2]
         return x + torch.stack([angles.sin(), angles.cos()], -1).flatten(-2).to(x.dtype)
 
     def specification(self) -> seqx.PositionsSpec:

@@ -53,6 +53,8 @@ def search(slots: seqx.Slots, decoder: TransformerDecoder, later: list[int]) -> 
     for step in range(11):
         count = len(slots.occupied)
         embeddings = torch.randn(12, D, generator=generator)[: count * K]
+        if step == 0:  # all hypotheses begin with BOS
+            embeddings = embeddings[::K].repeat_interleave(K, 0)
         outputs.append(slots.step(embeddings))
         slots.reorder(torch.randint(K, (4, K), generator=generator)[:count])
         if step == 2:
