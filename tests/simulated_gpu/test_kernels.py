@@ -38,7 +38,7 @@ FUNCTIONS = {  # the functions of each part of an update
         "ScaledEmbedding.forward",
         "Sinusoidal",
         "StackPositions",
-        "Generator",
+        "Column.shifted",
         "Layout",
     ),
     "masks": ("Mask", "TransformerDecoder."),
