@@ -1,9 +1,8 @@
 """The models that a server answers with, and the choice of one of them for a request."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +28,22 @@ class ServedModel:
     name: str
     predictor: seqx.Predictor
     languages: tuple[str, str] | None
+    _predictors: dict[int, seqx.Predictor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def action(self) -> str:
         """The verb for answering an input."""
         return self.predictor.task.action
 
-    @cached_property
-    def predictors(self) -> Mapping[int, seqx.Predictor]:
-        """The predictor for each number of answers, up to the most that the search finds."""
-        search = self.predictor.search
-        largest = 1 if search is None else search.width
-        return {number: self.predictor.with_answers(number) for number in range(1, largest + 1)}
-
     def predictor_for(self, answers: int) -> seqx.Predictor:
-        """Return the predictor for a number of answers, or for as many as the search finds."""
-        return self.predictors[min(answers, len(self.predictors))]
+        """Return the predictor for a number of answers, or for as many as the search can find."""
+        search = self.predictor.search
+        number = answers if search is None else min(answers, search.width)
+        if number not in self._predictors:
+            self._predictors[number] = self.predictor.with_answers(number)
+        return self._predictors[number]
 
 
 @dataclass(frozen=True)

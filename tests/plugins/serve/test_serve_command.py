@@ -29,6 +29,18 @@ for extra in ("starlette", "uvicorn", "prometheus_client", "python_multipart"):
 
 LINES = ["the man sees a dog", "a house", "letters and carpets", "Emma is sick ."]
 UPLOAD = '--x\r\nContent-Disposition: form-data; name="q"; filename="f"\r\n\r\nx\r\n--x--\r\n'
+SENTIMENT = """\
+task:
+  type: classification
+  corpus: {type: sample, columns: [en, sentiment], train: 300, dev: 6, test: 6}
+  tokenizer: {type: sentencepiece, size: 400}
+  max_length: 24
+  metrics: [accuracy]
+model:
+  type: classifier
+  d_model: 16
+  encoder: {type: transformer, layers: 1, attention: {type: multihead, heads: 2}}
+"""
 SENTENCE = "the dog sees a man ."
 
 
@@ -465,6 +477,17 @@ def test_serve_names_the_extra_if_it_is_missing(models: Path, monkeypatch: pytes
     result = CliRunner().invoke(main, ["serve", str(models / "en-de")])
     assert result.exit_code != 0
     assert "pip install -c constraints.txt '.[serve]'" in result.output
+
+
+def test_classify_returns_as_many_labels_as_wanted(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "sentiment", text=SENTIMENT)
+    (nbest,) = seqx.load(model, num_answers=3).hypotheses([LINES[0]])
+    with serving(model) as server:
+        for number in (1, 3):
+            (result,) = server.post("/classify", q=LINES[0], nbest=number)[1]["results"]
+            assert [answer["text"] for answer in result["answers"]] == [text for text, _ in nbest[:number]]
+        assert server.get("/languages") == (200, [])
+        assert "there are: none" in server.post("/translate", **translate("x"))[1]["error"]
 
 
 def test_models_are_selected_by_languages_or_name(models: Path, direct: seqx.Predictor) -> None:
