@@ -5,7 +5,7 @@ import random
 import re
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -51,16 +51,30 @@ class SymbolList(seqx.Tokenizer):
 
     def learn(self, lines: Iterable[str], folder: Path) -> None:
         """Count the symbols of the lines, and write the most frequent ones into `folder`."""
-        counts = Counter(symbol for line in lines for symbol in self.split(line))
-        ordered = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
-        frequent = [symbol for symbol in ordered if counts[symbol] >= self._min_count]
+        frequent = self._frequent(lines)
         if not frequent:
             raise seqx.UserError(
                 f"{type(self).__name__.lower()}: no symbol of the training text occurs {self._min_count} "
                 "times; set a smaller min_count, or add text"
             )
+        self._write(frequent, folder)
+
+    def extend(self, lines: Iterable[str], old: Path, folder: Path) -> None:
+        """Add the most frequent symbols that the list in `old` lacks, at most as many as `size` allows."""
+        self.load(old)
+        self._write([*self._symbols, *self._frequent(lines, self._ids)], folder)
+
+    def _frequent(self, lines: Iterable[str], known: Container[str] = ()) -> list[str]:
+        """Return the most frequent symbols of the lines that are not known."""
+        counts = Counter(symbol for line in lines for symbol in self.split(line))
+        ordered = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
+        frequent = [symbol for symbol in ordered if counts[symbol] >= self._min_count and symbol not in known]
+        return frequent[: self._limit - _FIRST]
+
+    def _write(self, symbols: Sequence[str], folder: Path) -> None:
+        """Write the symbols, and load them."""
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(frequent[: self._limit - _FIRST], ensure_ascii=False, indent=0)
+        text = json.dumps(symbols, ensure_ascii=False, indent=0)
         (folder / _FILE).write_text(f"{text}\n", "utf-8")
         self.load(folder)
 

@@ -54,6 +54,15 @@ def test_words_are_separated_by_spaces(tmp_path: Path) -> None:
         Words(min_count=9).learn(LINES, tmp_path / "none")
 
 
+def test_extended_words_keep_their_ids(tmp_path: Path) -> None:
+    words = Words(size=4 + 5, min_count=2)
+    words.learn(["a a b b", "c c"], tmp_path / "old")
+    words.extend(["d d e c c", "f f f"], tmp_path / "old", tmp_path / "new")
+    assert words.symbols(range(4, words.size)) == ["a", "b", "c", "f", "d"]
+    words.extend([], tmp_path / "new", tmp_path / "same")
+    assert words.size == 9
+
+
 def test_characters_include_spaces_and_keep_marks(tmp_path: Path) -> None:
     characters = Characters()
     characters.learn([*LINES, "e\u0301e"], tmp_path / "c")
