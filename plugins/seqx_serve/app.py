@@ -51,16 +51,19 @@ def create_app(models: ServedModels, limits: Limits, keys: Sequence[str] = ()) -
         yield
         await asyncio.to_thread(service.batcher.stop)
 
-    def route(path: str, answer: Callable[[Request], Awaitable[Response]], method: str = "POST") -> Route:
-        return Route(path, answer, methods=[method])
+    def route(path: str, answer: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
+        return Route(path, answer, methods=methods)
 
     return Starlette(
         routes=[
-            route("/translate", service.translate),
-            route("/detect", service.detect),
-            route("/explain", service.explain),
-            *(route(f"/{action}", partial(service.answer, action=action)) for action in models.actions),
-            route("/languages", service.languages, "GET"),
+            route("/translate", service.translate, "POST"),
+            route("/detect", service.detect, "POST"),
+            route("/explain", service.explain, "POST"),
+            *(
+                route(f"/{action}", partial(service.answer, action=action), "POST")
+                for action in models.actions
+            ),
+            route("/languages", service.languages, "GET", "POST"),  # some clients send POST
             route("/models", service.list_models, "GET"),
             route("/health", service.health, "GET"),
             route("/frontend/settings", service.settings, "GET"),

@@ -76,13 +76,15 @@ def openapi(models: ServedModels, *, needs_key: bool) -> dict[str, Any]:
         "/health": _get("Say that the server is running", schemas.Health),
         "/frontend/settings": _get("Return settings for pages", schemas.Settings),
     }
+    operations = {
+        **{path: {"post": operation} for path, operation in posts.items()},
+        **{path: {"get": operation} for path, operation in gets.items()},
+    }
+    operations["/languages"]["post"] = gets["/languages"]
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "seqx", "version": seqx.__version__},
-        "paths": {
-            **{path: {"post": operation} for path, operation in posts.items()},
-            **{path: {"get": operation} for path, operation in gets.items()},
-        },
+        "paths": operations,
         "components": {"schemas": components["$defs"]},
     }
     if needs_key:

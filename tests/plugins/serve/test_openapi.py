@@ -30,5 +30,5 @@ def test_server_answers_generated_requests_as_its_openapi_document_says(tmp_path
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "8 selected / 8 total" in done.stdout
+        assert "9 selected / 9 total" in done.stdout
         assert server.stop() == (0, "")

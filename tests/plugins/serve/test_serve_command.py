@@ -135,6 +135,7 @@ def test_published_client_gets_direct_answers(server: Server, direct: seqx.Predi
         {"code": "en", "name": "English", "targets": ["de"]},
         {"code": "de", "name": "German", "targets": []},
     ]
+    assert server.send("POST", "/languages")[1] == client.languages()  # as the client in argostranslate
     assert client.detect(LINES[0]) == [{"language": "en", "confidence": 0.0}]
     with pytest.raises(HTTPError, match="400"):
         client.translate(LINES[0], "en", "fr")
