@@ -36,7 +36,7 @@ class Evalb(seqx.Metric):
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
         """Return the scores in percent: F1 first, the F1 of short sentences last."""
-        parameters, sentences = self._compare(outputs, references)
+        parameters, sentences = self._count_sentences(outputs, references)
         every_length = Totals.of(sentences)
         short = Totals.of(one for one in sentences if one.length <= parameters.cutoff)
         signature = self._signature(every_length, "all", parameters)
@@ -70,7 +70,7 @@ class Evalb(seqx.Metric):
 
     def report(self, outputs: Sequence[str], references: Sequence[str]) -> str:
         """Return EVALB's table, then the tables of `labels` and `errors` if these settings are true."""
-        parameters, sentences = self._compare(outputs, references)
+        parameters, sentences = self._count_sentences(outputs, references)
         parts = [table(sentences, parameters)]
         if self.labels:
             parts.append(label_table(Totals.of(sentences)))
@@ -78,7 +78,7 @@ class Evalb(seqx.Metric):
             parts.append(error_list(sentences, parameters, _root_warnings(outputs, references, parameters)))
         return "\n".join(parts)
 
-    def _compare(
+    def _count_sentences(
         self, outputs: Sequence[str], references: Sequence[str]
     ) -> tuple[Parameters, list[SentenceCounts]]:
         if len(outputs) != len(references):
