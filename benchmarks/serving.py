@@ -31,7 +31,6 @@ SERVERS: Mapping[str, Sequence[str]] = {
     "engine ctranslate2, fp32": ("--engine", "ctranslate2"),
     "engine ctranslate2, int8": ("--engine", "ctranslate2", "--compute", "int8"),
 }
-CLIENTS = (1, 8, 64)
 
 
 class Load:
@@ -87,17 +86,19 @@ class Load:
         }
 
 
-def measure(model: Path, sentences: int, rounds: int, seconds: float) -> dict[str, Any]:
+def measure(
+    model: Path, sentences: int, rounds: int, seconds: float, numbers: Sequence[int]
+) -> dict[str, Any]:
     """Return the results of each round, by server and number of clients."""
     answers = direct_answers(model, read_inputs(model, sentences), precision="fp32")
     results: dict[str, dict[str, list[dict[str, Any]]]] = {}
     with contextlib.ExitStack() as stack:
         servers = {name: stack.enter_context(serving(model, *options)) for name, options in SERVERS.items()}
         for server in servers.values():
-            Load(server, answers, max(CLIENTS), seconds / 4)  # not recorded
+            Load(server, answers, max(numbers), seconds / 4)  # not recorded
         for _ in range(rounds):
             for name, server in servers.items():
-                for clients in CLIENTS:
+                for clients in numbers:
                     load = Load(server, answers, clients, seconds)
                     results.setdefault(name, {}).setdefault(str(clients), []).append(load.result())
     return {"sentences": len(answers), "seconds": seconds, "servers": results}
@@ -133,12 +134,15 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8, help="duration of each measurement")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64], help="the first must be 1")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     record = {
         **provenance(),
         "threads": torch.get_num_threads(),
-        **measure(arguments.model, arguments.sentences, arguments.rounds, arguments.seconds),
+        **measure(
+            arguments.model, arguments.sentences, arguments.rounds, arguments.seconds, arguments.clients
+        ),
     }
     record["versions"] |= {name: version(name) for name in ("ctranslate2", "starlette", "uvicorn")}
     write_record(record, arguments.out)

@@ -155,7 +155,7 @@ class Soak:
                 return self._outcome(sentences, *self._server.post("/translate", **fields))
 
             outcomes = list(pool.map(send, [rng.sample(self._sentences, 4) for _ in range(60)]))
-        time.sleep(5)
+        time.sleep(max(0, min(5, self._end - time.monotonic())))
         return outcomes
 
     def _leaving(self, rng: random.Random) -> list[str]:

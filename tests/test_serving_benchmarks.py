@@ -29,10 +29,11 @@ def record_of(tmp_path: Path, benchmark: str, *options: str) -> Any:
 
 @pytest.mark.slow
 def test_serving_benchmark_compares_every_answer(tmp_path: Path) -> None:
-    record = record_of(tmp_path, "serving", "--rounds", "1", "--seconds", "0.1", "--sentences", "5")
+    options = ("--rounds", "1", "--seconds", "0.1", "--sentences", "5", "--clients", "1", "4")
+    record = record_of(tmp_path, "serving", *options)
     assert record["servers"].keys() == serving.SERVERS.keys()
     for name, by_clients in record["servers"].items():
-        assert list(by_clients) == ["1", "8", "64"]
+        assert list(by_clients) == ["1", "4"]
         for clients, (result,) in by_clients.items():
             assert result["requests"] > 0, clients
             assert result["p95"] >= result["p50"] > 0
