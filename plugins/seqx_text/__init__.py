@@ -61,7 +61,7 @@ def seqx_register(registry: seqx.Registry) -> None:
     )
     registry.add(
         seqx.Tokenizer,
-        characters=Characters,
+        chars=Characters,
         marian=Marian,
         sentencepiece=SentencePiece,
         sentencepiece_file=SentencePieceFile,

@@ -1,5 +1,6 @@
 """COMET: a metric with a trained model that reads source, output and reference (Rei et al. 2020)."""
 
+import importlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -78,7 +79,7 @@ class Comet(seqx.Metric):
 
     def _load(self) -> Any:  # noqa: ANN401  a class of an optional package
         try:
-            import comet  # noqa: PLC0415
+            comet = importlib.import_module("comet")
         except ImportError:
             message = f"comet: needs the package {_PACKAGE}; install it (pip install {_PACKAGE})"
             raise seqx.UserError(message) from None

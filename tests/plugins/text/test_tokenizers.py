@@ -1,4 +1,4 @@
-"""The tokenizers `words`, `characters` and `sentencepiece_file`."""
+"""The tokenizers `words`, `chars` and `sentencepiece_file`."""
 
 import io
 from pathlib import Path
@@ -109,7 +109,7 @@ def test_sentencepiece_file_that_cannot_be_read_is_one_message(tmp_path: Path) -
         assert setting == "file"
 
 
-@pytest.mark.parametrize("tokenizer", ["words", "characters", "sentencepiece_file"])
+@pytest.mark.parametrize("tokenizer", ["words", "chars", "sentencepiece_file"])
 def test_models_translate_with_each_tokenizer(tokenizer: str, tmp_path: Path) -> None:
     settings = f"{{type: {tokenizer}, size: 300}}"
     if tokenizer == "sentencepiece_file":
