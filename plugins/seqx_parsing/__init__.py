@@ -8,15 +8,18 @@ from seqx_parsing.evalb import Evalb
 from seqx_parsing.guided import GuidedEncoderDecoder
 from seqx_parsing.in_order import InOrder
 from seqx_parsing.linearisation import TOP, Decoded, Linearisation, linearise
+from seqx_parsing.parser import Parser
+from seqx_parsing.reader import read
 from seqx_parsing.task import Parsing
 from seqx_parsing.top_down import TopDown
-from seqx_parsing.tree import Leaf, Tree
+from seqx_parsing.tree import Bracket, Leaf, Tree
 from seqx_parsing.treebanks import NltkTreebank, PennTreebank, TreebankFiles
 from seqx_parsing.vocabulary import Vocabulary
 
 __all__ = [
     "TOP",
     "Assembly",
+    "Bracket",
     "BracketGrammar",
     "BracketState",
     "Bracketing",
@@ -28,6 +31,7 @@ __all__ = [
     "LegalKinds",
     "Linearisation",
     "NltkTreebank",
+    "Parser",
     "Parsing",
     "PennTreebank",
     "TopDown",
@@ -35,6 +39,7 @@ __all__ = [
     "TreebankFiles",
     "Vocabulary",
     "linearise",
+    "read",
 ]
 
 

@@ -3,7 +3,7 @@
 import click
 
 import seqx
-from seqx_parsing.drawing import draw_tree
+from seqx_parsing.formats import FORMATS
 from seqx_parsing.reader import read
 from seqx_parsing.task import Parsing
 from seqx_parsing.words import tokenize
@@ -11,9 +11,17 @@ from seqx_parsing.words import tokenize
 
 @click.command()
 @click.option("--raw", is_flag=True, help="Input is running text: split it into words first.")
-@click.option("--draw", is_flag=True, help="Draw the trees instead of writing brackets.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([*FORMATS]),
+    default="brackets",
+    show_default=True,
+    help="Format of the trees.",
+)
+@click.option("--draw", is_flag=True, help="Short for --format drawing.")
 @seqx.stdin_command
-def parse(answer: seqx.StdinCommand, *, raw: bool, draw: bool) -> None:
+def parse(answer: seqx.StdinCommand, *, raw: bool, form: str, draw: bool) -> None:
     """Parse sentences from standard input, one per line; write one tree per line.
 
     Words are separated by spaces, as in a treebank. With --raw, lines are running text, split by NLTK's
@@ -27,17 +35,20 @@ def parse(answer: seqx.StdinCommand, *, raw: bool, draw: bool) -> None:
     Sentences that are too long for the model are parsed in parts; standard error says how many. It also says
     how many outputs were not valid trees and had to be repaired.
 
+    The formats svg (an image) and latex (an environment of the package forest) also have one line per tree.
+    In the others, an empty line follows each tree: conll has one line per word with the columns of
+    CoNLL-2012; spans has one line per constituent with label, first word from 0, word after the last, and
+    words, separated by tabs; drawing consists of text characters.
+
     With --nbest, each line is LINE (the number of the input), RANK, SCORE and TREE, separated by tabs. Trees
     are ranked by the score: the log-probability divided by the length penalty of the search. With --json,
-    each input is answered with one object: input, output, score, logprob and, in nbest, all answers.
+    each input is answered with one object: input, output, score, logprob, tree and, in nbest, all answers. A
+    tree has label, span (words from 0, end excluded) and children, in every format of the output.
     """
+    chosen = FORMATS["drawing" if draw else form]
     answer(
         parse=tokenize if raw else str,
-        format_answer=_draw if draw else str,
+        format_answer=lambda text: "\n".join(map(chosen.write, read([text], "the answer"))),
         task=Parsing,
-        one_line=not draw,
+        one_line=chosen.one_line,
     )
-
-
-def _draw(text: str) -> str:
-    return "\n".join(map(draw_tree, read([text], "the answer")))

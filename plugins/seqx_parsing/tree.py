@@ -2,7 +2,10 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from nltk.tree import Tree as NltkTree
 
 MAX_DEPTH = 250
 """Maximum depth of a tree that is read or written. Recursive code is safe for such trees."""
@@ -28,6 +31,14 @@ class Leaf(NamedTuple):
     def __str__(self) -> str:
         """Return the leaf in brackets, as the Penn Treebank writes it."""
         return f"({escape_name(self.tag)} {escape_name(self.word)})"
+
+
+class Bracket(NamedTuple):
+    """The label and the span of a constituent; its words are those from `start`, counted from 0, to `end`."""
+
+    label: str
+    start: int
+    end: int  # the word after the last one
 
 
 class Tree(NamedTuple):
@@ -65,6 +76,52 @@ class Tree(NamedTuple):
                 children.append(child.to_json(end))
                 end += sum(1 for _ in child.leaves())
         return {"label": self.label, "span": [start, end], "children": children}
+
+    def brackets(self) -> list[Bracket]:
+        """Return the label and the span of each constituent, from left to right and outer ones first."""
+        found: list[Bracket] = []
+        pending: list[Tree | Leaf | int] = [self]  # a number marks the end of a constituent
+        words = 0
+        while pending:
+            part = pending.pop()
+            if isinstance(part, int):
+                found[part] = found[part]._replace(end=words)
+            elif isinstance(part, Leaf):
+                words += 1
+            else:
+                pending += (len(found), *reversed(part.children))
+                found.append(Bracket(part.label, words, words))
+        return found
+
+    def to_nltk(self) -> "NltkTree":
+        """Return the tree as a tree of NLTK, with a tree for the part-of-speech tag of each word."""
+        from nltk.tree import Tree as NltkTree  # noqa: PLC0415  NLTK is slow to import
+
+        def convert(part: Tree | Leaf) -> "NltkTree":
+            if isinstance(part, Leaf):
+                return NltkTree(part.tag, [part.word])
+            return NltkTree(part.label, list(map(convert, part.children)))
+
+        return convert(self)
+
+    @classmethod
+    def from_nltk(cls, tree: "NltkTree") -> "Tree":
+        """Return a tree of NLTK as a tree; the outermost label is TOP if there is none.
+
+        A word that is not the only child of a part-of-speech tag gets the tag XX.
+        """
+
+        def convert(part: Any) -> Tree | Leaf:
+            if isinstance(part, str):
+                return Leaf(UNTAGGED, part)
+            if len(part) == 1 and isinstance(part[0], str):
+                return Leaf(str(part.label()), part[0])
+            return cls(str(part.label()), tuple(map(convert, part)))
+
+        converted = convert(tree)
+        if isinstance(converted, Leaf):
+            return cls("TOP", (converted,))
+        return converted if converted.label else converted._replace(label="TOP")
 
     def readable(self) -> "Tree":
         """Return the tree without empty constituents and without constituents deeper than `MAX_DEPTH`.

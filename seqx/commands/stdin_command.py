@@ -3,7 +3,7 @@
 import functools
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ class StdinCommand:
         answers = lines.until_refused(
             predictor.hypotheses(lines.requests(parse, pending, group_lines), window)
         )
-        number, warnings = 0, list[AnswerWarning]()
+        number, warnings, structure = 0, list[AnswerWarning](), predictor.task.structure
         for number, nbest in enumerate(answers, 1):
             warnings = sum_warnings([NBest(warnings=warnings), nbest])
             shown = [
@@ -141,7 +141,7 @@ class StdinCommand:
                 unanswered.append(number)
             tokens = scores_of_tokens(predictor, request.input, nbest) if self.token_scores else None
             row = (
-                _format_json(text, shown, tokens)
+                _format_json(text, shown, tokens, [structure(answer) for answer, _ in nbest], structure(""))
                 if self.as_json
                 else self._format_plain(number, shown, format_score, one_line)
             )
@@ -310,12 +310,27 @@ def _without_line_feeds(text: str) -> str:
     return text.replace("\n", " ")
 
 
-def _format_json(text: str, candidates: Sequence[Candidate], tokens: Sequence[TokenScores] | None) -> str:
+def _format_json(
+    text: str,
+    candidates: Sequence[Candidate],
+    tokens: Sequence[TokenScores] | None,
+    parts: Sequence[Mapping[str, object]],
+    no_parts: Mapping[str, object],
+) -> str:
+    """Return the answers to an input as a JSON object.
+
+    Args:
+        text: the input
+        candidates: the answers, as they are printed
+        tokens: the scores of the tokens of each answer; None: leave them out
+        parts: the parts of each answer, from `Task.structure`
+        no_parts: those of an input without an answer
+    """
     nbest: list[dict[str, object]] = [
-        {"output": output, "score": hypothesis.score, "logprob": hypothesis.logprob}
-        for output, hypothesis in candidates
+        {"output": output, "score": hypothesis.score, "logprob": hypothesis.logprob, **of_answer}
+        for (output, hypothesis), of_answer in zip(candidates, parts, strict=True)
     ]
     for answer, of_answer in zip(nbest, tokens or (), strict=False):
         answer["tokens"] = of_answer
-    best = nbest[0] if nbest else {"output": "", "score": None, "logprob": None}
+    best = nbest[0] if nbest else {"output": "", "score": None, "logprob": None, **no_parts}
     return json_text({"input": text, **best, "nbest": nbest}, ensure_ascii=False) + "\n"

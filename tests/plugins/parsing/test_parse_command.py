@@ -11,7 +11,8 @@ import yaml
 from click.testing import CliRunner, Result
 
 import seqx
-from seqx_parsing import InOrder, Parsing, Tree
+from seqx_parsing import InOrder, Parser, Parsing, Tree
+from seqx_parsing.formats import FORMATS
 from seqx_parsing.linearisation import Decoded
 from seqx_parsing.parse_command import parse
 from seqx_parsing.reader import read
@@ -136,10 +137,13 @@ def test_parse_json(model: Path, answers: list[str]) -> None:
     rows = [json.loads(row) for row in answered(call("\n".join(LINES), model, "--json", "--nbest", "2"))]
     assert [row["input"] for row in rows] == LINES
     assert [row["output"] for row in rows] == answers
-    assert rows[1] == {"input": "", "output": "", "score": None, "logprob": None, "nbest": []}
+    assert rows[1] == {"input": "", **dict.fromkeys(("score", "logprob", "tree")), "output": "", "nbest": []}
     for row in (row for row in rows if row["output"]):
         first, second = row["nbest"]
-        assert first == {key: row[key] for key in ("output", "score", "logprob")}
+        assert first == {key: row[key] for key in ("output", "score", "logprob", "tree")}
+        assert [answer["tree"] for answer in row["nbest"]] == [
+            next(read([answer["output"]], "the answer")).to_json() for answer in row["nbest"]
+        ]
         assert second["logprob"] < first["score"] < 0
         assert first["score"] >= second["score"]
         assert words(second["output"]) == typed(row["input"])
@@ -185,6 +189,28 @@ def test_parse_draws_trees(model: Path) -> None:
     assert several[1].startswith("1\t2\t")
     odd = call("\n".join(ODD[:-1]), model, "--draw").stdout_bytes.decode()
     assert "a\x1cb\x85c\u2028d\u2029e" in odd
+
+
+def test_parse_writes_other_formats_of_the_same_trees(model: Path, answers: list[str]) -> None:
+    trees = [next(read([answer], "the answer"), None) for answer in answers]
+    for name, chosen in FORMATS.items():
+        expected = [chosen.write(tree) if tree else "" for tree in trees]
+        assert call("\n".join(LINES), model, "--format", name).stdout == "".join(
+            f"{one}\n" for one in expected
+        )
+    rows = [json.loads(row) for row in answered(call(LINES[0], model, "--json", "--format", "svg"))]
+    assert [row["output"].startswith("<svg ") for row in rows] == [True]
+    assert trees[0] is not None
+    assert rows[0]["tree"] == trees[0].to_json()
+
+
+def test_parser_returns_trees(model: Path, answers: list[str], tmp_path: Path) -> None:
+    parser = Parser(seqx.load(model, overrides=["search.nbest=2"]))
+    trees = parser(LINES)
+    assert ["" if tree is None else str(tree) for tree in trees] == answers
+    assert [several[:1] for several in parser.nbest(LINES)] == [[tree] if tree else [] for tree in trees]
+    with pytest.raises(seqx.UserError, match="model of the task Translation, not a parser"):
+        Parser(seqx.load(write_model(tmp_path / "translation")))
 
 
 def test_parse_splits_long_sentences(model: Path) -> None:
