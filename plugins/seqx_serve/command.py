@@ -1,6 +1,7 @@
 """The command `seqx serve`."""
 
 import ipaddress
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -15,12 +16,22 @@ from seqx_serve.models import load_models
 _PACKAGES = ("starlette", "uvicorn", "prometheus_client", "python_multipart", "babel")
 _DEFAULTS = {field.name: field.default for field in fields(Limits)}
 _NUMBER = click.IntRange(1)
-_SECONDS = click.FloatRange(0, min_open=True)
+
+
+class _Seconds(click.FloatRange):
+    """A positive, finite number of seconds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or refuse it."""
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):  # a range includes nan
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return seconds
 
 
 def _limit(name: str, option: str, text: str) -> Callable[[Any], Any]:
     """Return an option for a limit, with the default and the type that `Limits` has."""
-    type_ = _SECONDS if name.endswith("seconds") else _NUMBER
+    type_ = _Seconds(0, min_open=True) if name.endswith("seconds") else _NUMBER
     return click.option(option, name, type=type_, default=_DEFAULTS[name], show_default=True, help=text)
 
 

@@ -9,7 +9,6 @@ from typing import Literal
 
 _UNTRANSLATED = {"script", "style", "code", "pre", "noscript", "template"}
 _WITHOUT_END = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
-_BLANK = re.compile(r"(\s*)(.*?)(\s*)", re.DOTALL)
 _MAX_TAGS = 4_000
 
 
@@ -45,83 +44,101 @@ def read_document(text: str, format_: Literal["text", "html"]) -> Document:
         return Document(lines, range(len(lines)))
     if text.count("<") > _MAX_TAGS:  # the parser's time may grow with their square
         raise ValueError(f"the page has more than {_MAX_TAGS:,} tags; send it in parts")
-    reader = _PageReader()
-    reader.feed(text)
-    reader.close()
-    reader.end_text()
+    reader = _PageReader(text)
     return Document(reader.strings, reader.inputs, is_html=True)
 
 
 class _PageReader(HTMLParser):
-    """Splits a page into markup, which is not changed, and the texts between it."""
+    """Splits a page into markup and the texts between it. Joined, its strings are the page.
 
-    def __init__(self) -> None:
+    The parser calls a method at the start of each tag, comment and text. The source of each is what stands
+    before the next, so that nothing is written in another way.
+
+    Args:
+        page: the page
+    """
+
+    def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=False)
         self.strings: list[str] = []
         self.inputs: list[int] = []
-        self._text = ""
+        self._page = page
+        self._lines = [0, *(match.end() for match in re.finditer("\n", page))]
+        self._start = 0  # of the current markup or text
+        self._is_text = True
         self._skipped: str | None = None  # the element whose texts are not translated
         self._depth = 0  # number of open elements with its name
-
-    def end_text(self) -> None:
-        """Add the text since the last markup, without the spaces around it."""
-        match = _BLANK.fullmatch(self._text)
-        assert match is not None, "it matches every text"
-        before, text, after = match.groups()
-        if text and self._skipped is None:
-            self.inputs.append(len(self.strings) + 1)
-            self.strings += before, html.unescape(text), after
-        else:
-            self.strings.append(self._text)
-        self._text = ""
+        self.feed(page)
+        self.close()
+        self._add(len(page))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep a tag, and note whether it begins an element that is not translated."""
-        self._keep(self.get_starttag_text() or "")
-        is_skipped = tag in _UNTRANSLATED or ("translate", "no") in attrs
+        """Begin a tag, and note if it begins an element that is not translated."""
+        self._begin()
+        is_skipped = tag in _UNTRANSLATED or any(
+            name == "translate" and (value or "").lower() == "no" for name, value in attrs
+        )
         if self._skipped is None and is_skipped and tag not in _WITHOUT_END:
             self._skipped = tag
         self._depth += tag == self._skipped
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep a tag that ends itself."""
-        self._keep(self.get_starttag_text() or "")
-
     def handle_endtag(self, tag: str) -> None:
-        """Keep a tag that ends an element."""
-        self._keep(f"</{tag}>")
+        """Begin a tag that ends an element."""
+        self._begin()
         self._depth -= tag == self._skipped
         if self._depth == 0:
             self._skipped = None
 
-    def handle_data(self, data: str) -> None:
-        """Add text."""
-        self._text += data
-
-    def handle_entityref(self, name: str) -> None:
-        """Add a character that is written by its name."""
-        self._text += f"&{name};"
-
-    def handle_charref(self, name: str) -> None:
-        """Add a character that is written as a number."""
-        self._text += f"&#{name};"
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Begin a tag that ends itself."""
+        self._begin()
 
     def handle_comment(self, data: str) -> None:
-        """Keep a comment."""
-        self._keep(f"<!--{data}-->")
+        """Begin a comment."""
+        self._begin()
 
     def handle_decl(self, decl: str) -> None:
-        """Keep a declaration."""
-        self._keep(f"<!{decl}>")
+        """Begin a declaration."""
+        self._begin()
 
     def unknown_decl(self, data: str) -> None:
-        """Keep a marked section."""
-        self._keep(f"<![{data}]>")
+        """Begin a marked section."""
+        self._begin()
 
     def handle_pi(self, data: str) -> None:
-        """Keep a processing instruction."""
-        self._keep(f"<?{data}>")
+        """Begin a processing instruction."""
+        self._begin()
 
-    def _keep(self, markup: str) -> None:
-        self.end_text()
-        self.strings.append(markup)
+    def handle_data(self, data: str) -> None:
+        """Begin or continue a text."""
+        self._begin_text()
+
+    def handle_entityref(self, name: str) -> None:
+        """Begin or continue a text with a character that is written by its name."""
+        self._begin_text()
+
+    def handle_charref(self, name: str) -> None:
+        """Begin or continue a text with a character that is written as a number."""
+        self._begin_text()
+
+    def _begin_text(self) -> None:
+        if not self._is_text:
+            self._begin()
+            self._is_text = True
+
+    def _begin(self) -> None:
+        line, column = self.getpos()
+        self._add(self._lines[line - 1] + column)
+        self._is_text = False
+
+    def _add(self, end: int) -> None:
+        """Add the markup or the text before an index; the spaces around a text are no part of the input."""
+        source = self._page[self._start : end]
+        self._start = end
+        text = source.strip()
+        if text and self._is_text and self._skipped is None:
+            before, _, after = source.partition(text)
+            self.inputs.append(len(self.strings) + 1)
+            self.strings += before, html.unescape(text), after
+        else:
+            self.strings.append(source)

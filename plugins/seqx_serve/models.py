@@ -74,18 +74,12 @@ class Explanations(Answers):
 class ServedModels:
     """The models of a server, in the order in which they were named.
 
-    Raises:
-        UserError: two models have the same name, or the languages of a translator are not known
+    Args:
+        models: the models; their names differ, and each translator has languages
     """
 
     def __init__(self, models: Iterable[ServedModel]) -> None:
         self._models = {model.name: model for model in models}
-        for model in self:
-            if model.action == TRANSLATE and model.languages is None:
-                raise seqx.UserError(
-                    f"{model.name}: its recipe does not say from which language into which it translates; "
-                    f"add them, as in --languages en-de={model.name}"
-                )
 
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._models.values())
@@ -186,6 +180,11 @@ def load_models(
         if pair is not None and task.action != TRANSLATE:
             raise seqx.UserError(f"--languages: {folder} does not translate; name it without languages")
         known = task.languages if task.action == TRANSLATE else None
+        if task.action == TRANSLATE and not (pair or known):
+            raise seqx.UserError(
+                f"{folder}: its recipe does not name the languages of source and target; name them, as in "
+                f"--languages en-de={folder}"
+            )
         models.append(ServedModel(names[folder], predictor, pair or known))
     return ServedModels(models)
 

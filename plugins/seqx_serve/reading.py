@@ -75,12 +75,12 @@ class Reader:
         _check_count(sum(map(len, texts)), self._limits.characters, "characters")
 
     def check_lines(self, lines: Sequence[str]) -> None:
-        """Check the number of inputs of a request.
+        """Check the number of inputs of a request, which the queue must be able to hold.
 
         Raises:
             HTTPException: there are too many
         """
-        _check_count(len(lines), self._limits.lines, "lines")
+        _check_count(len(lines), min(self._limits.lines, self._limits.queue), "lines")
 
 
 def _check_count(count: int, limit: int, unit: str) -> None:

@@ -31,6 +31,8 @@ def test_document_of_text_has_its_lines_as_inputs() -> None:
         ),
         ('<p translate="no">x <p>y</p></p>z', '<p translate="no">x <p>y</p></p>Z'),
         ('<img translate="no">x', '<img translate="no">X'),
+        ("<p Translate=NO>x</p>", "<p Translate=NO>x</p>"),
+        ("<p>AT&T &copy</p>", "<p>AT&amp;T ©</p>"),
         ("<p>unclosed", "<p>UNCLOSED"),
         ("", ""),
     ],
@@ -42,11 +44,27 @@ def test_document_of_page_has_its_texts_as_inputs(page: str, expected: str | Non
         assert upper(page, "html") == expected
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<code>a?x=1&y=2&copy=3 &lt</code>",
+        "<DIV\n>x</DIV\n><svg><foreignObject>x</foreignObject></svg>",
+        "<!doctype HTML><![CDATA[x]]><?php 1 ?></ p><br /><plaintext>x",
+        "\r\n <p> x\n\n </p>\n<script>\n'</p>'&amp</script><!-- <p>\n -->",
+    ],
+)
+def test_document_with_unchanged_texts_is_the_page(page: str) -> None:
+    document = read_document(page, "html")
+    assert document.filled(document.texts) == page
+
+
 def test_document_escapes_answers_in_pages() -> None:
     assert read_document("<p>x</p>", "html").filled(["<script> &"]) == "<p>&lt;script&gt; &amp;</p>"
 
 
-@pytest.mark.parametrize("text", ["<", "<!", "<!--", "</", "<a ", "<a b='", "&", "<![", "<script>", "&#1"])
+@pytest.mark.parametrize(
+    "text", ["<", "<!", "<!--", "</", "<a ", "<a b='", "&", "<![", "<script>", "&#1", "a" + " " * 25_000]
+)
 def test_document_of_hostile_page_is_read_quickly(text: str) -> None:
     page = (text * 50_000)[:50_000]
     start = time.process_time()

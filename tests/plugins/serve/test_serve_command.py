@@ -360,6 +360,8 @@ def test_server_refuses_lines_that_the_queue_cannot_hold(
             status, answer = gated.post("/translate", **translate(LINES[0]))
             assert status == 429
             assert "too many lines are waiting" in answer["error"]
+            status, answer = gated.post("/translate", **translate("\n".join(LINES[:4])))
+            assert (status, answer["error"]) == (422, "the request has 4 lines; at most 3 are allowed")
         assert first.result() == (200, {"translatedText": direct(LINES[:1])[0]})
         assert second.result() == (200, {"translatedText": "\n".join(direct(LINES[:3]))})
 
@@ -452,7 +454,9 @@ def test_server_needs_keys_if_it_has_some(models: Path, tmp_path: Path) -> None:
         (["--host", "127.0.0.1"], "name a model, as MODEL or with --languages"),
         (["{en-de}", "--host", "192.0.2.1", "--api-key-file", "{keys}"], "cannot be used"),
         (["{en-de}", "--compute", "int8"], "--compute int8 is for an engine; add --engine"),
-        (["{tagged}"], "add them, as in --languages en-de=tagged"),
+        (["{en-de}", "--timeout", "inf"], "inf is not a finite number"),
+        (["{en-de}", "--idle-timeout", "nan"], "nan is not a finite number"),
+        (["{tagged}"], "name them, as in --languages en-de={tagged}"),
     ],
 )
 def test_serve_refuses_with_one_message(
@@ -469,7 +473,7 @@ def test_serve_refuses_with_one_message(
         write_model(tmp_path / "tagged", text=re.sub("corpus: .*", tags, RECIPE))
     result = CliRunner().invoke(main, ["serve", *(text.format(**paths) for text in arguments)])
     assert result.exit_code != 0
-    assert message in result.output
+    assert message.format(**paths) in result.output
     assert "Traceback" not in result.output
 
 
