@@ -170,6 +170,8 @@ if TYPE_CHECKING:  # commands
     from seqx.commands.component_option import component_from_option as component_from_option
     from seqx.commands.model_options import ModelOptions as ModelOptions
     from seqx.commands.model_options import model_options as model_options
+    from seqx.commands.request_lines import RequestLines as RequestLines
+    from seqx.commands.request_lines import request_options as request_options
     from seqx.commands.stdin_command import StdinCommand as StdinCommand
     from seqx.commands.stdin_command import stdin_command as stdin_command
 

@@ -1,5 +1,7 @@
 """The command `seqx parse`."""
 
+from dataclasses import replace
+
 import click
 
 import seqx
@@ -20,8 +22,11 @@ from seqx_parsing.words import tokenize
     help="Format of the trees.",
 )
 @click.option("--draw", is_flag=True, help="Short for --format drawing.")
+@seqx.request_options
 @seqx.stdin_command
-def parse(answer: seqx.StdinCommand, *, raw: bool, form: str, draw: bool) -> None:
+def parse(
+    answer: seqx.StdinCommand, *, raw: bool, form: str, draw: bool, requests: seqx.RequestLines
+) -> None:
     """Parse sentences from standard input, one per line; write one tree per line.
 
     Words are separated by spaces, as in a treebank. With --raw, lines are running text, split by NLTK's
@@ -40,15 +45,30 @@ def parse(answer: seqx.StdinCommand, *, raw: bool, form: str, draw: bool) -> Non
     CoNLL-2012; spans has one line per constituent with label, first word from 0, word after the last, and
     words, separated by tabs; drawing consists of text characters.
 
+    Constraints consist of the symbols that the model writes, separated by spaces; `seqx trees convert` shows
+    them. For example, --require '(PP' demands a prepositional phrase, --forbid '(FRAG' excludes fragments,
+    and --prefix-all '(S (NP XX XX )NP' makes the first two words a noun phrase. If the model has no tree that
+    meets them, the answer is empty, and standard error names the line.
+
     With --nbest, each line is LINE (the number of the input), RANK, SCORE and TREE, separated by tabs. Trees
     are ranked by the score: the log-probability divided by the length penalty of the search. With --json,
     each input is answered with one object: input, output, score, logprob, tree and, in nbest, all answers. A
     tree has label, span (words from 0, end excluded) and children, in every format of the output.
     """
+
+    def read_line(line: str) -> str | seqx.Request:
+        request = requests.read(line)
+        if not raw:
+            return request
+        if isinstance(request, str):
+            return tokenize(request)
+        return replace(request, input=tokenize(request.input))
+
     chosen = FORMATS["drawing" if draw else form]
     answer(
-        parse=tokenize if raw else str,
+        parse=read_line,
         format_answer=lambda text: "\n".join(map(chosen.write, read([text], "the answer"))),
         task=Parsing,
         one_line=chosen.one_line,
     )
+    requests.finish()

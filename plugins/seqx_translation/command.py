@@ -1,51 +1,15 @@
 """The command `seqx translate`."""
 
-from pathlib import Path
-
 import click
 
 import seqx
-from seqx_translation.requests import Requests
 from seqx_translation.task import Translation
 
 
 @click.command()
-@click.option(
-    "--prefix",
-    "prefixes",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Prefixes of the translations, one per input line.",
-)
-@click.option(
-    "--prefix-all",
-    default="",
-    metavar="TEXT",
-    help="Prefix of all translations without a prefix in FILE or in the JSON input.",
-)
-@click.option(
-    "--require",
-    multiple=True,
-    metavar="PHRASE",
-    help="Phrase that every translation contains; may be repeated.",
-)
-@click.option(
-    "--forbid",
-    multiple=True,
-    metavar="PHRASE",
-    help="Phrase that no translation contains; may be repeated.",
-)
-@click.option("--json-input", is_flag=True, help="Lines are JSON objects: text, prefix, require, forbid.")
+@seqx.request_options
 @seqx.stdin_command
-def translate(
-    answer: seqx.StdinCommand,
-    *,
-    prefixes: Path | None,
-    prefix_all: str,
-    require: tuple[str, ...],
-    forbid: tuple[str, ...],
-    json_input: bool,
-) -> None:
+def translate(answer: seqx.StdinCommand, *, requests: seqx.RequestLines) -> None:
     """Translate standard input, one sentence per line; write one translation per line.
 
     Text is UTF-8 in every locale, and only a line feed ends a line. KEY=VALUE changes a setting of the
@@ -66,8 +30,5 @@ def translate(
     On a terminal each line is answered at once; otherwise 2,048 lines (or --window) are read and translated
     at a time.
     """
-    requests = Requests(
-        prefix=prefix_all, prefixes=prefixes, require=require, forbid=forbid, as_json=json_input
-    )
     answer(requests.read, task=Translation)
     requests.finish()

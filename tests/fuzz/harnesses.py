@@ -19,6 +19,7 @@ import torch
 
 from seqx import recipe
 from seqx.commands.input_lines import InputLines
+from seqx.commands.request_lines import RequestLines
 from seqx.data.ragged import Ragged
 from seqx.data.store import Store, Writer
 from seqx.errors import RecipeError, UserError
@@ -43,7 +44,6 @@ from seqx_text import SentencePiece
 from seqx_text_tasks import Labels
 from seqx_translation import Archive
 from seqx_translation.archive import extract
-from seqx_translation.requests import Requests
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="seqx-fuzz-"))
 _TEXT = "the dog sees the old man near Paris .\nträge Eule\n"
@@ -221,7 +221,7 @@ def standard_input(data: bytes) -> None:
         assert len(lines) == data.count(b"\n") + (data[-1:] not in (b"", b"\n"))
     for line in lines:
         with contextlib.suppress(UserError):
-            request = Requests(as_json=True).read(line)
+            request = RequestLines(as_json=True).read(line)
             str(request).encode()
     for suffix in ("txt", "gz"):
         with contextlib.suppress(UserError):

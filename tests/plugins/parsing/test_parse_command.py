@@ -11,7 +11,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 import seqx
-from seqx_parsing import InOrder, Parser, Parsing, Tree
+from seqx_parsing import Bracket, InOrder, Parser, Parsing, Tree
 from seqx_parsing.formats import FORMATS
 from seqx_parsing.linearisation import Decoded
 from seqx_parsing.parse_command import parse
@@ -189,6 +189,22 @@ def test_parse_draws_trees(model: Path) -> None:
     assert several[1].startswith("1\t2\t")
     odd = call("\n".join(ODD[:-1]), model, "--draw").stdout_bytes.decode()
     assert "a\x1cb\x85c\u2028d\u2029e" in odd
+
+
+def test_parse_meets_constraints_on_the_symbols_of_the_tree(model: Path, answers: list[str]) -> None:
+    line = "The old man sees ."
+    result = call(f"{line}\n\n", model, "--prefix-all", "(S (NP XX XX )NP (VP", "--forbid", "(SBAR")
+    first, empty = answered(result)
+    assert (words(first), empty, result.stderr) == (line.split(), "", "")
+    brackets = next(read([first], "the answer")).brackets()
+    assert [bracket.label for bracket in brackets[:4]] == ["TOP", "S", "NP", "VP"]
+    assert brackets[2] == Bracket("NP", 0, 2)
+    (required,) = answered(call(line, model, "--require", "(PP XX", "--raw", "search.size=6"))
+    assert "(PP (" in required
+    asked = json.dumps({"text": line, "require": ["(NOLABEL"]})
+    result = call(asked, model, "--json-input")
+    assert answered(result) == [""]
+    assert "1 of 1 lines have no answer (line 1)" in result.stderr
 
 
 def test_parse_writes_other_formats_of_the_same_trees(model: Path, answers: list[str]) -> None:
