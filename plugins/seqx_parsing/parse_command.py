@@ -8,11 +8,21 @@ import seqx
 from seqx_parsing.formats import FORMATS
 from seqx_parsing.reader import read
 from seqx_parsing.task import Parsing
-from seqx_parsing.words import tokenize
+from seqx_parsing.words import sentence_splitter, tokenizer
 
 
 @click.command()
 @click.option("--raw", is_flag=True, help="Input is running text: split it into words first.")
+@click.option(
+    "--language",
+    default="en",
+    show_default=True,
+    metavar="CODE",
+    help="Language of running text; with --raw.",
+)
+@click.option(
+    "--sentences", is_flag=True, help="Split lines into sentences first, one tree for each; includes --raw."
+)
 @click.option(
     "--format",
     "form",
@@ -25,13 +35,22 @@ from seqx_parsing.words import tokenize
 @seqx.request_options
 @seqx.stdin_command
 def parse(
-    answer: seqx.StdinCommand, *, raw: bool, form: str, draw: bool, requests: seqx.RequestLines
+    answer: seqx.StdinCommand,
+    *,
+    raw: bool,
+    language: str,
+    sentences: bool,
+    form: str,
+    draw: bool,
+    requests: seqx.RequestLines,
 ) -> None:
     """Parse sentences from standard input, one per line; write one tree per line.
 
     Words are separated by spaces, as in a treebank. With --raw, lines are running text, split by NLTK's
-    Treebank tokenizer (can't becomes ca n't, quotes become `` and ''). Trees are written in brackets;
-    brackets that are words become -LRB- and -RRB-. An empty line is answered with an empty line.
+    Treebank tokenizer (can't becomes ca n't, quotes become `` and ''), and in other languages by the rules of
+    Moses. With --sentences, a line may have several sentences, which the package sentencex separates. Trees
+    are written in brackets; brackets that are words become -LRB- and -RRB-. An empty line is answered with an
+    empty line.
 
     Several MODELs form an ensemble that averages their probabilities. KEY=VALUE changes a setting, for
     example search.size=8, task.constrained=false, or task.tags=given for input with part-of-speech tags
@@ -55,10 +74,13 @@ def parse(
     each input is answered with one object: input, output, score, logprob, tree and, in nbest, all answers. A
     tree has label, span (words from 0, end excluded) and children, in every format of the output.
     """
+    if sentences and requests.as_json:
+        raise click.UsageError("--sentences cannot be combined with --json-input")
+    tokenize = tokenizer(language)
 
     def read_line(line: str) -> str | seqx.Request:
         request = requests.read(line)
-        if not raw:
+        if not (raw or sentences):
             return request
         if isinstance(request, str):
             return tokenize(request)
@@ -70,5 +92,6 @@ def parse(
         format_answer=lambda text: "\n".join(map(chosen.write, read([text], "the answer"))),
         task=Parsing,
         one_line=chosen.one_line,
+        group_lines=sentence_splitter(language) if sentences else iter,
     )
     requests.finish()

@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
@@ -131,6 +132,40 @@ def test_parse_raw_text(model: Path) -> None:
     (row,) = map(json.loads, answered(call(f"{next(iter(RAW))}\n", model, "--raw", "--json")))
     assert row["input"] == next(iter(RAW))  # the input is unchanged
     assert row["output"] == found[0]
+
+
+RAW_IN = {
+    "de": ("Am 3. Mai kam „Müllers“ Hund, z.B. (spät).", "Am 3. Mai kam „ Müllers “ Hund , z.B. ( spät ) ."),
+    "fr": ("L'homme & l'eau.", "L' homme & l' eau ."),
+}
+
+
+@pytest.mark.parametrize("language", RAW_IN)
+def test_parse_raw_text_in_other_languages(model: Path, language: str) -> None:
+    line, tokens = RAW_IN[language]
+    (answer,) = answered(call(line, model, "--raw", "--language", language))
+    assert words(answer) == typed(tokens)
+
+
+def test_parse_splits_lines_into_sentences(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sentencex")
+    text = "Dr. Müller kam am 3. Mai. „Warum?“, fragte sie.\n \n\nEr war müde! Hm.\n"
+    expected = [
+        *("Dr. Müller kam am 3. Mai .", "„ Warum ? “ , fragte sie .", "", "", "Er war müde !", "Hm ."),
+    ]
+    found = answered(call(text, model, "--sentences", "--language", "de"))
+    assert [" ".join(words(answer)) if answer else "" for answer in found] == expected
+    rows = answered(call(text, model, "--sentences", "--language", "de", "--json"))
+    assert [json.loads(row)["input"] for row in rows][4:] == ["Er war müde!", "Hm."]
+    assert CliRunner().invoke(parse, [str(model), "--sentences", "--json-input"]).exit_code == 2
+    monkeypatch.setitem(sys.modules, "sentencex", None)
+    assert "'.[sentences]'" in str(call(text, model, "--sentences").exception)
+
+
+def test_parse_rejects_a_language_without_rules(model: Path) -> None:
+    error = call("a", model, "--raw", "--language", "tlh").exception
+    assert isinstance(error, seqx.UserError)
+    assert str(error).startswith("--language: there are no rules for 'tlh', only for ")
 
 
 def test_parse_json(model: Path, answers: list[str]) -> None:
