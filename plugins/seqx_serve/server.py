@@ -36,6 +36,7 @@ def run(models: ServedModels, limits: Limits, *, host: str, port: int, keys: Seq
         http=_protocol(limits),
         ws="none",
         lifespan="on",
+        log_config=None,
         log_level="error",
         access_log=False,
         server_header=False,

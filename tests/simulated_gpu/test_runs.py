@@ -73,7 +73,6 @@ def test_resumed_run_ends_with_bitwise_equal_weights(
     assert Record.read(Path("uninterrupted")).environment["gpu"] == "simulated"
 
 
-@pytest.mark.promise("frozen-parameters-keep-their-bits")
 def test_frozen_parameters_keep_their_bits() -> None:
     recipe = tiny(RECIPES["translation"])
     done("run", recipe, "--device", "cpu", "--folder", "first", *SHORT_ANSWERS)

@@ -9,6 +9,7 @@ from tests.plugins.search.toy import Toy, sources
 
 K, STEPS = 2, 6
 IDS = torch.randint(4, V, (3, K, STEPS), generator=torch.Generator().manual_seed(1))
+IDS[..., 0] = seqx.BOS
 
 
 class Counted(tuple[Tensor]):  # noqa: SLOT001

@@ -135,12 +135,14 @@ def test_guided_slots_give_the_logits_of_the_core_also_in_refilled_slots() -> No
     own, core = model.slots(first, 3, 2, 20), seqx.Generator.slots(model, first, 3, 2, 20)
     assert type(own) is not type(core)
 
-    def write(steps: int) -> None:
-        for _ in range(steps):
+    def write(steps: int, *, begins: bool = False) -> None:
+        for step in range(steps):
             ids = torch.randint(4, SIZES["target"], (2 * len(core.occupied),), generator=generator)
+            if begins and step == 0:
+                ids = torch.full_like(ids, seqx.BOS)
             torch.testing.assert_close(own.step(ids), core.step(ids))
 
-    write(3)
+    write(3, begins=True)
     for slots in (own, core):
         slots.reorder(torch.tensor([[1, 1], [0, 1], [1, 0]]))
         slots.release([0, 2])
