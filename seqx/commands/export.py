@@ -1,7 +1,9 @@
 """The commands `seqx export` and `seqx import`."""
 
+import re
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from seqx.recipe.yaml_writer import dump
 from seqx.storage.atomic import atomic_folder
 from seqx.storage.model_folder import write_model
 
+_LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")  # the characters of SPDX identifiers
+
 out_option = click.option(
     "--out", metavar="DIR", type=click.Path(path_type=Path), required=True, help="New folder to write."
 )
@@ -32,18 +36,27 @@ out_option = click.option(
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--to", "target", metavar="FORMAT", required=True, help="Exporter, as in a recipe.")
 @out_option
+@click.option("--license", "licence", metavar="ID", help="Licence of the model for its card, as cc-by-4.0.")
 @trust_option
-def export_model(model: Path, *, target: str, out: Path, trust_local_plugins: bool) -> None:
+def export_model(
+    model: Path, *, target: str, out: Path, licence: str | None, trust_local_plugins: bool
+) -> None:
     """Write a MODEL in the format of another program.
 
     MODEL is a model folder or the folder of a finished run. FORMAT is the name of an exporter, or settings
     such as '{type: NAME, setting: value}'. Plugins add exporters; `seqx components exporter` lists them.
     """
     _check_free(out)
+    if licence is not None and not _LICENCE.fullmatch(licence):
+        raise UserError(
+            f"--license: {licence!r} is not an identifier; write one such as cc-by-4.0 or apache-2.0"
+        )
     exporter = component_from_option(Exporter, "--to", target)
     folder = model_folder(model)
     predictor = load(folder, device="cpu", precision="fp32", trust_local_plugins=trust_local_plugins)
-    trained = trained_model(folder, predictor.task, predictor.model, predictor.search)
+    trained = replace(
+        trained_model(folder, predictor.task, predictor.model, predictor.search), license=licence
+    )
     check_exportable(exporter, trained, folder)
     with atomic_folder(out) as new:
         write_export(exporter, trained, new)

@@ -24,6 +24,7 @@ class TrainedModel:
     vocabulary: Path  # the folder with the files of the vocabulary, which `Task.load` reads
     search: Search | None = None  # of the recipe, if the task uses one
     scores: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)  # those known, by split and name
+    license: str | None = None  # the licence of the model, such as "cc-by-4.0"; None: not stated
 
 
 @dataclass(frozen=True, kw_only=True)

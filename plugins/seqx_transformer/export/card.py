@@ -7,6 +7,8 @@ import yaml
 
 import seqx
 
+_NOT_STATED = {"license": "other", "license_name": "not-stated"}
+
 
 def write_card(
     model: seqx.TrainedModel, folder: Path, program: str, packages: Sequence[str], code: str
@@ -20,7 +22,13 @@ def write_card(
         packages: the packages that the code needs
         code: lines of Python that use the model in this folder
     """
-    fields = {"library_name": packages[0], "license": "other", "license_name": "not-stated", "tags": ["seqx"]}
+    stated = {"license": model.license.lower()} if model.license else _NOT_STATED
+    licence = (
+        f"The licence is {model.license}."
+        if model.license
+        else "No licence is stated; fill in `license` above, or name one with `seqx export --license`."
+    )
+    fields = {"library_name": packages[0], **stated, "tags": ["seqx"]}
     plain = yaml.safe_dump(dict(model.recipe), sort_keys=False, allow_unicode=True)
     sections = [
         f"---\n{yaml.safe_dump(fields, sort_keys=False)}---",
@@ -31,7 +39,7 @@ def write_card(
         "## Scores",
         _scores(model),
         "## Data and licence",
-        "The corpus is `task.corpus` of the recipe. No licence is stated; fill in `license` above.",
+        f"The corpus is `task.corpus` of the recipe. {licence}",
         f"## Recipe\n\n```yaml\n{plain}```",
     ]
     (folder / "README.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")

@@ -105,6 +105,22 @@ def test_export_takes_settings_of_the_exporter(model: Path, call: Call, tmp_path
         assert {array.dtype.name for array in arrays.values()} == {"float16"}
 
 
+def test_export_passes_the_licence_to_the_exporter(
+    model: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(self: Npz, model: seqx.TrainedModel, folder: Path) -> None:
+        (folder / "licence").write_text(str(model.license), encoding="utf-8")
+
+    monkeypatch.setattr(Npz, "write", write)
+    for options, licence in (([], "None"), (["--license", "CC-BY-4.0"], "CC-BY-4.0")):
+        out = tmp_path / licence
+        assert call("export", model, "--to", "npz", "--out", out, *options).exit_code == 0
+        assert (out / "licence").read_text(encoding="utf-8") == licence
+    result = call("export", model, "--to", "npz", "--out", tmp_path / "out", "--license", "my: own")
+    assert result.exit_code == 2
+    assert "--license: 'my: own' is not an identifier; write one such as cc-by-4.0" in result.output
+
+
 def test_unknown_format_is_an_error_with_the_nearest_name(model: Path, call: Call, tmp_path: Path) -> None:
     result = call("export", model, "--to", "npy", "--out", tmp_path / "out")
     assert result.exit_code == 2

@@ -1,0 +1,22 @@
+"""The licence in the card of an exported model."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from seqx_transformer.export.card import write_card
+from tests.exported import random_model
+
+
+def test_model_card_states_the_licence(tmp_path: Path) -> None:
+    model = random_model(tmp_path / "model")
+    for licence, stated in (
+        (None, {"license": "other", "license_name": "not-stated"}),
+        ("CC-BY-4.0", {"license": "cc-by-4.0"}),
+    ):
+        write_card(replace(model, license=licence), tmp_path, "a program", ["package"], "print()\n")
+        card = (tmp_path / "README.md").read_text(encoding="utf-8")
+        fields = yaml.safe_load(card.split("---")[1])
+        assert fields == {"library_name": "package", **stated, "tags": ["seqx"]}
+        assert ("No licence is stated" in card) == (licence is None)
