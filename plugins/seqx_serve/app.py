@@ -48,8 +48,9 @@ def create_app(models: ServedModels, limits: Limits, keys: Sequence[str] = ()) -
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
-        await asyncio.to_thread(service.batcher.stop)
+        with contextlib.suppress(asyncio.CancelledError):  # by a second Ctrl-C
+            yield
+            await asyncio.to_thread(service.batcher.stop)
 
     def route(path: str, answer: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
         return Route(path, answer, methods=methods)

@@ -1,8 +1,10 @@
 """Apps around the app of a server, which count requests and limit their size."""
 
+import asyncio
 import time
 
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seqx_serve.metrics import Metrics
@@ -33,16 +35,23 @@ class Measured:
             await self._app(scope, receive, send)
             return
         start = time.perf_counter()
+        is_started = False
 
         async def observed(message: Message) -> None:
+            nonlocal is_started
             if message["type"] == "http.response.start":
+                is_started = True
                 # Paths without a route are not counted separately: clients could invent any number of them.
                 path = scope["path"] if "endpoint" in scope else "other"
                 self._metrics.requests.labels(path, message["status"]).inc()
                 self._metrics.seconds.labels(path).observe(time.perf_counter() - start)
             await send(message)
 
-        await self._app(scope, receive, observed)
+        try:
+            await self._app(scope, receive, observed)
+        except asyncio.CancelledError:  # a second Ctrl-C ends the server at once
+            if not is_started:
+                await JSONResponse({"error": "the server is stopping"}, 503)(scope, receive, observed)
 
 
 class BodyLimit:

@@ -93,25 +93,33 @@ async def _fields(request: Request) -> tuple[Mapping[str, Any], bool]:
     content = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content == "application/json" or content.endswith("+json"):
         return _json_fields(await request.body()), True
-    body: Sequence[tuple[str, Any]] = ()
-    if content == "multipart/form-data":
-        async with request.form(max_files=0, max_fields=_MAX_FIELDS) as form:
-            body = form.multi_items()
-    elif content in ("application/x-www-form-urlencoded", ""):
-        try:
-            text = (await request.body()).decode()
-            body = parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
-        except ValueError as error:
-            raise HTTPException(400, f"the body is not a form in UTF-8 ({error})") from None
-    else:
+    is_multipart = content == "multipart/form-data"
+    if not is_multipart and content not in ("application/x-www-form-urlencoded", ""):
         raise HTTPException(415, f"the content type is {content}; send application/json or a form")
+    try:
+        body, query = (await request.body()).decode(), request.scope["query_string"].decode()
+        pairs = _pairs(query) + ([] if is_multipart else _pairs(body))
+    except ValueError as error:
+        raise HTTPException(400, f"the body or the query is not a form in UTF-8 ({error})") from None
+    if is_multipart:
+        async with request.form(max_files=0, max_fields=_MAX_FIELDS) as form:
+            pairs += form.multi_items()
     fields: dict[str, Any] = {}
-    for name, value in (*request.query_params.multi_items(), *body):
+    for name, value in pairs:
         values = fields.get(name)
         fields[name] = (
             value if values is None else [*([values] if isinstance(values, str) else values), value]
         )
     return fields, False
+
+
+def _pairs(text: str) -> list[tuple[str, Any]]:
+    """Return the names and values of a form or a query.
+
+    Raises:
+        ValueError: it is not UTF-8, or has too many fields
+    """
+    return [*parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")]
 
 
 def _json_fields(body: bytes) -> Mapping[str, Any]:

@@ -55,7 +55,7 @@ class Config(_File):
     share_encoder_decoder_embeddings: bool = True
     tie_word_embeddings: bool = True
     scale_embedding: bool = False
-    max_position_embeddings: _Count = 1024
+    max_position_embeddings: Annotated[int, Gt(1), Le(1 << 24)] = 1024
     pad_token_id: _Id
     eos_token_id: _Id
     decoder_start_token_id: _Id

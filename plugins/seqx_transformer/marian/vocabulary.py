@@ -51,9 +51,15 @@ def _read_ids(file: Path, size: int) -> dict[str, int]:
     """Read a file with the id of each symbol.
 
     Raises:
-        UserError: the file cannot be read, or does not have one symbol for each id
+        UserError: the file cannot be read, or does not have one valid symbol for each id
     """
     ids = seqx.read_json_as(_IDS, file, _MAX_BYTES)
+    try:
+        "".join(ids).encode()
+    except UnicodeEncodeError:  # JSON can escape one half of a surrogate pair
+        raise seqx.UserError(
+            f"{file}: a symbol is not valid Unicode (half of a surrogate pair); download the model again"
+        ) from None
     if len(ids) != size or {*ids.values()} != {*range(size)}:
         raise seqx.UserError(
             f"{file}: must have one symbol for each id from 0 to {size - 1}, as the vocabulary size in "

@@ -1,9 +1,9 @@
 """The weights of Marian models, by the names of seqx."""
 
-import pickle
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -37,28 +37,31 @@ def read_tensors(folder: Path, *, pickled: bool) -> tuple[dict[str, Tensor], Pat
                 f"{file}: is a pickle, and the folder has no model.safetensors; convert it, or add "
                 "--from '{type: huggingface, pickle: true}', which reads it with torch's restricted loader"
             )
-    try:
-        if file.suffix == ".safetensors":
-            tensors = load_file(str(file))
-        else:
-            with warnings.catch_warnings(action="ignore"):
-                tensors = torch.load(file, map_location="cpu", weights_only=True)
-    except (
-        SafetensorError,
-        OSError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        KeyError,
-        pickle.PickleError,
-    ) as error:
-        reason = str(error).partition("\n")[0][:200]
-        raise seqx.UserError(f"{file}: cannot be read ({reason}); download the model again") from None
+    tensors = _read_pickle(file) if file.suffix == ".bin" else _read_safetensors(file)
     if not isinstance(tensors, dict) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
     ):
         raise seqx.UserError(f"{file}: does not hold tensors by name; download the model again")
     return tensors, file
+
+
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(str(file))
+    except (SafetensorError, OSError) as error:
+        raise seqx.UserError(f"{file}: cannot be read ({error}); download the model again") from None
+
+
+def _read_pickle(file: Path) -> Any:
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001  the loader lets a damaged pickle raise anything
+        # The text of the error is left out: it advises to load the file without restrictions.
+        raise seqx.UserError(
+            f"{file}: cannot be read by torch's restricted loader ({type(error).__name__}); download the "
+            "model again"
+        ) from None
 
 
 class Weights:

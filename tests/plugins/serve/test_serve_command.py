@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import socket
 import sys
 import time
@@ -29,6 +30,13 @@ for extra in ("starlette", "uvicorn", "prometheus_client", "python_multipart"):
 
 LINES = ["the man sees a dog", "a house", "letters and carpets", "Emma is sick ."]
 UPLOAD = '--x\r\nContent-Disposition: form-data; name="q"; filename="f"\r\n\r\nx\r\n--x--\r\n'
+LATIN_1 = (
+    b"".join(
+        b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % field
+        for field in ((b"q", b"gr\xfcn"), (b"source", b"en"), (b"target", b"de"))
+    )
+    + b"--x--\r\n"
+)
 SENTIMENT = """\
 task:
   type: classification
@@ -272,6 +280,8 @@ def test_translate_refuses_with_a_reason(server: Server, fields: Any, status: in
         ("application/json", "[]", 400),
         ("application/json", b"\xff", 400),
         ("application/x-www-form-urlencoded", b"q=\xff", 400),
+        ("application/x-www-form-urlencoded", b"q=%ff", 400),
+        ("multipart/form-data; boundary=x", LATIN_1, 400),
         ("application/x-www-form-urlencoded", "&".join(["q=x"] * 1001), 400),
         ("multipart/form-data; boundary=x", "--y", 400),
         ("multipart/form-data", "--y", 400),
@@ -286,6 +296,8 @@ def test_translate_refuses_malformed_bodies(
     assert found == status
     assert answer["error"]
     assert server.get("/translate") == (405, {"error": "Method Not Allowed"})
+    found, answer = server.send("POST", "/translate?source=en&target=de&q=%ff")
+    assert (found, "the query is not a form in UTF-8" in answer["error"]) == (400, True)
 
 
 @pytest.mark.promise("server-answers-are-direct")
@@ -415,6 +427,20 @@ def test_server_finishes_accepted_requests_when_it_is_stopped(
         expected = [(200, {"translatedText": text}) for text in direct(LINES[:3])]
         assert [answer.result() for answer in answers] == expected
         assert stopped.result() == (0, "")
+
+
+def test_server_stops_at_once_and_quietly_after_a_second_ctrl_c(models: Path, gate: Gate) -> None:
+    with (
+        serving(models / "en-de", before=gate.install) as server,
+        gate.closed(),
+        raw(server, raw_post("/translate", translate(LINES[0]))),
+    ):
+        gate.wait_for_batch()
+        server.process.send_signal(signal.SIGINT)
+        wait_for(lambda: is_refused(server), "the server still accepts connections")
+        server.process.send_signal(signal.SIGINT)
+        _, errors = server.process.communicate(timeout=30)
+        assert (server.process.returncode, errors) == (0, "")
 
 
 def is_refused(server: Server) -> bool:

@@ -186,6 +186,7 @@ FIELDS = {
     "decoder_attention_heads": 5,
     "encoder_layers": -1,
     "num_hidden_layers": 2,
+    "max_position_embeddings": 1,
     "eos_token_id": 99_999,
     "quantization_config": {"bits": 4},
     "is_decoder": True,
@@ -266,6 +267,13 @@ def _text(name: str, text: str) -> Callable[[Path], None]:
     return apply
 
 
+def _half_surrogate_pair(folder: Path) -> None:
+    ids = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    symbol = next(symbol for symbol in ids if symbol.startswith("▁"))
+    renamed = {"\ud800" if name == symbol else name: i for name, i in ids.items()}
+    (folder / "vocab.json").write_text(json.dumps(renamed), encoding="utf-8")
+
+
 def _invalid_symbol(folder: Path) -> None:
     file = folder / "target.spm"
     file.write_bytes(file.read_bytes() + b"\x0a\x0a\x0a\x01\xff\x15\0\0\0\0\x18\x01")
@@ -290,6 +298,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
         "vocab.json: must have one symbol for each id",
     ),
     "vocabulary of lists": (_text("vocab.json", '{"</s>": []}'), "vocab.json"),
+    "half of a surrogate pair": (_half_surrogate_pair, "vocab.json: a symbol is not valid Unicode"),
     "symbol that is not UTF-8": (_invalid_symbol, "cannot be read as a SentencePiece model"),
     "damaged SentencePiece model": (_text("target.spm", "x"), "cannot be read as a SentencePiece model"),
 }
@@ -300,6 +309,26 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
 def test_damaged_model_gives_one_message(damage: Callable[[Path], None], expected: str, copy: Path) -> None:
     damage(copy)
     assert expected in refusal(copy)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x80\x02R.",
+        b"\x80\x02(u.",
+        b"\x80\x02ctorch\nnothere\n.",
+        b"\x80\x02ccollections\nOrderedDict\nK\x01\x85R.",
+        b"ustar" * 200,
+        b"PK\x03\x04",
+    ],
+)
+def test_damaged_pickle_gives_one_message_without_advice_of_torch(content: bytes, copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    (copy / "pytorch_model.bin").write_bytes(content)
+    message = refusal(copy, "{type: huggingface, pickle: true}")
+    assert "pytorch_model.bin: cannot be read by torch's restricted loader (" in message
+    assert "weights_only" not in message
 
 
 class _Attack:
