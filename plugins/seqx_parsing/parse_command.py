@@ -7,22 +7,12 @@ import click
 import seqx
 from seqx_parsing.formats import FORMATS
 from seqx_parsing.reader import read
+from seqx_parsing.running_text import sentence_splitter, text_options, tokenizer
 from seqx_parsing.task import Parsing
-from seqx_parsing.words import sentence_splitter, tokenizer
 
 
 @click.command()
-@click.option("--raw", is_flag=True, help="Input is running text: split it into words first.")
-@click.option(
-    "--language",
-    default="en",
-    show_default=True,
-    metavar="CODE",
-    help="Language of running text; with --raw.",
-)
-@click.option(
-    "--sentences", is_flag=True, help="Split lines into sentences first, one tree for each; includes --raw."
-)
+@text_options
 @click.option(
     "--format",
     "form",
@@ -47,10 +37,10 @@ def parse(
     """Parse sentences from standard input, one per line; write one tree per line.
 
     Words are separated by spaces, as in a treebank. With --raw, lines are running text, split by NLTK's
-    Treebank tokenizer (can't becomes ca n't, quotes become `` and ''), and in other languages by the rules of
-    Moses. With --sentences, a line may have several sentences, which the package sentencex separates. Trees
-    are written in brackets; brackets that are words become -LRB- and -RRB-. An empty line is answered with an
-    empty line.
+    Treebank tokenizer (can't becomes ca n't, quotes become `` and ''), and in other languages by the
+    rules of Moses. With --sentences, a line may have several sentences, which the package sentencex
+    separates. Trees are written in brackets; brackets that are words become -LRB- and -RRB-. An empty
+    line is answered with an empty line.
 
     Several MODELs form an ensemble that averages their probabilities. KEY=VALUE changes a setting, for
     example search.size=8, task.constrained=false, or task.tags=given for input with part-of-speech tags

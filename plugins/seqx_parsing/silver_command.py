@@ -10,14 +10,15 @@ import click
 
 import seqx
 from seqx_parsing.agreement import ParserAgreement
+from seqx_parsing.running_text import sentence_splitter, text_options, tokenizer
 from seqx_parsing.task import Parsing
-from seqx_parsing.words import split_words, tokenize
+from seqx_parsing.words import split_words
 
 WINDOW = 2048
 """Number of sentences that are read before they are parsed together, in batches of similar length."""
 
 
-class Parser(NamedTuple):
+class _Parser(NamedTuple):
     """The functions of a parser that the command uses."""
 
     parse: Callable[[Sequence[str]], Iterable[seqx.NBest]]  # returns the trees of each sentence
@@ -26,7 +27,7 @@ class Parser(NamedTuple):
 
 @click.command()
 @click.argument("arguments", metavar="MODEL MODEL... [KEY=VALUE...]", nargs=-1, required=True)
-@click.option("--raw", is_flag=True, help="Input is running text: split it into words first.")
+@text_options
 @click.option("--min-words", type=click.IntRange(1), metavar="N", help="Skip sentences of fewer words.")
 @click.option("--max-words", type=click.IntRange(1), metavar="N", help="Skip sentences of more words.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
@@ -45,6 +46,8 @@ def silver(
     arguments: Sequence[str],
     *,
     raw: bool,
+    language: str,
+    sentences: bool,
     min_words: int | None,
     max_words: int | None,
     device: str,
@@ -54,11 +57,11 @@ def silver(
 ) -> None:
     """Parse standard input with several models; write the trees that all of them agree on.
 
-    The input has one sentence per line, as for `seqx parse`. Different parsers (other linearisations, other
-    training data) rarely make the same mistake, so the trees they agree on are good enough to train another
-    parser (Vinyals et al. 2015, section 3.1). Models agree if all brackets and labels are the same;
-    part-of-speech tags are those of the first model. KEY=VALUE changes a setting of all models, for example
-    search.size=1.
+    The input has one sentence per line, or with --sentences several, as for `seqx parse`. Different
+    parsers (other linearisations, other training data) rarely make the same mistake, so the trees they
+    agree on are good enough to train another parser (Vinyals et al. 2015, section 3.1). Models agree if
+    all brackets and labels are the same; part-of-speech tags are those of the first model. KEY=VALUE
+    changes a setting of all models, for example search.size=1.
 
     Empty lines and sentences that are too long for a model are skipped. Standard error reports the number of
     sentences, how many the models agree on, and their average pairwise F1 (EVALB).
@@ -78,9 +81,9 @@ def silver(
     longest = float("inf") if max_words is None else max_words
     agreement, skipped = ParserAgreement(), 0
     warnings: list[list[seqx.AnswerWarning]] = [[] for _ in parsers]  # summed per parser
-    sentences = _sentences(raw=raw)
+    inputs = _sentences(raw=raw, language=language, split=sentences)
     try:
-        while window := list(islice(sentences, WINDOW)):
+        while window := list(islice(inputs, WINDOW)):
             kept = [
                 line
                 for line in window
@@ -106,7 +109,7 @@ def silver(
                     click.echo(f"{model}: {warning}", err=True)
 
 
-def _parser(model: str, load: Callable[[str], Any]) -> Parser:
+def _parser(model: str, load: Callable[[str], Any]) -> _Parser:
     predictor = load(model)
     task = predictor.task
     if not isinstance(task, Parsing):
@@ -115,12 +118,14 @@ def _parser(model: str, load: Callable[[str], Any]) -> Parser:
     def fits(line: str) -> bool:
         return len(task.read(line)["source"]) <= int(predictor.max_length)
 
-    return Parser(predictor.hypotheses, fits)
+    return _Parser(predictor.hypotheses, fits)
 
 
-def _sentences(*, raw: bool) -> Iterator[str]:
-    """Yield the non-empty lines of standard input, split into words."""
-    for line in seqx.read_standard_input():
-        sentence = tokenize(line) if raw else line
+def _sentences(*, raw: bool, language: str, split: bool) -> Iterator[str]:
+    """Yield the non-empty sentences of standard input, split into words."""
+    tokenize = tokenizer(language) if raw or split else str
+    lines = seqx.read_standard_input()
+    for line in sentence_splitter(language)(lines) if split else lines:
+        sentence = tokenize(line)
         if split_words(sentence):
             yield sentence

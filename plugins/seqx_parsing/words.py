@@ -1,7 +1,7 @@
 """Split lines into words, and words into subwords and leaves."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import seqx
@@ -15,10 +15,6 @@ MAX_SUBWORDS = 64
 _SPACE = re.compile(f"{SPACE}+")
 _CUTS = ({".", "!", "?"}, {";", ":", "--"}, {","})  # sentences are split after these words, if possible
 
-# Straight double quotes are missing here: NLTK's tokenizer finds out if they open or close.
-_REPLACED = str.maketrans({"“": "``", "”": "''", "‘": "` ", "’": "'", "—": "--", "…": "..."})  # noqa: RUF001
-"""Typographic characters and their replacements in the Penn Treebank."""
-
 
 class Subwords(NamedTuple):
     """The subwords of a sentence."""
@@ -30,57 +26,6 @@ class Subwords(NamedTuple):
 def split_words(line: str) -> list[str]:
     """Return the words of a line; ASCII white space separates them."""
     return [word for word in _SPACE.split(line) if word]
-
-
-def tokenize(line: str) -> str:
-    """Return the words of running text, separated by spaces, with quotes as in the Penn Treebank."""
-    from nltk.tokenize import TreebankWordTokenizer  # noqa: PLC0415  NLTK is slow to import
-
-    return " ".join(TreebankWordTokenizer().tokenize(line.translate(_REPLACED)))
-
-
-def tokenizer(language: str) -> Callable[[str], str]:
-    """Return a function that returns the words of running text, separated by spaces.
-
-    English text is split as in the Penn Treebank, text in other languages by the rules of Moses.
-
-    Raises:
-        UserError: there are no rules for the language
-    """
-    if language == "en":
-        return tokenize
-    from sacremoses import MosesTokenizer  # noqa: PLC0415  slow to import
-    from sacremoses.corpus import NonbreakingPrefixes  # noqa: PLC0415
-
-    known = sorted({"en", *NonbreakingPrefixes().available_langs.values()})
-    if language not in known:
-        raise seqx.UserError(
-            f"--language: there are no rules for {language!r}, only for {', '.join(known)}; leave out --raw, "
-            "and separate the words by spaces"
-        )
-    moses = MosesTokenizer(language)
-
-    def split(line: str) -> str:
-        return str(moses.tokenize(line, return_str=True, escape=False))
-
-    return split
-
-
-def sentence_splitter(language: str) -> Callable[[Iterable[str]], Iterator[str]]:
-    """Return a function that splits lines of running text into sentences; a line without any is one.
-
-    Raises:
-        UserError: the package sentencex is not installed
-    """
-    segment = seqx.import_extra("sentencex", "sentences").segment
-
-    def split(lines: Iterable[str]) -> Iterator[str]:
-        for line in lines:
-            yield from filter(None, map(str.strip, segment(language, line)))
-            if not line.strip():
-                yield ""
-
-    return split
 
 
 def untagged_leaves(words: Iterable[str]) -> list[Leaf]:

@@ -99,6 +99,14 @@ def test_silver_reads_raw_text_and_given_tags(call: Call, models: list[Path]) ->
     assert "(NN dog)" in given
 
 
+def test_silver_splits_text_in_other_languages(call: Call, models: list[Path]) -> None:
+    pytest.importorskip("sentencex")
+    split = call(*models[:2], "--sentences", "--language", "de", text="Am 3. Mai. Müllers „Hund“!\n\n")
+    words = call(*models[:2], text="Am 3. Mai .\nMüllers „ Hund “ !\n")
+    assert (split.stdout, split.stderr) == (words.stdout, words.stderr)
+    assert split.stdout.count("\n") == 2
+
+
 def test_silver_reports_repairs(call: Call, models: list[Path]) -> None:
     result = call(models[0], models[2], "task.constrained=false")
     assert re.search(
