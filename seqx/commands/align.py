@@ -11,7 +11,7 @@ from seqx.commands.arguments import device_option, precision_option, split_overr
 from seqx.commands.score_targets import parallel_lines, scored_example
 from seqx.errors import UserError
 from seqx.inference import Predictor, load
-from seqx.inference.alignment import Agreement, Head, WordAligner, format_links, read_links
+from seqx.inference.alignment import Agreement, Head, WordAligner, check_links, format_links, read_links
 from seqx.interfaces.task import Example
 from seqx.runtime.precision import InferencePrecision
 from seqx.storage.json_format import json_text
@@ -57,6 +57,10 @@ def align(
     names, overrides = split_overrides(arguments)
     if len(names) != 3:
         raise click.UsageError(f"expected MODEL, SOURCE and TARGET, but got {len(names)} names", ctx)
+    if gold is None and as_json:
+        raise click.UsageError("--json needs --gold", ctx)
+    if gold is not None and (layer, head) != (None, None):
+        raise click.UsageError("--gold compares all layers and heads; leave out --layer and --head", ctx)
     predictor = load(
         names[0],
         device=device,
@@ -87,6 +91,7 @@ def _agreements(predictor: Predictor, files: Sequence[Path]) -> dict[Head, Agree
     for number, (example, source, target, line) in enumerate(_examples(predictor, files), 1):
         try:
             gold = read_links(line)
+            check_links(gold, source, target)
         except UserError as error:
             raise UserError(f"{files[2]}:{number}: {error}") from None
         if example is not None:

@@ -268,6 +268,8 @@ def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
             raise click.UsageError("name a model before KEY=VALUE", ctx)
         if token_scores and not as_json:
             raise click.UsageError("--token-scores needs --json", ctx)
+        if alignment is None and (layer, head) != (None, None):
+            raise click.UsageError("--layer and --head need --alignment", ctx)
         answer = StdinCommand(
             command=f"seqx {ctx.info_name}",
             models=models,

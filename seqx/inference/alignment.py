@@ -177,6 +177,23 @@ def read_links(line: str) -> GoldAlignment:
     return GoldAlignment(frozenset(sure), frozenset(possible))
 
 
+def check_links(gold: GoldAlignment, source: str, target: str) -> None:
+    """Check that gold links are between words of a sentence pair.
+
+    Raises:
+        UserError: there is no such word
+    """
+    for side, text, indices in (
+        ("source", source, {link[0] for link in gold.possible}),
+        ("target", target, {link[1] for link in gold.possible}),
+    ):
+        count = len(text.split())
+        if indices and max(indices) >= count:
+            raise UserError(
+                f"there is no {side} word {max(indices)}: the line has {count} words, counted from 0"
+            )
+
+
 @dataclass
 class Agreement:
     """The counts of links from which precision, recall and the alignment error rate are computed."""

@@ -130,11 +130,15 @@ def test_alignment_error_rate_is_that_of_och_and_ney() -> None:
         ("m s t --layer 4", "there is no layer 4: the model has 3 cross-attentions"),
         ("m s t --layer 1 --head 3", "there is no head 3: layer 1 has 2 heads"),
         ("m s", "expected MODEL, SOURCE and TARGET, but got 2 names"),
+        ("m s t --json", "--json needs --gold"),
+        ("m s t --gold wrong --head 1", "--gold compares all layers and heads; leave out --layer"),
+        ("m s t --gold far", "far:1: there is no source word 9: the line has"),
         ("m s t --gold wrong", "wrong:2: '1_1' is not a link such as 0-1 (sure) or 0p1 (possible)"),
     ],
 )
 def test_align_errors_are_one_message(folder: Path, arguments: str, message: str) -> None:
     Path("wrong").write_text("0-0\n1_1\n\n\n")
+    Path("far").write_text("9-0\n\n\n\n")
     result = command("align", *arguments.split())
     assert result.exit_code == 2
     assert message in result.stderr
@@ -155,3 +159,5 @@ def test_token_scores_of_answers_add_up_to_their_log_probability(folder: Path) -
             assert answer["tokens"][-1]["symbol"] == "</s>"
     result = command("translate", "m", "--token-scores")
     assert (result.exit_code, "--token-scores needs --json" in result.stderr) == (2, True)
+    result = command("translate", "m", "--layer", "1")
+    assert (result.exit_code, "--layer and --head need --alignment" in result.stderr) == (2, True)
