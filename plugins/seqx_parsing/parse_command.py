@@ -1,7 +1,5 @@
 """The command `seqx parse`."""
 
-from dataclasses import replace
-
 import click
 
 import seqx
@@ -66,22 +64,13 @@ def parse(
     """
     if sentences and requests.as_json:
         raise click.UsageError("--sentences cannot be combined with --json-input")
-    tokenize = tokenizer(language)
-
-    def read_line(line: str) -> str | seqx.Request:
-        request = requests.read(line)
-        if not (raw or sentences):
-            return request
-        if isinstance(request, str):
-            return tokenize(request)
-        return replace(request, input=tokenize(request.input))
-
     chosen = FORMATS["drawing" if draw else form]
     answer(
-        parse=read_line,
+        parse=requests.read,
         format_answer=lambda text: "\n".join(map(chosen.write, read([text], "the answer"))),
         task=Parsing,
         one_line=chosen.one_line,
         group_lines=sentence_splitter(language) if sentences else iter,
+        prepare=tokenizer(language) if raw or sentences else None,
     )
     requests.finish()

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import BinaryIO, TypeVar
 
 from seqx.errors import UserError
@@ -36,6 +37,7 @@ class InputLines:
         parse: Callable[[str], str | Request],
         pending: deque[tuple[str, Request]],
         group_lines: Callable[[Iterator[str]], Iterator[str]] = iter,
+        prepare: Callable[[str], str] | None = None,
     ) -> Iterator[Request]:
         """Yield a request for each input, up to the first one for which `parse` raises a UserError.
 
@@ -43,6 +45,7 @@ class InputLines:
             parse: converts an input to a text or a request
             pending: each request is appended to it, with the text that `--json` prints as its input
             group_lines: converts the lines to inputs, which may have several; by default each line is one
+            prepare: converts the text of each request to the text that is answered; None: no change
         """
         for line in group_lines(iter(self)):
             try:
@@ -51,7 +54,10 @@ class InputLines:
                 self.error = error
                 return
             request = Request(input=parsed) if isinstance(parsed, str) else parsed
-            pending.append((line if isinstance(parsed, str) else request.input, request))
+            text = line if isinstance(parsed, str) else request.input
+            if prepare is not None:
+                request = replace(request, input=prepare(request.input))
+            pending.append((text, request))
             yield request
 
     def until_refused(self, answers: Iterator[T]) -> Iterator[T]:

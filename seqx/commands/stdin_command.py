@@ -102,6 +102,7 @@ class StdinCommand:
         task: type[Task] = Task,
         one_line: bool = True,
         group_lines: Callable[[Iterator[str]], Iterator[str]] = iter,
+        prepare: Callable[[str], str] | None = None,
     ) -> None:
         """Answer each line of standard input.
 
@@ -113,6 +114,8 @@ class StdinCommand:
             one_line: print each answer on one line; false: an answer may have several lines, and begins on a
                 new line
             group_lines: converts the lines to inputs, which may have several; by default each line is one
+            prepare: converts the text of each input to the text that is answered, such as its words; `--json`
+                prints the text before it; None: no change
 
         Raises:
             UserError: the models cannot be used; or a line is invalid, after all lines before it were
@@ -128,7 +131,7 @@ class StdinCommand:
         window = self.window or (1 if source.isatty() else predictor.window)
         lines, pending, unanswered = InputLines(source), deque[tuple[str, Request]](), list[int]()
         answers = lines.until_refused(
-            predictor.hypotheses(lines.requests(parse, pending, group_lines), window)
+            predictor.hypotheses(lines.requests(parse, pending, group_lines, prepare), window)
         )
         number, warnings, structure = 0, list[AnswerWarning](), predictor.task.structure
         for number, nbest in enumerate(answers, 1):

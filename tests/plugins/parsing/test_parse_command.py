@@ -234,8 +234,11 @@ def test_parse_meets_constraints_on_the_symbols_of_the_tree(model: Path, answers
     brackets = next(read([first], "the answer")).brackets()
     assert [bracket.label for bracket in brackets[:4]] == ["TOP", "S", "NP", "VP"]
     assert brackets[2] == Bracket("NP", 0, 2)
-    (required,) = answered(call(line, model, "--require", "(PP XX", "--raw", "search.size=6"))
-    assert "(PP (" in required
+    raw = ["--require", "(PP XX", "--raw", "--json", "search.size=6"]
+    (row,) = map(json.loads, answered(call("The old man sees.", model, *raw)))
+    assert "(PP (" in row["output"]
+    assert row["input"] == "The old man sees."  # as without constraints
+    assert words(row["output"]) == line.split()
     asked = json.dumps({"text": line, "require": ["(NOLABEL"]})
     result = call(asked, model, "--json-input")
     assert answered(result) == [""]
