@@ -19,11 +19,11 @@ Decode = Callable[[Sequence[str]], Sequence[Any]]
 
 
 class QueueFullError(Exception):
-    """Too many inputs are waiting."""
+    """An error: too many inputs are waiting."""
 
 
 class StoppedError(Exception):
-    """The batcher accepts no more inputs."""
+    """An error: the batcher accepts no more inputs."""
 
 
 @dataclass(eq=False)

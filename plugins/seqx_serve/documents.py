@@ -1,4 +1,4 @@
-"""Texts and HTML pages as inputs of a model, and the answers in their places."""
+"""Texts and HTML pages as inputs of a model, and the documents with its answers."""
 
 import html
 import re

@@ -18,7 +18,7 @@ _LANGUAGES = re.compile(r"([A-Za-z]{2,3}(?:_\w+)?)-([A-Za-z]{2,3}(?:_\w+)?)=(.+)
 
 
 class UnavailableError(Exception):
-    """No model answers a request."""
+    """An error: no model answers a request."""
 
 
 @dataclass(frozen=True)
