@@ -17,6 +17,22 @@ from seqx.storage.text_lines import expand_path, read_lines
 _WORD_START = "\u2581"  # SentencePiece's symbol for a space, with which a word begins
 
 
+def embedding_problems(
+    files: Mapping[Literal["source", "target"], str], model: Model
+) -> Iterator[tuple[str, str]]:
+    """Yield each setting of `training.embeddings` that does not fit a model, or names no file."""
+    embeddings: dict[int, str] = {}
+    for column, name in files.items():
+        setting, file = f"training.embeddings.{column}", expand_path(name)
+        embedding = model.symbol_embeddings.get(column)
+        if embedding is None:
+            yield setting, f"the model has no embeddings of the symbols of {column}; leave it out"
+        elif (other := embeddings.setdefault(id(embedding), column)) != column:
+            yield setting, f"the model ties the embeddings of {other} and {column}; set only one of both"
+        if not file.is_file():
+            yield setting, f"{file}: there is no such file; correct the path"
+
+
 def load_embeddings(
     files: Mapping[Literal["source", "target"], str], model: Model, task: Task
 ) -> Iterator[str]:
@@ -31,21 +47,11 @@ def load_embeddings(
         task: the task, with its vocabulary
 
     Raises:
-        UserError: a file cannot be read, its vectors have another size than the embeddings, or the model has
-            no embeddings of the column
+        UserError: a file cannot be read, or its vectors have another size than the embeddings
     """
-    loaded: dict[int, str] = {}
     for column, name in files.items():
         setting, file = f"training.embeddings.{column}", expand_path(name)
-        embedding = model.symbol_embeddings.get(column)
-        if embedding is None:
-            raise UserError(
-                f"{setting}: the model has no embeddings of the symbols of {column}; leave it out"
-            )
-        if (other := loaded.setdefault(id(embedding), column)) != column:
-            raise UserError(
-                f"{setting}: the model ties the embeddings of {other} and {column}; set only one of both"
-            )
+        embedding = model.symbol_embeddings[column]
         ids = _ids_of_words(task.symbols(column, range(UNK + 1, embedding.num_embeddings)))
         found = set[int]()
         with torch.no_grad():

@@ -15,6 +15,7 @@ from seqx.recipe import Configured, recording_built_objects
 from seqx.runtime.meta_device import meta_device
 from seqx.training.compile import layers
 from seqx.training.config import InitialModel, Training
+from seqx.training.embeddings import embedding_problems
 from seqx.training.finetuning import model_problems, optimizer_problems, vocabulary_problems
 from seqx.training.freezing import freeze_problems
 from seqx.training.packing import packing_problem
@@ -62,6 +63,9 @@ def build_checked(recipe: Configured[D], *, begun: bool = False) -> D:
             recipe.problem(setting, message)
             for setting, message in _inconsistent_settings(recipe, experiment, model)
         ]
+        if not begun:
+            files = experiment.training.embeddings
+            problems += [recipe.problem(*found) for found in embedding_problems(files, model)]
         if init is not None and not (begun or init_problems):
             problems += [
                 *model_problems(recipe, model_folder(init.model), model),

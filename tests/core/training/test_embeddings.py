@@ -94,7 +94,7 @@ def test_subwords_that_are_words_start_with_their_vectors() -> None:
             vectors("the"),
             "the model ties the embeddings of source and target; set only",
         ),
-        ("{source: nothing}", "", "nothing: cannot be read (No such file or directory)"),
+        ("{source: nothing}", "", "nothing: there is no such file; correct the path"),
         ("{sauce: v}", "", "training.embeddings"),
     ],
 )
