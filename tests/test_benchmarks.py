@@ -21,6 +21,7 @@ from benchmarks import (
     loader,
     matrix_products,
     preparation,
+    search_steps,
     startup,
 )
 from benchmarks.corpus import lengths
@@ -28,6 +29,7 @@ from benchmarks.peers.sizes import SIZES
 from seqx.commands.loading import load_checked
 from seqx.inference.predictor import inference_mode
 from tests import forked
+from tests.models import write_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -217,6 +219,22 @@ def test_matrix_products_benchmark_compares_both_libraries(monkeypatch: pytest.M
     record = {"results": [{"name": "x", "milliseconds": {"MKL": 3.0, "oneDNN": 1.5}, "ratio": [1.5, 2, 2.5]}]}
     *_, last = matrix_products.table(record)
     assert [cell.strip() for cell in last.split("|")] == ["", "x", "3.00", "1.50", "2.00 (1.50 to 2.50)", ""]
+
+
+def test_search_steps_benchmark_compares_parts_and_answers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(linear_layers, "SECONDS", 0.0)
+    model = write_model(tmp_path / "model")
+    results = [*search_steps.steps(2, [(3, 50)]), *search_steps.answers(2, model, ["The dog sleeps."])]
+    assert [result["name"] for result in results] == [
+        "log-probabilities, 3 hypotheses, 50 symbols",
+        "selection, 3 hypotheses, 50 symbols",
+        "first step, 1 answers",
+        "columns dropped, 1 answers",
+    ]
+    rows = list(search_steps.table({"results": results}))
+    assert len(rows) == 6
 
 
 @pytest.mark.slow

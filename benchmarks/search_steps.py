@@ -1,0 +1,123 @@
+"""Parts of beam search on a CPU, with and without the ways in which seqx saves time.
+
+    python -m benchmarks.search_steps --model MODEL --input test.en --out search_steps.json
+
+For several numbers of hypotheses and symbols: the log-probabilities by `log_softmax` instead of `logsumexp`,
+and the largest of them selected by blocks. With a model, whole answers to the lines of a file: with the first
+step computed for one hypothesis of each sentence, and with caches from which columns are dropped. Both ways
+are timed in turn in each round. The ratio is the time without a method to that with it, so larger is better.
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+import seqx
+from benchmarks.linear_layers import ratios, times
+from benchmarks.provenance import provenance, write_record
+from seqx.runtime.allocator import keep_heap
+from seqx_search.beam import largest
+from seqx_transformer import slots
+from seqx_watch.table import markdown
+
+SHAPES = [(4, 8000), (256, 2000), (256, 8000), (256, 37_000)]
+"""Hypotheses and symbols."""
+
+CANDIDATES = 7
+"""Symbols of each hypothesis that beam search of size 4 selects."""
+
+Ways = Mapping[str, Callable[[], object]]
+
+
+def steps(rounds: int, shapes: Sequence[tuple[int, int]]) -> Iterator[dict[str, Any]]:
+    """Measure the parts of a step that follow the model."""
+    for count, symbols in shapes:
+        logits = torch.randn(count, symbols)
+        ways: Mapping[str, Ways] = {
+            "log-probabilities": {
+                "without": partial(_subtract_normalizer, logits),
+                "with": partial(logits.log_softmax, 1),
+            },
+            "selection": {
+                "without": partial(logits.topk, CANDIDATES),
+                "with": partial(largest, logits, CANDIDATES),
+            },
+        }
+        for part, functions in ways.items():
+            yield _result(f"{part}, {count} hypotheses, {symbols:,} symbols", times(functions, rounds))
+
+
+def _subtract_normalizer(logits: Tensor) -> Tensor:
+    """Return the log-probabilities of the selected symbols only."""
+    return logits[:, :CANDIDATES] - logits.logsumexp(1, keepdim=True)
+
+
+def answers(rounds: int, model: Path, lines: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Measure whole answers of a trained model."""
+    predictor = seqx.load(model, device="cpu", precision="fp32")
+
+    def answer(context: Callable[[], AbstractContextManager[object]] = nullcontext) -> list[str]:
+        with context():
+            return list(predictor(lines))
+
+    initialise = slots.TransformerSlots.__init__
+
+    def with_all_queries(self: slots.TransformerSlots, *arguments: Any, **options: Any) -> None:
+        initialise(self, *arguments, **options)
+        self._set_queries(self.hypotheses)
+
+    ways = {
+        "first step": partial(mock.patch.object, slots.TransformerSlots, "__init__", with_all_queries),
+        "columns dropped": partial(mock.patch.object, slots, "MIN_COLUMNS", 10**9),
+    }
+    for name, without in ways.items():
+        functions: Ways = {"without": partial(answer, without), "with": answer}
+        yield _result(f"{name}, {len(lines)} answers", times(functions, rounds))
+
+
+def _result(name: str, seconds: Mapping[str, list[float]]) -> dict[str, Any]:
+    milliseconds = {way: 1e3 * statistics.median(values) for way, values in seconds.items()}
+    result = {"name": name, "milliseconds": milliseconds, "ratio": ratios(seconds, "without")["with"]}
+    low, middle, high = result["ratio"]
+    print(f"{name}: {milliseconds['with']:.3f} ms; {middle:.2f} ({low:.2f}-{high:.2f})", flush=True)
+    return result
+
+
+def table(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the table of a record: median times, and medians and quartiles of the ratios."""
+    rows = []
+    for result in record["results"]:
+        low, middle, high = result["ratio"]
+        milliseconds = (f"{result['milliseconds'][way]:,.3f}" for way in ("without", "with"))
+        rows.append([result["name"], *milliseconds, f"{middle:.2f} ({low:.2f} to {high:.2f})"])
+    yield from markdown(["", "without, ms", "with, ms", "ratio"], rows)
+
+
+def main() -> None:
+    """Measure, print the results and write a record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="number of rounds")
+    parser.add_argument("--model", type=Path, help="folder of a trained Transformer")
+    parser.add_argument("--input", type=Path, help="file with the lines that it answers")
+    parser.add_argument("--lines", type=int, default=64, help="number of lines")
+    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    keep_heap()
+    results = [*steps(args.rounds, SHAPES)]
+    if args.model is not None:
+        lines = args.input.read_text(encoding="utf-8").splitlines()[: args.lines]
+        results += answers(args.rounds, args.model, lines)
+    write_record({**provenance(), "threads": torch.get_num_threads(), "results": results}, args.out)
+
+
+if __name__ == "__main__":
+    main()
