@@ -15,9 +15,7 @@ from seqx_parsing.task import Parsing
     "--format",
     "form",
     type=click.Choice([*FORMATS]),
-    default="brackets",
-    show_default=True,
-    help="Format of the trees.",
+    help="Format of the trees; brackets by default.",
 )
 @click.option("--draw", is_flag=True, help="Short for --format drawing.")
 @seqx.request_options
@@ -28,7 +26,7 @@ def parse(
     raw: bool,
     language: str,
     sentences: bool,
-    form: str,
+    form: str | None,
     draw: bool,
     requests: seqx.RequestLines,
 ) -> None:
@@ -64,7 +62,9 @@ def parse(
     """
     if sentences and requests.as_json:
         raise click.UsageError("--sentences cannot be combined with --json-input")
-    chosen = FORMATS["drawing" if draw else form]
+    if draw and form:
+        raise click.UsageError("--draw is short for --format drawing; use only one of both")
+    chosen = FORMATS["drawing" if draw else form or "brackets"]
     answer(
         parse=requests.read,
         format_answer=lambda text: "\n".join(map(chosen.write, read([text], "the answer"))),

@@ -1,6 +1,8 @@
 """Split running text into sentences and words, and the options for it."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
+from typing import Any
 
 import click
 
@@ -12,7 +14,17 @@ _REPLACED = str.maketrans({"“": "``", "”": "''", "‘": "` ", "’": "'", "�
 
 
 def text_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options for running text to a command: `raw`, `language` and `sentences`."""
+    """Add the options for running text to a command: `raw`, `language` and `sentences`.
+
+    The command then refuses --language without --raw and --sentences, which would have no effect.
+    """
+
+    @wraps(command)
+    def checked(*arguments: Any, raw: bool, sentences: bool, language: str | None, **options: Any) -> None:
+        if language and not (raw or sentences):
+            raise click.UsageError("--language is for running text; add --raw or --sentences")
+        command(*arguments, raw=raw, sentences=sentences, language=language or "en", **options)
+
     for option in (
         click.option(
             "--sentences",
@@ -21,15 +33,13 @@ def text_options(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option(
             "--language",
-            default="en",
-            show_default=True,
             metavar="CODE",
-            help="Language of running text; with --raw.",
+            help="Language of running text; en by default. Only with --raw or --sentences.",
         ),
         click.option("--raw", is_flag=True, help="Input is running text: split it into words first."),
     ):
-        command = option(command)
-    return command
+        checked = option(checked)
+    return checked
 
 
 def tokenize(line: str) -> str:

@@ -209,6 +209,19 @@ def test_parse_nbest_prints_the_ranking_scores(model: Path, answers: list[str]) 
     assert all(float(row[2]) < 0 for row in every if row[3])
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--language", "de"], "--language is for running text; add --raw or --sentences"),
+        (["--draw", "--format", "svg"], "--draw is short for --format drawing; use only one of both"),
+    ],
+)
+def test_parse_refuses_options_without_effect(model: Path, options: list[str], message: str) -> None:
+    result = CliRunner().invoke(parse, [str(model), *options], input="A dog sleeps .\n")
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
 def test_parse_draws_trees(model: Path) -> None:
     result = call("The dog sleeps .\n\nA b .\n", model, "--draw")
     first, second, end = result.stdout.split("\n\n")
