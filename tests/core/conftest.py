@@ -200,6 +200,7 @@ class Training:
     """
 
     initial_model: ClassVar[None] = None  # training does not start from another model
+    embeddings: ClassVar[Mapping[str, str]] = {}  # nor from pretrained vectors
     steps: int
     rate: float = 1e-4
     betas: tuple[Share, Share] = (0.9, 0.98)
