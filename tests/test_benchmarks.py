@@ -230,11 +230,10 @@ def test_search_steps_benchmark_compares_parts_and_answers(
     assert [result["name"] for result in results] == [
         "log-probabilities, 3 hypotheses, 50 symbols",
         "selection, 3 hypotheses, 50 symbols",
-        "first step, 1 answers",
         "columns dropped, 1 answers",
     ]
     rows = list(search_steps.table({"results": results}))
-    assert len(rows) == 6
+    assert len(rows) == 5
 
 
 @pytest.mark.slow

@@ -142,7 +142,7 @@ class TransformerSlots(seqx.Slots):
     A matrix says which columns of the cache each hypothesis sees: those of its own tokens and of the tokens
     that it continues. `reorder` selects rows of this matrix and moves no keys and values. The keys and values
     of the source are stored once per sentence. `step` maps embeddings [N, D] to outputs [N, D], and `fill`
-    takes a state of the decoder. In the first step, all hypotheses of a slot must have the same embedding.
+    takes a state of the decoder.
 
     Args:
         decoder: the decoder
@@ -180,9 +180,6 @@ class TransformerSlots(seqx.Slots):
             self._positions = state.layout.positions
             self._visible = state.layout.keep[:, None].expand(-1, hypotheses, -1)  # [R, K, C]
         self._next_drop = self._columns_of_next_drop()
-        self._queries = (
-            1  # the first token is BOS in all hypotheses, so the first step computes one of each slot
-        )
         self._own = torch.eye(hypotheses, dtype=torch.bool, device=state.lengths.device)
         self._share_layouts()
 
@@ -192,19 +189,15 @@ class TransformerSlots(seqx.Slots):
             self._select_rows([*self.occupied])
         if self._positions.size(1) >= self._next_drop:
             self._drop_unseen_columns()
-        x = embeddings.view(-1, self.hypotheses, embeddings.size(-1))
-        x = self._scatter(x[:, : self._queries])
+        x = self._scatter(embeddings.view(-1, self.hypotheses, embeddings.size(-1)))
         layout = self._layout
-        own = self._own if self._queries > 1 else self._own[:1, :1].expand(self.hypotheses, 1)
-        self._add_columns(layout.positions, own.expand(len(x), -1, -1))
+        self._add_columns(layout.positions, self._own.expand(len(x), -1, -1))
         keys = seqx.Layout(self._own[:1, :1].expand(self._positions.shape), self._positions)
-        mask = seqx.Mask(allowed=self._visible[:, : self._queries]).share(layout, keys)
+        mask = seqx.Mask(allowed=self._visible).share(layout, keys)
         shared = DecoderShared(keys, mask, self._source_mask)
         outputs, _ = self._decoder.decode(x, layout, self._caches, self._source, shared)
         self._lengths += 1
-        outputs = self._gather(outputs).expand(-1, self.hypotheses, -1)
-        self._set_queries(self.hypotheses)
-        return outputs.flatten(0, 1)
+        return self._gather(outputs).flatten(0, 1)
 
     def reorder(self, parents: Tensor) -> None:
         """Replace each hypothesis by a hypothesis of the same slot: [A, K]."""
@@ -237,7 +230,6 @@ class TransformerSlots(seqx.Slots):
             self._fill_columns(rows, state.layout, state.past)
         self.occupied = sorted([*self.occupied, *slots])
         self._set_rows(row_slots)
-        self._queries = self.hypotheses
         self._share_layouts()
         self._drop_unused_columns()
 
@@ -290,19 +282,13 @@ class TransformerSlots(seqx.Slots):
             cache.drop_columns(first)
         self._first_columns = {slot: self._first_columns[slot] - first for slot in self.occupied}
 
-    def _set_queries(self, count: int) -> None:
-        """Compute this number of hypotheses of each slot in the next steps."""
-        if self._queries != count:
-            self._queries = count
-            self._share_layouts()
-
     def _share_layouts(self) -> None:
         """Build the layout of the queries and the mask of the source for the current rows.
 
         All steps share them, so the forms of this mask are computed once. Positions follow `_lengths`, which
         is changed in place.
         """
-        shape = len(self._row_slots), self._queries
+        shape = len(self._row_slots), self.hypotheses
         self._layout = seqx.Layout(self._own[:1, :1].expand(shape), self._lengths[:, None].expand(shape))
         self._source_mask = seqx.Mask()
         if self._source:

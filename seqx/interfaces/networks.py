@@ -378,8 +378,8 @@ class Decoder(nn.Module, ABC):
     def slots(self, state: State, hypotheses: int, capacity: int | None) -> Slots:
         """Return slots whose `step` maps embeddings [N, D] to outputs [N, D], equal to those of `forward`.
 
-        In the first step, all hypotheses of a slot have the same embedding. The method `fill` takes such a
-        state instead of encoded sentences. Called only if `has_slots` is true.
+        Their method `fill` takes such a state instead of encoded sentences. Called only if `has_slots` is
+        true.
 
         Args:
             state: the state of one sentence per slot; it must not be used afterwards
