@@ -44,13 +44,13 @@ def test_loader_thread_ends_when_closed_or_collected(store: Store) -> None:
     next(loader)
     assert threads() - before
     loader.close()
-    assert threads() == before
+    assert not threads() - before
     assert list(loader) == []
     collected = BatchLoader(batches, prefetch=2)
     next(collected)
     del collected
     gc.collect()
-    assert threads() == before
+    assert not threads() - before
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_exception_in_the_loader_thread_is_raised(store: Store) -> None:
     loader = BatchLoader(Batches(store=store, tokens=500, task=Unencodable()))
     with pytest.raises(RuntimeError, match="cannot encode"):
         next(loader)
-    assert threads() == before
+    assert not threads() - before
     with pytest.raises(StopIteration):
         next(loader)
 
