@@ -164,10 +164,11 @@ def build_model(context: Context) -> Model:
     """
     torch.manual_seed(context.config.seed)
     model = context.experiment.model(context.experiment.task.vocab_sizes)
-    if context.initial_model is not None:
+    initial = context.config.initial_model
+    if initial is not None and context.initial_model is not None:
         sizes = context.experiment.task.vocab_sizes if context.extends_vocabulary else {}
         load_initial_weights(context.initial_model, model, context.recipe, extended=sizes)
-        freeze(context.config.initial_model, model, context.initial_model)
+        freeze(initial, model, context.initial_model)
     context.notes.extend(load_embeddings(context.config.embeddings, model, context.experiment.task))
     return model
 

@@ -3,7 +3,7 @@
 Letters in shapes: B sentences, G groups of each sentence, W hypotheses of each group, V symbols, T tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -110,26 +110,30 @@ class DiverseBeam(Beam):
 
     def _finish(self, finished: Finished, active: Active, best: Continuations, step: int) -> Finished:
         """Add the hypotheses that end to the finished hypotheses of their group."""
-
-        def of_groups(tensor: Tensor) -> Tensor:
-            return tensor.view(len(tensor), self.groups, -1, *tensor.shape[2:])
-
-        score, logprob, parent, token = (of_groups(tensor)[:, :, : self._width] for tensor in best)
-        score = (score / self.penalty(step + 1)).masked_fill(token != seqx.EOS, -torch.inf)
-        earlier = of_groups(finished.score)
-        score, index = torch.cat([earlier, score], 2).topk(earlier.size(2))
-        logprob = torch.cat([of_groups(finished.logprob), logprob], 2).gather(2, index)
-        length = active.ids.size(2)
-        ids = active.ids.gather(1, parent.flatten(1)[..., None].expand(-1, -1, length))
-        ids = torch.cat([of_groups(finished.ids), of_groups(ids)], 2)
-        ids = ids.gather(2, index[..., None].expand(-1, -1, -1, length))
-        return Finished(score.flatten(1), logprob.flatten(1), ids.flatten(1, 2))
+        beam = Beam(size=self._width, alpha=self.alpha, nbest=self._kept // self.groups)
+        best = best._replace(parent=best.parent % self._width)  # within the group
+        of_groups = beam._finish(  # noqa: SLF001
+            Finished(*self._as_sentences(finished)),
+            Active(*self._as_sentences(active)),
+            Continuations(*self._as_sentences(best)),
+            step,
+        )
+        return Finished(*(tensor.view(-1, self._kept, *tensor.shape[2:]) for tensor in of_groups))
 
     def _done(self, finished: Finished, active: Active, last_penalty: Tensor, step: int) -> Tensor:
         """Return true for sentences of which no group can find a better hypothesis [B]."""
-        worst = finished.score.view(len(finished.score), self.groups, -1)[:, :, -1]
-        reachable = active.score.view(len(active.score), self.groups, -1).amax(2) / last_penalty[:, None]
-        return (worst >= reachable).all(1)
+        done = super()._done(
+            Finished(*self._as_sentences(finished)),
+            Active(*self._as_sentences(active)),
+            last_penalty.repeat_interleave(self.groups),
+            step,
+        )
+        return done.view(-1, self.groups).all(1)
+
+    def _as_sentences(self, tensors: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield tensors [B, G * C, ...] as if each group were a sentence: [B * G, C, ...]."""
+        for tensor in tensors:
+            yield tensor.reshape(len(tensor) * self.groups, -1, *tensor.shape[2:])
 
     def _record(
         self,

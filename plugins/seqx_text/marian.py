@@ -11,8 +11,8 @@ from annotated_types import Gt, MinLen
 from pydantic import TypeAdapter
 
 import seqx
+from seqx_text.sentencepiece_models import SPACE, read_model, surface
 
-_SPACE = "\u2581"  # SentencePiece's symbol for a space
 _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 _LANGUAGE = re.compile(r">>.*?<<", re.DOTALL)
 _MODEL = "sentencepiece.model"
@@ -88,17 +88,7 @@ class Marian(seqx.Tokenizer):
 
     def load(self, folder: Path) -> None:
         """Load the model and its symbols from `folder`."""
-        import sentencepiece  # noqa: PLC0415
-
-        file = folder / _MODEL
-        try:
-            # SentencePiece would accept an empty file as a model without subwords.
-            content = seqx.read_bounded(file, _MAX_BYTES) or b"\0"
-            self._processor = sentencepiece.SentencePieceProcessor(model_proto=content)
-            for i in range(self._processor.get_piece_size()):
-                self._processor.id_to_piece(i)  # raises an error if the symbol is not UTF-8
-        except (OSError, RuntimeError, ValueError) as error:
-            raise seqx.UserError(f"{file}: cannot be read as a SentencePiece model ({error})") from error
+        self._processor = read_model(folder / _MODEL, _MAX_BYTES)
         symbols = seqx.read_json_as(_SYMBOLS, folder / _VOCABULARY, _MAX_BYTES)
         if tuple(symbols[: len(_SPECIAL)]) != _SPECIAL or len(set(symbols)) < len(symbols):
             raise seqx.UserError(
@@ -120,7 +110,7 @@ class Marian(seqx.Tokenizer):
         """Return the text of ids; special symbols are skipped, UNK included."""
         subwords = [self._symbols[i] for i in ids if i > seqx.UNK]
         text: str = self._processor.decode_pieces(subwords)
-        return text.replace(_SPACE, " ").strip()
+        return text.replace(SPACE, " ").strip()
 
     def symbols(self, ids: Sequence[int]) -> list[str]:
         """Return the subwords, with U+2581 for a space."""
@@ -128,10 +118,11 @@ class Marian(seqx.Tokenizer):
 
     def surfaces(self) -> Sequence[bytes | None]:
         """Return the UTF-8 bytes of each id; those of a text begin with a space, which `decode` removes."""
+        model = self._processor
         return [None] * len(_SPECIAL) + [
-            bytes([int(symbol[1:-1], 16)])
-            if self._processor.is_byte(self._processor.piece_to_id(symbol))
-            else symbol.replace(_SPACE, " ").encode()
+            surface(model, model.piece_to_id(symbol))
+            if model.is_byte(model.piece_to_id(symbol))
+            else symbol.replace(SPACE, " ").encode()
             for symbol in self._symbols[len(_SPECIAL) :]
         ]
 

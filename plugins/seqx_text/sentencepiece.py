@@ -17,10 +17,10 @@ from annotated_types import Ge, Gt, Le
 
 import seqx
 from seqx_text.segmentation import Merges, Segmentation, Unigram
+from seqx_text.sentencepiece_models import SPACE, read_model, surface
 
-_SPACE = "\u2581"  # SentencePiece's symbol for a space; the same character in a text is encoded as bytes
 # No subword contains parts of two words; only `symbols` can.
-_WORD = re.compile(f"{_SPACE}[^{_SPACE}]*|[^{_SPACE}]+")
+_WORD = re.compile(f"{SPACE}[^{SPACE}]*|[^{SPACE}]+")
 _NO_MATCH = "(?!)"  # a regular expression that matches nothing
 _FILE = "sentencepiece.model"
 _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
@@ -62,8 +62,8 @@ class SentencePiece(seqx.Tokenizer):
         alpha: Annotated[float, Ge(0), Le(1)] = 0.1,
         nbest: Annotated[int, Ge(-1)] = -1,
     ) -> None:
-        if any(not symbol or _SPACE in symbol or " " in symbol for symbol in symbols):
-            raise ValueError(f"symbols: a symbol is empty or contains a space or {_SPACE!r}; remove it")
+        if any(not symbol or SPACE in symbol or " " in symbol for symbol in symbols):
+            raise ValueError(f"symbols: a symbol is empty or contains a space or {SPACE!r}; remove it")
         special = [symbol for symbol in symbols if _is_special(symbol, byte_fallback=byte_fallback)]
         if special:
             raise ValueError(
@@ -100,7 +100,7 @@ class SentencePiece(seqx.Tokenizer):
         import sentencepiece  # noqa: PLC0415
 
         text = _reservoir_sample(
-            (" " + line.replace(_SPACE, " ") for line in lines if line.strip()), self._sample
+            (" " + line.replace(SPACE, " ") for line in lines if line.strip()), self._sample
         )
         if not text:
             raise seqx.UserError("sentencepiece: there is no training text; every line is empty")
@@ -141,24 +141,19 @@ class SentencePiece(seqx.Tokenizer):
 
     def load(self, folder: Path) -> None:
         """Load the model from `folder`."""
-        import sentencepiece  # noqa: PLC0415
-
         file = folder / _FILE
-        try:
-            # SentencePiece would accept an empty file as a model without subwords.
-            content = seqx.read_bounded(file, _MAX_BYTES) or b"\0"
-            self._processor = _check_model(sentencepiece.SentencePieceProcessor(model_proto=content))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise seqx.UserError(f"{file}: cannot be read as a SentencePiece model ({error})") from error
-        self._space = self._encode_unknown(_SPACE)
+        self._processor = read_model(file, _MAX_BYTES)
+        _check_special_ids(self._processor, file)
+        self._space = self._encode_unknown(SPACE)
         self._sampler = None
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
         """Return ids without BOS and EOS; with `rng`, sample the segmentation, depending on `rng` alone."""
         if not text:
             return []
-        # Prepend a space, so that the first word is encoded like any other.
-        first, *following = (" " + text).split(_SPACE)
+        # Prepend a space, so that the first word is encoded like any other. Encode SentencePiece's symbol for
+        # a space, if the text has it, as bytes.
+        first, *following = (" " + text).split(SPACE)
         ids = self._ids(first, rng)
         for part in following:
             ids += self._space
@@ -178,11 +173,7 @@ class SentencePiece(seqx.Tokenizer):
         """Return the UTF-8 bytes of each id; those of a text begin with a space, which `decode` removes."""
         model = self._processor
         return [
-            None
-            if model.is_control(i) or model.is_unknown(i)
-            else bytes([int(model.id_to_piece(i)[1:-1], 16)])
-            if model.is_byte(i)
-            else model.id_to_piece(i).replace(_SPACE, " ").encode()
+            None if model.is_control(i) or model.is_unknown(i) else surface(model, i)
             for i in range(model.get_piece_size())
         ]
 
@@ -204,7 +195,7 @@ class SentencePiece(seqx.Tokenizer):
         if self._sampler is None:
             self._sampler = self._build_sampler()
         ids: list[int] = []
-        for subword in self._sampler.draw(text.replace(" ", _SPACE), rng):
+        for subword in self._sampler.draw(text.replace(" ", SPACE), rng):
             subword_id = self._sampler.ids.get(subword)
             if subword_id is not None:
                 ids.append(subword_id)
@@ -268,18 +259,18 @@ def _is_special(symbol: str, *, byte_fallback: bool) -> bool:
     return symbol in _SPECIAL or is_byte or re.search("[\0\ud800-\udfff]", symbol) is not None
 
 
-def _check_model(model: Any) -> Any:
-    """Check that the special ids of a model are those of seqx, and that all its symbols are valid text.
+def _check_special_ids(model: Any, file: Path) -> None:
+    """Check that the special ids of a model are those of seqx.
 
     Raises:
-        ValueError: the special ids differ, or a symbol is not UTF-8
+        UserError: they differ
     """
     special = [model.pad_id(), model.bos_id(), model.eos_id(), model.unk_id()]
     if special != [seqx.PAD, seqx.BOS, seqx.EOS, seqx.UNK]:
-        raise ValueError(f"the ids of padding, begin, end and unknown are {special} instead of 0 to 3")
-    for i in range(model.get_piece_size()):
-        model.id_to_piece(i)
-    return model
+        raise seqx.UserError(
+            f"{file}: cannot be read as a SentencePiece model (the ids of padding, begin, end and unknown "
+            f"are {special} instead of 0 to 3)"
+        )
 
 
 class _Sampler:

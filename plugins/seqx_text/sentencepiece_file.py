@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import seqx
+from seqx_text.sentencepiece_models import read_model, surface
 
 _FILE = "sentencepiece.model"
 _FIRST = seqx.UNK + 1
-_SPACE = "\u2581"
 _MAX_BYTES = 1 << 28
 
 
@@ -33,36 +33,32 @@ class SentencePieceFile(seqx.Tokenizer):
     def setting_errors(self) -> list[tuple[str, str]]:
         """Report a file that cannot be read as a model."""
         try:
-            _read(seqx.expand_path(self._path))
+            self._read()
         except seqx.UserError as error:
             return [("file", str(error))]
         return []
 
     def identity(self) -> Mapping[str, object]:
         """Return the SHA-256 of the model."""
-        if self._processor is not None:
-            content = self._processor.serialized_model_proto()
-        else:
-            content, _ = _read(seqx.expand_path(self._path))
-        return {"sha256": hashlib.sha256(content).hexdigest()}
+        model = self._read() if self._processor is None else self._processor
+        return {"sha256": hashlib.sha256(model.serialized_model_proto()).hexdigest()}
 
     @property
     def size(self) -> int:
         """The number of ids."""
         if self._processor is None:
-            self._use(_read(seqx.expand_path(self._path))[1])
+            self._use(self._read())
         return _FIRST + len(self._pieces)
 
     def learn(self, lines: Iterable[str], folder: Path) -> None:
         """Copy the model into `folder`; the lines are not read."""
-        content, _ = _read(seqx.expand_path(self._path))
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / _FILE).write_bytes(content)
+        (folder / _FILE).write_bytes(self._read().serialized_model_proto())
         self.load(folder)
 
     def load(self, folder: Path) -> None:
         """Load the model from `folder`."""
-        self._use(_read(folder / _FILE)[1])
+        self._use(read_model(folder / _FILE, _MAX_BYTES))
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
         """Return ids without BOS and EOS; `rng` has no effect."""
@@ -83,13 +79,11 @@ class SentencePieceFile(seqx.Tokenizer):
 
     def surfaces(self) -> Sequence[bytes | None]:
         """Return the UTF-8 bytes of each id; those of a text begin with a space, which `decode` removes."""
-        model = self._processor
-        return [None] * _FIRST + [
-            bytes([int(model.id_to_piece(piece)[1:-1], 16)])
-            if model.is_byte(piece)
-            else model.id_to_piece(piece).replace(_SPACE, " ").encode()
-            for piece in self._pieces
-        ]
+        return [None] * _FIRST + [surface(self._processor, piece) for piece in self._pieces]
+
+    def _read(self) -> Any:
+        """Return the existing model."""
+        return read_model(seqx.expand_path(self._path), _MAX_BYTES)
 
     def _use(self, processor: Any) -> None:
         self._processor = processor
@@ -99,18 +93,3 @@ class SentencePieceFile(seqx.Tokenizer):
             if not (processor.is_control(piece) or processor.is_unknown(piece) or processor.is_unused(piece))
         ]
         self._ids = {piece: i for i, piece in enumerate(self._pieces, _FIRST)}
-
-
-def _read(path: Path) -> tuple[bytes, Any]:
-    """Return the content of a model file, and the model.
-
-    Raises:
-        UserError: the file is missing, too large, or no SentencePiece model
-    """
-    import sentencepiece  # noqa: PLC0415
-
-    try:
-        content = seqx.read_bounded(path, _MAX_BYTES) or b"\0"  # SentencePiece would accept an empty file
-        return content, sentencepiece.SentencePieceProcessor(model_proto=content)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise seqx.UserError(f"{path}: cannot be read as a SentencePiece model ({error})") from None

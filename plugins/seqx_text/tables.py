@@ -107,7 +107,7 @@ class Table(NamedColumns):
 class Datasets(NamedColumns):
     """Everything that Hugging Face's `datasets` loads: names of its hub, and local files and folders.
 
-    It needs the package datasets: pip install 'seqx-toolkit[datasets]'. No code of a dataset is run.
+    It needs the extra `datasets`. No code of a dataset is run.
 
     Args:
         path: a name on the hub, a folder written by `save_to_disk`, or a format such as json, csv, parquet
@@ -164,12 +164,7 @@ class Datasets(NamedColumns):
             UserError: the package is missing, or the dataset cannot be loaded
         """
         if split not in self._loaded:
-            try:
-                import datasets  # noqa: PLC0415
-            except ImportError:
-                raise seqx.UserError(
-                    "datasets: needs the package datasets; install it (pip install 'seqx-toolkit[datasets]')"
-                ) from None
+            datasets = seqx.import_extra("datasets", "datasets")
             datasets.disable_progress_bars()
             local = seqx.expand_path(self.path)
             try:
@@ -248,22 +243,16 @@ def _parquet_records(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, 
     Raises:
         UserError: the package pyarrow is missing, or the file is damaged
     """
+    arrow, parquet = (seqx.import_extra(name, "datasets") for name in ("pyarrow", "pyarrow.parquet"))
     try:
-        import pyarrow as pa  # noqa: PLC0415
-        from pyarrow.parquet import ParquetFile  # noqa: PLC0415
-    except ImportError:
-        raise seqx.UserError(
-            f"{path}: Parquet needs the package pyarrow; install it (pip install 'seqx-toolkit[datasets]')"
-        ) from None
-    try:
-        with ParquetFile(path) as table:
+        with parquet.ParquetFile(path) as table:
             known = set(table.schema_arrow.names)
             wanted = {name if name in known else name.split(".")[0] for name in columns}
             number = 0
             for batch in table.iter_batches(columns=sorted(wanted & known) or None):
                 for number, record in enumerate(batch.to_pylist(), number + 1):  # noqa: B020
                     yield f"{path}:{number}", record
-    except (pa.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError) as error:
         raise seqx.UserError(f"{path}: cannot be read as Parquet ({error}); copy it again") from None
 
 

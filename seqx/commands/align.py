@@ -1,7 +1,7 @@
 """The command `seqx align`."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,7 +12,6 @@ from seqx.commands.score_targets import parallel_lines, scored_example
 from seqx.errors import UserError
 from seqx.inference import Predictor, load
 from seqx.inference.alignment import Agreement, Head, WordAligner, check_links, format_links, read_links
-from seqx.interfaces.task import Example
 from seqx.runtime.precision import InferencePrecision
 from seqx.storage.json_format import json_text
 
@@ -88,7 +87,8 @@ def _agreements(predictor: Predictor, files: Sequence[Path]) -> dict[Head, Agree
     """
     agreements: dict[Head, Agreement] = defaultdict(Agreement)
     aligner = WordAligner(predictor)
-    for number, (example, source, target, line) in enumerate(_examples(predictor, files), 1):
+    for number, (source, target, line) in enumerate(parallel_lines(files), 1):
+        example = scored_example(predictor, files[:2], number, (source, target))
         try:
             gold = read_links(line)
             check_links(gold, source, target)
@@ -98,11 +98,6 @@ def _agreements(predictor: Predictor, files: Sequence[Path]) -> dict[Head, Agree
             for head, links in aligner.links_of_heads(example, source, target).items():
                 agreements[head].add(links, gold)
     return agreements
-
-
-def _examples(predictor: Predictor, files: Sequence[Path]) -> Iterator[tuple[Example | None, str, str, str]]:
-    for number, (source, target, line) in enumerate(parallel_lines(files), 1):
-        yield scored_example(predictor, files[:2], number, (source, target)), source, target, line
 
 
 def _print_table(agreements: dict[Head, Agreement], *, as_json: bool) -> None:

@@ -201,9 +201,8 @@ class StdinCommand:
         try:
             return self.options.load(self.models, [*self.overrides, f"search.nbest={self.nbest}"])
         except UserError:
-            predictor = self.options.load(
-                self.models, self.overrides
-            )  # raises again if the error has another cause
+            # This raises again if the error has another cause.
+            predictor = self.options.load(self.models, self.overrides)
             if predictor.search is None:
                 predictor.num_answers = self.nbest
                 return predictor

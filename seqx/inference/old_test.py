@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from seqx.data.cache import default_cache
+from seqx.data.prepare import no_progress
 from seqx.inference.evaluation import evaluate
 from seqx.inference.loading import load
 from seqx.interfaces.scores import Score
@@ -27,7 +28,7 @@ def old_test_scores(initial: Path, trained: Path, *, device: str) -> Mapping[str
     old = load(initial, device=device, lenient=True)
     if "test" not in old.task.available:
         return None
-    old.task.fetch(default_cache() / "corpora", lambda *_: None, splits=("test",))
+    old.task.fetch(default_cache() / "corpora", no_progress, splits=("test",))
     rows = old.task.read_split("test")
     before = read_scores(initial).get("test") or evaluate(old, rows).scores
     after = evaluate(load(trained, device=device, lenient=True), rows).scores

@@ -54,14 +54,19 @@ def freeze_problems(recipe: Configured[Any], initial: InitialModel, model: nn.Mo
         )
 
 
-def freeze(initial: InitialModel | None, model: nn.Module, folder: Path) -> None:
-    """Freeze the parameters that `freeze` names.
+def freeze(initial: InitialModel, model: nn.Module, folder: Path) -> None:
+    """Freeze the parameters that `training.init_from.freeze` names.
+
+    Args:
+        initial: the section `training.init_from`
+        model: the model, with the weights of the initial model
+        folder: the folder of the initial model
 
     Raises:
         UserError: a frozen parameter has new rows, which would never be trained
     """
     header = read_header(folder / WEIGHTS)
-    for pattern in initial.freeze if initial is not None else ():
+    for pattern in initial.freeze:
         for name, parameter in frozen_parameters(model, pattern).items():
             if name in header and header[name].shape != tuple(parameter.shape):
                 raise UserError(

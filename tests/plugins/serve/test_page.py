@@ -11,22 +11,12 @@ from urllib.parse import quote
 import pytest
 
 import seqx
-from tests.models import PARSING, write_model
 from tests.server import Server, serving
 
 for extra in ("starlette", "uvicorn", "prometheus_client", "python_multipart"):
     pytest.importorskip(extra)
 
 SENTENCE = "the dog sees a man ."
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a translator and a parser, whose weights are random."""
-    folder = tmp_path_factory.mktemp("page")
-    write_model(folder / "en-de" / "model")
-    write_model(folder / "parser" / "model", text=PARSING)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 import seqx
 from benchmarks.server import Client
 from seqx.cli import main
-from tests.models import PARSING, write_model
+from tests.models import write_model
 from tests.server import Server, serving
 
 libretranslate = pytest.importorskip("libretranslatepy")
@@ -50,15 +50,6 @@ model:
   encoder: {type: transformer, layers: 1, attention: {type: multihead, heads: 2}}
 """
 SENTENCE = "the dog sees a man ."
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a translator `en-de` and a parser `parser`, whose weights are random."""
-    folder = tmp_path_factory.mktemp("served")
-    write_model(folder / "en-de" / "model")
-    write_model(folder / "parser" / "model", text=PARSING)
-    return folder
 
 
 @pytest.fixture(scope="module")
