@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.provenance import provenance
-from seqx_watch.comparison import compare_runs, format_comparison
+from seqx_runs.comparison import compare_runs, format_comparison
 
 ROOT = Path(__file__).parents[1]
 

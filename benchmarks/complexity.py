@@ -27,11 +27,11 @@ from torch import Tensor, nn
 
 import seqx
 from benchmarks.provenance import provenance, write_record
+from seqx import markdown_table
 from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import Component, Registry
 from seqx.recipe import check
 from seqx.recipe.yaml_tree import parse
-from seqx_watch.table import markdown
 
 Layer = Callable[[Tensor], Tensor]
 SMALL: Mapping[str, Any] = {
@@ -231,7 +231,7 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
         "its time",
         "its memory",
     ]
-    yield from markdown(header, rows)
+    yield from markdown_table(header, rows)
 
 
 def _power(value: float | None) -> str:

@@ -21,10 +21,10 @@ from typing import Any
 
 from benchmarks.preparation import Memory, write_pairs
 from benchmarks.provenance import ROOT, provenance, write_record
+from seqx import markdown_table
 from seqx.commands.loading import load_checked
 from seqx.data.batches import Batches
 from seqx.data.prepare import cached_vocabulary, no_progress, prepare
-from seqx_watch.table import markdown
 
 STEPS = {"reading": "read", "vocabulary": "vocabulary", "encoding": "encode", "planning": "plan"}
 """The steps, and their names in the table."""
@@ -78,7 +78,7 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
         "memory: vocabulary",
         "memory: encode, plan",
     ]
-    yield from markdown(head, rows)
+    yield from markdown_table(head, rows)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.provenance import ROOT, provenance, write_record
-from seqx_watch.table import markdown
+from seqx import markdown_table
 from tests.fuzz.harnesses import HARNESSES
 
 
@@ -91,7 +91,7 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
     }
     hours = sum(harness["processor_seconds"] for harness in every.values()) / 3600
     rows.append(_row("all", total, f"{hours:.2f} h"))
-    yield from markdown(
+    yield from markdown_table(
         ["harness", "processor", "inputs", "edges reached", "peak memory", "failed inputs"], rows
     )
 

@@ -30,13 +30,13 @@ from benchmarks.peers.adapters.seqx_adapter import training
 from benchmarks.peers.sizes import EOS, SIZES, UNK, Pairs, Size
 from benchmarks.preparation import measure, write_pairs
 from benchmarks.provenance import provenance, write_record
+from seqx import markdown_table
 from seqx.commands.loading import load_checked
 from seqx.data.plan import plan
 from seqx.data.prepare import cached_vocabulary, no_progress
 from seqx.errors import UserError
 from seqx.inference import Predictor
 from seqx_search import Beam
-from seqx_watch.table import markdown
 
 TOKENS, LENGTH, SYMBOLS = 2000, 25, 8000
 """Target tokens per update, sentence length and vocabulary, where they are not varied."""
@@ -130,7 +130,7 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
         )
         fitted = result["exponent"]
         rows.append([name, result["unit"], points, "-" if fitted is None else f"n^{fitted:.2f}"])
-    yield from markdown(["n", "unit", "rate at n", "cost of a unit"], rows)
+    yield from markdown_table(["n", "unit", "rate at n", "cost of a unit"], rows)
 
 
 def draw(record: Mapping[str, Any], file: Path) -> None:

@@ -38,9 +38,9 @@ import torch
 
 from benchmarks.provenance import provenance
 from benchmarks.run_differences import differences
+from seqx import markdown_table
 from seqx.cli import main as seqx
 from seqx.storage.checkpoints import Checkpoints
-from seqx_watch.table import markdown
 
 TRAINING = """\
 training:
@@ -339,7 +339,7 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
         "finished runs": outcome["runs"],
         "files that differ from the uninterrupted run": len(outcome["different"]),
     }
-    yield from markdown(["event", "count"], [[name, str(count)] for name, count in rows.items()])
+    yield from markdown_table(["event", "count"], [[name, str(count)] for name, count in rows.items()])
 
 
 def main() -> None:

@@ -20,13 +20,13 @@ from benchmarks.growth import training_rate
 from benchmarks.peers.sizes import SIZES
 from benchmarks.preparation import write_pairs
 from benchmarks.provenance import provenance, write_record
+from seqx import markdown_table
 from seqx.commands.loading import load_checked
 from seqx.data.batches import Batches
 from seqx.data.loader import BatchLoader
 from seqx.data.prepare import cached_vocabulary, no_progress, prepare
 from seqx.data.store import Store
 from seqx.interfaces.task import Task
-from seqx_watch.table import markdown
 
 GPU, GPU_UPDATE, GPU_TOKENS = "gpu", 25_000, 450_000
 """The name, target tokens per update, and target tokens/s of training that a loader for a GPU must exceed."""
@@ -87,7 +87,7 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
             median = statistics.median(values)
             ratio = f"{median / GPU_TOKENS:.2f}"
             rows.append([size, name, f"{median:,.0f}", _ratios(values, rates.get("training", [])), ratio])
-    yield from markdown(head, rows)
+    yield from markdown_table(head, rows)
 
 
 def _ratios(values: Sequence[float], training: Sequence[float]) -> str:

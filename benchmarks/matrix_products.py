@@ -23,8 +23,8 @@ from benchmarks.linear_layers import ratios, times
 from benchmarks.peers.adapters.seqx_adapter import training
 from benchmarks.peers.sizes import EOS, SIZES, UNK, Pairs
 from benchmarks.provenance import provenance, write_record
+from seqx import markdown_table
 from seqx.runtime.matrix_products import OneDNNProducts, onednn_is_faster
-from seqx_watch.table import markdown
 
 SHAPES = [(2048, 128, 512), (2048, 256, 1024), (1024, 512, 512), (1024, 512, 2048), (1024, 512, 8000)]
 """Rows, inputs and outputs of linear maps."""
@@ -96,7 +96,7 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
         low, middle, high = result["ratio"]
         times_ = (f"{result['milliseconds'][library]:,.2f}" for library in LIBRARIES)
         rows.append([result["name"], *times_, f"{middle:.2f} ({low:.2f} to {high:.2f})"])
-    yield from markdown(["", *(f"{library}, ms" for library in LIBRARIES), "ratio"], rows)
+    yield from markdown_table(["", *(f"{library}, ms" for library in LIBRARIES), "ratio"], rows)
 
 
 def main() -> None:

@@ -23,10 +23,10 @@ import numpy as np
 
 from benchmarks.corpus import recombined, sentences
 from benchmarks.provenance import provenance, write_record
+from seqx import markdown_table
 from seqx.commands.loading import load_checked
 from seqx.data.prepare import cached_vocabulary, no_progress, prepare
 from seqx.interfaces.task import Task
-from seqx_watch.table import markdown
 
 WMT_EN_FR = 36_000_000
 """Sentence pairs of WMT 2014 English-French, to which the results are extrapolated."""
@@ -143,7 +143,7 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
                 *(f"{size / pairs * WMT_EN_FR / 1e9:.1f} GB" for size in (ids, text)),
             ]
         )
-    yield from markdown(head, rows)
+    yield from markdown_table(head, rows)
 
 
 def main() -> None:

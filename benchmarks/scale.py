@@ -21,9 +21,9 @@ import numpy as np
 
 from benchmarks.corpus import store
 from benchmarks.provenance import provenance
+from seqx import markdown_table
 from seqx.data.encode import first_of_each
 from seqx.data.plan import plan
-from seqx_watch.table import markdown
 
 DUPLICATE_EVERY = 50
 """One in this many pairs is a duplicate."""
@@ -73,7 +73,7 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
         [name, f"{record[name]['seconds']:.0f} s", f"{record[name]['peak_gb']:.2f} GB", on_disk]
         for name, on_disk in zip(stages, (disk, "", ""), strict=True)
     ]
-    yield from markdown([f"{record['pairs']:,} pairs", "time", "peak memory", "on disk"], rows)
+    yield from markdown_table([f"{record['pairs']:,} pairs", "time", "peak memory", "on disk"], rows)
 
 
 def main() -> None:

@@ -23,10 +23,10 @@ from torch import Tensor
 import seqx
 from benchmarks.linear_layers import ratios, times
 from benchmarks.provenance import provenance, write_record
+from seqx import markdown_table
 from seqx.runtime.allocator import keep_heap
 from seqx_search.beam import largest
 from seqx_transformer import slots
-from seqx_watch.table import markdown
 
 SHAPES = [(4, 8000), (256, 2000), (256, 8000), (256, 37_000)]
 """Hypotheses and symbols."""
@@ -88,7 +88,7 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
         low, middle, high = result["ratio"]
         milliseconds = (f"{result['milliseconds'][way]:,.3f}" for way in ("without", "with"))
         rows.append([result["name"], *milliseconds, f"{middle:.2f} ({low:.2f} to {high:.2f})"])
-    yield from markdown(["", "without, ms", "with, ms", "ratio"], rows)
+    yield from markdown_table(["", "without, ms", "with, ms", "ratio"], rows)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.provenance import ROOT, provenance, write_record
-from seqx_watch.table import markdown
+from seqx import markdown_table
 
 IMPORT_TORCH = "import torch"
 SEQX = [sys.executable, "-m", "seqx"]
@@ -71,7 +71,7 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
             ]
         rows.append(cells)
     head = ["command", "time", f"relative to `{IMPORT_TORCH}`", "CPU time", f"relative to `{IMPORT_TORCH}`"]
-    yield from markdown(head, rows)
+    yield from markdown_table(head, rows)
 
 
 def main() -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.background import Job, one_thread, report, work
+from seqx import markdown_table
 from seqx.recipe import included_recipes
-from seqx_watch.table import markdown
 
 PREFIX = "table3/"
 
@@ -60,7 +60,9 @@ def against_base(compared: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 _factor(paper["perplexity"], paper_base["perplexity"]),
             ]
         )
-    yield from markdown(["row", "BLEU - base", "in the paper", "perplexity / base", "in the paper"], lines)
+    yield from markdown_table(
+        ["row", "BLEU - base", "in the paper", "perplexity / base", "in the paper"], lines
+    )
 
 
 def _dev_scores(row: Mapping[str, Any]) -> dict[str, float | None]:

@@ -35,7 +35,7 @@ from benchmarks import (
 from benchmarks.peers import report
 from benchmarks.provenance import ROOT
 from benchmarks.table3 import against_base
-from seqx_watch.comparison import format_comparison
+from seqx_runs.comparison import format_comparison
 
 DOCUMENTS = [
     ROOT / "docs" / name

@@ -168,12 +168,15 @@ if TYPE_CHECKING:  # models, runs and recipes
 if TYPE_CHECKING:  # commands
     from seqx.commands.arguments import split_overrides as split_overrides
     from seqx.commands.component_option import component_from_option as component_from_option
+    from seqx.commands.markdown_table import markdown_table as markdown_table
     from seqx.commands.model_options import ModelOptions as ModelOptions
     from seqx.commands.model_options import model_options as model_options
     from seqx.commands.request_lines import RequestLines as RequestLines
     from seqx.commands.request_lines import request_options as request_options
     from seqx.commands.stdin_command import StdinCommand as StdinCommand
     from seqx.commands.stdin_command import stdin_command as stdin_command
+    from seqx.commands.text_format import format_duration as format_duration
+    from seqx.commands.text_format import format_number as format_number
 
 if TYPE_CHECKING:  # optional extras
     from seqx.runtime.extras import import_extra as import_extra

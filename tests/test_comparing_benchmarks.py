@@ -21,7 +21,7 @@ from seqx.errors import Location
 from seqx.plugin.loading import load_plugins
 from seqx.recipe import included_recipes
 from tests import forked
-from tests.plugins.watch.test_compare import table
+from tests.plugins.runs.test_compare import table
 
 ROOT = Path(__file__).parents[1]
 TINY = [

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from seqx_watch.table import markdown
+from seqx import markdown_table
 
 
 def ratios(part: Mapping[str, Any], case: str, name: str) -> list[float]:
@@ -56,7 +56,7 @@ def _part(part: Mapping[str, Any]) -> Iterator[str]:
         head = ["", f"{part['unit']}/s", "share of matmul", "seqx / it", "peak MB", "equal lines"]
         if _has_cpu_seconds(part, case):
             head.append("CPU s")
-        yield from markdown(head, rows)
+        yield from markdown_table(head, rows)
         yield ""
     for name, difference in part.get("logprob_differences", {}).items():
         if name != part["baseline"]:

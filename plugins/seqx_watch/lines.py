@@ -1,6 +1,5 @@
 """Functions that format the state of a run as lines of plain text."""
 
-import datetime as dt
 from collections.abc import Iterator, Mapping
 
 import seqx
@@ -13,16 +12,6 @@ _MAX_TEXT = 400
 def plain(text: str) -> str:
     """Return the text on one line, without control characters."""
     return "".join(char if char.isprintable() else " " for char in text)
-
-
-def duration(seconds: float) -> str:
-    """Format a number of seconds as hours, minutes and seconds: 1:02:03."""
-    return str(dt.timedelta(seconds=max(0, round(seconds))))
-
-
-def number(value: float) -> str:
-    """Format a number with five significant digits, and with an exponent only if it is large."""
-    return f"{value:.5g}" if value < 10_000 else f"{value:.0f}" if value < 1e7 else f"{value:.3e}"
 
 
 def opening(run: seqx.Run) -> Iterator[str]:
@@ -51,9 +40,9 @@ def opening(run: seqx.Run) -> Iterator[str]:
 
 def progress(means: WindowMeans, steps: int, left: float) -> str:
     """Format the step, the training metrics and the remaining time in columns."""
-    return f"step {means.step:>{len(str(steps))}}/{steps}  {metrics(means)}  left {duration(left):>8}" + (
-        f"  skipped {means.skipped}: loss or gradient not finite" if means.skipped else ""
-    )
+    skipped = f"  skipped {means.skipped}: loss or gradient not finite" if means.skipped else ""
+    step, time = f"{means.step:>{len(str(steps))}}/{steps}", seqx.format_duration(left)
+    return f"step {step}  {metrics(means)}  left {time:>8}{skipped}"
 
 
 def metrics(means: WindowMeans) -> str:
@@ -61,7 +50,7 @@ def metrics(means: WindowMeans) -> str:
     return "  ".join(
         (
             f"loss {means.loss:7.4f}",
-            f"perplexity {number(means.perplexity):>9}",
+            f"perplexity {seqx.format_number(means.perplexity):>9}",
             f"rate {means.learning_rate:.2e}",
             f"{means.tokens_per_second:>9,.0f} target tokens/s",
             f"padding {means.padding:5.1%}",
@@ -75,7 +64,7 @@ def scores(evaluation: seqx.Evaluation, best: str = "") -> str:
     if parts and best:
         parts[0] += f" ({best})"
     if evaluation.perplexity is not None:
-        parts.append(f"perplexity {number(evaluation.perplexity)}")
+        parts.append(f"perplexity {seqx.format_number(evaluation.perplexity)}")
     return "  ".join(parts)
 
 

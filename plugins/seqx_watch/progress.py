@@ -99,7 +99,7 @@ class ConsoleProgress(seqx.Callback):
         if terminal:
             self._terminal_window.add(update)
             if now - self._last_drawn_time >= _REFRESH or step == steps:
-                text = f"step {step}/{steps}, {lines.duration(left)} left"
+                text = f"step {step}/{steps}, {seqx.format_duration(left)} left"
                 terminal.draw(text, step / steps, lines.metrics(self._terminal_window.read()))
                 self._last_drawn_time = now
         due = step % self.every == 0 if self.every else now - self._last_line_time >= self.seconds

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 import seqx
+from seqx import markdown_table
 from seqx.data.store import Store
 from seqx.parallel.master_weights import MasterWeights
 from seqx.training.chunked_loss import default_rows
 from seqx.training.ema import Average, Ema
 from seqx_watch.metrics import Window
-from seqx_watch.table import markdown
 from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
 from tests.simulated_gpu.device import SimulatedGpu
 from tests.simulated_gpu.small import CPU, CUDA, setup, training
@@ -101,7 +101,7 @@ def _count(counted: Counter[str], functions: tuple[str, ...]) -> int:
 
 
 def test_each_part_of_an_update_launches_few_kernels(kernels: Counter[str]) -> None:
-    print(*markdown(("part", "kernels"), [(part, str(kernels[part])) for part in FUNCTIONS]), sep="\n")  # noqa: T201
+    print(*markdown_table(("part", "kernels"), [(part, str(kernels[part])) for part in FUNCTIONS]), sep="\n")  # noqa: T201
     assert {part: count for part, count in kernels.items() if count > LIMITS.get(part, 0)} == {}
 
 

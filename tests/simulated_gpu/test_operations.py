@@ -14,10 +14,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import seqx
+from seqx import markdown_table
 from seqx.inference.packing import pack
 from seqx.runtime.devices import autocast
 from seqx_search import Beam
-from seqx_watch.table import markdown
 from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
 from tests.simulated_gpu.device import NO_KERNELS, SimulatedGpu, operation_name
 from tests.simulated_gpu.small import CUDA, SIZES, SOURCE, setup
@@ -70,7 +70,7 @@ def test_step_on_a_cpu_has_few_operations(recipe_folder: Path) -> None:
         counted.append(operations.counted)
     step = counted[1] - counted[0]
     rows = [(name, f"{count / STEPS:.1f}") for name, count in step.most_common()]
-    print(*markdown(("operation", "per step"), rows), sep="\n")  # noqa: T201
+    print(*markdown_table(("operation", "per step"), rows), sep="\n")  # noqa: T201
     assert step.total() <= MAX_OPERATIONS * STEPS
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import seqx
-from seqx_watch.difference_lines import difference_lines
+from seqx_runs.difference_lines import difference_lines
 from tests.stories.tiny import TINY, done, refused, tiny
 
 PUBLISHED = "published: {source: 'Smith 2020, table 1', parameters: 40e3, dev: {bleu: 30, perplexity: 4.9}}\n"

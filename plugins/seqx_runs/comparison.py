@@ -10,9 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 import seqx
-from seqx_watch.difference_lines import difference_lines
-from seqx_watch.lines import duration, number
-from seqx_watch.table import markdown
+from seqx_runs.difference_lines import difference_lines
 
 SPLITS = ("dev", "test")
 Row = Mapping[str, Any]
@@ -56,7 +54,7 @@ def compare_runs(folders: Sequence[Path]) -> list[Row]:
 
 def format_comparison(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the lines of the comparison: a table in Markdown, then notes and differences."""
-    yield from markdown(_header(rows), [_cells(row, rows) for row in rows])
+    yield from seqx.markdown_table(_header(rows), [_cells(row, rows) for row in rows])
     notes = [*_sources(rows), *_signatures(rows), *_models(rows), *_warnings(rows)]
     if notes:
         yield ""
@@ -168,12 +166,14 @@ def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
             published = _published(row, split).get(name)
             if name == "perplexity":
                 value = row["perplexity"].get(split)
-                cells.append(_cell(value if value is None else float(number(value)), published, "{:g}"))
+                cells.append(
+                    _cell(value if value is None else float(seqx.format_number(value)), published, "{:g}")
+                )
             else:
                 score = row["scores"].get(split, {}).get(name)
                 cells.append(_cell(score and score["value"], published, "{:.2f}"))
     speed, seconds = row["tokens_per_second"], row["seconds"]
-    return [*cells, _cell(speed, None, "{:,.0f}"), "-" if seconds is None else duration(seconds)]
+    return [*cells, _cell(speed, None, "{:,.0f}"), "-" if seconds is None else seqx.format_duration(seconds)]
 
 
 def _cell(value: float | None, published: float | None, template: str) -> str:

@@ -1,4 +1,4 @@
-"""Tables in Markdown that are also readable as plain text."""
+"""Tables in Markdown."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a Markdown table with aligned columns."""
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a Markdown table with aligned columns, readable as plain text."""
     table = Table(*header, box=box.MARKDOWN)
     for column in table.columns:
         column.no_wrap = True

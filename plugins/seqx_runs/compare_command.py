@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 import seqx
-from seqx_watch.comparison import compare_runs, format_comparison
+from seqx_runs.comparison import compare_runs, format_comparison
 
 
 @click.command()
