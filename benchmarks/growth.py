@@ -176,7 +176,8 @@ def main() -> None:
         if name not in VALUES:
             parser.error(f"{name} is no quantity; name any of {names}")
     measure_quantity = measurements(SIZES[options.size], options.seconds)
-    record: dict[str, Any] = {"benchmark": "growth", **provenance(), "size": options.size, "quantities": {}}
+    about = {"benchmark": "growth", **provenance(), "threads": torch.get_num_threads(), "size": options.size}
+    record: dict[str, Any] = {**about, "quantities": {}}
     for name in options.quantities or VALUES:
         values = list(dict.fromkeys(max(1, value // options.divide) for value in VALUES[name]))
         rates = [measure_quantity[name](value) for value in values]

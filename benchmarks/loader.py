@@ -8,13 +8,14 @@ measured alternately, in each round.
 """
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from benchmarks.growth import training_rate
 from benchmarks.peers.sizes import SIZES
@@ -130,7 +131,7 @@ def main() -> None:
     record = {
         "benchmark": "loader",
         **provenance(),
-        "threads": int(os.environ.get("OMP_NUM_THREADS", "0")) or None,
+        "threads": torch.get_num_threads(),
         "pairs": options.pairs,
         "tokenizer": options.model,
         "rates": rates,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import click
 import torch
 
 from seqx.errors import PluginError, UserError
@@ -17,6 +18,11 @@ from seqx.runtime.devices import raise_torch_oom
 from seqx.runtime.precision import precision_of
 from seqx.training.compile import compile_layers, while_compiling
 from seqx.training.config import Training
+
+COMPILED_ON_A_CPU = (
+    "training.compile: on a CPU an update with compiled layers can take longer, and compiling takes most of "
+    "a minute; set training.compile=false unless you measured a gain (python -m benchmarks.compiling)"
+)
 
 
 def build_strategy(config: Training, model: Model, world: World, device: torch.device) -> Parallelism:
@@ -39,6 +45,8 @@ def build_strategy(config: Training, model: Model, world: World, device: torch.d
             "devices with training.parallel=fsdp"
         ) from None
     if config.compile:
+        if device.type == "cpu" and world.is_rank_zero:
+            click.echo(COMPILED_ON_A_CPU, err=True)
         compile_layers(strategy.step.model)
         if world.size > 1:
             while_compiling(strategy.waiting)

@@ -1,5 +1,6 @@
 """A strategy that does not call the methods of its base class is reported before training."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from torch import nn
 from seqx.errors import PluginError
 from seqx.parallel import SINGLE_PROCESS, World
 from seqx.parallel.parallelism import SingleDevice, Step
-from seqx.training.placement import optimizer_of, set_up
+from seqx.training import placement
+from seqx.training.placement import build_strategy, optimizer_of, set_up
 from tests.plugins.watch.simulation import Placeholder
 
 CPU = torch.device("cpu")
@@ -47,3 +49,15 @@ def test_strategy_that_does_not_keep_its_optimizer_is_named() -> None:
     message = r"test_placement.py:\d+: build_optimizer of the strategy does not set optimizer; call super\(\)"
     with pytest.raises(PluginError, match=message):
         optimizer_of(WithoutOptimizer.of(step(), CPU), Placeholder())
+
+
+def test_compiled_layers_on_a_cpu_give_a_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(placement, "compile_layers", lambda _: 0)
+    for compiled in (False, True):
+        config: Any = SimpleNamespace(
+            objective=Placeholder(), seed=1, parallel=None, weight_precision="fp32", compile=compiled
+        )
+        build_strategy(config, step().model, SINGLE_PROCESS, CPU)
+        assert ("training.compile=false" in capsys.readouterr().err) == compiled
