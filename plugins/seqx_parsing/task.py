@@ -342,6 +342,12 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
         """Return the scores of each tree alone."""
         return seqx.score_answers(self.metrics, answers)
 
+    def significance(
+        self, baseline: Sequence[seqx.Answer], answers: Sequence[seqx.Answer], resamples: int
+    ) -> Mapping[str, seqx.Significance]:
+        """Test the differences of all metrics."""
+        return seqx.answer_significance(self.metrics, baseline, answers, resamples)
+
     def _trees(
         self, split: str, rows: Iterable[tuple[str, ...]] | None = None, *, training: bool = False
     ) -> Iterator[Tree]:

@@ -1,25 +1,70 @@
 """The command `seqx compare`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 import seqx
 from seqx_runs.comparison import compare_runs, format_comparison
+from seqx_runs.comparison_significance import changed_sentences, with_significance
+from seqx_runs.comparison_table import TABLE_FORMATS, TableFormat, format_table, run_columns
 
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "table_format",
+    type=click.Choice([*TABLE_FORMATS]),
+    help="Print the table alone, in this format.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print all data as JSON.")
-def compare(runs: tuple[Path, ...], *, as_json: bool) -> None:
-    """Compare runs: scores, speed, and differences between their recipes.
+@click.option(
+    "--resamples",
+    type=click.IntRange(0),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Resamples of the paired bootstrap tests; 0: no tests.",
+)
+@click.option(
+    "--sentences",
+    type=click.IntRange(0),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Number of sentences to show whose scores differ most.",
+)
+@seqx.trust_option
+@click.pass_context
+def compare(
+    ctx: click.Context,
+    /,
+    runs: Sequence[Path],
+    *,
+    table_format: TableFormat | None,
+    as_json: bool,
+    resamples: int,
+    sentences: int,
+    trust_local_plugins: bool,
+) -> None:
+    """Compare runs: scores, significance, speed, and differences between their recipes.
 
     A RUN is the folder of a run, finished or not. In the table, published scores from the recipe are in
-    parentheses. Below the table, the recipe and the environment of each run are compared with those of the
-    first RUN, whose values are in parentheses.
+    parentheses, and the columns p have the p-values of differences from the first RUN. Below the table, each
+    run is compared with the first RUN: recipe and environment, with the values of the first RUN in
+    parentheses, and the test sentences whose scores differ most.
     """
+    if as_json and table_format:
+        raise click.UsageError("--json and --format exclude each other", ctx)
     rows = compare_runs(runs)
+    if len(rows) > 1 and (resamples or sentences):
+        shown = 0 if table_format else sentences
+        rows = with_significance(rows, resamples=resamples, sentences=shown, trust=trust_local_plugins)
     if as_json:
         click.echo(seqx.json_text(rows, indent=2, ensure_ascii=False))
-        return
-    click.echo("\n".join(format_comparison(rows)))
+    elif table_format:
+        click.echo("\n".join(format_table(run_columns(rows), table_format)))
+    else:
+        click.echo("\n".join([*format_comparison(rows), *changed_sentences(rows)]))

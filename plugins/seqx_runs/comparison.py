@@ -10,12 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 import seqx
+from seqx_runs.comparison_significance import significance_notes
+from seqx_runs.comparison_table import Row, format_table, run_columns
 from seqx_runs.difference_lines import difference_lines
-
-SPLITS = ("dev", "test")
-Row = Mapping[str, Any]
-"""The data of one run, as `seqx compare --json` prints it."""
-
 
 _Count = Annotated[int, Ge(0), Lt(1 << 63)]
 
@@ -54,8 +51,8 @@ def compare_runs(folders: Sequence[Path]) -> list[Row]:
 
 def format_comparison(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the lines of the comparison: a table in Markdown, then notes and differences."""
-    yield from seqx.markdown_table(_header(rows), [_cells(row, rows) for row in rows])
-    notes = [*_sources(rows), *_signatures(rows), *_models(rows), *_warnings(rows)]
+    yield from format_table(run_columns(rows), "markdown")
+    notes = [*_sources(rows), *_signatures(rows), *significance_notes(rows), *_models(rows), *_warnings(rows)]
     if notes:
         yield ""
         yield from notes
@@ -134,52 +131,6 @@ def _differences(first: seqx.Record, other: seqx.Record) -> Row:
         for record in (first, other)
     ]
     return {"recipe": seqx.differences(*recipes), "environment": seqx.differences(*environments)}
-
-
-def _score_names(rows: Sequence[Row], split: str) -> list[str]:
-    """Return the names of all scores of a split in the order of the recipes, perplexity last."""
-    names: dict[str, None] = {}
-    for row in rows:
-        names |= dict.fromkeys([*row["scores"].get(split, ()), *_published(row, split)])
-    has_perplexity = any(row["perplexity"].get(split) is not None for row in rows) or "perplexity" in names
-    return [name for name in names if name != "perplexity"] + ["perplexity"] * has_perplexity
-
-
-def _published(row: Row, split: str) -> Mapping[str, float]:
-    """Return the published scores of a split by name."""
-    return (row["published"] or {}).get(split) or {}
-
-
-def _header(rows: Sequence[Row]) -> list[str]:
-    scores = [f"{split} {name}" for split in SPLITS for name in _score_names(rows, split)]
-    return ["run", "parameters", "updates", *scores, "tokens/s", "time"]
-
-
-def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
-    cells = [
-        row["run"],
-        _cell(row["parameters"], (row["published"] or {}).get("parameters"), "{:,.0f}"),
-        f"{row['updates']:,}" if row["finished"] else f"{row['updates']:,} of {row['of']:,}",
-    ]
-    for split in SPLITS:
-        for name in _score_names(rows, split):
-            published = _published(row, split).get(name)
-            if name == "perplexity":
-                value = row["perplexity"].get(split)
-                cells.append(
-                    _cell(value if value is None else float(seqx.format_number(value)), published, "{:g}")
-                )
-            else:
-                score = row["scores"].get(split, {}).get(name)
-                cells.append(_cell(score and score["value"], published, "{:.2f}"))
-    speed, seconds = row["tokens_per_second"], row["seconds"]
-    return [*cells, _cell(speed, None, "{:,.0f}"), "-" if seconds is None else seqx.format_duration(seconds)]
-
-
-def _cell(value: float | None, published: float | None, template: str) -> str:
-    """Format a value, and a published value in parentheses; "-" if the value is unknown."""
-    text = "-" if value is None else template.format(value)
-    return text if published is None else f"{text} ({template.format(published)})"
 
 
 def _sources(rows: Sequence[Row]) -> Iterator[str]:

@@ -61,6 +61,29 @@ class SacrebleuMetric(seqx.Metric):
         results = [scorer.sentence_score(output, of_output) for output, *of_output in texts]
         return [{self.name: self._score(result, scorer)} for result in results]
 
+    def significance(
+        self, baseline: Sequence[str], outputs: Sequence[str], *references: Sequence[str], resamples: int
+    ) -> Mapping[str, seqx.Significance]:
+        """Test the difference with sacreBLEU's paired bootstrap test, as its option --paired-bs does."""
+        from sacrebleu.significance import PairedTest  # noqa: PLC0415
+
+        before, after, *others = (
+            list(map(self.prepare, texts)) for texts in (baseline, outputs, *references)
+        )
+        test: Any = PairedTest(
+            [("baseline", before), ("outputs", after)],
+            {self.name: self.scorer(sentences=False)},
+            others,
+            test_type="bs",
+            n_samples=resamples,
+        )
+        signatures, results = test()
+        ((name, signature),) = signatures.items()
+        reference, result = results[name]
+        # For equal outputs sacreBLEU's p-value would be the smallest one.
+        p_value = 1.0 if reference.score == result.score else float(result.p_value)
+        return {self.name: seqx.Significance(p_value=p_value, signature=self.signature(str(signature)))}
+
     def score_names(self) -> Sequence[str]:
         """Return the name of the score, without importing sacreBLEU."""
         return [self.name]

@@ -119,6 +119,19 @@ class Score:
         return f"{self.value:.2f}{interval}  {self.signature}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Significance:
+    """The result of a paired bootstrap test: outputs against those of a baseline for the same inputs.
+
+    Args:
+        p_value: the probability of such a difference, or a larger one, if both systems were equally good
+        signature: how it was computed
+    """
+
+    p_value: float
+    signature: str
+
+
 _PRINTED_AS_ZERO = 0.005  # smaller values are printed as 0.00
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from seqx.errors import UserError
 from seqx.interfaces.learning import Hypothesis, Search, SearchTrace, Trace
 from seqx.interfaces.networks import Model
-from seqx.interfaces.rows import Row
-from seqx.interfaces.scores import Answer, AnswerWarning, Evaluation, Score
+from seqx.interfaces.rows import Row, value_text
+from seqx.interfaces.scores import Answer, AnswerWarning, Evaluation, Score, Significance
 from seqx.interfaces.specification import TextSpec, UnspecifiedError
 from seqx.interfaces.tensors import Batch
 from seqx.interfaces.text import SPLITS, Problem, ProgressReporter
@@ -399,6 +399,34 @@ class Task(ABC):
             UserError: the task does not compare answers with references
         """
         raise UserError("the task of this model has no scores of single answers")
+
+    def answers(self, split: Split, outputs: Sequence[str]) -> list[Answer]:
+        """Return the outputs for the inputs of a split with these inputs and the references."""
+        return [
+            Answer(input=value_text(source), output=output, reference=reference, more_references=tuple(more))
+            for source, output, reference, *more in zip(
+                self.inputs(split), outputs, self.references(split), *split.more_references, strict=True
+            )
+        ]
+
+    def rescore(self, answers: Sequence[Answer]) -> Mapping[str, Score]:
+        """Return the scores of answers that were read from a file; empty if the task cannot compute them."""
+        return {}
+
+    def significance(
+        self, baseline: Sequence[Answer], answers: Sequence[Answer], resamples: int
+    ) -> Mapping[str, Significance]:
+        """Test the differences between the scores of two lists of answers to the same inputs.
+
+        Args:
+            baseline: the answers of the baseline
+            answers: the other answers
+            resamples: the number of bootstrap resamples
+
+        Returns:
+            the results by the names of the scores; empty if the task has no metrics
+        """
+        return {}
 
     def score_names(self) -> Sequence[str] | None:
         """Return the names of the scores of `evaluate`, in order; called before anything is fetched.

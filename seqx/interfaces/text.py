@@ -7,8 +7,9 @@ from pathlib import Path
 
 from seqx.errors import UserError
 from seqx.interfaces.codec import Codec
+from seqx.interfaces.paired_bootstrap import paired_bootstrap
 from seqx.interfaces.rows import Row
-from seqx.interfaces.scores import Score
+from seqx.interfaces.scores import Score, Significance
 from seqx.interfaces.specification import TokenizerSpec, UnspecifiedError
 
 SPLITS = ("train", "dev", "test")
@@ -212,6 +213,28 @@ class Metric(ABC):
     ) -> list[Mapping[str, Score]]:
         """Return the scores of each output alone, against its reference of each list."""
         return [self.compare(*([text] for text in texts)) for texts in zip(outputs, *references, strict=True)]
+
+    def significance(
+        self, baseline: Sequence[str], outputs: Sequence[str], *references: Sequence[str], resamples: int
+    ) -> Mapping[str, Significance]:
+        """Test the difference between the scores of two lists of outputs by a paired bootstrap (Koehn 2004).
+
+        By default, the test compares the means of the scores of single outputs.
+
+        Args:
+            baseline: the outputs of the baseline
+            outputs: the other outputs, for the same inputs
+            references: lists of references, each with one for each output
+            resamples: the number of resamples
+        """
+        before, after = (self.sentence_scores(texts, *references) for texts in (baseline, outputs))
+        return {
+            name: paired_bootstrap(
+                [scores[name].value for scores in before], [scores[name].value for scores in after], resamples
+            )
+            for name in (before[0] if before else ())
+            if all(name in scores for scores in (*before, *after))
+        }
 
     def setting_errors(self) -> Iterable[Problem]:
         """Return errors that prevent the computation, such as a missing file or package."""

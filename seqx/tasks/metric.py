@@ -8,7 +8,7 @@ from typing import Any
 from seqx.errors import UserError
 from seqx.interfaces.codec import Codec
 from seqx.interfaces.rows import value_text
-from seqx.interfaces.scores import Answer, Evaluation, Score
+from seqx.interfaces.scores import Answer, Evaluation, Score, Significance
 from seqx.interfaces.task import Split, Task, TextModel, sum_warnings
 from seqx.interfaces.text import SPLITS, TRIAL, Corpus, Metric, Problem, ProgressReporter
 from seqx.tasks.columns import missing_column
@@ -118,12 +118,7 @@ class MetricTask(CorpusTask):
         inputs, references = self.inputs(split), self.references(split)
         nbests = [*model.hypotheses(inputs)]
         outputs = [nbest.text for nbest in nbests]
-        answers = [
-            Answer(input=value_text(source), output=output, reference=reference, more_references=tuple(more))
-            for source, output, reference, *more in zip(
-                inputs, outputs, references, *split.more_references, strict=True
-            )
-        ]
+        answers = self.answers(split, outputs)
         scores = self.score(inputs, outputs, references, *split.more_references)
         return Evaluation(scores=scores, answers=answers, warnings=sum_warnings(nbests))
 
@@ -141,6 +136,17 @@ class MetricTask(CorpusTask):
     def answer_scores(self, answers: Sequence[Answer]) -> list[Mapping[str, Score]]:
         """Return the scores of each answer alone."""
         return score_answers(self.metrics, answers)
+
+    def rescore(self, answers: Sequence[Answer]) -> Mapping[str, Score]:
+        """Return the scores of answers that were read from a file."""
+        sources, outputs, *references = texts_of(answers)
+        return self.scores(outputs, *references, sources=sources)
+
+    def significance(
+        self, baseline: Sequence[Answer], answers: Sequence[Answer], resamples: int
+    ) -> Mapping[str, Significance]:
+        """Test the differences of all metrics."""
+        return answer_significance(self.metrics, baseline, answers, resamples)
 
     def scores(
         self, outputs: Sequence[str], *references: Sequence[str], sources: Sequence[str] = ()
@@ -167,14 +173,36 @@ class MetricTask(CorpusTask):
 
 def score_answers(metrics: Sequence[Metric], answers: Sequence[Answer]) -> list[Mapping[str, Score]]:
     """Return the scores of each answer alone, by all metrics."""
-    sources, outputs = [answer.input for answer in answers], [answer.output for answer in answers]
-    references = [*zip(*((answer.reference, *answer.more_references) for answer in answers), strict=True)]
+    if not answers:
+        return []
+    sources, outputs, *references = texts_of(answers)
     scores: list[dict[str, Score]] = [{} for _ in answers]
-    for metric in metrics if answers else ():
+    for metric in metrics:
         of_metric = metric.for_sources(sources).sentence_scores(outputs, *references)
         for of_answer, of_output in zip(scores, of_metric, strict=True):
             of_answer.update(of_output)
     return [*scores]
+
+
+def answer_significance(
+    metrics: Sequence[Metric], baseline: Sequence[Answer], answers: Sequence[Answer], resamples: int
+) -> Mapping[str, Significance]:
+    """Test the differences between the scores of two lists of answers to the same inputs, by all metrics."""
+    sources, outputs, *references = texts_of(answers)
+    before = [answer.output for answer in baseline]
+    return {
+        name: result
+        for metric in metrics
+        for name, result in metric.for_sources(sources)
+        .significance(before, outputs, *references, resamples=resamples)
+        .items()
+    }
+
+
+def texts_of(answers: Sequence[Answer]) -> list[Sequence[str]]:
+    """Return the inputs, the outputs and one or several lists of references of answers."""
+    rows = ((each.input, each.output, each.reference, *each.more_references) for each in answers)
+    return [*zip(*rows, strict=True)]
 
 
 def _describe_repeated(names: Iterable[str]) -> str:

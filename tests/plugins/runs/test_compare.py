@@ -1,5 +1,7 @@
 """`seqx compare` with finished, unfinished and damaged runs, and with other folders."""
 
+import csv
+import io
 import json
 import re
 import shutil
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 import seqx
+from seqx_runs.comparison_table import Column, format_table
 from seqx_runs.difference_lines import difference_lines
 from tests.stories.tiny import TINY, done, refused, tiny
 
@@ -75,7 +78,7 @@ def test_compare_shows_scores_beside_published_scores() -> None:
 
 def test_compare_lists_differences_from_the_first_run() -> None:
     printed = done("compare", "base", "deep")
-    assert printed.partition("deep against base:\n")[2].splitlines() == [
+    assert printed.partition("deep against base:\n")[2].partition("\n\n")[0].splitlines() == [
         "  model.{decoder,encoder}.layers: 2 (1)",
         "  task.metrics.0.lowercase: true (false)",
         "  training.tokens: 200 (300)",
@@ -83,6 +86,82 @@ def test_compare_lists_differences_from_the_first_run() -> None:
     assert "deep against base: no differences" not in printed
     shutil.copytree("base", "again")
     assert done("compare", "base", "again").endswith("\nagain against base: no differences\n")
+
+
+def test_compare_tests_scores_with_equal_signatures_against_the_first_run() -> None:
+    printed = done("compare", "base", "deep")
+    base, deep = table(printed)
+    assert base["p (test chrf)"] == "-"
+    assert "p (test bleu)" not in base  # their signatures differ
+    assert "p (test chrf): nrefs:1|bs:1000|seed:12345|case:mixed|" in printed
+    row = rows_of("base", "deep", "--resamples", "100")[1]
+    (result,) = row["significance"]["test"].values()
+    assert 0 < result["p_value"] <= 1
+    assert "|bs:100|" in result["signature"]
+    texts = [Path(run, "outputs/test.txt").read_text().splitlines() for run in ("base", "deep")]
+    for sentence in row["changed_sentences"]:
+        assert sentence["outputs"] == [lines[sentence["sentence"] - 1] for lines in texts]
+        assert sentence["outputs"][0] != sentence["outputs"][1]
+        assert f"\n    deep: {sentence['outputs'][1]}\n" in f"{printed}\n"
+    changes = [abs(after - before) for before, after in (each["scores"] for each in row["changed_sentences"])]
+    assert 0 < len(changes) <= 3
+    assert changes == sorted(changes, reverse=True)
+    assert done("compare", "base", "deep", "--resamples", "0", "--sentences", "0").count("p (") == 0
+
+
+def test_compare_finds_no_significance_between_equal_outputs() -> None:
+    shutil.copytree("base", "again")
+    assert table(done("compare", "base", "again"))[1]["p (test bleu)"] == "1.000"
+
+
+def rewrite_corpus(run: str, **settings: int) -> None:
+    """Change settings of the corpus in the stored recipe of a run."""
+    recipe = Path(run, "recipe.yaml")
+    for name, value in settings.items():
+        recipe.write_text(re.sub(rf"(?m)^    {name}: .*$", f"    {name}: {value}", recipe.read_text()))
+
+
+def test_compare_tests_no_outputs_of_different_or_changed_test_data() -> None:
+    outputs = Path("deep/outputs/test.txt")
+    lines = outputs.read_text().splitlines()
+    outputs.write_text("\n".join([*lines[:-1], lines[-1] + " more words"]) + "\n")
+    printed = done("compare", "base", "deep")
+    assert "p (" not in table(printed)[0]
+    note = "deep: not tested against base: deep/outputs/test.txt: chrf of these outputs is "
+    assert re.search(rf"{note}\d+\.\d\d, but the run recorded \d", printed)
+    outputs.write_text("\n".join(lines[:-1]) + "\n")
+    assert "deep/outputs/test.txt: it has 5 lines, but test has 6 inputs; the corpus " in done(
+        "compare", "base", "deep"
+    )
+    shutil.copytree("base", "half")
+    for name in ("outputs/test.txt", "model/scores.json", "identity.json"):
+        Path("half", name).unlink()
+    printed = done("compare", "half", "base")
+    assert "base: not tested against half: the outputs of half are not known (it has no test scores" in printed
+
+
+def test_compare_writes_latex_and_csv() -> None:
+    rows = list(csv.DictReader(io.StringIO(done("compare", "base", "deep", "--format", "csv"))))
+    scores = json.loads(Path("deep/model/scores.json").read_text())
+    assert float(rows[1]["test chrf"]) == scores["test"]["chrf"]["value"]
+    assert (rows[0]["published dev bleu"], rows[1]["published dev bleu"]) == ("30.0", "")
+    assert rows[0]["finished"] == "true"
+    latex = done("compare", "base", "deep", "--format", "latex").splitlines()
+    header, first = latex[2].split(" & "), latex[4].split(" & ")
+    assert (latex[0], latex[1], len(latex)) == (f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", "\\toprule", 8)
+    assert (first[0], len(first)) == ("base", len(header))
+    assert done("compare", "base", "deep", "--format", "markdown") == "".join(
+        f"{line}\n" for line in done("compare", "base", "deep").split("\n\n")[0].splitlines()
+    )
+    assert refused("compare", "base", "--json", "--format", "csv").endswith("exclude each other\n")
+
+
+def test_latex_table_escapes_special_characters() -> None:
+    columns = [Column(name="a_b", values=[1], texts=["50% & <x\\y>"])]
+    assert list(format_table(columns, "latex"))[2:5:2] == [
+        r"a\_b \\",
+        r"50\% \& $<$x\textbackslash{}y$>$ \\",
+    ]
 
 
 def test_compare_lists_signatures_once_or_with_their_runs() -> None:
