@@ -96,6 +96,7 @@ if TYPE_CHECKING:  # token ids, examples, answers and scores
     from seqx.interfaces.scores import Evaluation as Evaluation
     from seqx.interfaces.scores import Interval as Interval
     from seqx.interfaces.scores import Score as Score
+    from seqx.interfaces.scores import Significance as Significance
     from seqx.interfaces.scores import perplexity as perplexity
     from seqx.interfaces.task import Candidate as Candidate
     from seqx.interfaces.task import Example as Example
@@ -135,6 +136,7 @@ if TYPE_CHECKING:  # parts of tasks
     from seqx.tasks.columns import select_columns as select_columns
     from seqx.tasks.metric import CorpusTask as CorpusTask
     from seqx.tasks.metric import MetricTask as MetricTask
+    from seqx.tasks.metric import answer_significance as answer_significance
     from seqx.tasks.metric import score_answers as score_answers
     from seqx.tasks.seq2seq import GenerationTask as GenerationTask
     from seqx.tasks.seq2seq import Seq2SeqTask as Seq2SeqTask
@@ -156,9 +158,13 @@ if TYPE_CHECKING:  # registration, and the arguments of callbacks
     from seqx.training.update import Update as Update
 
 if TYPE_CHECKING:  # models, runs and recipes
+    from seqx.commands.loading import resolved_recipe as resolved_recipe
+    from seqx.commands.recorded_answers import RecordedAnswers as RecordedAnswers
     from seqx.inference import Predictor as Predictor
     from seqx.inference import load as load
     from seqx.recipe.differences import differences as differences
+    from seqx.recipe.overrides import parsed_override as parsed_override
+    from seqx.recipe.yaml_tree import read_yaml as read_yaml
     from seqx.run_record import Record as Record
     from seqx.storage.metrics_file import MetricsFile as MetricsFile
     from seqx.storage.metrics_file import MetricsLine as MetricsLine
@@ -166,7 +172,9 @@ if TYPE_CHECKING:  # models, runs and recipes
     from seqx.storage.metrics_file import ScoreLine as ScoreLine
 
 if TYPE_CHECKING:  # commands
+    from seqx.commands.arguments import device_option as device_option
     from seqx.commands.arguments import split_overrides as split_overrides
+    from seqx.commands.arguments import trust_option as trust_option
     from seqx.commands.component_option import component_from_option as component_from_option
     from seqx.commands.markdown_table import markdown_table as markdown_table
     from seqx.commands.model_options import ModelOptions as ModelOptions

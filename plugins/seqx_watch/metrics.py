@@ -111,7 +111,12 @@ class Metrics(seqx.Callback):
 
 
 def _scores(scores: Mapping[str, seqx.Score]) -> dict[str, seqx.ScoreLine]:
-    return {name: {"value": score.value, "signature": score.signature} for name, score in scores.items()}
+    return {name: _score_line(score) for name, score in scores.items()}
+
+
+def _score_line(score: seqx.Score) -> seqx.ScoreLine:
+    line: seqx.ScoreLine = {"value": score.value, "signature": score.signature}
+    return {**line, "lower_is_better": True} if score.lower_is_better else line
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from seqx.errors import Problem, RecipeError
 from seqx.plugin.loading import PLUGINS_FIELD, Plugins, load_plugins
@@ -12,6 +13,7 @@ from seqx.storage.atomic import check_links
 from seqx.storage.json_format import read_as
 from seqx.storage.weights import WEIGHTS
 from seqx.training import description
+from seqx.training.preflight import build_checked
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,25 @@ def load_checked(argument: str, profile: str | None = None, overrides: Iterable[
     recipe, plugins = load_with_plugins(argument, profile, overrides, problems)
     configured = check(recipe.tree, plugins.registry, description.Experiment, problems)
     return CheckedRecipe(recipe, plugins, configured)
+
+
+def resolved_recipe(
+    argument: str, profile: str | None = None, overrides: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Check a recipe as `seqx check` does, and return it with all defaults, as plain values.
+
+    Args:
+        argument: a file, or the name of a recipe of seqx
+        profile: the profile to apply
+        overrides: settings as KEY=VALUE
+
+    Raises:
+        RecipeError: the recipe has problems
+    """
+    configured = load_checked(argument, profile, overrides).configured
+    build_checked(configured)
+    plain: dict[str, Any] = configured.plain()
+    return plain
 
 
 def load_with_plugins(

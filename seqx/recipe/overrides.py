@@ -1,11 +1,26 @@
 """Merge overrides of the command line, `key.path=value`, into a recipe."""
 
 from dataclasses import replace
+from typing import Any
 
 from seqx.errors import COMMAND_LINE, Location, Problem, RecipeError
 from seqx.recipe.yaml_tree import Node, merge, moved, parse
 
 _MAX_DEPTH = 60  # maximum number of keys in a path
+
+
+def parsed_override(text: str) -> tuple[str, Any]:
+    """Return the path and the plain value of an override, `key.path=value`.
+
+    Raises:
+        RecipeError: it has another form, or the value is not YAML
+    """
+    root = override(Node({}, Location(COMMAND_LINE, 1, 1, text)), text)
+    path = text.partition("=")[0]
+    value = root.plain()
+    for key in path.split("."):
+        value = value[key]
+    return path, value
 
 
 def override(root: Node, text: str) -> Node:

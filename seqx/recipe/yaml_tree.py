@@ -75,6 +75,15 @@ def read(path: Path, problems: list[Problem] | None = None) -> Node:
     return parse(text, source, problems)
 
 
+def read_yaml(path: Path) -> Any:
+    """Return the plain values of a YAML file, with the scalars of YAML 1.2.
+
+    Raises:
+        RecipeError: the file cannot be read, or is not valid YAML
+    """
+    return read(path).plain()
+
+
 def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node:
     """Return the tree of a text; an empty text is null. See `read` for `problems` and errors."""
     try:

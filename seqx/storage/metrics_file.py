@@ -62,6 +62,7 @@ class ScoreLine(TypedDict):
 
     value: float | None  # null in older files if it is not finite
     signature: str
+    lower_is_better: NotRequired[bool]  # only if it is true
 
 
 class EvaluationLine(TypedDict):

@@ -201,6 +201,8 @@ def _answer(link: socket.socket, shortens: bool) -> None:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
+        if shortens and arguments[:1] == ["sweep"]:
+            _shorten_trials()
         code = _run(name, shorten(arguments) if shortens and name == "seqx" else arguments)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -234,6 +236,17 @@ def _run(name: str, arguments: list[str]) -> int:
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     return 0
+
+
+def _shorten_trials() -> None:
+    """Let this process start the trials of a sweep as forks, with shortened training."""
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    from tests import forked
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[Any]:
+        return forked.Forked([*command[:3], *shorten(command[3:])], **options)
+
+    vars(subprocess)["Popen"] = start
 
 
 def shorten(arguments: list[str]) -> list[str]:

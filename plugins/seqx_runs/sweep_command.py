@@ -1,0 +1,128 @@
+"""The command `seqx sweep`."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import click
+import torch
+
+import seqx
+from seqx_runs.comparison_table import TABLE_FORMATS, TableFormat, format_table
+from seqx_runs.sweep_check import checked_recipes
+from seqx_runs.sweep_file import read_sweep
+from seqx_runs.sweep_jobs import Scheduler, write_jobs
+from seqx_runs.sweep_runner import Runner, stopped_so_far
+from seqx_runs.sweep_state import TrialState
+from seqx_runs.sweep_table import Results
+from seqx_runs.sweep_trials import Sweep
+
+
+@click.command()
+@click.argument("sweep_file", metavar="SWEEP", type=click.Path(path_type=Path))
+@click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
+@click.option(
+    "--folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Parent of the run folders.  [default: runs/SWEEP]",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Number of trials at the same time; they divide the CPUs and GPUs of this machine.",
+)
+@seqx.device_option
+@click.option("--show", is_flag=True, help="Run nothing; print the table of the trials so far.")
+@click.option(
+    "--write",
+    type=(click.Choice(["slurm", "skypilot"]), click.Path(path_type=Path)),
+    metavar="slurm|skypilot DIR",
+    help="Run nothing; write files with which a scheduler runs the unfinished trials.",
+)
+@click.option(
+    "--format",
+    "table_format",
+    type=click.Choice([*TABLE_FORMATS]),
+    help="Print the table alone, in this format.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print all data as JSON.")
+@click.pass_context
+def sweep(
+    ctx: click.Context,
+    /,
+    sweep_file: Path,
+    overrides: Sequence[str],
+    *,
+    folder: Path | None,
+    jobs: int,
+    device: str,
+    show: bool,
+    write: tuple[Scheduler, Path] | None,
+    table_format: TableFormat | None,
+    as_json: bool,
+) -> None:
+    r"""Train a recipe with several settings and seeds, and compare the results.
+
+    SWEEP is a YAML file with a recipe, and with lists of values for some of its settings:
+
+    \b
+        recipe: wmt_en_de
+        profile: sample
+        settings:
+          model.d_model: [64, 128]
+        seeds: 3
+
+    Each combination of values and seeds is a trial, which `seqx run` trains. All trials are checked before
+    the first one starts. Run the same command again to resume; finished trials are not repeated. KEY=VALUE
+    changes a setting of all trials. The exit code is 1 if a trial failed.
+    """
+    if as_json and table_format:
+        raise click.UsageError("--json and --format exclude each other", ctx)
+    if show and write:
+        raise click.UsageError("--show and --write exclude each other", ctx)
+    found = read_sweep(sweep_file, folder, overrides)
+    steps = max(recipe["training"]["steps"] for recipe in checked_recipes(found).values())
+    if write:
+        _write(found, *write, jobs)
+        return
+    report = partial(click.echo, err=True)
+    runner = Runner(jobs=jobs, device=device, report=report, gpus=torch.cuda.device_count())
+    stopped = stopped_so_far(found, steps) if show else runner.run(found, steps)
+    results = Results(
+        sweep=found,
+        states={trial: TrialState.read(trial) for trial in found.trials},
+        stopped=stopped,
+        failed=runner.failed,
+    )
+    _print(results, table_format, as_json=as_json)
+    ctx.exit(1 if runner.failed else 0)
+
+
+def _write(found: Sweep, scheduler: Scheduler, folder: Path, jobs: int) -> None:
+    """Write the files of a scheduler, and say how to use them."""
+    if found.halving is not None:
+        raise seqx.UserError(
+            f"{found.name}: `halving` compares trials while they run, which a scheduler cannot; remove it"
+        )
+    trials = [trial for trial in found.trials if not TrialState.read(trial).finished]
+    if not trials:
+        click.echo("all trials are finished; nothing was written", err=True)
+        return
+    for file in write_jobs(scheduler, folder, found.name, trials, jobs):
+        click.echo(file)
+    click.echo(f"{len(trials)} trials; `seqx sweep --show` prints the table of finished trials", err=True)
+
+
+def _print(results: Results, table_format: TableFormat | None, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(seqx.json_text(results.as_json(), indent=2, ensure_ascii=False))
+        return
+    lines = [*format_table(results.columns(), table_format or "markdown")]
+    if not table_format:
+        notes = [*results.notes()]
+        lines += ["", *notes] if notes else []
+    click.echo("\n".join(lines))

@@ -1,0 +1,217 @@
+"""Run the trials of a sweep in processes of their own."""
+
+import ctypes
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from seqx_runs.sweep_state import TrialState, dev_score
+from seqx_runs.sweep_trials import Configuration, Sweep, Trial
+
+_POLL_S = 0.2
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(eq=False)
+class Runner:
+    """Runs trials, some at the same time.
+
+    Args:
+        jobs: number of trials at the same time
+        device: the device, as in `seqx run`
+        report: called with a line about each trial that starts or ends
+        gpus: number of GPUs of this machine; each trial uses one
+    """
+
+    jobs: int
+    device: str
+    report: Callable[[str], None]
+    gpus: int = 0
+    failed: dict[Trial, str] = field(default_factory=dict)
+    """The last line of the log of each trial that failed."""
+
+    def run(self, sweep: Sweep, steps: int) -> dict[Configuration, int]:
+        """Run all trials, with successive halving if the sweep requests it.
+
+        A signal stops the trials; the same call resumes them.
+
+        Args:
+            sweep: the sweep
+            steps: the largest number of updates of a trial
+
+        Returns:
+            the configurations that were stopped early, with the numbers of updates
+        """
+        stopped: dict[Configuration, int] = {}
+        for step in rungs(sweep, steps):
+            self._run_until([each for each in sweep.trials if each.configuration not in stopped], step)
+            stopped |= stopped_at(sweep, stopped, step)
+        self._run_until([each for each in sweep.trials if each.configuration not in stopped], None)
+        return stopped
+
+    def _run_until(self, trials: Iterable[Trial], step: int | None) -> None:
+        """Run trials until the validation of a step; None: until they are finished."""
+        waiting = deque(trial for trial in trials if trial not in self.failed and not _is_done(trial, step))
+        running: dict[Trial, subprocess.Popen[bytes]] = {}
+        slots: dict[Trial, int] = {}
+        paused: set[Trial] = set()
+        total = len(waiting)
+        with _sigterm_as_interrupt():
+            try:
+                while waiting or running:
+                    while waiting and len(running) < self.jobs:
+                        trial = waiting.popleft()
+                        slots[trial] = min({*range(self.jobs)} - {slots[each] for each in running})
+                        running[trial] = start(trial, self.device, self._environment(slots[trial]))
+                        self.report(f"[{total - len(waiting)}/{total}] {trial}: see {trial.log}")
+                    for trial, process in [*running.items()]:
+                        if process.poll() is not None:
+                            del running[trial]
+                            self._report_end(trial, process.returncode, was_paused=trial in paused)
+                        elif (
+                            step is not None
+                            and trial not in paused
+                            and dev_score(trial.folder, step) is not None
+                        ):
+                            paused.add(trial)
+                            process.terminate()  # it saves a checkpoint
+                    time.sleep(_POLL_S)
+            finally:
+                if running:
+                    self.report(f"stopping {len(running)} trials, which save a checkpoint")
+                _stop(running.values())
+
+    def _report_end(self, trial: Trial, code: int, *, was_paused: bool) -> None:
+        if code == 0:
+            self.report(f"{trial}: finished{_test_score(trial)}")
+        elif was_paused and code == os.EX_TEMPFAIL:
+            self.report(f"{trial}: paused until it is compared with the others")
+        else:
+            self.failed[trial] = _last_line(trial) or f"exit code {code}"
+            self.report(f"{trial}: failed: {self.failed[trial]}")
+
+    def _environment(self, slot: int) -> Mapping[str, str]:
+        """Return the environment variables that divide the CPUs and GPUs between trials."""
+        if self.jobs == 1:
+            return {}
+        threads = max(1, len(os.sched_getaffinity(0)) // self.jobs)
+        variables = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+        if self.gpus > 1 and self.device in ("auto", "cuda"):
+            variables["CUDA_VISIBLE_DEVICES"] = str(slot % self.gpus)
+        return variables
+
+
+def rungs(sweep: Sweep, steps: int) -> Iterator[int]:
+    """Yield the numbers of updates below `steps` after which successive halving stops trials."""
+    if sweep.halving is not None:
+        step = sweep.halving.steps
+        while step < steps:
+            yield step
+            step *= sweep.halving.factor
+
+
+def stopped_at(sweep: Sweep, before: Mapping[Configuration, int], step: int) -> Mapping[Configuration, int]:
+    """Return the configurations that successive halving stops at a step: all but the best and the baseline.
+
+    The score of a configuration is the mean over its trials on the development set; trials that failed are
+    left out.
+
+    Args:
+        sweep: the sweep
+        before: the configurations that were stopped before
+        step: the number of updates
+    """
+    assert sweep.halving is not None
+    configurations = [each for each in sweep.configurations if each not in before]
+    means = {}
+    for configuration in configurations:
+        scores = [dev_score(trial.folder, step) for trial in sweep.of(configuration)]
+        known = [score for score in scores if score is not None]
+        means[configuration] = fmean(known) if known else -math.inf
+    count = math.ceil(len(configurations) / sweep.halving.factor)
+    best = sorted(configurations, key=lambda each: means[each], reverse=True)[:count]
+    return {each: step for each in configurations if each not in best and each is not sweep.baseline}
+
+
+def stopped_so_far(sweep: Sweep, steps: int) -> Mapping[Configuration, int]:
+    """Return the configurations that were stopped, with the numbers of updates, from their run folders."""
+    stopped: dict[Configuration, int] = {}
+    for step in rungs(sweep, steps):
+        remaining = [trial for trial in sweep.trials if trial.configuration not in stopped]
+        if not all(_is_done(trial, step) or TrialState.read(trial).failure for trial in remaining):
+            break
+        stopped |= stopped_at(sweep, stopped, step)
+    return stopped
+
+
+def start(trial: Trial, device: str, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Start or resume a trial in a session of its own, which Ctrl-C in a terminal does not reach."""
+    trial.log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "seqx", "run", *trial.arguments, "--folder", str(trial.folder)]
+    with trial.log.open("ab") as log:
+        return subprocess.Popen(  # noqa: S603  seqx itself
+            [*command, "--device", device],
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  no threads here
+        )
+
+
+def _end_with_parent() -> None:
+    """Let the kernel send SIGTERM to this process when the sweep is killed, so that it saves and ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _is_done(trial: Trial, step: int | None) -> bool:
+    """Return true if the trial is finished, or if it was validated at this step."""
+    if step is not None and trial.folder.is_dir() and dev_score(trial.folder, step) is not None:
+        return True
+    return TrialState.read(trial).finished
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C in the block."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(processes: Iterable["subprocess.Popen[bytes]"]) -> None:
+    """Let processes save and end; a second Ctrl-C kills them."""
+    running = [*processes]
+    try:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+    except KeyboardInterrupt:
+        for process in running:
+            process.kill()
+        raise
+
+
+def _test_score(trial: Trial) -> str:
+    """Return a text with the first score of the test set, if there is one."""
+    row = TrialState.read(trial).row
+    scores = {} if row is None else row["scores"].get("test", {})
+    return next((f", test {name} {score['value']:.2f}" for name, score in scores.items()), "")
+
+
+def _last_line(trial: Trial) -> str:
+    """Return the last line of the log of a trial that is not blank."""
+    lines = trial.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line for line in reversed(lines) if line.strip()), "")
