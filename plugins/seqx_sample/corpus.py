@@ -85,6 +85,10 @@ class Sample(seqx.Corpus):
                 return
         raise seqx.UserError(f"the sample has no split {split!r}; it has {', '.join(SPLITS)}")
 
+    def num_rows(self, split: str) -> int | None:
+        """Return the number of sentences of a split."""
+        return self._counts.get(split)
+
     def identity(self) -> Mapping[str, object]:
         """Return the settings, and a hash that changes with the words and the rules of the grammar."""
         grammar = _grammar_hash(self._seed, self._columns)

@@ -2,8 +2,9 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,12 @@ import seqx
 
 Stamp = tuple[int, int]
 """The size of a file, and the time of its last modification."""
+
+Report = Callable[[int], None]
+"""A function that gets a number of rows."""
+
+REPORTED = 100_000
+"""The number of rows between two reports of progress."""
 
 
 @dataclass(kw_only=True)
@@ -31,6 +38,7 @@ class FileCorpus(seqx.Corpus):
         self._digests: dict[str, list[list[str]]] = {}
         # the stamps of the files of a part when it was read, and its digests
         self._checked: dict[tuple[Path, ...], tuple[list[Stamp], list[str]]] = {}
+        self._counts: dict[tuple[Path, ...], int] = {}  # the number of rows of a part
 
     def parts(self, split: str) -> list[list[Path]]:
         """Return the files of each part of a split; by default, each path of its list is a part."""
@@ -44,19 +52,25 @@ class FileCorpus(seqx.Corpus):
             UserError: with file and line, if a file cannot be read
         """
 
-    def digests(self, files: Sequence[Path]) -> list[str]:
-        """Return the SHA-256 of the rows of a part, after reading all of them.
+    def digests(self, files: Sequence[Path], report: Report) -> tuple[int, list[str]]:
+        """Return the number of rows of a part and the SHA-256 of their content, after reading all of them.
+
+        Args:
+            files: the part
+            report: called with the number of rows so far, every `REPORTED` rows
 
         Raises:
             UserError: the part has no rows, or cannot be read
         """
         digest, count = hashlib.sha256(), 0
-        for count, row in enumerate(self.read(files), 1):  # noqa: B007  used after the loop
+        for count, row in enumerate(self.read(files), 1):
             for text in row:
                 digest.update(f"{len(text)}:{text}".encode("utf-8", "surrogatepass"))
+            if count % REPORTED == 0:
+                report(count)
         if not count:
             raise seqx.UserError(f"{files[0]}: has no rows; name a file with text")
-        return [digest.hexdigest()]
+        return count, [digest.hexdigest()]
 
     def stamps(self, files: Sequence[Path]) -> list[Stamp]:
         """Return the stamp of each file of a part.
@@ -95,10 +109,12 @@ class FileCorpus(seqx.Corpus):
                 continue
             digests = []
             for files in self.parts(split):
-                progress(f"reading {split}: {', '.join(map(str, files))}", None)
+                activity = f"reading {split}: {', '.join(map(str, files))}"
+                progress(activity, None)
                 stamps = self.stamps(files)
-                digests.append(self.digests(files))
-                self._checked[tuple(files)] = stamps, digests[-1]
+                count, of_part = self.digests(files, partial(_report, progress, activity))
+                digests.append(of_part)
+                self._checked[tuple(files)], self._counts[tuple(files)] = (stamps, of_part), count
             self._digests[split] = digests
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
@@ -107,6 +123,14 @@ class FileCorpus(seqx.Corpus):
             name = type(self).__name__.lower()
             raise seqx.UserError(f"{name}: there is no text for {split}; set {split} to a list of paths")
         return islice(self._all_rows(split), self.limit if split == "train" else None)
+
+    def num_rows(self, split: str) -> int | None:
+        """Return the number of rows of a split, as `fetch` counted them."""
+        counts = [self._counts.get(tuple(files)) for files in self.parts(split)]
+        if None in counts:
+            return None
+        count = sum(filter(None, counts))
+        return min(count, self.limit) if split == "train" and self.limit is not None else count
 
     def row_location(self, split: str, row: int) -> str:
         """Return the file and the number of a row in it."""
@@ -152,9 +176,13 @@ class FileCorpus(seqx.Corpus):
     def _has_digests(self, files: Sequence[Path], digests: Sequence[str]) -> bool:
         """Return true if a part can be read and has these digests."""
         try:
-            return self.digests(files) == digests
+            return self.digests(files, lambda _: None)[1] == digests
         except seqx.UserError:
             return False
+
+
+def _report(progress: seqx.ProgressReporter, activity: str, count: int) -> None:
+    progress(f"{activity}: {count:,} rows", None)
 
 
 def size_and_time(path: Path) -> Stamp:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import seqx
-from seqx_text.file_corpus import FileCorpus, size_and_time
+from seqx_text.file_corpus import REPORTED, FileCorpus, Report, size_and_time
 
 _LANGUAGE = re.compile(r"\.(?!gz|xz)([a-z]{2}(?:[-_]\w+)?)(?:\.(?:gz|bz2|xz|zst))?$")
 
@@ -74,17 +74,17 @@ class Files(FileCorpus):
         """Yield the rows of parallel files."""
         return zip(*map(seqx.read_lines, files), strict=False)
 
-    def digests(self, files: Sequence[Path]) -> list[str]:
-        """Return the SHA-256 of the text of each file.
+    def digests(self, files: Sequence[Path], report: Report) -> tuple[int, list[str]]:
+        """Return the number of lines and the SHA-256 of the text of each file.
 
         Raises:
             UserError: a file cannot be read, or the files have different numbers of lines
         """
-        counts, digests = zip(*map(_count_and_hash, files), strict=True)
+        counts, digests = zip(*(_count_and_hash(file, report) for file in files), strict=True)
         if len(set(counts)) > 1:
             shown = ", ".join(f"{file} has {count:,}" for file, count in zip(files, counts, strict=True))
             raise seqx.UserError(f"the files of a split must have the same number of lines: {shown}")
-        return list(digests)
+        return counts[0], list(digests)
 
     def parts(self, split: str) -> list[list[Path]]:
         """Return the paths of each list of a split."""
@@ -98,13 +98,15 @@ def _groups(files: list[str] | list[list[str]]) -> list[list[str]]:
     return files  # type: ignore[return-value]
 
 
-def _count_and_hash(path: Path) -> tuple[int, str]:
+def _count_and_hash(path: Path, report: Report) -> tuple[int, str]:
     """Return the number of lines of a file, and the SHA-256 of its text."""
     count, digest = 0, hashlib.sha256()
     _first_line(path)
     for line in seqx.read_lines(path, plain=True):
         count += 1
         digest.update(line.encode() + b"\n")
+        if count % REPORTED == 0:
+            report(count)
     return count, digest.hexdigest()
 
 

@@ -99,6 +99,11 @@ class Mixed(seqx.Corpus):
         """Yield the rows of a split; the training rows of a corpus are repeated by its weight."""
         return chain.from_iterable(corpus.rows(split) for corpus in self._repeated_corpora(split))
 
+    def num_rows(self, split: str) -> int | None:
+        """Return the sum over the corpora, with their weights; None if one of them is unknown."""
+        counts = [corpus.num_rows(split) for corpus in self._repeated_corpora(split)]
+        return None if None in counts else sum(filter(None, counts))
+
     def row_location(self, split: str, row: int) -> str:
         """Return the place of a row in the corpus that it comes from."""
         for corpus in self._repeated_corpora(split):

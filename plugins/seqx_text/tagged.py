@@ -69,6 +69,10 @@ class TaggedCorpus(seqx.Corpus):
             tagged = f"{self.tag} {text}" if text.strip() else text
             yield (*row[: self.column], tagged, *row[self.column + 1 :])
 
+    def num_rows(self, split: str) -> int | None:
+        """Return the number of rows of the other corpus."""
+        return self.corpus.num_rows(split)
+
     def row_location(self, split: str, row: int) -> str:
         """Return the place of a row in the other corpus."""
         return self.corpus.row_location(split, row)

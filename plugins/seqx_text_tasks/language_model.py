@@ -93,6 +93,10 @@ class LanguageModel(seqx.GenerationTask, seqx.CorpusTask):
         if block:
             yield (block,)
 
+    def num_rows(self, split: str) -> int | None:
+        """Return None: the text is divided into blocks when it is read."""
+        return None
+
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
         """Return the ids of the text; the source is BOS."""
         target = self._ids(row[0])

@@ -61,7 +61,7 @@ def prepare(
         settings: all inputs of the examples besides `task.identity()`, as plain values
         cache: the folder of the cache; None: the default
         processes: number of processes that encode; None: one for each CPU of this process
-        progress: called with the number of rows done
+        progress: called with the number and the fraction of the rows done
         leaks: what to do with training rows of which a column occurs in a split of `against`
         against: the splits that training rows must not occur in
         text: keep the text as well as the tokens, so that each epoch can encode it again
@@ -89,7 +89,8 @@ def prepare(
             task=task, training=training, text=text, leaks=finder, drop_leaks=leaks == "drop"
         )
         blocks = _blocks(encoder, task.rows(split), processes or cpus(), min_rows)
-        _write(folder, cache_key(parts), split, blocks, progress, unique=training and task.unique)
+        num_rows, unique = task.num_rows(split), training and task.unique
+        _write(folder, cache_key(parts), split, blocks, progress, num_rows=num_rows, unique=unique)
 
     return Store.open(get_or_create(parts, cache or default_cache(), create, progress))
 
@@ -136,6 +137,7 @@ def _write(
     blocks: Iterable[Block],
     progress: ProgressReporter,
     *,
+    num_rows: int | None,
     unique: bool,
 ) -> None:
     writer = Writer(folder)
@@ -150,7 +152,8 @@ def _write(
             dropped.update(block.dropped)
             for other, overlap in block.overlaps.items():
                 overlaps.setdefault(other, Overlap()).add(overlap)
-            progress(f"preparing {split}: {rows:,} rows", None)
+            fraction = rows / num_rows if num_rows and rows < num_rows else None
+            progress(f"preparing {split}: {rows:,} rows", fraction)
         progress(f"prepared {split}: {rows:,} rows", None)
         keep = first_of_each(np.concatenate(hashes)) if unique else None
         if keep is not None and not keep.all():

@@ -268,6 +268,10 @@ class Task(ABC):
     def rows(self, split: str) -> Iterator[Row]:
         """Yield the rows of a split, always in the same order. Rows are read in one process."""
 
+    def num_rows(self, split: str) -> int | None:
+        """Return the number of rows of a split, to show progress; None if it is unknown (the default)."""
+        return None
+
     @abstractmethod
     def example(self, row: Row, *, training: bool) -> Example | Rejected:
         """Return the example of a row, or the reason why it is rejected. Called in several processes.

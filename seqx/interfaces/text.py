@@ -165,6 +165,13 @@ class Corpus(ABC):
             UserError: with file and line, if the text cannot be read
         """
 
+    def num_rows(self, split: str) -> int | None:
+        """Return the number of rows of a split after `fetch`; None if it is not known without reading them.
+
+        It serves to show the progress of preparation.
+        """
+        return None
+
     def row_location(self, split: str, row: int) -> str:
         """Return the location of row number `row` (from 0) for messages: file and line if they are known."""
         return f"row {row + 1:,} of {split}"

@@ -34,6 +34,10 @@ class CorpusTask(Task):
         """The splits of the corpus."""
         return self.corpus.available
 
+    def num_rows(self, split: str) -> int | None:
+        """Return the number of rows of the corpus, if it is known."""
+        return self.corpus.num_rows(split)
+
     def setting_errors(self) -> Iterable[Problem]:
         """Report a corpus without training text, or without a column that a setting names."""
         if "train" not in self.available:

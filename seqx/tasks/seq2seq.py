@@ -25,6 +25,8 @@ from seqx.tasks.metric import MetricTask
 from seqx.tasks.protected import Protected, protected_spans
 from seqx.tasks.token_words import token_words
 
+_REPORTED = 5_000  # lines of training text between two reports of progress
+
 
 class GenerationTask(Task):
     """A task whose outputs are written token by token by a generator, and found by a search."""
@@ -158,13 +160,25 @@ class TextPairTask(MetricTask):
         """Learn the vocabulary or both vocabularies from the training rows."""
         progress("learning the vocabulary", None)
         for name, (tokenizer, lines) in self._training_text().items():
-            tokenizer.learn(lines, folder / name)
+            tokenizer.learn(self._counted(lines, progress), folder / name)
 
     def extend(self, old: Path, folder: Path, progress: ProgressReporter) -> None:
         """Extend the vocabulary or both vocabularies of a model."""
         progress("extending the vocabulary", None)
         for name, (tokenizer, lines) in self._training_text().items():
-            tokenizer.extend(lines, old / name, folder / name)
+            tokenizer.extend(self._counted(lines, progress), old / name, folder / name)
+
+    def _counted(self, lines: Iterator[str], progress: ProgressReporter) -> Iterator[str]:
+        """Yield the lines of training text, and report how many of them the tokenizer has read."""
+        sides = 2 if self.target_tokenizer is None else 1
+        num_lines = sides * (self.num_rows("train") or 0)
+        for count, line in enumerate(lines):
+            if count and count % _REPORTED == 0:
+                fraction = count / num_lines if count < num_lines else None
+                progress(f"reading text for the vocabulary: {count:,} lines", fraction)
+            yield line
+        if num_lines > _REPORTED:
+            progress(f"learning the vocabulary from {num_lines:,} lines", None)
 
     def _training_text(self) -> dict[str, tuple[Tokenizer, Iterator[str]]]:
         """Return each tokenizer with its training text, by the name of its folder."""

@@ -89,6 +89,22 @@ def test_prepare_can_leave_out_the_text(tmp_path: Path) -> None:
     assert len(store) == 5
 
 
+def test_preparation_reports_the_finished_fraction_of_a_known_number_of_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqx.data.prepare._ROWS_PER_BLOCK", 20)
+    reports: list[tuple[str, float | None]] = []
+    task = Pairs({"train": rows(50)})
+    monkeypatch.setattr(task, "num_rows", lambda split: {"train": 50}[split])
+    prepare(task, "train", {}, tmp_path, processes=1, progress=lambda *report: reports.append(report))
+    assert reports == [
+        ("preparing train: 20 rows", 0.4),
+        ("preparing train: 40 rows", 0.8),
+        ("preparing train: 50 rows", None),
+        ("prepared train: 50 rows", None),
+    ]
+
+
 def test_prepared_store_is_cached(tmp_path: Path) -> None:
     messages: list[str] = []
     task = Pairs({"train": rows(5)})

@@ -33,6 +33,21 @@ def test_files_rows_are_parallel_lines(tmp_path: Path) -> None:
     ]
 
 
+def test_files_count_their_rows_while_they_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqx_text.files.REPORTED", 2)
+    corpus = write(tmp_path, a=b"1\n2\n3\n4\n5\n", b=b"1\n2\n3\n4\n5\n")
+    assert corpus.num_rows("train") is None
+    reports: list[str] = []
+    corpus.fetch(tmp_path, lambda text, _: reports.append(text.rpartition(": ")[2]), ["train"])
+    assert reports[1:] == ["2 rows", "4 rows"] * 2
+    assert corpus.num_rows("train") == 5
+    limited = Files(train=corpus.train, limit=3)
+    limited.fetch(tmp_path, ignore_progress)
+    assert limited.num_rows("train") == 3
+
+
 def test_files_read_real_news_with_unusual_line_ends(data: Callable[[str], Path], tmp_path: Path) -> None:
     folder = data("wmt_news") / "en-de"
 

@@ -114,6 +114,7 @@ def test_mixed_weights_keep_repeated_rows(tmp_path: Path) -> None:
         task.learn(tmp_path / name, ignore_progress)
         store = prepare(task, "train", {"weights": weights}, tmp_path / "cache")
         counts[name] = len(store)
+        assert mixed.num_rows("train") == len(store)
         assert len(list(mixed.rows("dev"))) == 2
     assert counts == {"none": sum(rows), "ones": sum(rows), "heavy": rows[0] + 4 * rows[1]}
     with pytest.raises(ValueError, match="2 weights for 1 corpora"):
@@ -125,6 +126,7 @@ def test_tagged_corpus_puts_the_tag_before_the_text(tmp_path: Path) -> None:
     tagged = TaggedCorpus(corpus=corpus, tag="<2de>")
     tagged.fetch(tmp_path, ignore_progress, ("train",))
     assert list(tagged.rows("train")) == [("<2de> one", "eins"), ("", ""), ("<2de> two", "zwei")]
+    assert tagged.num_rows("train") == 3
     second = TaggedCorpus(corpus=corpus, tag="<2de>", column=1)
     assert next(second.rows("train")) == ("one", "<2de> eins")
     sample = Sample(train=3)

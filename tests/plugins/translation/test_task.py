@@ -77,6 +77,22 @@ def test_translation_drops_unsuitable_rows_in_training_only(row: tuple[str, str]
     assert kept.columns["target"] == ids(row[1])
 
 
+def test_translation_reports_how_much_text_the_tokenizer_has_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqx.tasks.seq2seq._REPORTED", 1)
+    task, reports = letters(), list[tuple[str, float | None]]()
+    monkeypatch.setattr(task.corpus, "num_rows", lambda split: {"train": len(ROWS)}[split])
+    task.learn(tmp_path, lambda *report: reports.append(report))
+    assert reports == [
+        ("learning the vocabulary", None),
+        ("reading text for the vocabulary: 1 lines", 0.25),
+        ("reading text for the vocabulary: 2 lines", 0.5),
+        ("reading text for the vocabulary: 3 lines", 0.75),
+        ("learning the vocabulary from 4 lines", None),
+    ]
+
+
 def test_translation_keeps_rows_at_the_limits() -> None:
     task = letters(max_length=10, ratio=3.5)
     for row in (("a" * 9, "a" * 9), ("a", "a" * 6)):
