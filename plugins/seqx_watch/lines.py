@@ -69,16 +69,21 @@ def scores(evaluation: seqx.Evaluation, best: str = "") -> str:
 
 
 def examples(evaluation: seqx.Evaluation, count: int, validation: int) -> Iterator[str]:
-    """Yield `count` answers of the split with inputs and references; each `validation` selects other ones."""
+    """Yield lines with the inputs, outputs and references of `count` answers, see `selected_answers`."""
+    for answer in selected_answers(evaluation, count, validation):
+        yield f"  input      {shortened(answer.input)}"
+        yield f"  output     {shortened(answer.output)}"
+        yield f"  reference  {shortened(answer.reference)}"
+
+
+def selected_answers(evaluation: seqx.Evaluation, count: int, validation: int) -> Iterator[seqx.Answer]:
+    """Yield `count` answers of the split; each `validation` selects other ones."""
     answers = evaluation.answers
     for i in range(min(count, len(answers))):
-        answer = answers[(validation + i * max(1, len(answers) // count)) % len(answers)]
-        yield f"  input      {_shortened(answer.input)}"
-        yield f"  output     {_shortened(answer.output)}"
-        yield f"  reference  {_shortened(answer.reference)}"
+        yield answers[(validation + i * max(1, len(answers) // count)) % len(answers)]
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     """Return the text on one line, cut to at most `_MAX_TEXT` characters."""
     return plain(text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 3]}...")
 

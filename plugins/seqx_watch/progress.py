@@ -1,6 +1,7 @@
 """The callback `progress`: a live view on a terminal, or plain lines, and the log of the run."""
 
 import math
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -12,8 +13,10 @@ from annotated_types import Ge, Gt
 import seqx
 from seqx_watch import lines
 from seqx_watch.metrics import Window
+from seqx_watch.speed import INTERVAL, SpeedWatch
 
 if TYPE_CHECKING:
+    from seqx_watch.live_block import LiveBlock
     from seqx_watch.terminal import Terminal
 
 _REFRESH = 1.0  # minimum seconds between updates of the terminal, each of which waits for the device
@@ -22,9 +25,14 @@ _REFRESH = 1.0  # minimum seconds between updates of the terminal, each of which
 class ConsoleProgress(seqx.Callback):
     """Display of the progress of a run on standard error, and its record in `log.txt`.
 
-    On a terminal a bar and the latest metrics are redrawn in place, and scores, examples and messages scroll
-    above them. If standard error is not a terminal, metrics are printed as lines as well. Standard output has
-    only the results of a command. A resumed run appends to the same log.
+    On a terminal one block is redrawn in place: the progress and the remaining time, curves of the loss and
+    of the main score on the development set, speed, memory, and the last outputs, with their differences from
+    the references in colour. Scores and messages scroll above it. If standard error is not a terminal, all
+    of this is printed as lines, without curves. Standard output has only the results of a command. A resumed
+    run appends to the same log.
+
+    If the speed of a run falls below a third of its median, one line gives the likely reason, such as other
+    processes on the machine.
 
     Args:
         every: number of updates between two lines of metrics; null: use `seconds`
@@ -43,6 +51,10 @@ class ConsoleProgress(seqx.Callback):
         self.seconds = seconds
         self.examples = examples
         self._terminal: Terminal | None = None
+        self._block: LiveBlock | None = None  # its content
+        self._speed: SpeedWatch | None = None
+        self._last_update_time: float | None = None  # None: there was a pause since the last update
+        self._seconds, self._tokens = 0.0, 0  # of training, since the last speed
         self._log: seqx.AppendOnlyFile | None = None
         self._lines_before_log: list[str] = []  # lines from before the log was opened
         self._topic = self._last_preparation = ""
@@ -62,7 +74,7 @@ class ConsoleProgress(seqx.Callback):
         topic = re.sub(r"\d[\d,]*", "", text)  # the text without its changing counts
         is_new = topic != self._topic
         if terminal and (is_new or now - self._last_drawn_time >= _REFRESH or fraction == 1):
-            terminal.draw(text, fraction)
+            self._draw_preparation(terminal, text, fraction)
             self._last_drawn_time = now
         line = text if fraction is None else f"{text} ({fraction:.0%})"
         if (
@@ -85,6 +97,11 @@ class ConsoleProgress(seqx.Callback):
         if run.best is not None:
             self._best = (run.best, run.best_step)
         self._first, self._last_line_time = None, monotonic()
+        self._speed, self._last_update_time = SpeedWatch(run.device), None
+        if self._open_terminal():
+            from seqx_watch.live_block import LiveBlock  # noqa: PLC0415  only a terminal needs rich
+
+            self._block = LiveBlock(run)
         self._last_drawn_time = -math.inf
         self._is_final, self._last_step = not run.pending, run.done
 
@@ -96,12 +113,13 @@ class ConsoleProgress(seqx.Callback):
         left = self._seconds_per_update(update, now) * (steps - step)
         self._is_final, self._last_step = False, step
         self._window.add(update)
-        if terminal:
+        if terminal and self._block:
             self._terminal_window.add(update)
             if now - self._last_drawn_time >= _REFRESH or step == steps:
-                text = f"step {step}/{steps}, {seqx.format_duration(left)} left"
-                terminal.draw(text, step / steps, lines.metrics(self._terminal_window.read()))
+                self._block.add_means(self._terminal_window.read(), left)
+                terminal.draw(self._block.rows)
                 self._last_drawn_time = now
+        self._watch_speed(update, now)
         due = step % self.every == 0 if self.every else now - self._last_line_time >= self.seconds
         if due or step == steps:
             self._write_line(lines.progress(self._window.read(), steps, left), terminal=False)
@@ -115,6 +133,7 @@ class ConsoleProgress(seqx.Callback):
     @seqx.hookimpl
     def evaluated(self, run: seqx.Run, step: int, split: str, evaluation: seqx.Evaluation) -> None:
         """Show the scores; after a validation, show also the best score so far and some outputs."""
+        self._last_update_time = None
         if self._is_final:
             if self._last_step < run.training.steps and split == "dev":
                 self._write_line(
@@ -129,13 +148,17 @@ class ConsoleProgress(seqx.Callback):
         best = f"best {self._best[0]:.2f} at step {self._best[1]}"
         self._write_line(f"step {step}/{run.training.steps}  {split}: {lines.scores(evaluation, best)}")
         for line in lines.examples(evaluation, self.examples, self._validations):
-            self._write_line(line)
+            self._write_line(line, terminal=False)
+        if self._terminal and self._block:
+            answers = lines.selected_answers(evaluation, self.examples, self._validations)
+            self._block.add_evaluation(evaluation, best, answers)
+            self._terminal.draw(self._block.rows)
         self._validations += 1
 
     @seqx.hookimpl
     def saved(self, step: int) -> None:
         """Record that no update was made since the last checkpoint."""
-        self._is_final = True
+        self._is_final, self._last_update_time = True, None
 
     @seqx.hookimpl
     def finished(self, scores: Mapping[str, Mapping[str, seqx.Score]]) -> None:
@@ -165,8 +188,25 @@ class ConsoleProgress(seqx.Callback):
         first_time, first_step = self._first
         return (now - first_time) / (update.step - first_step) if update.step > first_step else update.seconds
 
+    def _watch_speed(self, update: seqx.Update, now: float) -> None:
+        """Add an update to the speed of the run, and print a line if the run has become slow."""
+        if self._last_update_time is not None:
+            self._seconds += now - self._last_update_time
+            self._tokens += update.tokens
+        self._last_update_time = now
+        if self._seconds >= INTERVAL and self._speed:
+            if line := self._speed.add(update.step, self._tokens, self._seconds):
+                self._write_line(line)
+            self._seconds, self._tokens = 0.0, 0
+
+    def _draw_preparation(self, terminal: "Terminal", text: str, fraction: float | None) -> None:
+        from seqx_watch.live_block import bar  # noqa: PLC0415  only a terminal needs rich
+
+        terminal.draw(lambda width, ascii_only: [bar(text, fraction, width, ascii_only)])
+
     def _open_terminal(self) -> "Terminal | None":
-        if self._terminal is None and sys.stderr is not None and sys.stderr.isatty():
+        can_redraw = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        if self._terminal is None and can_redraw:
             from seqx_watch.terminal import Terminal  # noqa: PLC0415  only a terminal needs rich
 
             self._terminal = Terminal()

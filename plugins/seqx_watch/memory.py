@@ -1,0 +1,23 @@
+"""The memory that a run uses, as text."""
+
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+_STATUS = Path("/proc/self/statm")
+
+
+def memory_in_use(device: str) -> str:
+    """Return the memory of a device that torch uses; on a CPU that of the process, such as "1.2 GB"."""
+    return f"{_bytes_in_use(device) / 1e9:.1f} GB"
+
+
+def _bytes_in_use(device: str) -> int:
+    if device.startswith("cuda"):
+        return torch.cuda.memory_reserved(device)
+    try:
+        return int(_STATUS.read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    except OSError:  # not Linux: the largest size so far, which macOS counts in bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
