@@ -9,6 +9,7 @@ from seqx_text.labels import F1, Accuracy
 from seqx_text.marian import Marian
 from seqx_text.mixed import Mixed
 from seqx_text.moses import MosesPunctuation, MosesTokens
+from seqx_text.mtdata_ids import MTData
 from seqx_text.rouge import Rouge
 from seqx_text.sentencepiece import SentencePiece
 from seqx_text.sentencepiece_file import SentencePieceFile
@@ -30,6 +31,7 @@ __all__ = [
     "ExactMatch",
     "Files",
     "Lowercase",
+    "MTData",
     "Marian",
     "Mixed",
     "MosesPunctuation",
@@ -68,7 +70,14 @@ def seqx_register(registry: seqx.Registry) -> None:
         words=Words,
     )
     registry.add(
-        seqx.Corpus, datasets=Datasets, files=Files, mixed=Mixed, table=Table, tagged=TaggedCorpus, tmx=Tmx
+        seqx.Corpus,
+        datasets=Datasets,
+        files=Files,
+        mixed=Mixed,
+        table=Table,
+        tagged=TaggedCorpus,
+        mtdata=MTData,
+        tmx=Tmx,
     )
     registry.add(
         seqx.Metric,

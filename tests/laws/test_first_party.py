@@ -249,5 +249,6 @@ test_laws = seqx.testing.laws(
     without=[
         seqx_tagging.SpanF1,  # it needs tags, and these laws pass text
         seqx_text.Datasets,  # its package loads slowly
+        seqx_text.MTData,  # its index takes half a minute to build
     ],
 )
