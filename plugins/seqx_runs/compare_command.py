@@ -6,8 +6,14 @@ from pathlib import Path
 import click
 
 import seqx
-from seqx_runs.comparison import compare_runs, format_comparison
-from seqx_runs.comparison_significance import changed_sentences, with_significance
+from seqx_runs.comparison import (
+    compare_runs,
+    comparison_notes,
+    differences_from_first,
+    format_comparison,
+)
+from seqx_runs.comparison_page import write_page
+from seqx_runs.comparison_significance import changed_sentences, named_sentences, with_significance
 from seqx_runs.comparison_table import TABLE_FORMATS, TableFormat, format_table, run_columns
 
 
@@ -36,6 +42,12 @@ from seqx_runs.comparison_table import TABLE_FORMATS, TableFormat, format_table,
     metavar="N",
     help="Number of sentences to show whose scores differ most.",
 )
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write an HTML page with the table, curves, differences and sentences to FILE.",
+)
 @seqx.trust_option
 @click.pass_context
 def compare(
@@ -47,6 +59,7 @@ def compare(
     as_json: bool,
     resamples: int,
     sentences: int,
+    html: Path | None,
     trust_local_plugins: bool,
 ) -> None:
     """Compare runs: scores, significance, speed, and differences between their recipes.
@@ -60,8 +73,18 @@ def compare(
         raise click.UsageError("--json and --format exclude each other", ctx)
     rows = compare_runs(runs)
     if len(rows) > 1 and (resamples or sentences):
-        shown = 0 if table_format else sentences
+        shown = 0 if table_format and html is None else sentences
         rows = with_significance(rows, resamples=resamples, sentences=shown, trust=trust_local_plugins)
+    if html is not None:
+        write_page(
+            html,
+            title=f"Comparison of {len(rows)} runs",
+            columns=run_columns(rows),
+            notes=comparison_notes(rows),
+            curves={row["run"]: [Path(row["folder"])] for row in rows},
+            differences=differences_from_first(rows),
+            sentences=named_sentences(rows),
+        )
     if as_json:
         click.echo(seqx.json_text(rows, indent=2, ensure_ascii=False))
     elif table_format:

@@ -52,15 +52,30 @@ def compare_runs(folders: Sequence[Path]) -> list[Row]:
 def format_comparison(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the lines of the comparison: a table in Markdown, then notes and differences."""
     yield from format_table(run_columns(rows), "markdown")
-    notes = [*_sources(rows), *_signatures(rows), *significance_notes(rows), *_models(rows), *_warnings(rows)]
+    notes = comparison_notes(rows)
     if notes:
         yield ""
         yield from notes
-    for row in rows[1:]:
+    for title, differences in differences_from_first(rows).items():
         yield ""
-        differences = [*difference_lines(row["recipe"]), *difference_lines(row["environment"])]
-        yield f"{row['run']} against {rows[0]['run']}:" + (" no differences" if not differences else "")
+        yield f"{title}:" + (" no differences" if not differences else "")
         yield from (f"  {line}" for line in differences)
+
+
+def comparison_notes(rows: Sequence[Row]) -> list[str]:
+    """Return the notes below the table."""
+    return [*_sources(rows), *_signatures(rows), *significance_notes(rows), *_models(rows), *_warnings(rows)]
+
+
+def differences_from_first(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Return the lines about recipe and environment of each run that differ from those of the first one."""
+    return {
+        f"{row['run']} against {rows[0]['run']}": [
+            *difference_lines(row["recipe"]),
+            *difference_lines(row["environment"]),
+        ]
+        for row in rows[1:]
+    }
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

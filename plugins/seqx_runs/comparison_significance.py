@@ -68,7 +68,7 @@ def _tests(
 
 
 def _changed(baseline: seqx.RecordedAnswers, other: seqx.RecordedAnswers, count: int) -> list[dict[str, Any]]:
-    """Return the sentences whose scores differ most, by the first score of single sentences."""
+    """Return the sentences whose scores differ most, by the first score that differs."""
     different = [
         (number, before, after)
         for number, (before, after) in enumerate(zip(baseline.answers, other.answers, strict=True), 1)
@@ -78,20 +78,22 @@ def _changed(baseline: seqx.RecordedAnswers, other: seqx.RecordedAnswers, count:
         return []
     numbers, *both = zip(*different, strict=True)
     scores = [baseline.task.answer_scores(answers) for answers in both]
-    found = [
-        {
-            "sentence": number,
-            "metric": name,
-            "scores": [before[name].value, after[name].value],
-            "input": old.input,
-            "reference": old.reference,
-            "outputs": [old.output, new.output],
-        }
-        for number, old, new, before, after in zip(numbers, *both, *scores, strict=True)
-        for name in [*before][:1]
-        if name in after
-    ]
-    return sorted(found, key=_change, reverse=True)[:count]
+    for name in scores[0][0]:
+        found = [
+            {
+                "sentence": number,
+                "metric": name,
+                "scores": [before[name].value, after[name].value],
+                "input": old.input,
+                "reference": old.reference,
+                "outputs": [old.output, new.output],
+            }
+            for number, old, new, before, after in zip(numbers, *both, *scores, strict=True)
+            if name in before and name in after and before[name].value != after[name].value
+        ]
+        if found:
+            return sorted(found, key=_change, reverse=True)[:count]
+    return []
 
 
 def _change(sentence: Mapping[str, Any]) -> float:
@@ -113,14 +115,15 @@ def significance_notes(rows: Sequence[Row]) -> Iterator[str]:
         )
     yield from (f"p ({SPLIT} {name}): {signature}" for name, signature in signatures)
     for row in rows:
-        if reason := row.get("not_tested"):
+        reason = row.get("not_tested")
+        if reason and row["finished"]:  # other notes describe unfinished runs
             yield f"{row['run']}: not tested against {rows[0]['run']}: {reason}"
 
 
 def changed_sentences(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the sentences that changed most in each run."""
     for row in rows:
-        found = row.get("changed_sentences", ())
+        found = named_sentences([rows[0], row])
         if not found:
             continue
         yield ""
@@ -130,5 +133,16 @@ def changed_sentences(rows: Sequence[Row]) -> Iterator[str]:
             yield f"  sentence {sentence['sentence']}: {after - before:+.2f} ({before:.2f} to {after:.2f})"
             yield f"    input: {sentence['input']}"
             yield f"    reference: {sentence['reference']}"
-            for name, output in zip((rows[0]["run"], row["run"]), sentence["outputs"], strict=True):
-                yield f"    {name}: {output}"
+            yield from (f"    {name}: {output}" for name, output in sentence["named_outputs"])
+
+
+def named_sentences(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the sentences that changed most in each run, with the names of both runs."""
+    return [
+        {
+            **sentence,
+            "named_outputs": [*zip((rows[0]["run"], row["run"]), sentence["outputs"], strict=True)],
+        }
+        for row in rows
+        for sentence in row.get("changed_sentences", ())
+    ]

@@ -8,6 +8,7 @@ import click
 import torch
 
 import seqx
+from seqx_runs.comparison_page import write_page
 from seqx_runs.comparison_table import TABLE_FORMATS, TableFormat, format_table
 from seqx_runs.sweep_check import checked_recipes
 from seqx_runs.sweep_file import read_sweep
@@ -50,6 +51,12 @@ from seqx_runs.sweep_trials import Sweep
     help="Print the table alone, in this format.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print all data as JSON.")
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="HTML page with the table and curves.  [default: FOLDER/report.html, unless --show is set]",
+)
 @click.pass_context
 def sweep(
     ctx: click.Context,
@@ -64,6 +71,7 @@ def sweep(
     write: tuple[Scheduler, Path] | None,
     table_format: TableFormat | None,
     as_json: bool,
+    html: Path | None,
 ) -> None:
     r"""Train a recipe with several settings and seeds, and compare the results.
 
@@ -98,6 +106,16 @@ def sweep(
         stopped=stopped,
         failed=runner.failed,
     )
+    page = html or (None if show else found.folder / "report.html")
+    if page is not None:
+        write_page(
+            page,
+            title=f"Sweep {found.name}",
+            columns=results.columns(),
+            notes=[*results.notes()],
+            curves={str(each): [trial.folder for trial in found.of(each)] for each in found.configurations},
+        )
+        click.echo(f"report: {page}", err=True)
     _print(results, table_format, as_json=as_json)
     ctx.exit(1 if runner.failed else 0)
 

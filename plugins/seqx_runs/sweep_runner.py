@@ -11,9 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from statistics import fmean
 
-from seqx_runs.sweep_state import TrialState, dev_score
+from seqx_runs.sweep_state import TrialState, dev_score, rank_key
 from seqx_runs.sweep_trials import Configuration, Sweep, Trial
 
 _POLL_S = 0.2
@@ -131,13 +130,11 @@ def stopped_at(sweep: Sweep, before: Mapping[Configuration, int], step: int) -> 
     """
     assert sweep.halving is not None
     configurations = [each for each in sweep.configurations if each not in before]
-    means = {}
-    for configuration in configurations:
-        scores = [dev_score(trial.folder, step) for trial in sweep.of(configuration)]
-        known = [score for score in scores if score is not None]
-        means[configuration] = fmean(known) if known else -math.inf
+    keys = {
+        each: rank_key([dev_score(trial.folder, step) for trial in sweep.of(each)]) for each in configurations
+    }
     count = math.ceil(len(configurations) / sweep.halving.factor)
-    best = sorted(configurations, key=lambda each: means[each], reverse=True)[:count]
+    best = sorted(configurations, key=keys.__getitem__, reverse=True)[:count]
     return {each: step for each in configurations if each not in best and each is not sweep.baseline}
 
 

@@ -1,8 +1,10 @@
 """The state of a trial, which is read from its run folder: nothing else is stored."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import seqx
@@ -46,12 +48,33 @@ class TrialState:
             return cls(started=True, problem=str(error))
 
 
-def dev_score(folder: Path, step: int) -> float | None:
-    """Return the first score of the first validation at update `step` or later; None before it.
+@dataclass(frozen=True, kw_only=True)
+class DevScore:
+    """The first score of a validation, by which configurations are ranked."""
 
-    A larger number is better: metrics for which lower values are better have the opposite sign.
-    """
+    rank: float  # larger is better, see `seqx.Score.rank`
+    is_worst: bool  # such as BLEU 0.00 at the beginning of training; then perplexity is compared
+    perplexity: float
+
+
+def dev_score(folder: Path, step: int) -> DevScore | None:
+    """Return the score of the first validation at update `step` or later; None before it."""
     for evaluation in seqx.MetricsFile(folder).read().evaluations:
         if evaluation.split == "dev" and evaluation.step >= step:
-            return next((score.rank for score in evaluation.scores.values()), None)
+            perplexity = math.inf if evaluation.perplexity is None else evaluation.perplexity
+            score = next(iter(evaluation.scores.values()), seqx.Score(value=0.0, signature=""))
+            return DevScore(rank=score.rank, is_worst=score.is_worst, perplexity=perplexity)
     return None
+
+
+def rank_key(scores: Sequence[DevScore | None]) -> tuple[bool, bool, float]:
+    """Return a sort key of the mean score of trials, larger for better trials; None: the trial has no score.
+
+    If all scores have their worst value, the key is the perplexity.
+    """
+    known = [score for score in scores if score is not None]
+    if not known:
+        return False, False, 0.0
+    if all(score.is_worst for score in known):
+        return True, False, -fmean(score.perplexity for score in known)
+    return True, True, fmean(score.rank for score in known)

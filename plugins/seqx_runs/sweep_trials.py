@@ -68,14 +68,14 @@ class Trial:
     def folder(self) -> Path:
         """The run folder. Its name ends with a digest of all settings, so that an edited sweep finds it."""
         digest = hashlib.sha256(json.dumps(self.arguments).encode()).hexdigest()[:8]
-        existing = sorted(path for path in self.parent.glob(f"*-{digest}") if path.is_dir())
+        existing = sorted((self.parent / "trials").glob(f"*-{digest}"))
         name = re.sub(r"[^\w.+=]+", "-", str(self)).strip("-")[:_MAX_NAME]
-        return existing[0] if existing else self.parent / f"{name}-{digest}"
+        return existing[0] if existing else self.parent / "trials" / f"{name}-{digest}"
 
     @property
     def log(self) -> Path:
         """The file with the output of the run."""
-        return self.folder.with_name(f"{self.folder.name}.log")
+        return self.parent / "logs" / f"{self.folder.name}.log"
 
     def __str__(self) -> str:
         return str(self.configuration) + ("" if self.seed is None else f", seed={self.seed}")

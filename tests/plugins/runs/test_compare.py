@@ -90,7 +90,7 @@ def test_compare_lists_differences_from_the_first_run() -> None:
 
 def test_compare_tests_scores_with_equal_signatures_against_the_first_run() -> None:
     printed = done("compare", "base", "deep")
-    base, deep = table(printed)
+    base = table(printed)[0]
     assert base["p (test chrf)"] == "-"
     assert "p (test bleu)" not in base  # their signatures differ
     assert "p (test chrf): nrefs:1|bs:1000|seed:12345|case:mixed|" in printed
@@ -105,6 +105,7 @@ def test_compare_tests_scores_with_equal_signatures_against_the_first_run() -> N
         assert f"\n    deep: {sentence['outputs'][1]}\n" in f"{printed}\n"
     changes = [abs(after - before) for before, after in (each["scores"] for each in row["changed_sentences"])]
     assert 0 < len(changes) <= 3
+    assert changes[-1] > 0
     assert changes == sorted(changes, reverse=True)
     assert done("compare", "base", "deep", "--resamples", "0", "--sentences", "0").count("p (") == 0
 
@@ -137,7 +138,26 @@ def test_compare_tests_no_outputs_of_different_or_changed_test_data() -> None:
     for name in ("outputs/test.txt", "model/scores.json", "identity.json"):
         Path("half", name).unlink()
     printed = done("compare", "half", "base")
-    assert "base: not tested against half: the outputs of half are not known (it has no test scores" in printed
+    assert (
+        "base: not tested against half: the outputs of half are not known (it has no test scores" in printed
+    )
+
+
+def test_compare_writes_a_page_with_curves_and_sentences_of_unfinished_runs_too() -> None:
+    interrupt_run("half", last="finished")
+    note = "half: not finished, its scores are those of the validation at update 6"
+    assert note in done("compare", "base", "deep", "half", "--html", "page/compare.html")
+    page = Path("page/compare.html").read_text()
+    assert note in page
+    assert re.findall(r"<h3 dir=\"auto\">(.*)</h3>", page) == ["deep against base", "half against base"]
+    for quantity in ("training loss per token", "dev bleu", "dev chrf", "dev perplexity"):
+        assert f"<figcaption>{quantity}</figcaption>" in page
+    shown = rows_of("base", "deep", "half")[1]["changed_sentences"]
+    assert page.count('<div class="sentence">') == len(shown)
+    assert not re.search(r"(src|href)=.http", page)
+    assert refused("compare", "base", "--html", "page/compare.html/x").startswith(
+        "page/compare.html/x: cannot"
+    )
 
 
 def test_compare_writes_latex_and_csv() -> None:
@@ -148,7 +168,11 @@ def test_compare_writes_latex_and_csv() -> None:
     assert rows[0]["finished"] == "true"
     latex = done("compare", "base", "deep", "--format", "latex").splitlines()
     header, first = latex[2].split(" & "), latex[4].split(" & ")
-    assert (latex[0], latex[1], len(latex)) == (f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", "\\toprule", 8)
+    assert (latex[0], latex[1], len(latex)) == (
+        f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
+        "\\toprule",
+        8,
+    )
     assert (first[0], len(first)) == ("base", len(header))
     assert done("compare", "base", "deep", "--format", "markdown") == "".join(
         f"{line}\n" for line in done("compare", "base", "deep").split("\n\n")[0].splitlines()

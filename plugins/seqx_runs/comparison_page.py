@@ -1,0 +1,101 @@
+"""The HTML page of a comparison of runs or of a sweep: table, notes, curves, differences and sentences."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from types import MappingProxyType
+from typing import Any
+
+import seqx
+from seqx_runs.comparison_table import Column
+from seqx_runs.curves import LineChart, Point, Series
+from seqx_runs.pages import render
+
+Points = Mapping[float, float]
+"""The values of a quantity by update."""
+
+
+def write_page(
+    file: Path,
+    *,
+    title: str,
+    columns: Sequence[Column],
+    notes: Sequence[str],
+    curves: Mapping[str, Sequence[Path]],
+    differences: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    sentences: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write the page.
+
+    Args:
+        file: the file
+        title: the heading
+        columns: the columns of the table
+        notes: the notes below the table
+        curves: the run folders whose mean is one line of the charts, by the name of the line
+        differences: lines about differences from the first run or the baseline, by name
+        sentences: sentences whose scores differ; `named_outputs` has pairs of a run and its output
+
+    Raises:
+        UserError: the file cannot be written, or the metrics of a run cannot be read
+    """
+    shown = [column for column in columns if column.texts is not None]
+    text = render(
+        "comparison.html",
+        version=seqx.__version__,
+        title=title,
+        header=[column.name for column in shown],
+        rows=[*zip(*(column.texts or () for column in shown), strict=True)],
+        notes=notes,
+        charts=[chart for chart in _charts(curves) if not chart.is_empty],
+        differences=differences,
+        sentences=sentences,
+    )
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise seqx.unwritable(file, error, "name another file") from None
+
+
+def _charts(curves: Mapping[str, Sequence[Path]]) -> Iterator[LineChart]:
+    """Yield a chart of the training loss, of each score and of the perplexity of the development set."""
+    metrics = {name: [seqx.MetricsFile(path).read() for path in paths] for name, paths in curves.items()}
+
+    def chart(title: str, points: Callable[[seqx.RecordedMetrics], Points]) -> LineChart:
+        lines = [Series(name=name, points=_mean(map(points, each))) for name, each in metrics.items()]
+        return LineChart(title=title, x_label="update", y_label=title, series=lines)
+
+    yield chart("training loss per token", _losses)
+    evaluations = (
+        evaluation for each in metrics.values() for read in each for evaluation in read.evaluations
+    )
+    names = dict.fromkeys(name for each in evaluations if each.split == "dev" for name in each.scores)
+    for name in [*names, "perplexity"]:
+        yield chart(f"dev {name}", partial(_dev_scores, name=name))
+
+
+def _losses(metrics: seqx.RecordedMetrics) -> Points:
+    """Return the losses without label smoothing if they are known, otherwise the losses."""
+    losses = {line["step"]: line.get("nll") or line.get("loss") for line in metrics.updates}
+    return {step: loss for step, loss in losses.items() if loss is not None}
+
+
+def _dev_scores(metrics: seqx.RecordedMetrics, name: str) -> Points:
+    """Return a score of each validation; the evaluation of the final model at the same step is left out."""
+    points: dict[float, float] = {}
+    for each in metrics.evaluations:
+        value = each.perplexity if name == "perplexity" else None
+        if name in each.scores:
+            value = each.scores[name].value
+        if each.split == "dev" and value is not None:
+            points.setdefault(each.step, value)
+    return points
+
+
+def _mean(lines: Iterable[Points]) -> list[Point]:
+    """Return the means of several lines at the updates that all of them have; empty lines are left out."""
+    every = [line for line in lines if line]
+    steps = set.intersection(*(set(line) for line in every)) if every else set[float]()
+    return [(step, fmean(line[step] for line in every)) for step in sorted(steps)]

@@ -1,0 +1,328 @@
+"""`seqx sweep`: trials, resume, the table, successive halving, and files for schedulers."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+import yaml
+
+import seqx
+from seqx_runs import sweep_runner
+from seqx_runs.sweep_file import read_sweep
+from seqx_runs.sweep_runner import stopped_so_far
+from seqx_runs.sweep_table import welch
+from seqx_runs.sweep_trials import Trial
+from tests import forked
+from tests.plugins.runs.test_compare import table
+from tests.stories.tiny import done, lines, refused, tiny
+from tests.stories.tiny import seqx as run_seqx
+
+SWEEP = """\
+recipe: tiny.yaml
+settings:
+  training.steps: 2
+  model.d_model: [16, 32]
+seeds: 2
+"""
+HALVING = "recipe: tiny.yaml\nsettings: {model.d_model: [8, 16, 32, 64]}\nhalving: {steps: 3}\n"
+SAMPLE = """\
+recipe: tiny.yaml
+sample: 3
+settings:
+  a: {log_uniform: [1e-4, 1e-2]}
+  b: [1, 2]
+  c: {uniform: [2, 9]}
+"""
+
+
+def write_sweep(text: str = SWEEP) -> Path:
+    file = Path("sweep.yaml")
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def trial_folders() -> list[Path]:
+    return sorted(path for path in Path("runs/sweep/trials").iterdir())
+
+
+@pytest.fixture(scope="module")
+def finished_sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Run a sweep with four trials; return its folder and the table."""
+    folder = tmp_path_factory.mktemp("sweep")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(subprocess, "Popen", forked.ForkedIfSeqx)
+        tiny()
+        return folder, done("sweep", write_sweep(), "--jobs", "2")
+
+
+@pytest.fixture
+def in_finished_sweep(finished_sweep: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(finished_sweep[0])
+    monkeypatch.setattr(sweep_runner, "start", lambda *_: pytest.fail("a trial was started"))
+    write_sweep()
+    return finished_sweep[1]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny()
+
+
+class Process:
+    """A trial that does not train: it ends with `code` at once, or, without a code, when it is stopped."""
+
+    def __init__(self, code: int | None = 0) -> None:
+        self.returncode, self.terminated = code, 0
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def terminate(self) -> None:
+        self.terminated += 1
+        self.returncode = os.EX_TEMPFAIL
+
+    def wait(self) -> int | None:
+        return self.returncode
+
+
+def test_sweep_prints_mean_and_deviation_over_seeds(in_finished_sweep: str) -> None:
+    rows = table(in_finished_sweep)
+    assert [(row["d_model"], row["seeds"]) for row in rows] == [("16", "2"), ("32", "2")]
+    for row in rows:
+        scores = [
+            json.loads((folder / "model/scores.json").read_text())["test"]["chrf"]["value"]
+            for folder in trial_folders()
+            if folder.name.startswith(f"d_model={row['d_model']}-")
+        ]
+        assert row["test chrf"] == f"{fmean(scores):.2f} ± {stdev(scores):.2f}"
+    assert rows[0]["p (test bleu)"] == "-"
+    assert "\np: Welch's t-test over seeds against d_model=16, two-sided, not corrected" in in_finished_sweep
+    seeds = {seqx.read_yaml(folder / "recipe.yaml")["training"]["seed"] for folder in trial_folders()}
+    assert seeds == {1, 2}
+
+
+def test_finished_trials_are_not_repeated(in_finished_sweep: str) -> None:
+    assert done("sweep", "sweep.yaml") == done("sweep", "sweep.yaml", "--show") == in_finished_sweep
+
+
+def test_edited_sweep_keeps_matching_trials(in_finished_sweep: str) -> None:
+    write_sweep("settings: {training.steps: 2, model.d_model: 32}\nrecipe: tiny.yaml\nseeds: [2]\n")
+    (row,) = table(done("sweep", "sweep.yaml"))
+    assert row["seeds"] == "1"
+    write_sweep(SWEEP.replace("[16, 32]", "[16, 32, 48]"))
+    printed = done("sweep", "sweep.yaml", "--show")
+    assert [row["seeds"] for row in table(printed)] == ["2", "2", "0 of 2"]
+    assert printed.endswith("d_model=48, seed=1: not started\nd_model=48, seed=2: not started\n")
+
+
+def test_sweep_with_one_seed_is_tested_by_the_paired_bootstrap(in_finished_sweep: str) -> None:
+    write_sweep(SWEEP.replace("seeds: 2", "seeds: [1]\nbaseline: {model.d_model: 32}"))
+    printed = done("sweep", "sweep.yaml")
+    small, large = table(printed)
+    assert large["p (test chrf)"] == "-"
+    assert 0 < float(small["p (test chrf)"]) <= 1
+    assert "\np: paired bootstrap test over the sentences of the test set against d_model=32, two" in printed
+
+
+def test_sweep_writes_a_page_with_the_mean_of_the_curves_over_seeds(in_finished_sweep: str) -> None:
+    done("sweep", "sweep.yaml")
+    page = Path("runs/sweep/report.html").read_text()
+    assert re.findall(r"<th scope=\"row\"><bdi>(\d+)</bdi>", page) == ["16", "32"]
+    losses = [
+        [line["nll"] for line in lines(folder, "update")]
+        for folder in trial_folders()
+        if folder.name.startswith("d_model=16-")
+    ]
+    mean = fmean(values[-1] for values in losses)
+    assert f"d_model=16, update 2: {seqx.format_number(mean)}</title>" in page
+
+
+def test_sweep_writes_all_data_as_json_and_tables_as_csv_and_latex(in_finished_sweep: str) -> None:
+    first, second = json.loads(done("sweep", "sweep.yaml", "--json"))
+    assert (first["baseline"], second["baseline"]) == (True, False)
+    assert [trial["run"]["finished"] for trial in second["trials"]] == [True, True]
+    assert second["p_values"]["chrf"] <= 1
+    header = done("sweep", "sweep.yaml", "--format", "csv").splitlines()[0]
+    assert "test chrf standard deviation" in header.split(",")
+    assert "$\\pm$" in done("sweep", "sweep.yaml", "--format", "latex")
+
+
+@pytest.mark.usefixtures("recipe")
+def test_invalid_trials_are_refused_before_the_first_one_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_runner, "start", lambda *_: pytest.fail("a trial was started"))
+    write_sweep(SWEEP.replace("[16, 32]", "[16, 33]"))
+    message = refused("sweep", "sweep.yaml")
+    assert message.startswith("sweep: no trial was started:\ntrial d_model=33:\n")
+    assert "model.encoder.attention: heads (2) must divide d_model (33)" in message
+    assert not Path("runs").exists()
+
+
+@pytest.mark.usefixtures("recipe")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("recipe: [a", "sweep.yaml:1:"),
+        ("[]", "sweep.yaml: is not a sweep; it needs at least `recipe: NAME`"),
+        ("recipe: tiny.yaml\nseed: 3", "sweep.yaml: seed: "),
+        ("settings: {}", "sweep.yaml: recipe: "),
+        ("recipe: tiny.yaml\nseeds: 0", "sweep.yaml: seeds"),
+        ("recipe: tiny.yaml\nseeds: [1, 1]", "sweep.yaml: seeds: a seed occurs twice"),
+        ("recipe: tiny.yaml\nsettings: {a: []}", "sweep.yaml: settings: a has no values"),
+        ("recipe: tiny.yaml\nsettings: {a: [1, 1]}", "sweep.yaml: settings: a lists a value twice"),
+        (
+            "recipe: tiny.yaml\nsettings: {a: {uniform: [0, 1]}}",
+            "sweep.yaml: settings: a is a range; set `sa",
+        ),
+        ("recipe: tiny.yaml\nsettings: {a: {uniform: [1, 0]}}", "sweep.yaml: settings: a: write a range as"),
+        ("recipe: tiny.yaml\nsettings: {training.seed: 1}\nseeds: 2", "sweep.yaml: settings: training.seed"),
+        ("recipe: tiny.yaml\nbaseline: {a: 1}", "sweep.yaml: baseline: no configuration has these values"),
+        (
+            "recipe: tiny.yaml\nhalving: {steps: 1}",
+            "sweep: no trial was started:\ntrial tiny.yaml: `halving` c",
+        ),
+        ("recipe: missing", "sweep: no trial was started:\ntrial missing:\nno recipe is called 'missing'"),
+    ],
+)
+def test_wrong_sweep_is_refused(text: str, message: str) -> None:
+    write_sweep(text)
+    assert refused("sweep", "sweep.yaml").startswith(message)
+
+
+@pytest.mark.usefixtures("recipe")
+def test_other_trials_continue_after_a_failed_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(trial: Trial, *_: object) -> Process:
+        trial.log.parent.mkdir(parents=True, exist_ok=True)
+        trial.log.write_text("no memory\n\n")
+        started.append(trial)
+        return Process(code=2 if "16" in str(trial) else 0)
+
+    started: list[Trial] = []
+    monkeypatch.setattr(sweep_runner, "start", start)
+    result = run_seqx("sweep", write_sweep(), "--jobs", "3")
+    assert (result.exit_code, len(started)) == (1, 4)
+    assert f"\nd_model=16, seed=1: failed: no memory (see {started[0].log})\n" in result.stdout
+
+
+@pytest.mark.usefixtures("recipe")
+def test_signal_stops_all_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*_: object) -> Process:
+        processes.append(Process(code=None))
+        if len(processes) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return processes[-1]
+
+    processes: list[Process] = []
+    monkeypatch.setattr(sweep_runner, "start", start)
+    result = run_seqx("sweep", write_sweep(), "--jobs", "3")
+    assert (result.exit_code, len(processes), processes[0].terminated) == (130, 2, 1)
+    assert "stopping 1 trials, which save a checkpoint\n" in result.stderr
+
+
+def record_validation(trial: Trial, width: float, by: str) -> None:
+    """Record a validation at update 3 that is better for a larger `width`."""
+    trial.folder.mkdir(parents=True, exist_ok=True)
+    score: seqx.ScoreLine = {"value": width, "signature": ""}
+    if by == "lower_is_better":
+        score = {"value": -width, "signature": "", "lower_is_better": True}
+    if by == "perplexity":
+        score["value"] = 0.0
+    perplexity = 1 / width if by == "perplexity" else 1.0
+    seqx.MetricsFile(trial.folder).append(
+        {"kind": "evaluation", "step": 3, "split": "dev", "scores": {"x": score}, "perplexity": perplexity}
+    )
+
+
+@pytest.mark.usefixtures("recipe")
+@pytest.mark.parametrize("by", ["score", "lower_is_better", "perplexity"])
+def test_successive_halving_stops_bad_trials(monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    """Of four configurations, the best two are resumed after 3 updates; the baseline is never stopped.
+
+    Configurations whose scores are all 0 are compared by perplexity.
+    """
+
+    def start(trial: Trial, *_: object) -> Process:
+        width = trial.configuration.settings["model.d_model"]
+        started.append(width)
+        if started.count(width) == 2:
+            return Process(code=0)
+        record_validation(trial, width, by)
+        return Process(code=None)
+
+    started: list[int] = []
+    monkeypatch.setattr(sweep_runner, "start", start)
+    monkeypatch.setattr(sweep_runner, "_POLL_S", 0)
+    result = run_seqx("sweep", write_sweep(HALVING))
+    assert started == [8, 16, 32, 64, 8, 32, 64]
+    assert "d_model=16: stopped after 3 updates by successive halving\n" in result.stdout
+    assert "d_model=64: paused until it is compared with the others\n" in result.stderr
+    assert "d_model=16: not " not in result.stdout
+    stopped = stopped_so_far(read_sweep(Path("sweep.yaml")), 6)
+    assert [each.settings for each in stopped] == [{"model.d_model": 16}]
+
+
+@pytest.mark.usefixtures("recipe")
+@pytest.mark.parametrize("scheduler", ["slurm", "skypilot"])
+def test_scheduler_files_are_valid_and_run_each_trial(scheduler: str) -> None:
+    printed = done("sweep", write_sweep(), "--write", scheduler, "my jobs", "--jobs", "3")
+    files = {Path(line).name: Path(line).read_text() for line in printed.splitlines()}
+    commands = files["trials.txt"].splitlines()
+    first = "seqx run tiny.yaml training.steps=2 model.d_model=16 training.seed=1 --folder "
+    assert (commands[0].startswith(first), len(commands)) == (True, 4)
+    scripts = [text for name, text in files.items() if name in ("job.sbatch", "launch.sh")]
+    run = yaml.safe_load(files["sky.yaml"])["run"] if scheduler == "skypilot" else scripts[0]
+    for script in {*scripts, run}:
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    for name in ("seqx", "srun"):
+        Path(name).write_text('#!/bin/sh\n[ "${0##*/}" = srun ] && exec "$@"\necho seqx "$@"\n')
+        Path(name).chmod(0o755)
+    variables = {"TRIAL": "3", "SLURM_ARRAY_TASK_ID": "3", "PATH": f"{Path.cwd()}:{os.environ['PATH']}"}
+    shown = subprocess.run(["bash", "-c", run], env=variables, capture_output=True, text=True, check=True)
+    assert shown.stdout == f"{commands[2]}\n"
+    if scheduler == "slurm":
+        assert "\n#SBATCH --array=1-4%3\n" in run
+
+
+@pytest.mark.usefixtures("recipe")
+def test_random_sample_keeps_its_first_trials_when_it_grows() -> None:
+    found = [each.settings for each in read_sweep(write_sweep(SAMPLE)).configurations]
+    assert len(found) == 3
+    assert all(1e-4 <= each["a"] <= 1e-2 and each["b"] in (1, 2) and type(each["c"]) is int for each in found)
+    more = read_sweep(write_sweep(SAMPLE.replace("sample: 3", "sample: 5"))).configurations
+    assert [each.settings for each in more[:3]] == found
+
+
+@pytest.mark.usefixtures("recipe")
+def test_random_sample_of_a_small_grid_contains_each_combination_once() -> None:
+    text = "recipe: tiny.yaml\nsample: 9\nsettings: {b: [1, 2], c: [3, 4]}\n"
+    found = [[*each.settings.values()] for each in read_sweep(write_sweep(text)).configurations]
+    assert sorted(found) == [[1, 3], [1, 4], [2, 3], [2, 4]]
+
+
+@pytest.mark.usefixtures("recipe")
+def test_columns_have_the_shortest_different_names() -> None:
+    settings = "{model.encoder.layers: [1, 2], model.decoder.layers: [1, 2], x.size: [1, 2]}"
+    file = write_sweep(f"recipe: tiny.yaml\nsettings: {settings}\n")
+    found = read_sweep(file, overrides=["x.size=[1, 2]"])
+    assert str(found.baseline) == "encoder.layers=1, decoder.layers=1"
+    assert found.baseline.settings["x.size"] == [1, 2]
+    assert len(found.trials) == 4
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ([1, 2, 3], [4, 5, 6], 0.02131),  # t = 3.6742 with 4 degrees of freedom
+        ([27.5, 21.0, 19.0, 23.6, 17.0, 17.9], [27.1, 22.0, 20.8, 23.4, 23.4, 23.5, 25.8, 22.0], 0.20199),
+        ([1, 1], [1, 1], 1.0),
+    ],
+)
+def test_p_value_of_welch(first: Sequence[float], second: Sequence[float], expected: float) -> None:
+    assert welch(first, second) == pytest.approx(expected, abs=1e-5)
