@@ -14,7 +14,9 @@ TRANSLATE = "translate"
 AUTO = "auto"
 """The source language of clients that want the server to find it out."""
 
-_LANGUAGES = re.compile(r"([A-Za-z]{2,3}(?:_\w+)?)-([A-Za-z]{2,3}(?:_\w+)?)=(.+)")
+# The code of a language, with `_` and anything, or with a script and a region: deu_x, zh-Hans, pt-BR.
+_CODE = r"([A-Za-z]{2,3}(?:_\w+|(?:-[A-Z][a-z]{3})?(?:-(?:[A-Z]{2}|\d{3}))?))"
+_LANGUAGES = re.compile(rf"{_CODE}-{_CODE}=(.+)")
 
 
 class UnavailableError(Exception):

@@ -97,6 +97,11 @@ def _agreements(predictor: Predictor, files: Sequence[Path]) -> dict[Head, Agree
         if example is not None:
             for head, links in aligner.links_of_heads(example, source, target).items():
                 agreements[head].add(links, gold)
+    if not any(agreement.sure for agreement in agreements.values()):
+        raise UserError(
+            f"{files[2]}: no line has a sure link, such as 0-1, so that no error rate can be computed; name "
+            "a file with gold alignments"
+        )
     return agreements
 
 

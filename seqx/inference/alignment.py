@@ -108,12 +108,12 @@ class WordAligner:
         """Return the weights [T, S] of the layer and the head that the user chose."""
         layer = max(1, len(weights) - 1) if self._layer is None else self._layer
         if layer > len(weights):
-            raise UserError(f"there is no layer {layer}: the model has {len(weights)} cross-attentions")
+            raise UserError(f"there is no layer {layer}: the model has cross-attentions 1 to {len(weights)}")
         of_layer = weights[layer - 1]
         if self._head is None:
             return of_layer.mean(0)
         if self._head > len(of_layer):
-            raise UserError(f"there is no head {self._head}: layer {layer} has {len(of_layer)} heads")
+            raise UserError(f"there is no head {self._head}: layer {layer} has heads 1 to {len(of_layer)}")
         return of_layer[self._head - 1]
 
 

@@ -127,18 +127,20 @@ def test_alignment_error_rate_is_that_of_och_and_ney() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("m s t --layer 4", "there is no layer 4: the model has 3 cross-attentions"),
-        ("m s t --layer 1 --head 3", "there is no head 3: layer 1 has 2 heads"),
+        ("m s t --layer 4", "there is no layer 4: the model has cross-attentions 1 to 3"),
+        ("m s t --layer 1 --head 3", "there is no head 3: layer 1 has heads 1 to 2"),
         ("m s", "expected MODEL, SOURCE and TARGET, but got 2 names"),
         ("m s t --json", "--json needs --gold"),
         ("m s t --gold wrong --head 1", "--gold compares all layers and heads; leave out --layer"),
         ("m s t --gold far", "far:1: there is no source word 9: the line has"),
+        ("m s t --gold empty", "empty: no line has a sure link, such as 0-1, so that no error rate"),
         ("m s t --gold wrong", "wrong:2: '1_1' is not a link such as 0-1 (sure) or 0p1 (possible)"),
     ],
 )
 def test_align_errors_are_one_message(folder: Path, arguments: str, message: str) -> None:
     Path("wrong").write_text("0-0\n1_1\n\n\n")
     Path("far").write_text("9-0\n\n\n\n")
+    Path("empty").write_text("\n\n\n\n")
     result = command("align", *arguments.split())
     assert result.exit_code == 2
     assert message in result.stderr

@@ -467,6 +467,8 @@ def test_server_needs_keys_if_it_has_some(models: Path, tmp_path: Path) -> None:
         (["{en-de}", "--host", "0.0.0.0"], "--host 0.0.0.0: other computers could use the models; add"),
         (["{en-de}", "--api-key-file", "{empty}"], "has no key; write one per line"),
         (["{en-de}", "--languages", "ende"], "--languages ende: write SOURCE-TARGET=MODEL"),
+        (["--languages", "zh-Hans-pt-BR=none/model"], "none/model: there is no such folder"),
+        (["--languages", "deu_x-es-419=none/model"], "none/model: there is no such folder"),
         (["--languages", "en-de={parser}"], "does not translate; name it without languages"),
         (["--host", "127.0.0.1"], "name a model, as MODEL or with --languages"),
         (["{en-de}", "--host", "192.0.2.1", "--api-key-file", "{keys}"], "cannot be used"),
