@@ -1,11 +1,13 @@
-"""A comparison of encoders, decoders, attentions and positional encodings after the same number of tokens.
+"""A sweep over encoders, decoders, attentions and positional encodings, with the same number of tokens.
 
-    nohup python -m benchmarks.compare_components --workers 2 --out compare_components.json &
+    python -m benchmarks.compare_components components
+    seqx sweep components/components.yaml --jobs 2
+    python -m benchmarks.record_sweep components/components.yaml --out compare_components.json
 
-The command trains each profile of recipes/compare_components.yaml. A profile replaces one part of the
-sample's Transformer. The command also trains a model with each registered component that no profile uses,
-such as a component of another plugin, with the sizes of the sample. If it is stopped, the same command
-resumes. Overrides (KEY=VALUE) apply to all runs.
+The first command writes a recipe and a sweep over its profiles. These are the profiles of
+recipes/compare_components.yaml, each of which replaces one part of the sample's Transformer, and one for each
+registered component that no profile uses, such as a component of another plugin, with the sizes of the
+sample. A sweep cannot list installed components itself.
 """
 
 import argparse
@@ -13,15 +15,15 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 import seqx
-from benchmarks.background import Job, one_thread, report, work
 from seqx.commands.loading import load_checked
 from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import Component
@@ -54,24 +56,31 @@ SLOTS: Mapping[type, Slot] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trial:
-    """The recipe with a profile or with overrides."""
+    """The recipe with a profile, or with settings by dotted keys."""
 
     profile: str | None = None
-    overrides: tuple[str, ...] = ()
-
-    @property
-    def arguments(self) -> list[str]:
-        """Arguments of `seqx run`."""
-        return [RECIPE, *(["--profile", self.profile] if self.profile else []), *self.overrides]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @cache  # noqa: B019  the trials live as long as the process
     def parts(self) -> AbstractSet[type]:
         """Return the classes of the modules of the model, built on the meta device."""
-        experiment = load_checked(RECIPE, self.profile, self.overrides).configured()
+        overrides = [f"{key}={json.dumps(value)}" for key, value in self.settings.items()]
+        experiment = load_checked(RECIPE, self.profile, overrides).configured()
         with torch.device("meta"):
             return {type(module) for module in experiment.model(experiment.task.vocab_sizes).modules()}
+
+    def profile_text(self) -> dict[str, Any]:
+        """Return the settings as a profile, nested."""
+        profile: dict[str, Any] = {}
+        for path, value in self.settings.items():
+            *parents, last = path.split(".")
+            section = profile
+            for name in parents:
+                section = section.setdefault(name, {})
+            section[last] = value
+        return profile
 
 
 def trials() -> dict[str, Trial]:
@@ -82,18 +91,18 @@ def trials() -> dict[str, Trial]:
     for interface, slot in SLOTS.items():
         for name, component in registry.components(interface).items():
             if component.maker not in used:
-                listed[slot.prefix + name] = Trial(overrides=_overrides(interface, component))
+                listed[slot.prefix + name] = Trial(settings=_settings(interface, component))
     return listed
 
 
-def _overrides(interface: type, component: Component) -> tuple[str, ...]:
-    """Return the overrides that put a component into the recipe."""
+def _settings(interface: type, component: Component) -> Mapping[str, Any]:
+    """Return the settings that put a component into the recipe."""
     slot = SLOTS[interface]
     settings = {name: value for name, value in slot.settings.items() if name in component.settings}
-    value = json.dumps({"type": component.name, **settings})
+    value = {"type": component.name, **settings}
     # The attention replaces self-attention only, because not every attention supports cross-attention.
-    cross = ["model.decoder.cross_attention=" + json.dumps(ATTENTION)] if interface is seqx.Attention else []
-    return *(f"{key}={value}" for key in slot.keys), *cross
+    cross = {"model.decoder.cross_attention": ATTENTION} if interface is seqx.Attention else {}
+    return {**dict.fromkeys(slot.keys, value), **cross}
 
 
 def faults(listed: Mapping[str, Trial]) -> dict[str, str]:
@@ -107,37 +116,33 @@ def faults(listed: Mapping[str, Trial]) -> dict[str, str]:
     return errors
 
 
+def write_sweep(folder: Path, listed: Mapping[str, Trial]) -> Path:
+    """Write a recipe with a profile for each component, and a sweep over these profiles; return the sweep."""
+    folder.mkdir(parents=True, exist_ok=True)
+    profiles = {name: trial.profile_text() for name, trial in listed.items() if trial.settings}
+    recipe = {"extends": RECIPE, "profiles": profiles}
+    sweep = {
+        "recipe": "profiles.yaml",
+        "profile": [None if name == "base" else name for name in listed],
+        "settings": {"training.steps": 1600, "training.validate_every": 1600},
+    }
+    for name, content in (("profiles", recipe), ("components", sweep)):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return folder / "components.yaml"
+
+
 def main() -> int:
-    """Train the unfinished runs and print a table; return 1 if a run failed, else 0."""
+    """Write the sweep; return 1 if a component cannot be built, else 0."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument(
-        "--folder", type=Path, default=Path("runs/compare_components"), help="parent of the run folders"
-    )
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="trials to run; default: all")
-    parser.add_argument(
-        "--steps", type=int, default=1600, help="number of updates, of 2,000 target tokens each"
-    )
-    parser.add_argument("--workers", type=int, default=1, help="runs at the same time, with one thread each")
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    arguments = parser.parse_intermixed_args()
+    parser.add_argument("folder", type=Path, help="folder for the recipe and the sweep")
     listed = trials()
-    if arguments.only:
-        unknown = [name for name in arguments.only if name not in listed]
-        if unknown:
-            parser.error(f"--only: unknown trials: {', '.join(unknown)}; choose from {', '.join(listed)}")
-        listed = {name: listed[name] for name in arguments.only}
     invalid = faults(listed)
-    steps = [f"training.{name}={arguments.steps}" for name in ("steps", "validate_every")]
-    chosen = [
-        Job(name, [*trial.arguments, *steps, *arguments.overrides], arguments.folder / name)
-        for name, trial in listed.items()
-        if name not in invalid
-    ]
-    failed = {**invalid, **work(chosen, arguments.workers, one_thread())}
-    report(chosen, failed, {"steps": arguments.steps, "overrides": arguments.overrides}, arguments.out)
-    return 1 if failed else 0
+    valid = {name: trial for name, trial in listed.items() if name not in invalid}
+    print(write_sweep(parser.parse_args().folder, valid))
+    for name, reason in invalid.items():
+        print(f"{name}: left out: {reason}", file=sys.stderr)
+    return 1 if invalid else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """docs/reference/components.svg: test BLEU of one Transformer with one part replaced at a time.
 
 The scores come from benchmarks/results/compare_components.json, a record of
-`python -m benchmarks.compare_components`.
+the sweep that `python -m benchmarks.compare_components` writes.
 """
 
 import json

@@ -2,10 +2,7 @@
 
 import gzip
 import json
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
@@ -15,15 +12,19 @@ import pytest
 import torch
 
 import seqx
-from benchmarks import compare_architectures, compare_components, complexity, table3
-from benchmarks.background import Job, work
+from benchmarks import compare_components, complexity
+from benchmarks.compare_components import Trial
+from benchmarks.record_sweep import run_name
 from seqx.errors import Location
 from seqx.plugin.loading import load_plugins
-from seqx.recipe import included_recipes
+from seqx.recipe import included_recipes, load
+from seqx_runs.sweep_check import checked_recipes
+from seqx_runs.sweep_file import read_sweep
 from tests import forked
 from tests.plugins.runs.test_compare import table
 
 ROOT = Path(__file__).parents[1]
+SWEEPS = ROOT / "benchmarks" / "sweeps"
 TINY = [
     *("training.tokens=200", "training.save_every=1", "training.average=1", "task.tokenizer.size=400"),
     *("search={type: greedy, ratio: 0, extra: 1}", "model.d_model=16"),
@@ -57,8 +58,8 @@ def seqx_register(registry: seqx.Registry) -> None:
 
 
 def run(module: str, *arguments: str | Path, code: int = 0) -> str:
-    """Return the output of a benchmark that ends with this exit code."""
-    result = forked.run(sys.executable, "-m", f"benchmarks.{module}", *arguments, cwd=ROOT)
+    """Return the output of a module that ends with this exit code."""
+    result = forked.run(sys.executable, "-m", module, *arguments, cwd=ROOT)
     assert result.returncode == code, result.stderr
     return result.stdout
 
@@ -90,125 +91,75 @@ def small_multi30k(data: Callable[[str], Path], tmp_path: Path, monkeypatch: pyt
 def test_every_component_of_seqx_has_a_benchmark_profile() -> None:
     """Only components of other plugins are benchmarked with generated settings."""
     listed = compare_components.trials()
-    assert [name for name, trial in listed.items() if trial.overrides] == []
+    assert [name for name, trial in listed.items() if trial.settings] == []
     assert compare_components.faults(listed) == {}
     assert len({json.dumps(sorted(map(str, trial.parts()))) for trial in listed.values()}) > 20
 
 
-def test_component_of_another_plugin_is_benchmarked(extra_plugin: Path) -> None:
+def test_component_of_another_plugin_is_benchmarked(extra_plugin: Path, tmp_path: Path) -> None:
     trial = compare_components.trials()["encoder_later"]
-    assert trial.overrides == ('model.encoder={"type": "later", "layers": 2}',)
+    assert trial.settings == {"model.encoder": {"type": "later", "layers": 2}}
+    found = read_sweep(compare_components.write_sweep(tmp_path, {"base": Trial(), "encoder_later": trial}))
+    assert [each.profile for each in found.configurations] == [None, "encoder_later"]
+    recipe = load(found.baseline.recipe, "encoder_later").tree.plain()
+    assert recipe["model"]["encoder"] == {"type": "later", "layers": 2}
 
 
 def test_component_that_cannot_be_built_is_reported() -> None:
-    invalid = compare_components.Trial(overrides=("model.encoder.attention.heads=7",))
-    (reason,) = compare_components.faults({"invalid": invalid, "valid": compare_components.Trial()}).values()
+    invalid = Trial(settings={"model.encoder.attention.heads": 7})
+    (reason,) = compare_components.faults({"invalid": invalid, "valid": Trial()}).values()
     assert reason.startswith("command line:1:31: model.encoder.attention: heads (7) must divide")
 
 
-def test_components_are_trained_once_and_compared(tmp_path: Path) -> None:
-    out, runs = tmp_path / "compare_components.json", tmp_path / "runs"
+def test_sweep_over_components_is_trained_and_recorded(tmp_path: Path) -> None:
+    listed = compare_components.trials()
     names = ["unordered", "alibi"]
-    command: list[str | Path] = [
+    sweep = compare_components.write_sweep(tmp_path, {name: listed[name] for name in names})
+    arguments: list[str | Path] = [
+        sweep,
         "--folder",
-        runs,
-        "--out",
-        out,
-        "--steps",
-        "2",
-        "--only",
-        *names,
-        "--",
-        *TINY,
-        *SAMPLE,
+        tmp_path / "runs",
+        "training.steps=2",
+        "training.validate_every=2",
     ]
-    printed = run("compare_components", *command)
+    printed = run("seqx", "sweep", *arguments, *TINY, *SAMPLE)
+    assert [row["profile"] for row in table(printed)] == names
+    out = tmp_path / "record.json"
+    printed = run("benchmarks.record_sweep", *arguments, "--out", out, "--", *TINY, *SAMPLE)
     assert [row["run"] for row in table(printed)] == names
     assert "model.{decoder,encoder}.positions: alibi (none)" in printed
     record = json.loads(out.read_text(encoding="utf-8"))
     assert record["failed"] == {}
+    assert [row["run"] for row in record["runs"]] == names
     assert all(row["finished"] and row["updates"] == 2 and row["tokens_per_second"] for row in record["runs"])
-    times = {file: file.stat().st_mtime_ns for file in runs.glob("*/model/*")}
-    assert run("compare_components", *command) == printed
-    assert {file: file.stat().st_mtime_ns for file in runs.glob("*/model/*")} == times
+    other = run("benchmarks.record_sweep", sweep, "--folder", tmp_path / "other", code=1)
+    assert other == "unordered: failed: not finished\nalibi: failed: not finished\n"
 
 
 @pytest.mark.usefixtures("small_multi30k")
-def test_rows_of_table_3_are_compared_and_a_failed_row_is_reported(tmp_path: Path) -> None:
-    out = tmp_path / "table3.json"
-    tiny = [*TINY[:-1], "task.corpus.limit=300", "training.steps=2"]
-    (tmp_path / "C_layers_4").write_text("not a run folder", encoding="utf-8")
-    rows = ["base", "C_layers_2", "C_layers_4"]
-    printed = run("table3", "--folder", tmp_path, "--out", out, "--rows", *rows, "--", *tiny, code=1)
-    runs = json.loads(out.read_text(encoding="utf-8"))["runs"]
-    first, second = table(printed.partition("\n\n| row")[0])
-    assert (first["run"], second["run"]) == ("base", "C_layers_2")
-    assert second["dev perplexity"].endswith(" (6.11)")
-    comparison = table("| row" + printed.partition("\n| row")[2])[0]
-    assert (comparison["row"], comparison["BLEU - base"]) == ("C_layers_2", "+0.00")
-    factor = runs[1]["perplexity"]["dev"] / runs[0]["perplexity"]["dev"]
-    assert float(comparison["perplexity / base"]) == pytest.approx(factor, abs=6e-4)
-    assert [line for line in printed.splitlines() if "failed" in line] == [
-        f"C_layers_4: failed: {tmp_path / 'C_layers_4'}: is a file; choose another --folder"
-    ]
+@pytest.mark.parametrize("name", ["architectures", "architectures_full", "mixtures", "table3"])
+def test_trials_of_a_sweep_of_the_benchmarks_are_valid(name: str) -> None:
+    sweep = read_sweep(SWEEPS / f"{name}.yaml")
+    assert len(checked_recipes(sweep)) == len(sweep.configurations)
 
 
-@pytest.mark.usefixtures("small_multi30k")
-def test_architectures_are_trained_for_the_same_number_of_updates(tmp_path: Path) -> None:
-    out = tmp_path / "compare_architectures.json"
-    small = ["training.tokens=200", "task.corpus.limit=100", "task.tokenizer.size=300", "model.d_model=16"]
-    short = ["search={type: greedy, ratio: 0, extra: 1}", "training.precision=fp32"]
-    recipes = ["multi30k_en_de", "multi30k_hybrid"]
-    command: list[str | Path] = [
-        "--folder",
-        tmp_path / "runs",
-        "--recipes",
-        *recipes,
-        "--steps",
-        "2",
-        "--out",
-        out,
-    ]
-    printed = run("compare_architectures", *command, "--", *small, *short)
-    assert [row["run"] for row in table(printed.partition("\n\n")[0])] == recipes
-    runs = json.loads(out.read_text(encoding="utf-8"))["runs"]
-    assert all(row["finished"] and row["updates"] == 2 for row in runs)
-    assert set(recipes) <= set(compare_architectures.RECIPES) <= set(included_recipes())
+def test_sweeps_have_the_runs_of_the_records() -> None:
+    for name, record in (
+        ("table3", "table3"),
+        ("mixtures", "mixtures"),
+        ("architectures", "compare_architectures"),
+    ):
+        rows = json.loads((ROOT / f"benchmarks/results/{record}.json").read_text(encoding="utf-8"))["runs"]
+        names = [run_name(trial) for trial in read_sweep(SWEEPS / f"{name}.yaml").trials]
+        assert sorted(names) == sorted(row["run"] for row in rows)
 
 
-def test_override_after_recipes_without_separator_is_refused(tmp_path: Path) -> None:
-    recipes = ["--recipes", "multi30k_en_de", "training.tokens=200"]
-    run("compare_architectures", "--folder", tmp_path, *recipes, code=2)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_table_3_has_20_rows() -> None:
-    rows = table3.rows()
-    assert (rows[0], rows[-1], len(rows)) == ("base", "big", 20)
-    assert rows.index("A_heads_4") < rows.index("A_heads_16")
-    (job,) = table3.jobs(["big"], Path("f"), full=True, device="cuda", overrides=[])
-    assert job.arguments == ["table3/big", "--device", "cuda"]
-
-
-def test_stopped_benchmark_stops_its_runs(tmp_path: Path) -> None:
-    """At most two runs are started at a time, and a signal stops those that are running."""
-    started: list[str] = []
-
-    class Sleep(Job):
-        def start(self, environment: object) -> "subprocess.Popen[bytes]":
-            started.append(self.name)
-            if len(started) == 2:
-                signal.raise_signal(signal.SIGTERM)
-            processes.append(subprocess.Popen(["sleep", "60"]))
-            return processes[-1]
-
-    processes: list[subprocess.Popen[bytes]] = []
-    start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        work([Sleep(name, [], tmp_path / name) for name in "abc"], 2, {})
-    assert (started, len(processes)) == (["a", "b"], 1)
-    assert processes[0].wait() == -signal.SIGTERM
-    assert time.monotonic() - start < 30
+def test_sweeps_over_table_3_have_all_rows() -> None:
+    rows = [name for name in included_recipes() if name.startswith("table3/")]
+    for name in ("table3", "table3_full"):
+        recipes = [each.recipe for each in read_sweep(SWEEPS / f"{name}.yaml").configurations]
+        assert (recipes[0], recipes[-1], len(recipes)) == ("table3/base", "table3/big", 20)
+        assert sorted(recipes) == sorted(rows)
 
 
 def test_growth_exponent_is_fitted_to_the_longest_lengths() -> None:
