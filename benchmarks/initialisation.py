@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 import seqx
-from seqx.data.cache import default_cache
 from seqx.data.store import Store
 from seqx.interfaces.scores import perplexity
+from seqx.storage.cache_folder import default_cache
 from seqx.storage.json_format import json_text
 
 FILES = "${{SEQX_DATA}}/tatoeba_en_de/{split}.{language}.gz"

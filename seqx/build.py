@@ -10,7 +10,7 @@ import pluggy
 import torch
 
 from seqx.data.batches import Batches
-from seqx.data.cache import default_cache, fingerprint
+from seqx.data.cache import fingerprint
 from seqx.data.held_out import held_out_warnings
 from seqx.data.prepare import cached_vocabulary, prepare
 from seqx.data.processes import can_start_processes
@@ -28,6 +28,7 @@ from seqx.run_folder import CHECKPOINTS, RunFolder
 from seqx.runtime.cpu_threads import cpus
 from seqx.runtime.precision import precision_of
 from seqx.runtime.signals import StopRequest
+from seqx.storage.cache_folder import default_cache
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.checkpoints import Checkpoints
 from seqx.training.checkpointer import Checkpointer, stateful_callbacks

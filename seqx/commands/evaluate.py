@@ -7,15 +7,15 @@ import click
 
 from seqx.commands.arguments import is_text_file, split_overrides
 from seqx.commands.model_options import ModelOptions, model_options
-from seqx.data.cache import default_cache
 from seqx.data.held_out import held_out_warnings
 from seqx.errors import UserError
 from seqx.interfaces.scores import Answer, Score
 from seqx.storage.atomic import write_atomically
+from seqx.storage.cache_folder import default_cache
 from seqx.storage.json_format import json_text
 
 
-@click.command()
+@click.command(epilog="Example: seqx evaluate runs/wmt_en_de-sample/model search.size=8")
 @click.argument("arguments", metavar="MODEL... [KEY=VALUE...]", nargs=-1, required=True)
 @click.option(
     "--split",

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from seqx.errors import UserError, unwritable
+from seqx.errors import unwritable
 from seqx.interfaces.text import ProgressReporter
 from seqx.runtime import main_guard
 from seqx.storage.atomic import fsync
@@ -16,21 +16,6 @@ from seqx.storage.locks import file_lock
 
 MADE_FROM = "made_from.json"
 """The file in each folder of the cache that describes the inputs of the folder, for people."""
-
-
-def default_cache() -> Path:
-    """Return the folder of the cache: the environment variable SEQX_CACHE, else ~/.cache/seqx.
-
-    Raises:
-        UserError: the home folder is unknown
-    """
-    name = os.environ.get("SEQX_CACHE") or "~/.cache/seqx"
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        raise UserError(
-            f"{name}: the home folder is unknown; set the environment variable SEQX_CACHE to an absolute path"
-        ) from None
 
 
 def cache_key(parts: Mapping[str, object]) -> str:

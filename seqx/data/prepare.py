@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from seqx import __version__
-from seqx.data.cache import cache_key, default_cache, fingerprint, get_or_create
+from seqx.data.cache import cache_key, fingerprint, get_or_create
 from seqx.data.encode import Block, LeakFinder, Overlap, RowEncoder, first_of_each
 from seqx.data.processes import map_in_processes
 from seqx.data.store import FORMAT, Store, Writer
@@ -22,6 +22,7 @@ from seqx.interfaces.text import ProgressReporter
 from seqx.runtime.allocator import trim_heap
 from seqx.runtime.background import interruptible_call
 from seqx.runtime.cpu_threads import cpus
+from seqx.storage.cache_folder import default_cache
 
 DUPLICATE = "duplicate"
 """The reason for dropping repeated rows."""

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from seqx import __version__, recipe
-from seqx.data.cache import default_cache, fingerprint, get_or_create
+from seqx.data.cache import fingerprint, get_or_create
 from seqx.errors import PluginError, UserError
 from seqx.interfaces.exchange import Engine, Exporter, TrainedModel
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.task import Task
 from seqx.plugin.registry import where
+from seqx.storage.cache_folder import default_cache
 from seqx.storage.model_folder import read_scores
 
 

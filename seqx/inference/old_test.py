@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from seqx.data.cache import default_cache
 from seqx.data.prepare import no_progress
 from seqx.inference.evaluation import evaluate
 from seqx.inference.loading import load
 from seqx.interfaces.scores import Score
+from seqx.storage.cache_folder import default_cache
 from seqx.storage.model_folder import read_scores
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from seqx.data.cache import cache_key, default_cache, get_or_create
+from seqx.data.cache import cache_key, get_or_create
 from seqx.data.prepare import no_progress
 from seqx.errors import UserError
+from seqx.storage.cache_folder import default_cache
 
 
 def test_cache_key_does_not_depend_on_the_order_of_keys() -> None:
