@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # parallel strategies
 if TYPE_CHECKING:  # interfaces of text and tasks
     from seqx.interfaces.codec import Codec as Codec
     from seqx.interfaces.task import Split as Split
+    from seqx.interfaces.task import StartingPoint as StartingPoint
     from seqx.interfaces.task import Task as Task
     from seqx.interfaces.task import TextModel as TextModel
     from seqx.interfaces.text import SPLITS as SPLITS
@@ -50,6 +51,7 @@ if TYPE_CHECKING:  # interfaces of text and tasks
     from seqx.interfaces.text import Metric as Metric
     from seqx.interfaces.text import Normalizer as Normalizer
     from seqx.interfaces.text import ProgressReporter as ProgressReporter
+    from seqx.interfaces.text import RequiredData as RequiredData
     from seqx.interfaces.text import Tokenizer as Tokenizer
 
 if TYPE_CHECKING:  # neutral descriptions of components

@@ -9,7 +9,7 @@ from seqx_parsing.running_text import sentence_splitter, text_options, tokenizer
 from seqx_parsing.task import Parsing
 
 
-@click.command()
+@click.command(epilog="Example: seqx parse --raw --draw runs/wsj_parsing-sample/model < sentences.txt")
 @text_options
 @click.option(
     "--format",

@@ -25,7 +25,9 @@ class _Parser(NamedTuple):
     fits: Callable[[str], bool]  # returns true if the model can parse the sentence in one part
 
 
-@click.command()
+@click.command(
+    epilog="Example: seqx trees silver runs/first/model runs/second/model < sentences.txt > silver.trees"
+)
 @click.argument("arguments", metavar="MODEL MODEL... [KEY=VALUE...]", nargs=-1, required=True)
 @text_options
 @click.option("--min-words", type=click.IntRange(1), metavar="N", help="Skip sentences of fewer words.")

@@ -129,7 +129,7 @@ def roundtrip(
         ctx.exit(TREE_CHANGED)
 
 
-@trees.command()
+@trees.command(epilog="Example: seqx trees convert --to top_down train.trees")
 @files
 @click.option("--to", "name", required=True, metavar="NAME", help="The linearisation, written as in recipes.")
 @click.option(

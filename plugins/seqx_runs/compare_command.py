@@ -17,7 +17,7 @@ from seqx_runs.comparison_significance import changed_sentences, named_sentences
 from seqx_runs.comparison_table import TABLE_FORMATS, TableFormat, format_table, run_columns
 
 
-@click.command()
+@click.command(epilog="Example: seqx compare runs/first runs/second")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--format",

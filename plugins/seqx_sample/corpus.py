@@ -71,6 +71,10 @@ class Sample(seqx.Corpus):
         """The languages of the columns "en" and "de"."""
         return [column if column in ("en", "de") else "" for column in self._columns]
 
+    def required_data(self, folder: Path) -> seqx.RequiredData:
+        """Return no data: sentences are generated."""
+        return seqx.RequiredData()
+
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
     ) -> None:

@@ -35,7 +35,7 @@ def _limit(name: str, option: str, text: str) -> Callable[[Any], Any]:
     return click.option(option, name, type=type_, default=_DEFAULTS[name], show_default=True, help=text)
 
 
-@click.command()
+@click.command(epilog="Example: seqx serve runs/wmt_en_de-sample/model")
 @click.argument("arguments", metavar="MODEL... [KEY=VALUE...]", nargs=-1)
 @click.option(
     "--languages",

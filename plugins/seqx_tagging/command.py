@@ -11,7 +11,7 @@ from seqx_tagging.conll import column_of, is_word
 from seqx_tagging.task import Tagging
 
 
-@click.command()
+@click.command(epilog="Example: seqx tag --columns runs/tagging-sample/model < sentences.txt")
 @click.option("--columns", is_flag=True, help="Write one word per line with its tag, as in CoNLL files.")
 @click.option(
     "--input-format",

@@ -44,6 +44,10 @@ class Conll(seqx.Corpus):
         """The number of columns: one of words, and one of tags."""
         return 2
 
+    def required_data(self, folder: Path) -> seqx.RequiredData:
+        """Return the file of each split."""
+        return seqx.RequiredData(files=[*dict.fromkeys(getattr(self, split) for split in self.available)])
+
     def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report files that cannot be read, or whose first line lacks a column."""
         for split in self.available:

@@ -85,6 +85,12 @@ class FileCorpus(seqx.Corpus):
         """The splits that have files."""
         return [split for split in seqx.SPLITS if getattr(self, split)]
 
+    def required_data(self, folder: Path) -> seqx.RequiredData | None:
+        """Return the files of all splits."""
+        parts = [part for split in self.available for part in getattr(self, split)]
+        paths = [path for part in parts for path in ([part] if isinstance(part, str) else part)]
+        return seqx.RequiredData(files=[*dict.fromkeys(paths)])
+
     def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report parts whose first row cannot be read."""
         for split in self.available:

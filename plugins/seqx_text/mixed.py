@@ -61,6 +61,16 @@ class Mixed(seqx.Corpus):
         (first, *others) = [tuple(corpus.languages) for corpus in self.corpora]
         return first if all(languages == first for languages in others) else ()
 
+    def required_data(self, folder: Path) -> seqx.RequiredData | None:
+        """Return the data of all corpora; None if that of one is not known."""
+        total = seqx.RequiredData()
+        for corpus in self.corpora:
+            required = corpus.required_data(folder)
+            if required is None:
+                return None
+            total += required
+        return total
+
     def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report corpora without training text, and corpora with another number of columns than the first."""
         for number, corpus in enumerate(self.corpora):

@@ -143,6 +143,9 @@ class Datasets(NamedColumns):
         """Return one part: the split of the dataset, in place of a file."""
         return [[Path(getattr(self, split))]]
 
+    def required_data(self, folder: Path) -> None:
+        """Return None: a dataset may be downloaded or local."""
+
     def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report nothing: a dataset is loaded when it is fetched."""
         yield from ()

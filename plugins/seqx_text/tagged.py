@@ -47,6 +47,10 @@ class TaggedCorpus(seqx.Corpus):
         """The languages of the other corpus."""
         return self.corpus.languages
 
+    def required_data(self, folder: Path) -> seqx.RequiredData | None:
+        """Return the data of the other corpus."""
+        return self.corpus.required_data(folder)
+
     def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report a `column` that the other corpus does not have."""
         if self.width is not None and self.column >= self.width:

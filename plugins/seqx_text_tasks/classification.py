@@ -1,6 +1,7 @@
 """Text classification: one label per text."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import seqx
 from seqx_text_tasks.labels import Labels
@@ -21,6 +22,14 @@ class Classification(ColumnTask):
     """
 
     action = "classify"
+    next_commands = ('echo "There were many carpets in a hotel." | seqx classify {model}',)
+    source_tokens = 25.0
+    starting_point = seqx.StartingPoint(
+        columns=("text", "label"),
+        template=Path(__file__).parent / "starting_points/classification.yaml",
+        stacks=1,
+    )
+
     target_tokenizer: seqx.Tokenizer | None = field(default_factory=Labels)
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from seqx_text_tasks.language_model import LanguageModel
 from seqx_text_tasks.text_to_text import TextToText
 
 
-@click.command()
+@click.command(epilog="Example: seqx generate runs/language_model-sample/model < prompts.txt")
 @seqx.stdin_command
 def generate(answer: seqx.StdinCommand) -> None:
     """Continue each line of standard input with a language model; write one line per input.
@@ -27,7 +27,7 @@ def generate(answer: seqx.StdinCommand) -> None:
     answer(task=LanguageModel)
 
 
-@click.command()
+@click.command(epilog="Example: seqx answer runs/text_to_text-sample/model < texts.txt")
 @seqx.stdin_command
 def answer(answer: seqx.StdinCommand) -> None:
     """Answer each line of standard input with a text-to-text model; write one line per input.
@@ -43,7 +43,7 @@ def answer(answer: seqx.StdinCommand) -> None:
     answer(task=TextToText)
 
 
-@click.command()
+@click.command(epilog="Example: seqx classify runs/sentiment-sample/model < sentences.txt")
 @seqx.stdin_command
 def classify(answer: seqx.StdinCommand) -> None:
     """Classify each line of standard input; write one label per line.

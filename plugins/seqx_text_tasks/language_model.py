@@ -34,6 +34,10 @@ class LanguageModel(seqx.GenerationTask, seqx.CorpusTask):
     """
 
     action = "generate"
+    next_commands = ('echo "There were" | seqx generate {model}',)
+    starting_point = seqx.StartingPoint(
+        columns=("text",), template=Path(__file__).parent / "starting_points/language_model.yaml", stacks=1
+    )
     many_eos = True
 
     renamed: ClassVar[Mapping[str, str]] = {"longest": "max_length"}

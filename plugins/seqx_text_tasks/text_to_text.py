@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge
@@ -74,3 +75,9 @@ class TextToText(ColumnTask, seqx.Seq2SeqTask):
 
     An input is a line with the columns of the template in ascending order, separated by tabs.
     """
+
+    next_commands = ('echo "There were many carpets in a hotel." | seqx answer {model}',)
+    starting_point = seqx.StartingPoint(
+        columns=("source text", "target text"),
+        template=Path(__file__).parent / "starting_points/text_to_text.yaml",
+    )

@@ -6,7 +6,7 @@ import seqx
 from seqx_translation.task import Translation
 
 
-@click.command()
+@click.command(epilog="Example: seqx translate runs/wmt_en_de-sample/model < sentences.txt")
 @seqx.request_options
 @seqx.stdin_command
 def translate(answer: seqx.StdinCommand, *, requests: seqx.RequestLines) -> None:

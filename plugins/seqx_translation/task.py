@@ -30,6 +30,10 @@ class Translation(seqx.Seq2SeqTask):
     """
 
     action = "translate"
+    next_commands = ('echo "There were many carpets in a hotel." | seqx translate {model}',)
+    starting_point = seqx.StartingPoint(
+        columns=("source text", "its translation"), template=Path(__file__).with_name("starting_point.yaml")
+    )
 
     ratio: Annotated[float, Ge(1)] = 4.0
     source: Annotated[int, Ge(0)] = 0

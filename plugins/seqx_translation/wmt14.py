@@ -127,6 +127,19 @@ class Wmt14(seqx.Corpus):
         except seqx.UserError as error:
             yield "local", str(error).removeprefix("task.corpus.local: ")
 
+    def required_data(self, folder: Path) -> seqx.RequiredData | None:
+        """Return the extracted text and the test sets, and the size of the archives."""
+        self._folder = folder / "wmt14"
+        text = [str(file) for archive in self._archives for file in self._files(archive).values()]
+        archives = seqx.RequiredData(
+            files=text, download_bytes=sum(archive.size for archive in self._archives)
+        )
+        if self.heldout is not None:
+            heldout = self.heldout.required_data(folder)
+            return None if heldout is None else archives + heldout
+        sets = [str(file) for split in SETS for file in self._newstest(split)]
+        return archives + seqx.RequiredData(files=sets)
+
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
     ) -> None:

@@ -16,7 +16,7 @@ from seqx.interfaces.rows import Row, value_text
 from seqx.interfaces.scores import Answer, AnswerWarning, Evaluation, Score, Significance
 from seqx.interfaces.specification import TextSpec, UnspecifiedError
 from seqx.interfaces.tensors import Batch
-from seqx.interfaces.text import SPLITS, Problem, ProgressReporter
+from seqx.interfaces.text import SPLITS, Problem, ProgressReporter, RequiredData
 
 Values = Any
 """The values of one column of an example: a list or array of token ids, of floats, or of vectors [T, F].
@@ -183,6 +183,25 @@ class TextModel(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class StartingPoint:
+    """The recipe with which users start to train a task on their own text.
+
+    In the template, `seqx new recipe` replaces $train, $dev and $test by the files of a split, and $layers,
+    $d_model, $heads, $width, $dropout, $vocabulary, $steps, $tokens, $warmup, $peak, $every and $save_every
+    by numbers that fit the text and the budget. It removes lines with a split that has no files.
+
+    Args:
+        columns: the content of each file of a split, in order, such as "source text"
+        template: the file with the recipe
+        stacks: the number of stacks of layers of the model: 2 for an encoder and a decoder
+    """
+
+    columns: Sequence[str]
+    template: Path
+    stacks: int = 2
+
+
 class Task(ABC):
     """The definition of what is learned: corpus, encoding of examples, answers of a model, and evaluation.
 
@@ -201,6 +220,15 @@ class Task(ABC):
 
     action: ClassVar[str] = "answer"
     """The verb for answering an input, such as "translate": the path at which a server answers inputs."""
+
+    source_tokens: ClassVar[float] = 1.0
+    """The usual number of source tokens per target token, for estimates of the time of a run."""
+
+    starting_point: ClassVar[StartingPoint | None] = None
+    """The recipe that `seqx new recipe` writes for the task; None: it offers none."""
+
+    next_commands: ClassVar[Sequence[str]] = ()
+    """Commands that a finished run prints, to use its model; {model} is replaced by the model folder."""
 
     max_length: int | None = None
     """The maximum tokens of a training input, EOS included; predictors split longer inputs. None: any."""
@@ -238,6 +266,10 @@ class Task(ABC):
     @abstractmethod
     def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
         """Make the text of these splits available, and of no others (see Corpus.fetch)."""
+
+    def required_data(self, folder: Path) -> RequiredData | None:
+        """Return the text that the task needs (see Corpus.required_data)."""
+        return None
 
     @abstractmethod
     def identity(self) -> Mapping[str, object]:

@@ -3,6 +3,7 @@
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from seqx.errors import UserError
@@ -114,6 +115,25 @@ class Tokenizer(Codec, ABC):
         raise UnspecifiedError(type(self).__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RequiredData:
+    """The text that a corpus reads from outside of seqx; `seqx recipes` shows it and if it is present.
+
+    Args:
+        files: the paths of files and folders, as recipes write them: `${NAME}` is an environment variable
+        download_bytes: the number of bytes that `Corpus.fetch` downloads; 0: users provide the files
+    """
+
+    files: Sequence[str] = ()
+    download_bytes: int = 0
+
+    def __add__(self, other: "RequiredData") -> "RequiredData":
+        return RequiredData(
+            files=[*dict.fromkeys([*self.files, *other.files])],
+            download_bytes=self.download_bytes + other.download_bytes,
+        )
+
+
 class Corpus(ABC):
     """A source of rows: for each column a string, a number, an array, or a nest of these."""
 
@@ -169,6 +189,14 @@ class Corpus(ABC):
         """Return the number of rows of a split after `fetch`; None if it is not known without reading them.
 
         It serves to show the progress of preparation.
+        """
+        return None
+
+    def required_data(self, folder: Path) -> RequiredData | None:
+        """Return the text that the corpus needs, without reading it; None, the default: it is not known.
+
+        Args:
+            folder: the folder for downloads, as in `fetch`
         """
         return None
 

@@ -10,7 +10,7 @@ from seqx.interfaces.codec import Codec
 from seqx.interfaces.rows import value_text
 from seqx.interfaces.scores import Answer, Evaluation, Score, Significance
 from seqx.interfaces.task import Split, Task, TextModel, sum_warnings
-from seqx.interfaces.text import SPLITS, TRIAL, Corpus, Metric, Problem, ProgressReporter
+from seqx.interfaces.text import SPLITS, TRIAL, Corpus, Metric, Problem, ProgressReporter, RequiredData
 from seqx.tasks.columns import missing_column
 
 
@@ -61,6 +61,10 @@ class CorpusTask(Task):
         for split in splits:
             if next(self.rows(split), None) is None:
                 raise UserError(f"the corpus has no rows for {split}")
+
+    def required_data(self, folder: Path) -> RequiredData | None:
+        """Return the text that the corpus needs."""
+        return self.corpus.required_data(folder)
 
     def identity(self) -> Mapping[str, object]:
         """Return the values that determine the rows of the corpus, and those of tokenizers that have any."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Gt
@@ -29,6 +30,12 @@ class TreebankFiles(Treebank):
     dev: list[str] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
     limit: Annotated[int, Gt(0)] | None = None
+
+    def required_data(self, folder: Path) -> seqx.RequiredData:
+        """Return the files of all splits."""
+        return seqx.RequiredData(
+            files=[*dict.fromkeys(path for split in self.available for path in getattr(self, split))]
+        )
 
     def texts(self, split: str) -> Iterator[tuple[str, Iterable[str]]]:
         """Yield the files of a split."""

@@ -51,6 +51,10 @@ class PennTreebank(Treebank):
                     raise ValueError(f"section {section} is named twice, in {taken[section]} and in {split}")
                 taken[section] = split
 
+    def required_data(self, folder: Path) -> seqx.RequiredData:
+        """Return the folder of the treebank."""
+        return seqx.RequiredData(files=[self.folder])
+
     def texts(self, split: str) -> Iterator[tuple[str, Iterable[str]]]:
         """Yield the files of the split's sections, in order."""
         for path in self._files(getattr(self, split)):
