@@ -10,7 +10,7 @@ import click
 
 from docs.docstrings import markdown
 from seqx.cli import main as seqx_command
-from seqx.commands.components import type_and_default
+from seqx.commands.component_texts import type_and_default
 from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import Component, Registry, Setting, settings_of
 from seqx.training.config import Training

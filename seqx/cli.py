@@ -56,12 +56,20 @@ COMMANDS = {
     "check": ("seqx.commands.check:check", "Check recipes and count the parameters of their models."),
     "show": ("seqx.commands.show:show", "Print the resolved recipe and where each value came from."),
     "schema": ("seqx.commands.schema:schema", "Print the JSON Schema of recipes, for editors."),
+    "recipes": (
+        "seqx.commands.recipes:recipes",
+        "List the included recipes: task, size, data and expected time.",
+    ),
+    "doctor": (
+        "seqx.commands.doctor:doctor",
+        "Examine the installation and the machine, and say what to do about problems.",
+    ),
     "plugins": (
         "seqx.commands.plugins:plugins",
         "List the installed plugins, their components and commands.",
     ),
     "components": ("seqx.commands.components:components", "List components and explain their settings."),
-    "new": ("seqx.commands.new:new", "Create a plugin from a template."),
+    "new": ("seqx.commands.new:new", "Write a recipe for your own text, or create a plugin from a template."),
 }
 """seqx's own commands: name, module and attribute, and the first line of the help."""
 
@@ -128,10 +136,15 @@ class CommandGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; print one message for an error that the user can fix."""
+        lacks_arguments = not ctx.args  # those of the command
         try:
             result = super().invoke(ctx)
             if sys.stdout is not None:
                 sys.stdout.flush()  # so that a write error is reported here
+        except click.UsageError as error:
+            if lacks_arguments or isinstance(error, click.MissingParameter):
+                raise _with_example(error) from None
+            raise
         except Exception as error:
             message = _message(error)
             if message is None:
@@ -195,6 +208,14 @@ def _message(error: Exception) -> str | None:
             if message is None and isinstance(error, OSError) and user_can_fix(error):
                 return f"{os.fsdecode(error.filename)}: {error.strerror}; fix that, or name another file"
             return message
+
+
+def _with_example(error: click.UsageError) -> click.UsageError:
+    """Add the example of the command (its `epilog`) to the error about a missing argument."""
+    epilog = error.ctx.command.epilog if error.ctx else None
+    if epilog is None or isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return error
+    return click.UsageError(f"{error.format_message()}\n{epilog}", error.ctx)
 
 
 def print_error(message: str) -> None:

@@ -19,7 +19,7 @@ from seqx_runs.sweep_table import Results
 from seqx_runs.sweep_trials import Sweep
 
 
-@click.command()
+@click.command(epilog="Example: seqx sweep sweep.yaml --jobs 2")
 @click.argument("sweep_file", metavar="SWEEP", type=click.Path(path_type=Path))
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 @click.option(

@@ -55,6 +55,9 @@ class MTData(FileCorpus):
         """The languages of the columns."""
         return self.columns
 
+    def required_data(self, folder: Path) -> None:
+        """Return None: files are downloaded, and their sizes are not known."""
+
     def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report texts that cannot be ids; the index is only read when the corpus is fetched."""
         if len(self.columns) != 2:

@@ -16,7 +16,7 @@ from seqx.runtime.precision import InferencePrecision
 from seqx.storage.json_format import json_text
 
 
-@click.command()
+@click.command(epilog="Example: seqx align runs/wmt_en_de-sample/model source.txt target.txt")
 @click.argument("arguments", metavar="MODEL [KEY=VALUE...] SOURCE TARGET", nargs=-1, required=True)
 @click.option(
     "--gold",

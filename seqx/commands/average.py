@@ -12,7 +12,7 @@ from seqx.run_folder import RunFolder
 from seqx.training.preflight import count_parameters
 
 
-@click.command()
+@click.command(epilog="Example: seqx average runs/wmt_en_de-sample --last 3")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--last", type=click.IntRange(1), metavar="K", help="Average the last K checkpoints.")
 @click.option(

@@ -11,7 +11,7 @@ from seqx.errors import UserError
 from seqx.training.preflight import build_checked, count_parameters
 
 
-@click.command()
+@click.command(epilog="Example: seqx check wmt_en_de --profile sample")
 @click.argument("arguments", metavar="RECIPE... [KEY=VALUE...]", nargs=-1, required=True)
 @profile_option
 @click.pass_context

@@ -32,7 +32,9 @@ out_option = click.option(
 )
 
 
-@click.command(name="export")
+@click.command(
+    name="export", epilog="Example: seqx export runs/wmt_en_de-sample --to huggingface --out exported"
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--to", "target", metavar="FORMAT", required=True, help="Exporter, as in a recipe.")
 @out_option
@@ -63,7 +65,7 @@ def export_model(
     click.echo(f"{out}: written")
 
 
-@click.command(name="import")
+@click.command(name="import", epilog="Example: seqx import exported --from huggingface --out imported")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--from", "origin", metavar="FORMAT", required=True, help="Importer, as in a recipe.")
 @out_option

@@ -1,5 +1,6 @@
-"""The command `seqx new`."""
+"""The command `seqx new`, and its command that creates a plugin."""
 
+import importlib
 import keyword
 import re
 from importlib.metadata import entry_points
@@ -16,12 +17,47 @@ COMMON = "common"
 """The template with the files of every plugin. Each other template is for one interface."""
 
 INTERFACES = sorted(path.name for path in TEMPLATES.iterdir() if path.name != COMMON and path.is_dir())
+_COMMANDS = {"recipe": "seqx.commands.new_recipe:new_recipe", "plugin": "seqx.commands.new:new_plugin"}
 PLACEHOLDER = "newcomer"  # the name of the plugin in the templates
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,38}[a-z0-9]")
 _RESERVED = {"null", "seqx"}  # YAML reads null as no value; a package seqx_seqx would be confusing
 
 
-@click.command()
+class _NewGroup(click.Group):
+    """The commands of `seqx new`; without the name of one of them, the arguments are those of `plugin`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Insert the name of the command that creates a plugin."""
+        if args and args[0] not in (*_COMMANDS, *ctx.help_option_names):
+            args = ["plugin", *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands."""
+        return [*_COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(
+    cls=_NewGroup,
+    epilog="Example: seqx new recipe my.yaml --task translation --train train.en --train train.de",
+)
+def new() -> None:
+    """Write a recipe for your own text, or create a plugin from a template.
+
+    `seqx new NAME` is short for `seqx new plugin NAME`.
+    """
+
+
+@click.command(name="plugin", epilog="Example: seqx new plugin my_attention --interface attention")
 @click.argument("name")
 @click.option(
     "--interface",
@@ -36,7 +72,7 @@ _RESERVED = {"null", "seqx"}  # YAML reads null as no value; a package seqx_seqx
     type=click.Path(path_type=Path),
     help="Folder of the plugin.  [default: seqx-NAME]",
 )
-def new(name: str, *, interface: str, folder: Path | None) -> None:
+def new_plugin(name: str, *, interface: str, folder: Path | None) -> None:
     """Create a plugin from a template.
 
     The plugin is complete: it has a component, a recipe that uses it, tests of the laws of its interface, and

@@ -27,7 +27,7 @@ from seqx.training.preflight import build_checked
 from seqx_toolkit import DISTRIBUTION
 
 
-@click.command()
+@click.command(epilog="Example: seqx run wmt_en_de --profile sample")
 @click.argument("recipe")
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 @profile_option

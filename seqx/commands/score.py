@@ -24,7 +24,7 @@ from seqx.storage.json_format import json_text
 from seqx.storage.text_lines import read_lines
 
 
-@click.command()
+@click.command(epilog="Example: seqx score --metric bleu references.txt outputs.txt")
 @click.argument("arguments", metavar="[KEY=VALUE...] FILE...", nargs=-1, required=True)
 @click.option(
     "--metric", metavar="NAME", help="Compare outputs with references; `seqx components metric` lists all."

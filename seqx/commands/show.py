@@ -9,7 +9,7 @@ from seqx.commands.arguments import profile_option
 from seqx.commands.loading import load_checked
 
 
-@click.command()
+@click.command(epilog="Example: seqx show wmt_en_de --profile sample")
 @click.argument("recipe")
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 @profile_option

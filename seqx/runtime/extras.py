@@ -1,9 +1,26 @@
 """Packages that belong to optional extras of seqx."""
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from seqx.errors import UserError
+
+PURPOSES: Mapping[str, str] = {
+    "tensorboard": "the callback tensorboard",
+    "draw": "figures of attention weights (--attention)",
+    "ctranslate2": "export to CTranslate2, and search with it (--engine ctranslate2)",
+    "huggingface": "export to Hugging Face transformers, and import from it",
+    "onnx": "export to ONNX",
+    "serve": "seqx serve",
+    "datasets": "the corpus datasets of Hugging Face",
+    "mtdata": "the corpus mtdata: public parallel corpora by their ids",
+    "sentences": "seqx parse --sentences",
+    "docs": "building the documentation (make docs)",
+    "dev": "developing seqx (make test)",
+    "fuzz": "fuzz tests",
+}
+"""The purpose of each extra, for `seqx doctor`."""
 
 
 def import_extra(module: str, extra: str) -> Any:

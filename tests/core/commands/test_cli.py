@@ -46,7 +46,8 @@ def call(
     module.seqx_register = seqx_register  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "toy_plugin", module)
     entries = [EntryPoint("toy", "toy_plugin", "seqx"), EntryPoint("bad", "broken_plugin", "seqx")]
-    monkeypatch.setattr("seqx.plugin.loading.entry_points", lambda group: entries if group == "seqx" else [])
+    for place in ("seqx.plugin.loading", "seqx.commands.listing_cache"):
+        monkeypatch.setattr(f"{place}.entry_points", lambda group: entries if group == "seqx" else [])
     monkeypatch.setattr("seqx.training.description.Experiment", sample_plugin.Experiment)
     # The Experiment of these tests has only `steps`.
     monkeypatch.setattr("seqx.training.preflight._inconsistent_settings", lambda *_: ())
@@ -369,3 +370,33 @@ def test_command_of_two_plugins_is_refused(
     assert result.exit_code == 2
     assert result.stderr.startswith("greet: several plugins have a command of this name: toy_commands_2.gr")
     assert result.stderr.endswith("; uninstall all but one\n")
+
+
+def commands_with_arguments() -> list[str]:
+    """Return the commands that cannot be called without arguments."""
+    context = click.Context(main)
+    commands = {name: main.get_command(context, name) for name in main.list_commands(context)}
+    required = [name for name, each in commands.items() if each and any(p.required for p in each.params)]
+    return [*required, "serve"]
+
+
+@pytest.mark.parametrize("name", commands_with_arguments())
+def test_command_without_arguments_names_them_and_prints_an_example(name: str) -> None:
+    result = CliRunner().invoke(main, [name])
+    assert result.exit_code == 2
+    assert f"Usage: main {name} " in result.stderr
+    assert f"Example: seqx {name} " in result.stderr
+
+
+def test_command_of_another_plugin_without_an_example_names_its_arguments(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @click.command()
+    @click.argument("file")
+    def mine(file: str) -> None:
+        """Do nothing."""
+
+    entry = SimpleNamespace(name="mine", dist=None, value="mine:mine", load=lambda: mine)
+    monkeypatch.setattr("seqx.cli.plugin_commands", lambda: ({"mine": [entry]}, []))
+    result = CliRunner().invoke(main, ["mine"])
+    assert result.stderr.endswith("Error: Missing argument 'FILE'.\n")

@@ -1,0 +1,194 @@
+"""The command `seqx new recipe`: a commented recipe for a task, files and a budget of time."""
+
+import re
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+
+import click
+
+from seqx.commands.loading import load_checked
+from seqx.commands.recipe_index import matmul_speed
+from seqx.commands.recipe_sizes import BYTES_PER_WORD, Sizes, sizes
+from seqx.commands.recipes import EFFICIENCY
+from seqx.commands.text_format import format_count, format_long_duration
+from seqx.errors import UserError, unwritable
+from seqx.interfaces.task import StartingPoint, Task
+from seqx.interfaces.text import SPLITS
+from seqx.plugin.loading import load_plugins
+from seqx.recipe.suggestions import hint
+from seqx.recipe.yaml_writer import dump
+from seqx.storage.text_lines import expand_path, read_lines
+from seqx.training.preflight import build_checked, count_parameters
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
+_SAMPLE_LINES = 10_000  # of the training text, to estimate its size
+_COMPRESSION = 3  # of text, by gzip and others
+_TEXT_WIDTH = 110
+_COMMENT = re.compile(r"^( *[^#\n]*\S) {2,}# ", re.MULTILINE)
+_COMMENT_COLUMN = 30
+
+
+@click.command(
+    name="recipe",
+    epilog="Example: seqx new recipe my.yaml --task translation --train train.en --train train.de "
+    "--dev dev.en --dev dev.de --budget 1h",
+)
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--task", "task_name", metavar="NAME", help="Task; `seqx components task` lists them.")
+@click.option("--train", metavar="PATH", multiple=True, help="Training file; repeat it for each column.")
+@click.option("--dev", metavar="PATH", multiple=True, help="Development file; repeat it for each column.")
+@click.option("--test", metavar="PATH", multiple=True, help="Test file; repeat it for each column.")
+@click.option("--budget", metavar="TIME", help="Time for training: 30m, 2h, 1d.  [default: 1h]")
+def new_recipe(
+    file: Path,
+    *,
+    task_name: str | None,
+    train: Sequence[str],
+    dev: Sequence[str],
+    test: Sequence[str],
+    budget: str | None,
+) -> None:
+    """Write a recipe for your own text, with comments.
+
+    At a terminal, the command asks for what the options leave out. The size of the model and the number of
+    updates fit the amount of text and the time; change them in FILE. Then FILE is checked as by `seqx check`.
+    """
+    if file.suffix not in (".yaml", ".yml"):
+        raise UserError(f"{file}: the name of a recipe ends in .yaml; write {file.with_suffix('.yaml')}")
+    if file.exists():
+        raise UserError(f"{file}: exists already; choose another name, or remove it")
+    tasks = _tasks()
+    name = task_name or _ask("--task", f"Task ({', '.join(tasks)})")
+    if name not in tasks:
+        raise UserError(f"--task: no task with a starting point is called {name!r}{hint(name, tasks)}")
+    task, point = tasks[name]
+    files = {
+        "train": train or _ask_files("--train", "Training", point),
+        "dev": dev or _ask_files("--dev", "Development", point, needed=False),
+        "test": test or _ask_files("--test", "Test", point, needed=False),
+    }
+    _check_files(files, point)
+    seconds = _seconds(budget or _ask("--budget", "Time for training", "1h"))
+    # A task with one target token per text, its label, has as much text as its first column.
+    words = _count_words(expand_path(files["train"][0 if task.source_tokens > 1 else -1]))
+    chosen = sizes(words, point.stacks, seconds, EFFICIENCY * matmul_speed())
+    try:
+        file.write_text(_text(name, task, file, files, chosen, words), encoding="utf-8")
+    except OSError as error:
+        raise unwritable(file, error) from error
+    parameters = count_parameters(build_checked(load_checked(str(file)).configured))
+    click.echo(f"{file}: written and checked; {parameters:,} parameters, {chosen.steps:,} updates, about "
+               f"{format_long_duration(chosen.seconds)} on this machine (estimate). Next steps:")  # fmt: skip
+    click.echo(f"  seqx show {file}")
+    click.echo(f"  seqx run {file}")
+
+
+def _tasks() -> dict[str, tuple[type[Task], StartingPoint]]:
+    """Return the tasks that offer a starting point, by name."""
+    components = load_plugins().registry.components(Task)
+    makers = {name: component.maker for name, component in sorted(components.items())}
+    return {
+        name: (maker, maker.starting_point)
+        for name, maker in makers.items()
+        if isinstance(maker, type) and issubclass(maker, Task) and maker.starting_point is not None
+    }
+
+
+def _ask(option: str, question: str, default: str | None = None) -> str:
+    """Return the answer to a question at a terminal; elsewhere the default.
+
+    Raises:
+        UsageError: there is no terminal, and no default
+    """
+    if _is_terminal():
+        answer: str = click.prompt(question, default=default, show_default=bool(default), err=True)
+        return answer.strip()
+    if default is None:
+        context = click.get_current_context()
+        raise click.UsageError(f"Missing option '{option}'.\n{context.command.epilog}", context)
+    return default
+
+
+def _is_terminal() -> bool:
+    """Return true if a user can answer questions."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def _ask_files(option: str, split: str, point: StartingPoint, *, needed: bool = True) -> list[str]:
+    """Return the files of a split that a user names at a terminal."""
+    columns = ", ".join(point.columns)
+    optional = "" if needed else "; nothing: none"
+    return _ask(
+        option, f"{split} files, separated by spaces ({columns}{optional})", None if needed else ""
+    ).split()
+
+
+def _check_files(files: Mapping[str, Sequence[str]], point: StartingPoint) -> None:
+    """Refuse missing files and a wrong number of files."""
+    count, columns = len(point.columns), ", ".join(point.columns)
+    for split in SPLITS:
+        if files[split] and len(files[split]) != count:
+            raise UserError(f"--{split}: the task needs {count} files ({columns}), not {len(files[split])}")
+        for path in files[split]:
+            if not expand_path(path).is_file():
+                raise UserError(f"--{split}: there is no file {path}; correct the path")
+
+
+def _seconds(budget: str) -> float:
+    match = _BUDGET.fullmatch(budget.strip())
+    if match is None or not float(match[1]):
+        raise UserError(f"--budget: {budget!r} is not a time; write for example 90s, 30m, 2h or 1d")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _count_words(path: Path) -> int:
+    """Return about the number of words of a text file, from the size of its first lines."""
+    lines = [line for line, _ in zip(read_lines(path), range(_SAMPLE_LINES), strict=False)]
+    if not lines:
+        raise UserError(f"{path}: is empty; name a file with text")
+    count = sum(len(line.encode()) + 1 for line in lines)
+    if len(lines) == _SAMPLE_LINES:
+        is_compressed = path.suffix in (".gz", ".bz2", ".xz", ".zst")
+        count = max(count, path.stat().st_size * (_COMPRESSION if is_compressed else 1))
+    return max(1, count // BYTES_PER_WORD)
+
+
+def _text(
+    name: str, task: type[Task], file: Path, files: Mapping[str, Sequence[str]], chosen: Sizes, words: int
+) -> str:
+    """Return the text of the recipe."""
+    assert task.starting_point is not None
+    template = task.starting_point.template.read_text(encoding="utf-8")
+    given = {split: paths for split, paths in files.items() if paths}
+    for split in files.keys() - given.keys():
+        template = re.sub(rf"^.*\${split}(_path)?\n", "", template, flags=re.MULTILINE)
+    values = {
+        **chosen.settings(),
+        "tokens": max(1, round(chosen.preset.tokens / task.source_tokens)),
+        **{split: dump([*paths], flow=True) for split, paths in given.items()},
+        **{f"{split}_path": dump(paths[0], flow=True) for split, paths in given.items()},
+    }
+    text = Template(template).substitute(values)
+    aligned = _COMMENT.sub(lambda match: f"{match[1]:<{_COMMENT_COLUMN}}  # ", text)
+    return _header(name, file, chosen, words) + aligned
+
+
+def _header(name: str, file: Path, chosen: Sizes, words: int) -> str:
+    """Return the comment at the beginning of the recipe."""
+    paragraphs = (
+        f"The task {name} on your own text, written by `seqx new recipe`.",
+        f"seqx check {file}    finds mistakes; seqx run {file} trains the model",
+        (
+            f"The training text has about {words:,} words. The size of the model (about "
+            f"{format_count(chosen.parameters)} parameters) and the {chosen.steps:,} updates fit this text "
+            f"and the time that you named: about {format_long_duration(chosen.seconds)} on this machine, "
+            "estimated from the speed of its matrix products."
+        ),
+        "`seqx components INTERFACE` lists what can replace a component, and explains its settings.",
+    )
+    lines = (textwrap.wrap(text, _TEXT_WIDTH, break_long_words=False) for text in paragraphs)
+    return "#\n".join("".join(f"# {line}\n" for line in paragraph) for paragraph in lines)

@@ -1,0 +1,108 @@
+"""Sizes of a model and of its training that fit the amount of text and a budget of time."""
+
+from dataclasses import dataclass
+
+BYTES_PER_WORD = 6
+_TOKENS_PER_WORD = 1.3
+_FLOP_PER_PARAMETER = 6  # and token, forward and backward
+_EPOCHS = 40  # at most; more of them rarely improve a score
+_MIN_UPDATES = 1000  # of a larger model, so that it is not trained too briefly
+_MIN_STEPS, _WARMUP = 20, 4000
+_MIN_VOCABULARY, _MAX_VOCABULARY = 400, 32_000  # 260 symbols are bytes and special symbols
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The size of a model.
+
+    Args:
+        d_model: its width
+        layers: the layers of each stack
+        tokens: target tokens per update
+        words: the words of text from which this size is useful
+        peak: the largest learning rate
+    """
+
+    d_model: int
+    layers: int
+    tokens: int
+    words: int
+    peak: float
+
+
+PRESETS = (
+    Preset(d_model=128, layers=2, tokens=2000, words=0, peak=3e-3),
+    Preset(d_model=256, layers=3, tokens=4000, words=300_000, peak=1.5e-3),
+    Preset(d_model=512, layers=6, tokens=16_000, words=5_000_000, peak=8e-4),
+)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes that a recipe gets, and the estimated number of its parameters and seconds of training."""
+
+    preset: Preset
+    vocabulary: int
+    dropout: float
+    steps: int
+    parameters: int
+    seconds: float
+
+    def settings(self) -> dict[str, object]:
+        """Return the values of the placeholders in a starting point."""
+        every = max(1, self.steps // 5)
+        return {
+            "d_model": self.preset.d_model,
+            "layers": self.preset.layers,
+            "heads": self.preset.d_model // 64 * 2 if self.preset.d_model < 512 else 8,
+            "width": 4 * self.preset.d_model,
+            "dropout": self.dropout,
+            "vocabulary": self.vocabulary,
+            "steps": self.steps,
+            "warmup": min(_WARMUP, max(1, self.steps // 10)),
+            "peak": self.preset.peak,
+            "every": every,
+            "save_every": max(1, every // 5),
+        }
+
+
+def sizes(words: int, stacks: int, budget_seconds: float, flops_per_second: float) -> Sizes:
+    """Choose the largest model that the text and the budget allow, and the number of updates.
+
+    Args:
+        words: the words of training text on the target side
+        stacks: the number of stacks of layers
+        budget_seconds: seconds of training
+        flops_per_second: the speed of training on this machine
+    """
+    vocabulary = round(min(_MAX_VOCABULARY, max(_MIN_VOCABULARY, 8.7 * words**0.5)) / 20) * 20
+    flops = budget_seconds * flops_per_second
+    chosen = PRESETS[0]
+    for preset in PRESETS:
+        if words >= preset.words and flops >= _MIN_UPDATES * _flops_per_update(preset, stacks, vocabulary):
+            chosen = preset
+    per_update = _flops_per_update(chosen, stacks, vocabulary)
+    tokens = max(1.0, words * _TOKENS_PER_WORD)
+    steps = max(_MIN_STEPS, _rounded(min(flops / per_update, _EPOCHS * tokens / chosen.tokens)))
+    return Sizes(
+        preset=chosen,
+        vocabulary=vocabulary,
+        dropout=0.1 if words > PRESETS[-1].words else 0.2 if words > PRESETS[1].words else 0.3,
+        steps=steps,
+        parameters=_parameters(chosen, stacks, vocabulary),
+        seconds=steps * per_update / flops_per_second,
+    )
+
+
+def _parameters(preset: Preset, stacks: int, vocabulary: int) -> int:
+    """Return about the number of parameters: 12 d^2 per layer, and tied embeddings."""
+    return preset.d_model * (12 * preset.d_model * preset.layers * stacks + vocabulary)
+
+
+def _flops_per_update(preset: Preset, stacks: int, vocabulary: int) -> float:
+    return _FLOP_PER_PARAMETER * _parameters(preset, stacks, vocabulary) * preset.tokens
+
+
+def _rounded(number: float) -> int:
+    """Round a number to two significant digits."""
+    return int(float(f"{number:.1e}"))

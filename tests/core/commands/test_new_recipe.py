@@ -1,0 +1,123 @@
+"""`seqx new recipe` writes a recipe that `seqx check` accepts, for each task with a starting point."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from seqx.cli import main
+from seqx.commands import new_recipe
+from seqx.commands.recipe_sizes import PRESETS, sizes
+from seqx.interfaces.task import StartingPoint, Task
+from seqx.plugin.loading import Plugins
+from seqx.plugin.registry import Registry
+from seqx_translation.task import Translation
+from tests.stories.tiny import done, refused
+
+TREE = "(S (NP (DT the) (NN dog)) (VP (VBZ sleeps)))\n"
+TEXTS = {"text": "the dog sleeps\n" * 40, "trees": TREE * 40, "conll": "the DT\ndog NN\n\n" * 40}
+FILES = {
+    "classification": ["text", "text"],
+    "language_model": ["text"],
+    "parsing": ["trees"],
+    "tagging": ["conll"],
+    "text_to_text": ["text", "text"],
+    "translation": ["text", "text"],
+}
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(new_recipe, "matmul_speed", lambda: 1e11)
+    for name, text in TEXTS.items():
+        Path(name).write_text(text)
+
+
+def options(split: str, files: Sequence[str]) -> list[str]:
+    return [word for file in files for word in (f"--{split}", file)]
+
+
+def corpus() -> dict[str, Any]:
+    """Return the section with the corpus of the recipe that was written."""
+    found: dict[str, Any] = yaml.safe_load(Path("my.yaml").read_text())["task"]["corpus"]
+    return found
+
+
+@pytest.mark.parametrize("task", FILES)
+def test_new_recipe_is_accepted_by_check(task: str) -> None:
+    files = FILES[task]
+    splits = [*options("train", files), *options("dev", files)]
+    output = done("new", "recipe", "my.yaml", "--task", task, *splits, "--budget", "10m")
+    assert output.startswith("my.yaml: written and checked; ")
+    assert done("check", "my.yaml").split() == ["my.yaml:", output.split()[4], "parameters"]
+    text = Path("my.yaml").read_text()
+    assert "$" not in text
+    assert text.count("#") > 10
+    assert corpus()["train"] in (files, files[0])
+    assert "test" not in corpus()
+
+
+def test_every_task_with_a_starting_point_is_tested() -> None:
+    assert [*new_recipe._tasks()] == [*FILES]
+
+
+def test_new_recipe_asks_at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(new_recipe, "_is_terminal", lambda: True)
+    answers = "tagging\nconll\n\nconll\n5m\n"
+    result = CliRunner().invoke(main, ["new", "recipe", "my.yaml"], input=answers)
+    assert result.exit_code == 0, result.output
+    assert f"Task ({', '.join(FILES)}): " in result.stderr
+    assert corpus() == {"type": "conll", "train": "conll", "test": "conll"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["my.txt", "--task", "tagging"], "my.txt: the name of a recipe ends in .yaml; write my.yaml"),
+        (["text.yaml"], "text.yaml: exists already; choose another name, or remove it"),
+        (["a.yaml", "--task", "taging"], "--task: no task with a starting point is called 'taging'; did you"),
+        (["a.yaml", "--task", "tagging", "--train", "no"], "--train: there is no file no; correct the path"),
+        (
+            ["a.yaml", "--task", "translation", "--train", "text"],
+            "--train: the task needs 2 files (source text, its translation), not 1",
+        ),
+        (
+            ["a.yaml", "--task", "tagging", "--train", "conll", "--budget", "soon"],
+            "--budget: 'soon' is not a time; write for example 90s, 30m, 2h or 1d",
+        ),
+    ],
+)
+def test_new_recipe_refuses(arguments: list[str], message: str) -> None:
+    Path("text.yaml").touch()
+    assert refused("new", "recipe", *arguments).startswith(message)
+
+
+def test_new_recipe_without_a_terminal_names_the_missing_option() -> None:
+    stderr = refused("new", "recipe", "a.yaml", "--task", "tagging")
+    assert "Error: Missing option '--train'.\nExample: seqx new recipe my.yaml --task translation " in stderr
+
+
+def test_task_of_another_plugin_offers_a_starting_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mine(Translation):
+        """Another task."""
+
+        starting_point = StartingPoint(columns=("text",), template=Path("mine.yaml"))
+
+    registry = Registry()
+    registry.add(Task, mine=Mine)
+    monkeypatch.setattr(new_recipe, "load_plugins", lambda: Plugins(registry))
+    assert new_recipe._tasks() == {"mine": (Mine, Mine.starting_point)}
+
+
+def test_sizes_grow_with_text_and_budget() -> None:
+    hour = sizes(2_000_000, 2, 3600, 1e11)
+    assert hour.preset is PRESETS[1]
+    assert sizes(2_000_000, 2, 60, 1e11).preset is PRESETS[0], "a minute is too short for the larger model"
+    assert sizes(10_000, 2, 36_000, 1e11).preset is PRESETS[0], "the text is too small for the larger model"
+    assert sizes(50_000_000, 2, 1e6, 1e11).preset is PRESETS[2]
+    assert 0.8 * 3600 < hour.seconds <= 3600
+    assert sizes(10_000, 2, 36_000, 1e11).seconds < 3600, "at most 40 epochs"
