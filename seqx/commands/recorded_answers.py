@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqx.commands.loading import load_checked_run
-from seqx.data.cache import default_cache
 from seqx.data.prepare import no_progress
 from seqx.errors import UserError
 from seqx.interfaces.scores import Answer
 from seqx.interfaces.task import Task
+from seqx.storage.cache_folder import default_cache
 from seqx.storage.model_folder import read_scores
 from seqx.storage.text_lines import read_lines
 
