@@ -156,6 +156,7 @@ if TYPE_CHECKING:  # registration, and the arguments of callbacks
     from seqx.plugin.hooks import hookimpl as hookimpl
     from seqx.plugin.registry import Make as Make
     from seqx.plugin.registry import Registry as Registry
+    from seqx.training.optional_callback import OptionalCallback as OptionalCallback
     from seqx.training.run_info import Run as Run
     from seqx.training.update import Update as Update
 

@@ -236,6 +236,8 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
     detector = DivergenceDetector(nonfinite=config.max_nonfinite, spike=config.spike)
     progress = ProgressTracker()
     notices = Notices(context.events, progress, silent=not world.is_rank_zero)
+    for callback in context.callbacks:
+        callback.warn_with(notices.warn)
     checkpointer = build_checkpointer(context, vocabulary, strategy, optimizer, average, detector, notices)
     progress.restore(checkpointer.resume())
     initial = config.initial_model

@@ -11,4 +11,10 @@ __all__ = ["ConsoleProgress", "Metrics", "TensorBoard"]
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
     """Register the callbacks of this plugin."""
-    registry.add(seqx.Callback, progress=ConsoleProgress, metrics=Metrics, tensorboard=TensorBoard)
+    registry.add(
+        seqx.Callback,
+        progress=ConsoleProgress,
+        metrics=Metrics,
+        optional=seqx.OptionalCallback,
+        tensorboard=TensorBoard,
+    )

@@ -4,7 +4,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,6 +53,7 @@ class ConsoleProgress(seqx.Callback):
         self._terminal: Terminal | None = None
         self._block: LiveBlock | None = None  # its content
         self._speed: SpeedWatch | None = None
+        self._warn: Callable[[str], None] | None = None
         self._last_update_time: float | None = None  # None: there was a pause since the last update
         self._seconds, self._tokens = 0.0, 0  # of training, since the last speed
         self._log: seqx.AppendOnlyFile | None = None
@@ -66,6 +67,10 @@ class ConsoleProgress(seqx.Callback):
         self._validations = 0
         self._is_final = False  # the next evaluation is that of the final model
         self._last_step = 0  # the last update
+
+    def warn_with(self, warn: Callable[[str], None]) -> None:
+        """Receive the function that prints the line about a slow run, and records it."""
+        self._warn = warn
 
     @seqx.hookimpl
     def preparing(self, activity: str, fraction: float | None) -> None:
@@ -196,7 +201,7 @@ class ConsoleProgress(seqx.Callback):
         self._last_update_time = now
         if self._seconds >= INTERVAL and self._speed:
             if line := self._speed.add(update.step, self._tokens, self._seconds):
-                self._write_line(line)
+                (self._warn or self._write_line)(line)
             self._seconds, self._tokens = 0.0, 0
 
     def _draw_preparation(self, terminal: "Terminal", text: str, fraction: float | None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import click
 
-_OVERRIDE = re.compile(r"[\w.-]*=")
+_OVERRIDE = re.compile(r"[\w.-]*\+?=")
 _MODEL_FILES = (".yaml", ".yml", ".json", ".safetensors")
 
 trust_option = click.option(
@@ -44,7 +44,7 @@ def is_text_file(name: str) -> bool:
 
 
 def split_overrides(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Split arguments into names and KEY=VALUE overrides, both in their order.
+    """Split arguments into names and overrides (KEY=VALUE, KEY+=VALUE), both in their order.
 
     An argument is an override if a dotted key precedes its first `=`, and no file or folder has this name:
     a model may be in `lr=1e-3/model`.

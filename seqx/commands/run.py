@@ -70,7 +70,7 @@ def run(
     """Train and test the model of a RECIPE, or resume a run.
 
     RECIPE is a YAML file, or the name of a recipe of seqx, such as wmt_en_de. KEY=VALUE changes a setting,
-    such as training.steps=1000.
+    such as training.steps=1000; KEY+=VALUE appends to a list, such as callbacks+=tensorboard.
 
     The model is written to FOLDER/model. Run the same command again to resume an interrupted run from its
     last checkpoint, or to print the scores of a finished run. Processes that torchrun starts train together.

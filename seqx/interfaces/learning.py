@@ -1,7 +1,7 @@
 """The interfaces of training and decoding: objectives, optimizers, schedules, grammars, searches."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple, Self
 
@@ -253,3 +253,15 @@ class Callback:
     It implements events of `seqx.plugin.hooks.Events`; each method is marked `@seqx.hookimpl`. The state of a
     callback with `state_dict` and `load_state_dict` is saved with the checkpoints.
     """
+
+    @property
+    def state_name(self) -> str:
+        """The name of the state in checkpoints: that of the class."""
+        return type(self).__qualname__
+
+    def warn_with(self, warn: Callable[[str], None]) -> None:
+        """Receive a function that warns of a problem, before `started`; by default, do nothing.
+
+        Args:
+            warn: prints a message on standard error, and notifies all callbacks of it (`noticed`)
+        """

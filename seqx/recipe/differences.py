@@ -48,6 +48,8 @@ def inside(setting: str, paths: tuple[str, ...]) -> bool:
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
     """Return the settings in a plain value by their paths. The path of a `type` is that of its component."""
+    if value == {} and not path:  # an empty recipe has no settings
+        return {}
     if isinstance(value, dict) and value:
         parts = [_flat(item, f"{path}.{key}".removeprefix(".")) for key, item in value.items()]
     elif isinstance(value, list) and value:

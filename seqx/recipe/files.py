@@ -88,7 +88,7 @@ def load(
             raise RecipeError([Problem(_profiles_location(root, path), _unknown(profile, profiles))])
         root = yaml_tree.merge(root, yaml_tree.of_profile(profiles[profile], profile))
     for text in overrides:
-        key = text.partition("=")[0].partition(".")[0]
+        key = text.partition("=")[0].removesuffix("+").partition(".")[0]
         if key in _FILE_KEYS:
             message = f"{key} cannot be set on the command line; write it into the file of the recipe"
             raise RecipeError([Problem(Location(COMMAND_LINE, 1, 1, text), message)])

@@ -16,7 +16,7 @@ def parsed_override(text: str) -> tuple[str, Any]:
         RecipeError: it has another form, or the value is not YAML
     """
     root = override(Node({}, Location(COMMAND_LINE, 1, 1, text)), text)
-    path = text.partition("=")[0]
+    path = text.partition("=")[0].removesuffix("+")
     value = root.plain()
     for key in path.split("."):
         value = value[key]
@@ -24,9 +24,13 @@ def parsed_override(text: str) -> tuple[str, Any]:
 
 
 def override(root: Node, text: str) -> Node:
-    """Return a tree with one override, `key.path=value`, merged into it; the value is YAML."""
+    """Return a tree with one override merged into it: `key.path=value`, or `key.path+=value` for a list.
+
+    The value is YAML. `+=` appends it to a list, or all of its items if it is a list.
+    """
     path, equals, value = text.partition("=")
     at = Location(COMMAND_LINE, 1, 1, text)
+    path, plus = path.removesuffix("+"), path.endswith("+")
     keys = path.split(".")
     if not equals or not all(keys):
         raise RecipeError(
@@ -35,7 +39,24 @@ def override(root: Node, text: str) -> Node:
 
     if len(keys) > _MAX_DEPTH:
         raise RecipeError([Problem(at, f"a setting is at most {_MAX_DEPTH} levels deep, not {len(keys)}")])
-    return _put(root, keys, parse_override_value(value, text, path), at, "")
+    node = parse_override_value(value, text, path)
+    return _put(root, keys, _appended(root, keys, node, at) if plus else node, at, "")
+
+
+def _appended(root: Node, keys: list[str], new: Node, at: Location) -> Node:
+    """Return the list at the path `keys`, with a value or the items of a list appended to it."""
+    found: Node | None = root
+    for key in keys:
+        inside = None if found is None else found.value
+        if isinstance(inside, list):
+            found = inside[int(key)] if key.isdecimal() and int(key) < len(inside) else None
+        else:
+            found = inside.get(key) if isinstance(inside, dict) else None
+    old = None if found is None else found.value
+    if old is not None and not isinstance(old, list):
+        message = "+= appends to a list, and this is not one; use ="
+        raise RecipeError([Problem(at, f"{'.'.join(keys)}: {message}")])
+    return Node([*(old or []), *(new.value if isinstance(new.value, list) else [new])], at)
 
 
 def parse_override_value(value: str, text: str, path: str) -> Node:

@@ -37,7 +37,7 @@ class Checkpointer:
         model: the model whose weights are saved: the moving average, if there is one
         optimizer: the optimizer of the trained weights
         parts: the parts of training that have a `state_dict`, by their paths in the recipe; they include the
-            optimizer
+            optimizer. A part whose state is None now is left out
         strategy: the strategy by which ranks share the model
         world: the ranks
         device: the device of this rank
@@ -98,7 +98,7 @@ class Checkpointer:
         self._world.enter_stage("saving")
         self._strategy.gather_full_model()
         states = self._strategy.full_state_dict(
-            {path: part.state_dict() for path, part in self._parts.items()}
+            {path: state for path, part in self._parts.items() if (state := part.state_dict()) is not None}
         )
         if rank_state := self._strategy.rank_state():
             states[RANKS] = self._world.gather(rank_state)
@@ -177,7 +177,7 @@ def stateful_callbacks(callbacks: Iterable[Callback]) -> dict[str, Callback]:
     stateful: dict[str, Callback] = {}
     for callback in callbacks:
         if hasattr(callback, "state_dict"):
-            name = f"callbacks.{type(callback).__qualname__}"
+            name = f"callbacks.{callback.state_name}"
             num_same_class = sum(path.partition("#")[0] == name for path in stateful)
             stateful[f"{name}#{num_same_class + 1}" if num_same_class else name] = callback
     return stateful

@@ -23,6 +23,7 @@ import seqx_training
 import seqx_transformer
 import seqx_transformer.testing
 import seqx_translation
+import seqx_watch
 from seqx.testing.text import LINES
 from tests.plugins.parsing.test_treebanks import TREE, release
 from tests.plugins.translation.test_wmt14 import CRAWL, tar
@@ -179,6 +180,7 @@ test_laws = seqx.testing.laws(
         seqx_convolution.ConvolutionDecoder: CONVOLUTION
         | {"attention": seqx_transformer.MultiHeadAttention, "source_positions": seqx_transformer.Sinusoidal},
         seqx_convolution.ConvolutionEncoder: CONVOLUTION,
+        seqx.OptionalCallback: {"callback": seqx_watch.Metrics},
         seqx_models.Classifier: {"d_model": 16, "encoder": STACKS["encoder"]},
         seqx_models.DecoderOnly: {
             "d_model": 16,

@@ -30,6 +30,7 @@ def test_names_are_not_overrides(name: str) -> None:
         "task.corpus={type: files, test: [a=b/c, d]}",
         "search..size=4",  # reported as a wrong override
         "=4",
+        "callbacks+=tensorboard",
         f"task.corpus.test={'x' * 5000}",
     ],
 )

@@ -234,6 +234,24 @@ def test_overrides_are_merged_into_the_tree() -> None:
     assert override(root, "a=x=y").plain()["a"] == "x=y"
 
 
+def test_overrides_append_to_lists() -> None:
+    root = parse("callbacks: [progress]\nmodels: [{tags: [a]}]\nempty:", "x")
+    for text in [
+        "callbacks+=ema",
+        "callbacks+=[b, {type: c}]",
+        "models.0.tags+=d",
+        "empty+=1",
+        "new.list+=2",
+    ]:
+        root = override(root, text)
+    assert root.plain() == {
+        "callbacks": ["progress", "ema", "b", {"type": "c"}],
+        "models": [{"tags": ["a", "d"]}],
+        "empty": [1],
+        "new": {"list": [2]},
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -247,6 +265,9 @@ def test_overrides_are_merged_into_the_tree() -> None:
         ("list.x=1", "command line:1:1: list.x: this is a list with items 0 to 1"),
         ("a={b: 1, b: 2}", "command line:1:10: a: 'b' is already set at command line:1:2"),
         ("a=[1", "command line:1:5: a: not valid YAML"),
+        ("list.0+=1", "command line:1:1: list.0: += appends to a list, and this is not one; use ="),
+        ("list.2+=1", "command line:1:1: list.2: this is a list with items 0 to 1"),
+        ("+=1", "command line:1:1: '+=1' must have the form key.path=value"),
     ],
 )
 def test_invalid_overrides_are_reported(text: str, message: str) -> None:
