@@ -101,7 +101,7 @@ def test_component_of_another_plugin_is_benchmarked(extra_plugin: Path, tmp_path
     assert trial.settings == {"model.encoder": {"type": "later", "layers": 2}}
     found = read_sweep(compare_components.write_sweep(tmp_path, {"base": Trial(), "encoder_later": trial}))
     assert [each.profile for each in found.configurations] == [None, "encoder_later"]
-    recipe = load(found.baseline.recipe, "encoder_later").tree.plain()
+    recipe = load(found.baseline.recipe_file, "encoder_later").tree.plain()
     assert recipe["model"]["encoder"] == {"type": "later", "layers": 2}
 
 

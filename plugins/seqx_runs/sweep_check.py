@@ -21,7 +21,7 @@ def checked_recipes(sweep: Sweep) -> Mapping[Configuration, Mapping[str, Any]]:
         trial = sweep.of(configuration)[0]
         try:
             recipes[configuration] = seqx.resolved_recipe(
-                configuration.recipe, configuration.profile, trial.overrides
+                configuration.recipe_file, configuration.profile, trial.overrides
             )
         except seqx.UserError as error:
             problems.append(f"trial {configuration}:\n{error}")

@@ -58,11 +58,11 @@ def read_sweep(file: Path, folder: Path | None = None, overrides: Sequence[str] 
             f"{file}: settings: training.seed is set, but `seeds` sets it; remove one of them"
         )
     axes: dict[str, Any] = {
-        "recipe": _recipes(fields, file.parent),
+        "recipe": _as_list(fields.recipe),
         "profile": _as_list(fields.profile),
     }
     axes |= {key: _values(key, value, fields, file) for key, value in settings.items()}
-    configurations = _configurations(axes, fields.sample)
+    configurations = _configurations(axes, fields.sample, file.parent)
     seeds = (
         fields.seeds
         if isinstance(fields.seeds, list)
@@ -88,12 +88,9 @@ def _parsed(override: str) -> tuple[str, Any]:
     return key, [value] if isinstance(value, list) else value
 
 
-def _recipes(fields: SweepFile, folder: Path) -> list[str]:
-    """Return the recipes; a file is relative to the folder of the sweep."""
-    return [
-        str(folder / name) if Path(name).suffix in (".yaml", ".yml", ".json") else name
-        for name in _as_list(fields.recipe)
-    ]
+def _recipe_file(name: str, folder: Path) -> str:
+    """Return the argument of `seqx run` for a recipe; a file is relative to the folder of the sweep."""
+    return str(folder / name) if Path(name).suffix in (".yaml", ".yml", ".json") else name
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -123,7 +120,7 @@ def _values(key: str, value: Any, fields: SweepFile, file: Path) -> list[Any] | 
     return value
 
 
-def _configurations(axes: Mapping[str, Any], sample: int | None) -> list[Configuration]:
+def _configurations(axes: Mapping[str, Any], sample: int | None, folder: Path) -> list[Configuration]:
     """Return all combinations of the values, or a random sample of them."""
     choices = (
         [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
@@ -135,6 +132,7 @@ def _configurations(axes: Mapping[str, Any], sample: int | None) -> list[Configu
     return [
         Configuration(
             recipe=choice["recipe"],
+            recipe_file=_recipe_file(choice["recipe"], folder),
             profile=choice["profile"],
             settings={key: value for key, value in choice.items() if key not in ("recipe", "profile")},
             varied={short[key]: choice[key] for key in varied},

@@ -31,7 +31,8 @@ class Halving(BaseModel):
 class Configuration:
     """A recipe with a profile and settings; its trials differ only in their seeds."""
 
-    recipe: str
+    recipe: str  # as the file of the sweep has it
+    recipe_file: str  # the argument of `seqx run`
     profile: str | None
     settings: Mapping[str, Any]
     varied: Mapping[str, Any]
@@ -55,7 +56,7 @@ class Trial:
         """The arguments of `seqx run`, without the folder."""
         chosen = self.configuration
         profile = ["--profile", chosen.profile] if chosen.profile is not None else []
-        return [chosen.recipe, *profile, *self.overrides]
+        return [chosen.recipe_file, *profile, *self.overrides]
 
     @property
     def overrides(self) -> list[str]:
@@ -67,7 +68,8 @@ class Trial:
     @cached_property
     def folder(self) -> Path:
         """The run folder. Its name ends with a digest of all settings, so that an edited sweep finds it."""
-        digest = hashlib.sha256(json.dumps(self.arguments).encode()).hexdigest()[:8]
+        identity = [self.configuration.recipe, self.configuration.profile, *self.overrides]
+        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
         existing = sorted((self.parent / "trials").glob(f"*-{digest}"))
         name = re.sub(r"[^\w.+=]+", "-", str(self)).strip("-")[:_MAX_NAME]
         return existing[0] if existing else self.parent / "trials" / f"{name}-{digest}"

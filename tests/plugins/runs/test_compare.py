@@ -115,14 +115,7 @@ def test_compare_finds_no_significance_between_equal_outputs() -> None:
     assert table(done("compare", "base", "again"))[1]["p (test bleu)"] == "1.000"
 
 
-def rewrite_corpus(run: str, **settings: int) -> None:
-    """Change settings of the corpus in the stored recipe of a run."""
-    recipe = Path(run, "recipe.yaml")
-    for name, value in settings.items():
-        recipe.write_text(re.sub(rf"(?m)^    {name}: .*$", f"    {name}: {value}", recipe.read_text()))
-
-
-def test_compare_tests_no_outputs_of_different_or_changed_test_data() -> None:
+def test_compare_tests_no_outputs_of_changed_test_data_or_unfinished_runs() -> None:
     outputs = Path("deep/outputs/test.txt")
     lines = outputs.read_text().splitlines()
     outputs.write_text("\n".join([*lines[:-1], lines[-1] + " more words"]) + "\n")
@@ -198,10 +191,14 @@ def test_compare_lists_signatures_once_or_with_their_runs() -> None:
     assert warning == "bleu: scores with different signatures cannot be compared"
 
 
-def test_compare_warns_about_perplexities_of_different_vocabularies() -> None:
+def test_compare_warns_about_different_vocabularies_and_test_data() -> None:
     assert "vocabularies" not in done("compare", "base", "deep")
-    done("run", tiny(), "task.tokenizer.size=330", "--folder", "larger")
-    assert "the runs have different vocabularies" in done("compare", "base", "larger")
+    done("run", tiny(), "task.tokenizer.size=330", "task.corpus.test=5", "--folder", "larger")
+    printed = done("compare", "base", "larger")
+    assert "the runs have different vocabularies" in printed
+    reason = "its test data differ from those of base; do not compare their scores"
+    assert f"larger: not tested against base: {reason}\n" in printed
+    assert "p (" not in printed
 
 
 OLD_NAMES = {"max_length": "longest", "keep_checkpoints": "keep", "norm_order": "norm_place"}

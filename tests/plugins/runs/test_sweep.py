@@ -113,6 +113,11 @@ def test_finished_trials_are_not_repeated(in_finished_sweep: str) -> None:
     assert done("sweep", "sweep.yaml") == done("sweep", "sweep.yaml", "--show") == in_finished_sweep
 
 
+def test_trials_do_not_depend_on_the_way_in_which_the_file_is_named(in_finished_sweep: str) -> None:
+    shown = done("sweep", Path("sweep.yaml").absolute(), "--folder", Path("runs/sweep").absolute(), "--show")
+    assert shown == in_finished_sweep
+
+
 def test_edited_sweep_keeps_matching_trials(in_finished_sweep: str) -> None:
     write_sweep("settings: {training.steps: 2, model.d_model: 32}\nrecipe: tiny.yaml\nseeds: [2]\n")
     (row,) = table(done("sweep", "sweep.yaml"))
