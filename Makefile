@@ -11,7 +11,7 @@ VENV ?= .venv
 WORKERS ?= 4
 
 BIN := $(VENV)/bin
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 SAMPLE := runs/wmt_en_de-sample
 SENTENCES := "Please put the most important letter behind the bed." \
   "Although Emma is sick, she can put gloves into the box." \
@@ -87,6 +87,7 @@ clean:
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "installing seqx and the packages that it needs into $(VENV); this may take some minutes"
 	@$(INSTALL) .
+	@$(BIN)/seqx components > /dev/null && $(BIN)/seqx recipes > /dev/null  # compiles and stores what they read
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt

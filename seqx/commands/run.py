@@ -9,6 +9,7 @@ import click
 from seqx.cli import EXIT_INTERRUPTED, EXIT_STOPPED
 from seqx.commands.arguments import device_option, profile_option
 from seqx.commands.loading import CheckedRecipe, load_checked
+from seqx.commands.next_commands import next_commands
 from seqx.errors import PluginError, UserError
 from seqx.experiment import run as run_experiment
 from seqx.interfaces.scores import Score
@@ -170,6 +171,9 @@ def _print_scores(
         for metric, value in (published.get(split) or {}).items():
             click.echo(f"published {split} {metric} {value:.2f}  {published['source']}")
     click.echo(f"model: {folder / 'model'}")
+    click.echo("next, for example:", err=True)
+    for command in next_commands(checked, folder):
+        click.echo(f"  {command}", err=True)
 
 
 @contextmanager

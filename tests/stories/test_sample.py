@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.stories.tiny import TINY, answers, check_finished_run_is_unchanged, done, lines, move_model, tiny
+from tests.stories.tiny import (
+    TINY,
+    answers,
+    check_finished_run_is_unchanged,
+    done,
+    lines,
+    move_model,
+    seqx,
+    tiny,
+)
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL: list[str] = [
@@ -24,8 +33,14 @@ INPUTS = ["The old man sees the house.", "", "A dog sleeps.", "   ", "She reads.
 
 def test_recipe_is_trained_scored_and_its_model_is_moved() -> None:
     command: list[str | Path] = ["run", RECIPES / "wmt_en_de.yaml", "--profile", "sample", *SMALL]
-    output = done(*command)
+    result = seqx(*command)
+    assert result.exit_code == 0, result.output
+    output = result.stdout
     run = Path("runs/wmt_en_de-sample")
+    assert result.stderr.endswith(
+        'next, for example:\n  echo "There were many carpets in a hotel." | '
+        f"seqx translate {run}/model\n  seqx evaluate {run}/model --sentences answers.jsonl\n"
+    )
     assert {path.name for path in run.iterdir() if path.name != ".lock"} == {
         *("recipe.yaml", "environment.json", "metrics.jsonl", "log.txt", "identity.json"),
         *("checkpoints", "data.json", "model", "outputs", "task"),
