@@ -93,6 +93,10 @@ if TYPE_CHECKING:  # token ids, examples, answers and scores
     from seqx.interfaces.learning import Hypothesis as Hypothesis
     from seqx.interfaces.learning import SearchTrace as SearchTrace
     from seqx.interfaces.learning import TracedHypothesis as TracedHypothesis
+    from seqx.interfaces.mistakes import Drawing as Drawing
+    from seqx.interfaces.mistakes import Mistake as Mistake
+    from seqx.interfaces.mistakes import MistakeGroup as MistakeGroup
+    from seqx.interfaces.mistakes import ReportTable as ReportTable
     from seqx.interfaces.scores import Answer as Answer
     from seqx.interfaces.scores import AnswerWarning as AnswerWarning
     from seqx.interfaces.scores import Evaluation as Evaluation
@@ -136,6 +140,8 @@ if TYPE_CHECKING:  # losses over target tokens
 if TYPE_CHECKING:  # parts of tasks
     from seqx.tasks.columns import missing_column as missing_column
     from seqx.tasks.columns import select_columns as select_columns
+    from seqx.tasks.label_mistakes import LabelPair as LabelPair
+    from seqx.tasks.label_mistakes import label_mistakes as label_mistakes
     from seqx.tasks.metric import CorpusTask as CorpusTask
     from seqx.tasks.metric import MetricTask as MetricTask
     from seqx.tasks.metric import answer_significance as answer_significance
@@ -165,6 +171,7 @@ if TYPE_CHECKING:  # models, runs and recipes
     from seqx.commands.recorded_answers import RecordedAnswers as RecordedAnswers
     from seqx.inference import Predictor as Predictor
     from seqx.inference import load as load
+    from seqx.inference.attention_maps import AttentionMaps as AttentionMaps
     from seqx.recipe.differences import differences as differences
     from seqx.recipe.overrides import parsed_override as parsed_override
     from seqx.recipe.yaml_tree import read_yaml as read_yaml
@@ -201,8 +208,10 @@ if TYPE_CHECKING:  # errors
 
 if TYPE_CHECKING:  # files and JSON
     from seqx.storage.append_only_file import AppendOnlyFile as AppendOnlyFile
+    from seqx.storage.atomic import write_atomically as write_atomically
     from seqx.storage.bounded_read import read_bounded as read_bounded
     from seqx.storage.bounded_read import read_bounded_json as read_bounded_json
+    from seqx.storage.cache_folder import default_cache as default_cache
     from seqx.storage.json_format import first_error as first_error
     from seqx.storage.json_format import json_text as json_text
     from seqx.storage.json_format import read_json_as as read_json_as

@@ -17,7 +17,7 @@ from seqx.errors import DamagedError, UserError, unwritable
 from seqx.interfaces.scores import Evaluation, Score
 from seqx.plugin.environment import environment
 from seqx.plugin.loading import LOCAL_FOLDER, Plugins
-from seqx.recipe import Configured, differences, inside, read_plain, yaml_tree
+from seqx.recipe import Configured, differences, inside, read_plain, show, yaml_tree
 from seqx.run_checks import (
     MAY_CHANGE,
     check_same_plugins,
@@ -41,11 +41,14 @@ from seqx.training.config import Patience
 from seqx.training.progress import patience_is_over
 
 CHECKPOINTS = "checkpoints"
+ORIGINS = "origins.yaml"
+"""The file in a run folder with the output of `seqx show`: all settings and their origins."""
+
 IDENTITY = "identity.json"
 OLD_TEST = "old_test.json"
 """The file in a run folder with the digests of its recipe, vocabulary and scores."""
 
-LINK_CHECKED = ("recipe.yaml", "environment.json", "plugins", "task", "model")
+LINK_CHECKED = ("recipe.yaml", ORIGINS, "environment.json", "plugins", "task", "model")
 """The entries of a run folder whose links must not point out of it; `checkpoints` may be a link."""
 
 _PATIENCE: TypeAdapter[int | Patience | None] = TypeAdapter(int | Patience | None)
@@ -54,8 +57,9 @@ _PATIENCE: TypeAdapter[int | Patience | None] = TypeAdapter(int | Patience | Non
 class RunFolder:
     """The folder with all files that a run writes.
 
-    It has `recipe.yaml` (the resolved recipe), `plugins/` (local plugins), `task/` (the vocabulary),
-    `environment.json`, `checkpoints/`, `model/`, `outputs/`, and the files of callbacks.
+    It has `recipe.yaml` (the resolved recipe), `origins.yaml` (the same with comments), `plugins/` (local
+    plugins), `task/` (the vocabulary), `environment.json`, `checkpoints/`, `model/`, `outputs/`, and the
+    files of callbacks and plugins.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -179,6 +183,7 @@ class RunFolder:
         """
         identity = self.identity_of(recipe, plugins, vocabulary)
         write_atomically(self.folder / "recipe.yaml", recipe_text(recipe, plugins))
+        write_atomically(self.folder / ORIGINS, show(recipe))
         for plugin in plugins.loaded:
             if plugin.sha256 is not None:  # write it as it was loaded; its file may have changed since then
                 _write_plugin(plugin.data, self.folder / plugin.key)

@@ -16,7 +16,7 @@ from seqx.errors import UserError
 from seqx.interfaces.scores import Score
 from seqx.plugin.loading import load_plugins
 from seqx.recipe import read_stored, with_current_names
-from seqx.run_folder import LINK_CHECKED, RunFolder
+from seqx.run_folder import LINK_CHECKED, ORIGINS, RunFolder
 from seqx.storage.atomic import check_links
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.json_format import read_as, read_json
@@ -48,6 +48,12 @@ class Record:
     parameters: int | None  # None if the run is not finished
     scores: Mapping[str, Mapping[str, Score]] | None  # by split and metric; None if it is not finished
     compared: Sequence[WeightsCandidate] = ()  # candidates for the final weights, the best first
+
+    @property
+    def origins(self) -> str | None:
+        """The resolved recipe with the origin of each value; None if an earlier version began the run."""
+        file = self.folder / ORIGINS
+        return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
 
     @cached_property
     def metrics(self) -> RecordedMetrics:

@@ -113,6 +113,16 @@ def _cache_sample() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _write_no_reports() -> Iterator[None]:
+    """Leave out `report.html` at the end of each run, which takes half a second; its tests write it."""
+    from seqx_runs import report
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "write_after_run", lambda folder: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _skip_fsync() -> None:
     """Replace fsync, which is slow and which a run calls for 60 files, by a check of the file descriptor.
 

@@ -3,7 +3,9 @@
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from itertools import count
 from xml.sax.saxutils import escape
 
 from seqx_parsing.tree import Leaf, Tree
@@ -22,9 +24,14 @@ def draw_tree(tree: Tree, *, plain: bool = False) -> str:
     return "\n".join(line.rstrip() for line in text.split("\n") if line.strip()) + "\n"
 
 
-def draw_svg(tree: Tree) -> str:
-    """Draw a tree as an SVG image on one line, with the words in the lowest row."""
-    root = _Node.of(tree)
+def draw_svg(tree: Tree, wrong: AbstractSet[int] = frozenset()) -> str:
+    """Draw a tree as an SVG image on one line, with the words in the lowest row.
+
+    Args:
+        tree: the tree
+        wrong: the numbers of constituents, in the order of `Tree.brackets`, that get the class `wrong`
+    """
+    root = _Node.of(tree, wrong, count())
     width, height = root.width, _ROW * (root.depth + 1)
     shapes = "".join(root.shapes(0, 0, root.depth))
     return (
@@ -45,6 +52,7 @@ class _Node:
         x: the middle of the text, from the left of the node
         depth: the number of rows below the node
         children: the nodes below, each with its left edge
+        is_wrong: true if the label gets the class `wrong`
     """
 
     text: str
@@ -52,15 +60,16 @@ class _Node:
     x: float
     depth: int
     children: "list[tuple[float, _Node]]"
+    is_wrong: bool = False
 
     @classmethod
-    def of(cls, part: Tree | Leaf | str) -> "_Node":
-        """Return the node of a constituent, of a part-of-speech tag, or of a word."""
-        if isinstance(part, str):
-            return cls._over(part, [])
+    def of(cls, part: Tree | Leaf, wrong: AbstractSet[int], numbers: Iterator[int]) -> "_Node":
+        """Return the node of a constituent, which takes the next number, or of a part-of-speech tag."""
         if isinstance(part, Leaf):
-            return cls._over(part.tag, [cls.of(part.word)])
-        return cls._over(part.label, list(map(cls.of, part.children)))
+            return cls._over(part.tag, [cls._over(part.word, [])])
+        is_wrong = next(numbers) in wrong
+        node = cls._over(part.label, [cls.of(child, wrong, numbers) for child in part.children])
+        return replace(node, is_wrong=is_wrong)
 
     @classmethod
     def _over(cls, text: str, children: "list[_Node]") -> "_Node":
@@ -85,7 +94,8 @@ class _Node:
             last: the row of the words
         """
         x, y = left + self.x, _ROW * (row + 0.5)
-        yield f'<text x="{x:.1f}" y="{y:.1f}" dominant-baseline="central">{_escaped(self.text)}</text>'
+        mark = ' class="wrong"' if self.is_wrong else ""
+        yield f'<text{mark} x="{x:.1f}" y="{y:.1f}" dominant-baseline="central">{_escaped(self.text)}</text>'
         for edge, child in self.children:
             below = row + 1 if child.children else last
             yield (

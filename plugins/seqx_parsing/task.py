@@ -15,7 +15,8 @@ from typing_extensions import TypedDict
 import seqx
 from seqx_parsing.cleaning import SEPARATORS, TAG_SEPARATORS, clean, unescape
 from seqx_parsing.linearisation import TOP, Decoded, Linearisation
-from seqx_parsing.reader import read
+from seqx_parsing.mistakes import draw_difference, label_scores, tree_mistakes
+from seqx_parsing.reader import read, with_tags
 from seqx_parsing.roots import RootLabels, without_root
 from seqx_parsing.ruled_out import RuledOut
 from seqx_parsing.tree import Leaf, Tree
@@ -325,7 +326,7 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
         total, repaired = invalid.total, invalid.count
         scored = outputs
         if self.tags == "none":
-            scored = [_with_tags(output, gold) for output, gold in zip(outputs, references, strict=True)]
+            scored = [with_tags(output, gold) for output, gold in zip(outputs, references, strict=True)]
         tags, grammar = "gold" if self.tags == "none" else self.tags, "yes" if self.constrained else "no"
         settings = f"|tags:{tags}|grammar:{grammar}"
         scores = {
@@ -351,6 +352,18 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
     ) -> Mapping[str, seqx.Significance]:
         """Test the differences of all metrics."""
         return seqx.answer_significance(self.metrics, baseline, answers, resamples)
+
+    def mistakes(self, answers: Sequence[seqx.Answer]) -> list[seqx.MistakeGroup]:
+        """Return the mistakes in the trees, by label and attachment."""
+        return tree_mistakes(answers)
+
+    def report_tables(self, answers: Sequence[seqx.Answer]) -> list[seqx.ReportTable]:
+        """Return the scores of each label."""
+        return label_scores(answers)
+
+    def draw_difference(self, answer: seqx.Answer) -> list[seqx.Drawing]:
+        """Return drawings of the tree and its reference."""
+        return draw_difference(answer)
 
     def _trees(
         self, split: str, rows: Iterable[tuple[str, ...]] | None = None, *, training: bool = False
@@ -437,14 +450,3 @@ def _lexical_request(request: seqx.Request) -> seqx.LexicalConstraint:
 
 def _words(tree: Tree) -> list[str]:
     return [leaf.word for leaf in tree.leaves()]
-
-
-def _with_tags(output: str, gold: str) -> str:
-    """Return a tree with the tags of the gold tree if both have the same words."""
-    try:
-        trees = [tree for text in (output, gold) for tree in read([text], "the answers")]
-    except seqx.UserError:
-        return output
-    if len(trees) != 2 or _words(trees[0]) != _words(trees[1]):
-        return output
-    return str(trees[0].over(trees[1].leaves()))

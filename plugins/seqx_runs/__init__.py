@@ -1,4 +1,17 @@
 """Commands about the folders of runs, finished or not.
 
-`comparison` collects the data of runs and formats them for `seqx compare`.
+`comparison` collects the data of runs and formats them for `seqx compare`. `report` writes the page
+`report.html`, at the end of each run and for `seqx report`. `errors_command` is `seqx errors`.
 """
+
+import importlib
+from pathlib import Path
+
+import seqx
+
+
+@seqx.hookimpl
+def seqx_run_ended(folder: Path) -> None:
+    """Write `report.html` into the folder of a run."""
+    report = importlib.import_module("seqx_runs.report")  # imported when a run ends: commands start faster
+    report.write_after_run(folder)

@@ -42,7 +42,7 @@ def _environment() -> Environment:
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
     environment.globals["style"] = Markup(_read("page.css"))  # noqa: S704  a file of this plugin
-    script = _read("page.js")
+    script = "\n" + _read("page.js")
     environment.globals["script"] = Markup(script)  # noqa: S704  a file of this plugin
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals["script_digest"] = f"sha256-{digest}"

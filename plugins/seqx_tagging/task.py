@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated
 
@@ -159,6 +160,17 @@ class Tagging(seqx.MetricTask):
             parts[-1].append(word)
             length += count
         return [" ".join(part) for part in parts]
+
+    def mistakes(self, answers: Sequence[seqx.Answer]) -> list[seqx.MistakeGroup]:
+        """Return the tags that were predicted instead of others."""
+        pairs = (
+            seqx.LabelPair(i, output, reference, word)
+            for i, answer in enumerate(answers)
+            for word, output, reference in zip_longest(
+                answer.input.split(), answer.output.split(), answer.reference.split(), fillvalue=""
+            )
+        )
+        return seqx.label_mistakes(pairs, "words")
 
     def _candidate(self, tags: Sequence[int], logprobs: Iterable[float]) -> seqx.Candidate:
         logprob = sum(logprobs)

@@ -48,6 +48,8 @@ class SacrebleuMetric(seqx.Metric):
     def compare(self, outputs: Sequence[str], *references: Sequence[str]) -> Mapping[str, seqx.Score]:
         """Return the score of all outputs against one or several lists of references."""
         scorer = self.scorer(sentences=False)
+        if self.bootstrap:
+            _use_plain_numbers(scorer)
         texts = [list(map(self.prepare, texts)) for texts in (outputs, *references)]
         result = scorer.corpus_score(texts[0], texts[1:], n_bootstrap=max(1, self.bootstrap))
         return {self.name: self._score(result, scorer)}
@@ -97,3 +99,12 @@ class SacrebleuMetric(seqx.Metric):
             lower_is_better=self.lower_is_better,
             interval=interval,
         )
+
+
+def _use_plain_numbers(scorer: Any) -> None:
+    """Make a metric of sacreBLEU score each bootstrap resample with Python's numbers.
+
+    With those of numpy, some of its scores are of type float and some of float32, and their mean fails.
+    """
+    compute = scorer._compute_score_from_stats  # noqa: SLF001
+    scorer._compute_score_from_stats = lambda counts: compute([*map(float, counts)])  # noqa: SLF001

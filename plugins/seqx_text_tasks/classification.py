@@ -1,5 +1,6 @@
 """Text classification: one label per text."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,6 +70,11 @@ class Classification(ColumnTask):
             [self._candidate(label + seqx.UNK + 1, logprob) for label, logprob in zip(*row, strict=True)]
             for row in zip(labels.tolist(), best.tolist(), strict=True)
         ]
+
+    def mistakes(self, answers: Sequence[seqx.Answer]) -> list[seqx.MistakeGroup]:
+        """Return the labels that were predicted instead of others."""
+        pairs = (seqx.LabelPair(i, answer.output, answer.reference) for i, answer in enumerate(answers))
+        return seqx.label_mistakes(pairs, "texts")
 
     def _candidate(self, label: int, logprob: float) -> seqx.Candidate:
         hypothesis = seqx.Hypothesis(ids=[label], score=logprob, logprob=logprob)

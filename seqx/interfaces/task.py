@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seqx.errors import UserError
 from seqx.interfaces.learning import Hypothesis, Search, SearchTrace, Trace
+from seqx.interfaces.mistakes import Drawing, MistakeGroup, ReportTable
 from seqx.interfaces.networks import Model
 from seqx.interfaces.rows import Row, value_text
 from seqx.interfaces.scores import Answer, AnswerWarning, Evaluation, Score, Significance
@@ -463,6 +464,18 @@ class Task(ABC):
             the results by the names of the scores; empty if the task has no metrics
         """
         return {}
+
+    def mistakes(self, answers: Sequence[Answer]) -> Sequence[MistakeGroup]:
+        """Return groups of mistakes in answers, for `seqx errors` and `report.html`; by default none."""
+        return ()
+
+    def report_tables(self, answers: Sequence[Answer]) -> Sequence[ReportTable]:
+        """Return tables about answers that `report.html` shows; by default none."""
+        return ()
+
+    def draw_difference(self, answer: Answer) -> Sequence[Drawing]:
+        """Return drawings of an answer and its reference; by default none, and their words are compared."""
+        return ()
 
     def score_names(self) -> Sequence[str] | None:
         """Return the names of the scores of `evaluate`, in order; called before anything is fetched.

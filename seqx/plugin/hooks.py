@@ -1,4 +1,4 @@
-"""The hooks of plugins: `seqx_register`, and the events of a run.
+"""The hooks of plugins: `seqx_register`, `seqx_run_ended`, and the events of a run.
 
 An implementation is marked `@seqx.hookimpl`. It takes only the arguments that it needs, by name.
 """
@@ -25,6 +25,18 @@ def seqx_register(registry: Registry) -> None:
 
     Args:
         registry: the registry to add them to
+    """
+
+
+@hookspec
+def seqx_run_ended(folder: Path) -> None:
+    """Do something with the folder of a run that has ended: finished, stopped or failed.
+
+    It is called on rank 0 after all files of the run were written. An error of the function is printed, and
+    does not change the result of the run.
+
+    Args:
+        folder: the run folder
     """
 
 

@@ -14,6 +14,7 @@ from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import NotRequired
 
+from pluggy import PluginManager
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
@@ -87,6 +88,7 @@ class Plugins:
     registry: Registry = field(default_factory=Registry)
     loaded: list[Plugin] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    run_hooks: PluginManager = field(default_factory=lambda: hooks.manager_of(hooks))  # of `loaded`
 
     def of(self, component: Component) -> Plugin | None:
         """Return the plugin that registered a component."""
@@ -121,7 +123,9 @@ def load_plugins(
             _check_name(entry, plugins)
             if entry.dist:
                 _check_version(entry.dist)
-            components = register(entry.load(), entry.name, plugins.registry)
+            module = entry.load()
+            components = register(module, entry.name, plugins.registry)
+            plugins.run_hooks.register(module, name=entry.name)
         except (Exception, SystemExit) as error:  # noqa: BLE001  an import may raise anything
             text = _one_line(error, home(entry.module), "seqx --debug plugins")
             plugins.faults.append(Fault(entry.name, version, source, text, traceback.format_exc()))
@@ -131,7 +135,7 @@ def load_plugins(
     for path, at in (local or {}).items():
         if any(other != path and other.stem == path.stem for other in local or {}):
             raise PluginError(f"{at}: two local plugins are called {path.stem}; rename one of the files")
-        plugins.loaded.append(_load_file(path, at, plugins.registry, recorded))
+        plugins.loaded.append(_load_file(path, at, plugins, recorded))
     return plugins
 
 
@@ -234,7 +238,8 @@ def register(module: object, name: str, registry: Registry) -> list[Component]:
     """Call the hook of a plugin that adds its components to `registry`, and return them.
 
     Raises:
-        PluginError: the plugin implements a hook that does not exist, or adds no component
+        PluginError: the plugin implements a hook that does not exist, or adds no component and has no other
+            hook
     """
     manager = hooks.manager_of(hooks)
     implemented = hooks.implemented_hooks(manager, module)
@@ -242,7 +247,7 @@ def register(module: object, name: str, registry: Registry) -> list[Component]:
     with registry.on_behalf_of(name):
         manager.hook.seqx_register(registry=registry)
         components = registry.components_of(name)
-        if not components:
+        if not components and "seqx_run_ended" not in implemented:
             advice = (
                 "its seqx_register does not call registry.add"
                 if implemented
@@ -255,7 +260,7 @@ def register(module: object, name: str, registry: Registry) -> list[Component]:
     return components
 
 
-def _load_file(path: Path, at: Location, registry: Registry, recorded: RecordedPlugins | None) -> Plugin:
+def _load_file(path: Path, at: Location, plugins: Plugins, recorded: RecordedPlugins | None) -> Plugin:
     name = f"{LOCAL_MODULE}{path.stem}"
     try:
         data = read_bounded(path, _MAX_BYTES)
@@ -270,7 +275,9 @@ def _load_file(path: Path, at: Location, registry: Registry, recorded: RecordedP
             "the file, or copy the whole folder again"
         )
     try:
-        components = register(import_local(name, path, data), str(path), registry)
+        module = import_local(name, path, data)
+        components = register(module, str(path), plugins.registry)
+        plugins.run_hooks.register(module, name=str(path))
     except (Exception, SystemExit) as error:
         reason = _one_line(error, path.resolve(), "seqx --debug")
         raise PluginError(f"{at}: the plugin {path} does not load: {reason}") from error

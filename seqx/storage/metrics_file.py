@@ -120,7 +120,7 @@ MetricsLine = StartLine | UpdateLine | EvaluationLine | NoticedLine | SavedLine 
 def _tag(line: object) -> str:
     """Return the tag of the type that validates a line."""
     kind = line.get("kind") if isinstance(line, dict) else None
-    return kind if kind in ("start", "update", "evaluation", "failed") else "other"
+    return kind if kind in ("start", "update", "evaluation", "noticed", "failed") else "other"
 
 
 _LINE: TypeAdapter[Any] = TypeAdapter(
@@ -128,6 +128,7 @@ _LINE: TypeAdapter[Any] = TypeAdapter(
         Annotated[StartLine, Tag("start")]
         | Annotated[UpdateLine, Tag("update")]
         | Annotated[EvaluationLine, Tag("evaluation")]
+        | Annotated[NoticedLine, Tag("noticed")]
         | Annotated[FailedLine, Tag("failed")]
         | Annotated[_AnyLine, Tag("other")],
         Discriminator(_tag),
@@ -153,6 +154,7 @@ class RecordedMetrics:
     start: Mapping[str, Any] = field(default_factory=dict)  # the last line of kind "start"
     updates: Sequence[UpdateLine] = ()  # the lines of kind "update"
     evaluations: Sequence[RecordedEvaluation] = ()  # the lines of kind "evaluation"
+    notices: Sequence[NoticedLine] = ()  # the lines of kind "noticed"
     failed: str | None = None  # how the run ended; None if it was resumed afterwards, or did not fail
 
     @property
@@ -234,6 +236,7 @@ class MetricsFile:
         start: Mapping[str, Any] = {}
         updates: list[UpdateLine] = []
         evaluations: list[RecordedEvaluation] = []
+        notices: list[NoticedLine] = []
         failed = None
         advice = "read this run with the version of seqx that wrote it"
         for _, line in read_json_lines(_LINE, self.path, advice):
@@ -242,6 +245,8 @@ class MetricsFile:
                     start = line
                 case "update":
                     updates.append(line)
+                case "noticed":
+                    notices.append(line)
                 case "evaluation":
                     scores = {name: Score(**score) for name, score in line["scores"].items()}
                     evaluations.append(
@@ -253,7 +258,9 @@ class MetricsFile:
                         )
                     )
             failed = _failure_text(line) if line["kind"] == "failed" else None
-        return RecordedMetrics(start=start, updates=updates, evaluations=evaluations, failed=failed)
+        return RecordedMetrics(
+            start=start, updates=updates, evaluations=evaluations, notices=notices, failed=failed
+        )
 
 
 def _is_rewritten(kind: str, is_last_step: bool) -> bool:

@@ -14,8 +14,9 @@ from annotated_types import Gt
 from seqx.constraints import MAX_PHRASES, Intersection, LexicalConstraint, LexicalGrammar, Surfaces
 from seqx.errors import PluginError, UserError
 from seqx.interfaces.learning import Grammar, Search
+from seqx.interfaces.mistakes import MistakeGroup
 from seqx.interfaces.networks import Generator, Model
-from seqx.interfaces.scores import AnswerWarning
+from seqx.interfaces.scores import Answer, AnswerWarning
 from seqx.interfaces.specification import TextSpec, describe
 from seqx.interfaces.task import Candidate, Example, InputError, Inputs, Rejected, Request, Task, Values
 from seqx.interfaces.tensors import EOS
@@ -23,6 +24,7 @@ from seqx.interfaces.text import Normalizer, ProgressReporter, Tokenizer
 from seqx.plugin.registry import where
 from seqx.tasks.metric import MetricTask
 from seqx.tasks.protected import Protected, protected_spans
+from seqx.tasks.text_mistakes import text_mistakes
 from seqx.tasks.token_words import token_words
 
 _REPORTED = 5_000  # lines of training text between two reports of progress
@@ -318,6 +320,10 @@ class Seq2SeqTask(GenerationTask, TextPairTask):
         """Load the vocabularies in `folder`."""
         super().load(folder)
         self._surfaces = None
+
+    def mistakes(self, answers: Sequence[Answer]) -> list[MistakeGroup]:
+        """Return groups of mistakes in texts, such as wrong numbers."""
+        return text_mistakes(answers)
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         """Return the text of an output, with the target normalizers undone."""

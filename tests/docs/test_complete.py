@@ -61,7 +61,9 @@ def test_each_hook_has_a_heading_with_its_arguments(specification: str) -> None:
 
 def test_each_event_is_a_hook() -> None:
     events = {name for name in vars(hooks.Events) if not name.startswith("_")}
-    assert events | {"seqx_register"} == {spec.partition("(")[0] for spec in specifications()}
+    assert events | {"seqx_register", "seqx_run_ended"} == {
+        spec.partition("(")[0] for spec in specifications()
+    }
 
 
 def test_each_interface_is_in_the_architecture_table() -> None:

@@ -98,6 +98,14 @@ def test_scores_of_real_captions_equal_those_of_sacrebleu(data: Callable[[str], 
 MORE_REFERENCES = ["Der Rich-Text-Editor ist gut, sagt A-B-C.", "Ein Mann läuft in die Stadt und singt laut."]
 
 
+@pytest.mark.parametrize("metric", [Bleu, Chrf, Ter])
+def test_interval_of_outputs_with_and_without_matches(metric: Callable[..., Bleu | Chrf | Ter]) -> None:
+    outputs, references = ["a dog sees a cat", "xyz"], ["a dog sees a cat", "no matches"]
+    score = metric(bootstrap=100)(outputs, references)[metric().name]
+    assert score.interval is not None
+    assert score.interval.margin > 0
+
+
 def sacrebleu_command(folder: Path, *options: str, references: int) -> str:
     """Return what the command of sacreBLEU prints for the texts above, each 20 times."""
     (folder / "outputs").write_text("\n".join(OUTPUTS * 20) + "\n", "utf-8")

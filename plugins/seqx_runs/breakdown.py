@@ -1,0 +1,115 @@
+"""Scores of parts of a split: by the length of the input, and by its rarest word."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import seqx
+from seqx_runs.run_answers import RunAnswers
+
+LENGTHS = (5, 10, 15, 20, 30, 40, 60)
+"""The maximum number of words of each part, except the last."""
+
+FREQUENCIES = (0, 4, 19, 99, 999)
+"""The maximum training frequency of the rarest word of each part, except the last."""
+
+MAX_ROWS, MAX_SECONDS = 200_000, 10.0
+"""The limits of counting the words of training rows."""
+
+_BLOCK = 1_000  # rows that are converted to inputs at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The scores of the answers to some inputs."""
+
+    name: str
+    count: int
+    scores: Sequence[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Breakdown:
+    """The scores of the parts of a split."""
+
+    title: str
+    names: Sequence[str]  # of the scores
+    parts: Sequence[Part]
+    note: str
+
+    @property
+    def highest(self) -> float:
+        """The highest value of the first score, which bars show."""
+        return max((part.scores[0] for part in self.parts if part.scores), default=0.0) or 1.0
+
+
+def by_length(answers: RunAnswers) -> Breakdown | None:
+    """Return the scores by the number of words of the input; None if parts cannot be scored."""
+    lengths = [len(answer.input.split()) for answer in answers.evaluation.answers]
+    return _breakdown(answers, "Score by length of the input", lengths, LENGTHS, "words", "")
+
+
+def by_rarest_word(answers: RunAnswers) -> Breakdown | None:
+    """Return the scores by the training frequency of the rarest word of the input; None if it is unknown."""
+    try:
+        counts, rows, is_complete = _training_words(answers.task)
+    except seqx.UserError:
+        return None
+    if not counts:
+        return None
+    rarest = [min((counts[word] for word in a.input.split()), default=0) for a in answers.evaluation.answers]
+    counted = "all" if is_complete else "the first"
+    note = f"Times that the word occurs in the inputs of {counted} {rows:,} training rows."
+    return _breakdown(answers, "Score by rarest word of the input", rarest, FREQUENCIES, "times", note)
+
+
+def _breakdown(
+    answers: RunAnswers, title: str, values: Sequence[int], limits: Sequence[int], unit: str, note: str
+) -> Breakdown | None:
+    if not answers.has_input_per_row or not values:
+        return None
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, value in enumerate(values):
+        members[sum(value > limit for limit in limits)].append(index)
+    names = [*answers.scores_of(range(1))][:3]
+    parts = []
+    for number in sorted(members):
+        scores = answers.scores_of(members[number])
+        name = f"{_range(number, limits)} {unit}"
+        parts.append(
+            Part(
+                name=name,
+                count=len(members[number]),
+                scores=[scores[each].value for each in names if each in scores],
+            )
+        )
+    return Breakdown(title=title, names=names, parts=parts, note=note)
+
+
+def _range(number: int, limits: Sequence[int]) -> str:
+    low = limits[number - 1] + 1 if number else 0
+    if number == len(limits):
+        return f"{low:,} or more"
+    return f"up to {limits[number]:,}" if number == 0 else f"{low:,} to {limits[number]:,}"
+
+
+def _training_words(task: seqx.Task) -> tuple[Counter[str], int, bool]:
+    """Count the words in the inputs of training rows.
+
+    Returns:
+        the counts, the number of rows, and true if these are all rows
+    """
+    task.fetch(seqx.default_cache() / "corpora", lambda _, __: None, splits=("train",))
+    counts, number, end = Counter[str](), 0, time.monotonic() + MAX_SECONDS
+    rows = task.rows("train")
+    while block := [*islice(rows, _BLOCK)]:
+        number += len(block)
+        for text in task.inputs(seqx.Split("train", block)):
+            if not isinstance(text, str):
+                return Counter(), 0, False
+            counts.update(text.split())
+        if number >= MAX_ROWS or time.monotonic() > end:
+            return counts, number, next(rows, None) is None
+    return counts, number, True

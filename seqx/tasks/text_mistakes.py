@@ -1,0 +1,177 @@
+"""Groups of mistakes in answers that are texts: length, repetition, copied words, numbers, words."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+from seqx.interfaces.mistakes import Mistake, MistakeGroup
+from seqx.interfaces.scores import Answer
+
+EXAMPLES = 20
+"""The maximum number of examples of a group."""
+
+MAX_WORDS = 10
+"""The maximum number of words that have groups of their own, the most frequent mistakes first."""
+
+_MIN_DIFFERENCE = 3  # words by which an answer that is too short or too long differs from its reference
+_MIN_COPIED = 4  # letters of a source word that counts as untranslated
+_MAX_PHRASE = 6  # words of a repeated phrase
+
+_TOKEN = re.compile(r"\w+(?:[-'’.,]\w+)*|[^\w\s]")  # noqa: RUF001  a typographic apostrophe
+_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+
+
+def text_mistakes(answers: Sequence[Answer]) -> list[MistakeGroup]:
+    """Return the groups of mistakes that occur.
+
+    An answer with several references is compared with the closest. Words are separated by white space or
+    punctuation, so groups about words suit languages that write spaces.
+    """
+    references = [_closest(answer) for answer in answers]
+    groups = [_group(name, category, find, answers, references) for name, category, find in _CHECKS]
+    groups += _word_groups(answers, references)
+    return [group for group in groups if group.count]
+
+
+def _closest(answer: Answer) -> str:
+    """Return the reference that has most words in common with the output."""
+    if not answer.more_references:
+        return answer.reference
+    words = Counter(_words(answer.output))
+    references = (answer.reference, *answer.more_references)
+    return max(references, key=lambda reference: (words & Counter(_words(reference))).total())
+
+
+Find = Callable[[Answer, str], str | None]
+"""A function of an answer and its reference that returns the details of a mistake; None: no mistake."""
+
+
+def _group(
+    name: str, category: str, find: Find, answers: Sequence[Answer], references: Sequence[str]
+) -> MistakeGroup:
+    found = [
+        Mistake(index=index, detail=detail)
+        for index, (answer, reference) in enumerate(zip(answers, references, strict=True))
+        if (detail := find(answer, reference)) is not None
+    ]
+    return MistakeGroup(
+        name=name,
+        category=category,
+        count=len(found),
+        total=len(answers),
+        unit="answers",
+        examples=found[:EXAMPLES],
+    )
+
+
+def _words(text: str) -> list[str]:
+    return [token for token in _TOKEN.findall(text) if token[0].isalnum()]
+
+
+def _is_empty(answer: Answer, reference: str) -> str | None:
+    return "" if not answer.output.strip() and reference.strip() else None
+
+
+def _is_short(answer: Answer, reference: str) -> str | None:
+    length, expected = len(_words(answer.output)), len(_words(reference))
+    too_short = answer.output.strip() and length <= min(0.7 * expected, expected - _MIN_DIFFERENCE)
+    return f"{length} words, the reference has {expected}" if too_short else None
+
+
+def _is_long(answer: Answer, reference: str) -> str | None:
+    length, expected = len(_words(answer.output)), len(_words(reference))
+    too_long = length >= max(1.4 * expected, expected + _MIN_DIFFERENCE)
+    return f"{length} words, the reference has {expected}" if too_long else None
+
+
+def _is_repeated(answer: Answer, reference: str) -> str | None:
+    """Find a phrase that directly follows itself in the output, but not in the reference."""
+    allowed = set(_repetitions(reference))
+    return next((phrase for phrase in _repetitions(answer.output) if phrase not in allowed), None)
+
+
+def _repetitions(text: str) -> Iterator[str]:
+    words = _words(text)
+    for size in range(_MAX_PHRASE, 0, -1):
+        for start in range(len(words) - 2 * size + 1):
+            phrase = words[start : start + size]
+            if phrase == words[start + size : start + 2 * size]:
+                yield " ".join(phrase)
+
+
+def _is_copied(answer: Answer, reference: str) -> str | None:
+    same = answer.output.strip() == answer.input.strip() != reference.strip()
+    return "" if same and answer.output.strip() else None
+
+
+def _is_untranslated(answer: Answer, reference: str) -> str | None:
+    """Find words of the input in the output that are not in the reference."""
+    expected = {word.casefold() for word in _words(reference)}
+    source = {word.casefold() for word in _words(answer.input)}
+    copied = [
+        word
+        for word in dict.fromkeys(_words(answer.output))
+        if word.isalpha() and len(word) >= _MIN_COPIED and word.casefold() in source - expected
+    ]
+    return ", ".join(copied) or None
+
+
+def _has_wrong_numbers(answer: Answer, reference: str) -> str | None:
+    written, expected = (Counter(_NUMBER.findall(text)) for text in (answer.output, reference))
+    missing, extra = sorted((expected - written).elements()), sorted((written - expected).elements())
+    if not missing and not extra:
+        return None
+    return f"{', '.join(extra) or 'none'} instead of {', '.join(missing) or 'none'}"
+
+
+def _differs_in_case(answer: Answer, reference: str) -> str | None:
+    one, other = " ".join(answer.output.split()), " ".join(reference.split())
+    return "" if one != other and one.casefold() == other.casefold() else None
+
+
+def _differs_in_punctuation(answer: Answer, reference: str) -> str | None:
+    equal = " ".join(answer.output.split()) == " ".join(reference.split())
+    words = _words(reference)
+    return "" if words and not equal and _words(answer.output) == words else None
+
+
+def _word_groups(answers: Sequence[Answer], references: Sequence[str]) -> Iterator[MistakeGroup]:
+    """Yield groups of words that are missing in outputs, and of words that are too many there."""
+    missing, extra = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
+    in_references, in_outputs = Counter[str](), Counter[str]()
+    for index, (answer, reference) in enumerate(zip(answers, references, strict=True)):
+        written, expected = Counter(_words(answer.output)), Counter(_words(reference))
+        in_outputs.update(written)
+        in_references.update(expected)
+        for found, difference in ((missing, expected - written), (extra, written - expected)):
+            for word, count in difference.items():
+                found[word] += [index] * count
+    for category, groups, totals, unit in (
+        ("missing words", missing, in_references, "occurrences in references"),
+        ("extra words", extra, in_outputs, "occurrences in outputs"),
+    ):
+        for word, indices in islice(
+            sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])), MAX_WORDS
+        ):
+            yield MistakeGroup(
+                name=word,
+                category=category,
+                count=len(indices),
+                total=totals[word],
+                unit=unit,
+                examples=[Mistake(index=index) for index in dict.fromkeys(indices)][:EXAMPLES],
+            )
+
+
+_CHECKS: Sequence[tuple[str, str, Find]] = (
+    ("empty answer", "length", _is_empty),
+    ("too short", "length", _is_short),
+    ("too long", "length", _is_long),
+    ("repeated phrase", "repetition", _is_repeated),
+    ("copied input", "copying", _is_copied),
+    ("untranslated source words", "copying", _is_untranslated),
+    ("wrong numbers", "numbers", _has_wrong_numbers),
+    ("only case differs", "spelling", _differs_in_case),
+    ("only punctuation differs", "spelling", _differs_in_punctuation),
+)

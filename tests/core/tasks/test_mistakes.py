@@ -1,0 +1,74 @@
+"""Groups of mistakes in texts and labels."""
+
+import pytest
+
+import seqx
+from seqx.tasks.text_mistakes import text_mistakes
+
+
+def groups_of(source: str, output: str, reference: str, *more: str) -> dict[str, list[str]]:
+    """Return the names of the groups by category, without those of single words."""
+    answer = seqx.Answer(input=source, output=output, reference=reference, more_references=more)
+    found: dict[str, list[str]] = {}
+    for group in text_mistakes([answer]):
+        assert group.count <= group.total
+        if not group.category.endswith("words"):
+            found.setdefault(group.category, []).append(group.name)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "reference", "category", "name"),
+    [
+        ("a", "", "ein Wort", "length", "empty answer"),
+        ("a", "ein", "ein Wort und noch eins", "length", "too short"),
+        ("a", "ein Wort und noch eins", "ein Wort", "length", "too long"),
+        ("a", "das ist das ist gut", "das ist wohl gut", "repetition", "repeated phrase"),
+        ("the dog", "the dog", "der Hund", "copying", "copied input"),
+        (
+            "my doggy sleeps",
+            "mein doggy schläft",
+            "mein Hund schläft",
+            "copying",
+            "untranslated source words",
+        ),
+        ("in 2019", "in 2018", "in 2019", "numbers", "wrong numbers"),
+        ("1,000 men", "1.000 Mann", "1.000 Männer", "numbers", ""),
+        ("a", "Der hund", "der Hund", "spelling", "only case differs"),
+        ("a", "Der Hund !", "Der Hund.", "spelling", "only punctuation differs"),
+        ("a", "Der Hund.", "Der  Hund.", "spelling", ""),
+        ("a", "sehr sehr gut", "sehr sehr gut", "repetition", ""),
+    ],
+)
+def test_text_mistakes_find_each_group(
+    source: str, output: str, reference: str, category: str, name: str
+) -> None:
+    assert groups_of(source, output, reference).get(category, [""]) == [name]
+
+
+def test_text_mistakes_compare_with_the_closest_reference() -> None:
+    assert groups_of("a", "der Hund schläft", "ein Tier ruht jetzt gerade hier", "der Hund schläft") == {}
+
+
+def test_text_mistakes_count_missing_and_extra_words() -> None:
+    answers = [
+        seqx.Answer(input="x", output="der der Hund", reference="die Katze und der Hund"),
+        seqx.Answer(input="x", output="Hund", reference="die Hund"),
+    ]
+    groups = {(g.category, g.name): g for g in text_mistakes(answers)}
+    missing = groups["missing words", "die"]
+    assert (missing.count, missing.total) == (2, 2)
+    assert [example.index for example in missing.examples] == [0, 1]
+    extra = groups["extra words", "der"]
+    assert (extra.count, extra.total) == (1, 2)
+
+
+def test_label_mistakes_count_each_pair_of_labels() -> None:
+    pairs = [
+        seqx.LabelPair(i, output, reference)
+        for i, (output, reference) in enumerate([("a", "b"), ("a", "b"), ("b", "b"), ("c", "b")])
+    ]
+    first, second = seqx.label_mistakes(pairs, "texts")
+    assert (first.name, first.count, first.total) == ("a instead of b", 2, 4)
+    assert first.unit == "texts with the label b"
+    assert (second.name, second.count) == ("c instead of b", 1)

@@ -1,0 +1,226 @@
+"""`report.html` and `seqx errors`, for finished, unfinished and damaged runs."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from seqx_runs import report
+from seqx_runs.pages import visible
+from seqx_runs.sentences import Span, word_differences
+from tests.stories.tiny import TINY, done, refused, tiny
+
+HOSTILE = "</script><script>alert(1)</script> \x00\x1b[31m \u202eabc & <b>"
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Create a finished run, whose report was written at its end."""
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(report, "write_after_run", write_after_run)
+        done("run", tiny(TINY), "training.clip=5", "task.max_length=64", "--folder", "run")
+    return folder / "run"
+
+
+write_after_run = report.write_after_run  # the function itself; see `_write_no_reports` in tests/conftest.py
+
+
+@pytest.fixture
+def run(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(finished_run, "run"))
+
+
+def unfinished(run: Path) -> Path:
+    for name in ("model", "outputs"):
+        shutil.rmtree(run / name)
+    return run
+
+
+class Page(HTMLParser):
+    """The elements of a page, checked to be balanced, and the text of each section."""
+
+    VOID = ("meta", "line", "polyline", "rect", "br", "input")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.sections: dict[str, str] = {}
+        self._open: list[str] = []
+        self._section = ""
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self._open.append(tag)
+        if tag in ("section", "header"):
+            self._section = dict(attrs).get("id") or tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] not in ("script", "style"):
+            self.sections[self._section] = self.sections.get(self._section, "") + data
+
+    def attributes(self, tag: str) -> Iterator[dict[str, str | None]]:
+        return (attributes for name, attributes in self.elements if name == tag)
+
+
+def page_of(run: Path) -> Page:
+    return Page((run / "report.html").read_text(encoding="utf-8"))
+
+
+def test_report_is_written_at_the_end_of_a_run(finished_run: Path) -> None:
+    page = page_of(finished_run)
+    assert {"curves", "scores", "errors", "sentences", "attention", "data", "recipe", "commands"} <= set(
+        page.sections
+    )
+    scores = json.loads((finished_run / "model" / "scores.json").read_text())
+    assert f"{scores['test']['chrf']['value']:.2f}" in page.sections["scores"]
+    assert scores["test"]["bleu"]["signature"] in page.sections["scores"]
+    assert "±" in page.sections["scores"]
+    assert "Training loss" in page.sections["curves"]
+    assert re.search(r"clip: 5(\.0)?command line", page.sections["recipe"])
+    assert "seqx run" in page.sections["commands"]
+
+
+def test_report_needs_no_other_file_and_no_mouse(finished_run: Path) -> None:
+    text = (finished_run / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert len(text) < report.MAX_BYTES
+    assert not re.findall(r"""(?:src|href)=["'](?!#)""", text)
+    assert not re.findall(r"url\(|@import|https?://", text)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {str(link["href"])[1:] for link in page.attributes("a")} <= set(ids)
+    assert {label["for"] for label in page.attributes("label")} == {
+        select["id"] for select in page.attributes("select")
+    }
+    images = [svg for svg in page.attributes("svg") if svg.get("aria-hidden") != "true"]
+    assert images
+    assert all(svg.get("aria-label") for svg in images)
+    for attributes in page.attributes("div"):
+        assert "scrolls" not in (attributes.get("class") or "") or attributes.get("tabindex") == "0"
+
+
+def test_report_escapes_text_and_shows_control_characters(run: Path) -> None:
+    outputs = (run / "outputs" / "test.txt").read_text().splitlines()
+    (run / "outputs" / "test.txt").write_text("\n".join([HOSTILE.replace("\n", ""), *outputs[1:]]) + "\n")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"kind": "noticed", "step": 6, "what": HOSTILE}) + "\n")
+    assert done("report", run) == "run/report.html\n"
+    text = (run / "report.html").read_text(encoding="utf-8")
+    assert text.count("<script") == 1
+    assert "\x00" not in text
+    assert "\x1b" not in text
+    assert visible(HOSTILE) in page_of(run).sections["curves"]
+
+
+def test_report_of_an_unfinished_run_shows_what_is_known(run: Path) -> None:
+    done("report", unfinished(run))
+    page = page_of(run)
+    assert "not finished" in page.sections["header"]
+    assert "scores of its last validation" in page.sections["scores"]
+    assert "the run is not finished, so there are no outputs yet" in page.sections["scores"]
+    assert "Continue the run" in page.sections["commands"]
+    assert "sentences" not in page.sections
+
+
+def test_report_of_a_failed_run_has_its_error(run: Path) -> None:
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"kind": "failed", "error": "OSError", "message": "disk full"}) + "\n")
+    done("report", unfinished(run))
+    assert "The run failed (OSError: disk full)." in page_of(run).sections["header"]
+
+
+def test_report_of_an_old_run_without_metrics_and_origins(run: Path) -> None:
+    (run / "metrics.jsonl").unlink()
+    (run / "origins.yaml").unlink()
+    done("report", run, "--quick")
+    page = page_of(run)
+    assert "There are no curves" in page.sections["curves"]
+    assert "An earlier version of seqx began this run" in page.sections["recipe"]
+    assert "written without them (--quick)" in page.sections["scores"]
+
+
+def test_report_says_why_outputs_are_not_shown(run: Path) -> None:
+    with (run / "outputs" / "test.txt").open("a") as file:
+        file.write("one more\n")
+    done("report", run)
+    assert "has 7 lines, but test has 6 inputs" in page_of(run).sections["scores"]
+    assert "has 7 lines, but test has 6 inputs" in refused("errors", run)
+
+
+def test_report_refuses_a_folder_without_a_run(tmp_path: Path) -> None:
+    assert f"{tmp_path}: is not the folder of a run" in refused("report", tmp_path)
+
+
+def test_error_of_a_report_does_not_fail_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Path) -> None:
+        raise OSError(f"{folder.name} is full")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "write_after_run", fail)
+    from tests.stories.tiny import seqx as command
+
+    result = command("run", tiny(TINY), "--folder", "run", "training.steps=2", "training.average=1")
+    assert result.exit_code == 0
+    assert "seqx_run_ended: OSError: run is full; the run is not affected" in result.stderr
+
+
+def test_errors_prints_groups_with_examples(run: Path) -> None:
+    printed = done("errors", run)
+    assert printed.startswith("test: 6 of 6 answers differ from their reference\n\n")
+    groups = json.loads(done("errors", run, "--json"))["groups"]
+    extra = next(group for group in groups if group["category"] == "extra words")
+    assert f"  {extra['name']} " in printed.partition("extra words:")[2]
+    example = extra["examples"][0]
+    assert extra["name"] in example["output"]
+    assert example["output"] == (run / "outputs" / "test.txt").read_text().splitlines()[example["number"] - 1]
+    assert f"{example['number']}:\n      input:     {example['input']}\n" in printed
+    assert "input:" not in done("errors", run, "--examples", "0")
+
+
+def test_errors_refuses_an_unfinished_run(run: Path) -> None:
+    assert "the run is not finished, so there are no outputs yet" in refused("errors", unfinished(run))
+
+
+def test_word_differences_mark_words_of_one_side() -> None:
+    output, reference = word_differences("der alte Hund  schläft", "der Hund schläft nicht")
+    assert output == [Span("equal", "der"), Span("extra", "alte"), Span("equal", "Hund  schläft")]
+    assert reference == [Span("equal", "der"), Span("equal", "Hund schläft"), Span("missing", "nicht")]
+    assert word_differences("", "a") == ([], [Span("missing", "a")])
+
+
+@pytest.mark.slow
+def test_report_shows_attention_in_a_browser(finished_run: Path, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+    url = (finished_run / "report.html").as_uri()
+    done = subprocess.run(
+        [chromium, *options, "--dump-dom", url], capture_output=True, text=True, timeout=60, check=True
+    )
+    weights = [
+        json.loads(str(each["data-weights"]))
+        for each in page_of(finished_run).attributes("div")
+        if "data-weights" in each
+    ]
+    first = weights[0][0][0]
+    shown = re.findall(r'<li style="--w: (\d+);?">', done.stdout)
+    assert [*map(int, shown[: len(first)])] == first
+    assert 'aria-pressed="true"' in done.stdout
