@@ -134,7 +134,7 @@ class Registry:
 def provided_parameters(maker: Callable[..., Any]) -> tuple[str, ...]:
     """Return the names of the positional parameters of a constructor, which its parent passes."""
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return tuple(p.name for p in inspect.signature(maker).parameters.values() if p.kind in positional)
+    return tuple(p.name for p in _parameters(maker).values() if p.kind in positional)
 
 
 def settings_of(maker: Callable[..., Any]) -> dict[str, Setting]:
@@ -151,7 +151,7 @@ def settings_of(maker: Callable[..., Any]) -> dict[str, Setting]:
         if f.default_factory is not dataclasses.MISSING
     }
     settings = {}
-    for parameter in inspect.signature(maker).parameters.values():
+    for parameter in _parameters(maker).values():
         name = parameter.name
         if parameter.kind is not parameter.KEYWORD_ONLY:
             continue
@@ -176,7 +176,7 @@ def renamed_settings(maker: Callable[..., Any]) -> dict[str, str]:
     renamed: dict[str, str] = getattr(target, "renamed", {})
     if "renamed" in getattr(target, "__dict__", {}):
         return dict(renamed)
-    parameters = inspect.signature(target).parameters
+    parameters = _parameters(target)
     return {old: new for old, new in renamed.items() if new in parameters and old not in parameters}
 
 
@@ -238,11 +238,19 @@ def _check_constructor(interface: type, name: str, maker: Callable[..., Any]) ->
             f"{where(maker)}: {name} must implement {', '.join(missing)}, like every {title}"
         )
     inherited = isinstance(maker, type) and maker.__init__ is interface.__init__  # type: ignore[misc]
-    for parameter in inspect.signature(maker).parameters.values():
+    for parameter in _parameters(maker).values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) and not inherited:
             raise RegistrationError(
                 f"{where(maker)}: {name} takes {parameter}, which hides its settings; name each setting"
             )
+
+
+def _parameters(maker: Any) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a constructor from a cache, because each registration reads them often."""
+    return _signature(maker).parameters
+
+
+_signature = functools.cache(inspect.signature)
 
 
 def _without_partial(maker: Callable[..., Any]) -> Callable[..., Any]:
@@ -275,15 +283,16 @@ def _helps(maker: Callable[..., Any]) -> dict[str, str]:
     helps: dict[str, str] = {}
     for owner in reversed(owners):
         doc = owner.__dict__.get("__doc__") if isinstance(owner, type) else owner.__doc__
-        helps |= _arguments(inspect.cleandoc(doc)) if doc else {}
+        helps |= _arguments(doc) if doc else {}
     return helps
 
 
-def _arguments(doc: str) -> dict[str, str]:
+@functools.cache
+def _arguments(doc: str) -> Mapping[str, str]:
     """Return the texts of the `Args:` section of a docstring by the names of the parameters."""
     found: dict[str, str] = {}
     name, indent = "", 0
-    for line in doc.partition("\nArgs:\n")[2].splitlines():
+    for line in inspect.cleandoc(doc).partition("\nArgs:\n")[2].splitlines():
         if line.strip() and not line.startswith(" "):
             break
         match = _ARGUMENT.fullmatch(line)
