@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from tests.docs.command_server import cache_sample
+from tests.forked import import_modules
 
 TESTS = Path(__file__).parent
 
@@ -70,7 +71,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_finish() -> None:
     """Exclude modules and tests from garbage collections: those of a long run would visit them often."""
-    gc.collect()
     gc.freeze()
     gc.enable()
 
@@ -108,8 +108,10 @@ def data() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _cache_sample() -> None:
+def _prepare_forks() -> None:
+    """Import and generate what most commands need, so that no fork of this process has to do it again."""
     cache_sample()
+    import_modules()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -31,7 +31,16 @@ Popen = subprocess.Popen  # forks replace the name in subprocess
 def import_modules() -> None:
     """Import the plugins, and modules that they import later, so that no fork has to import them again."""
     load_plugins()
-    for module in ("seqx.commands.run", "sentencepiece", "torch._dynamo", "torch.profiler._cupti_monitor"):
+    for module in (
+        "seqx.commands.run",
+        "numpy.ctypeslib",
+        "numpy.ma",
+        "sacrebleu",
+        "sentencepiece",
+        "torch._dynamo",
+        "torch.profiler._cupti_monitor",
+        "torch.utils.serialization",
+    ):
         importlib.import_module(module)
 
 
@@ -125,7 +134,7 @@ def _run_command(
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):  # it is closed, or its reader is
+            with contextlib.suppress(AttributeError, OSError, ValueError):  # it or its reader is closed
                 stream.flush()
         os._exit(code)
 

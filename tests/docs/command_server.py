@@ -16,11 +16,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +147,7 @@ def serve(address: str, *, shortens: bool) -> None:
     import torch._dynamo  # noqa: F401
 
     import seqx.testing  # noqa: F401
-    import seqx_parsing.parse_command
     import seqx_parsing.trees_command  # noqa: F401
-    import seqx_sample
     from seqx.cli import main
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -157,7 +155,8 @@ def serve(address: str, *, shortens: bool) -> None:
             main(arguments, standalone_mode=False)
     if shortens:
         cache_sample()
-        list(seqx_sample.Sample(train=400).rows("train"))
+        warm_up()
+    gc.collect()
     gc.freeze()  # forks do not visit the objects of this process
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
@@ -173,17 +172,51 @@ def serve(address: str, *, shortens: bool) -> None:
         link.close()
 
 
-def cache_sample() -> None:
-    """Generate the sentences of small samples only once per process."""
-    import seqx_sample.corpus
-    from seqx_sample.generate import take
+def warm_up() -> None:
+    """Train and use small models, so that no fork has to import and initialise what these need."""
+    from click.testing import CliRunner
 
-    cached_take = cache(lambda *arguments: [*take(*arguments)])
+    from seqx.cli import main
+
+    commands = [
+        ["run", "wmt_en_de", "--profile", "sample", "--folder", "translator"],
+        ["translate", "translator", "--attention", "maps"],
+        ["run", "wsj_parsing", "--profile", "sample", "--folder", "parser", "training.steps=1"],
+        ["parse", "parser", "--draw"],
+    ]
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        cache, os.environ["SEQX_CACHE"] = os.environ["SEQX_CACHE"], folder
+        for arguments in commands:
+            result = CliRunner().invoke(main, shorten(arguments), input="The cat sleeps .\n")
+            assert result.exit_code == 0, result.output
+        os.environ["SEQX_CACHE"] = cache
+
+
+def cache_sample() -> None:
+    """Generate the sentences of each seed of the sample only once per process, and those of most tests now.
+
+    Forks of this process share them.
+    """
+    import seqx_sample.corpus
+    from seqx_sample.generate import pairs, take
+
+    streams: dict[int, Iterator[Any]] = {}
+    generated: dict[tuple[int, str], list[Any]] = {}
+    lock = threading.Lock()
 
     def take_cached(seed: int, split: Any, count: int) -> Iterable[Any]:
-        return cached_take(seed, split, count) if count < 4000 else take(seed, split, count)
+        if count >= 4000:
+            return take(seed, split, count)
+        with lock:
+            stream = streams.setdefault(seed, pairs(seed))
+            known = generated.setdefault((seed, split), [])
+            while len(known) < count:
+                pair = next(stream)
+                generated.setdefault((seed, pair.split), []).append(pair)
+            return known[:count]
 
     vars(seqx_sample.corpus)["take"] = take_cached
+    take_cached(1, "train", 400)
 
 
 def _answer(link: socket.socket, shortens: bool) -> None:

@@ -113,11 +113,16 @@ def training(
 
 
 def train(
-    config: Setup, store: Store, device: torch.device, precision: Literal["bf16", "fp32"] = "fp32"
+    config: Setup,
+    store: Store,
+    device: torch.device,
+    precision: Literal["bf16", "fp32"] = "fp32",
+    *,
+    updates: int = 3,
 ) -> Trained:
-    """Return the model after three updates."""
+    """Return the model after some updates."""
     with training(config, store, device, precision) as (result, stream):
-        result.updates = [next(stream) for _ in range(3)]
+        result.updates = [next(stream) for _ in range(updates)]
     result.model.eval()
     return result
 

@@ -136,12 +136,12 @@ def test_training_and_answers_on_gpu_equal_those_on_cpu(
     case: tuple[type, str], recipe_folder: Path, store: Store
 ) -> None:
     config = setup_of(recipe_folder, *case)
-    host = train(config, store, CPU)
+    host = train(config, store, CPU, updates=2)
     expected, labels = decode(host.model, config.search, CPU, limits=SHORT), token_labels(host.model, CPU)
     with SimulatedGpu() as gpu, training(config, store, CUDA) as (device, stream):
         device.updates = [next(stream)]  # the host may wait when the optimizer creates its state
         gpu.reset()
-        device.updates += [next(stream) for _ in range(2)]
+        device.updates.append(next(stream))
         assert not gpu.waits
         device.model.eval()
         assert device.losses == pytest.approx(host.losses, rel=1e-5)
@@ -159,14 +159,14 @@ def test_training_in_bf16_with_dropout_neither_mixes_devices_nor_waits(
     case: tuple[type, str], recipe_folder: Path, store: Store
 ) -> None:
     config = setup_of(recipe_folder, *case)
-    host = train(config, store, CPU, "bf16")
+    host = train(config, store, CPU, "bf16", updates=2)
     with SimulatedGpu() as gpu, training(config, store, CUDA, "bf16") as (device, stream):
         for part in device.model.modules():
             if hasattr(part, "p"):
                 vars(part)["p"] = 0.1
         device.updates = [next(stream)]
         gpu.reset()
-        device.updates += [next(stream) for _ in range(2)]
+        device.updates.append(next(stream))
         assert not gpu.waits
         device.model.eval()
         assert device.losses == pytest.approx(host.losses, rel=0.3)

@@ -2,14 +2,13 @@
 
 import json
 import os
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from seqx.training.recovery.divergence import DivergenceDetector
+from tests import forked
 from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny
 
 pytestmark = pytest.mark.promise("invalid-run-files")
@@ -63,8 +62,13 @@ def test_malformed_state_in_a_checkpoint_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 def test_run_with_closed_standard_error_prints_scores_and_logs() -> None:
+    def close() -> None:
+        """Do what `2>&-` does: file descriptor 2 is free, and the interpreter has no standard error."""
+        os.close(2)
+        vars(sys)["stderr"] = None
+
     recipe = tiny()
-    command = f"{shlex.quote(sys.executable)} -m seqx run {recipe} --folder closed 2>&-"
-    closed = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    closed = forked.run("run", recipe, "--folder", "closed", before=close)
+    assert closed.returncode == 0
     assert closed.stdout == seqx("run", recipe).stdout.replace(str(RUN), "closed")
     assert "step 6/6" in Path("closed/log.txt").read_text(encoding="utf-8")

@@ -15,6 +15,9 @@ FILES = {
     "mctb": ["law.gold.txt.gz", "review.gold.txt.gz"],
 }
 
+STEP = {"ptb_nltk_sample": 1, "craft_treebank": 8, "mctb": 1}
+"""Slow tests use every n-th tree: CRAFT has 21,731 trees."""
+
 
 @cache
 def trees(folder: Path) -> list[Tree]:
