@@ -10,15 +10,15 @@ _MAX_DEPTH = 60  # maximum number of keys in a path
 
 
 def parsed_override(text: str) -> tuple[str, Any]:
-    """Return the path and the plain value of an override, `key.path=value`.
+    """Return the path and the plain value of an override, `key.path=value`; after `+=` the path ends with +.
 
     Raises:
         RecipeError: it has another form, or the value is not YAML
     """
     root = override(Node({}, Location(COMMAND_LINE, 1, 1, text)), text)
-    path = text.partition("=")[0].removesuffix("+")
+    path = text.partition("=")[0]
     value = root.plain()
-    for key in path.split("."):
+    for key in path.removesuffix("+").split("."):
         value = value[key]
     return path, value
 

@@ -14,6 +14,7 @@ import yaml
 
 import seqx
 from seqx_runs import sweep_runner
+from seqx_runs.sweep_check import checked_recipes
 from seqx_runs.sweep_file import read_sweep
 from seqx_runs.sweep_runner import stopped_so_far
 from seqx_runs.sweep_table import welch
@@ -319,6 +320,13 @@ def test_columns_have_the_shortest_different_names() -> None:
     assert str(found.baseline) == "encoder.layers=1, decoder.layers=1"
     assert found.baseline.settings["x.size"] == [1, 2]
     assert len(found.trials) == 4
+
+
+@pytest.mark.usefixtures("recipe")
+def test_override_of_a_sweep_can_append_to_a_list() -> None:
+    sweep = read_sweep(write_sweep(), overrides=["callbacks+={type: metrics, every: 7}"])
+    recipe = checked_recipes(sweep)[sweep.baseline]
+    assert [callback["type"] for callback in recipe["callbacks"]] == ["progress", "metrics", "metrics"]
 
 
 @pytest.mark.parametrize(
