@@ -8,8 +8,8 @@ from pydantic import TypeAdapter
 
 import seqx
 
-CLOCK = ("seconds", "tokens_per_second")
-"""Keys of measured times, which differ between two runs of one recipe."""
+CLOCK = ("memory", "seconds", "tokens_per_second")
+"""Keys of measured times and memory, which differ between two runs of one recipe."""
 
 _LINE = TypeAdapter(dict[str, Any])
 _LARGEST = 1 << 26  # bytes of a JSON file
@@ -39,8 +39,10 @@ def _comparable_files(folder: Path, *, saves: bool) -> Iterator[tuple[str, Any]]
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = file.relative_to(folder).as_posix()
         match file.name:
-            case ".lock" | "log.txt" | "environment.json" | "recipe.yaml" | "model.json":
+            case ".lock" | "log.txt" | "environment.json" | "recipe.yaml" | "origins.yaml" | "model.json":
                 continue  # they contain the name of the run and the time of day
+            case "report.html":
+                continue  # it contains measured times
             case "manifest.json":
                 yield name, sorted(seqx.read_bounded_json(file, _LARGEST)["files"])
             case "metrics.jsonl":

@@ -7,6 +7,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import click
+
 import seqx
 from seqx_runs import run_facts
 from seqx_runs.attention_view import attention_views
@@ -79,7 +81,7 @@ def write_report(
 
 def write_after_run(folder: Path) -> None:
     """Write the report of a run that has just ended; its local plugins have run already."""
-    write_report(folder, trust=True, ended=True)
+    click.echo(f"report: {write_report(folder, trust=True, ended=True)}", err=True)
 
 
 def _run_values(record: seqx.Record, *, ended: bool) -> dict[str, Any]:

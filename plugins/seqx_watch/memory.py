@@ -1,4 +1,4 @@
-"""The memory that a run uses, as text."""
+"""The memory that a run uses."""
 
 import resource
 import sys
@@ -11,10 +11,11 @@ _STATUS = Path("/proc/self/statm")
 
 def memory_in_use(device: str) -> str:
     """Return the memory of a device that torch uses; on a CPU that of the process, such as "1.2 GB"."""
-    return f"{_bytes_in_use(device) / 1e9:.1f} GB"
+    return f"{bytes_in_use(device) / 1e9:.1f} GB"
 
 
-def _bytes_in_use(device: str) -> int:
+def bytes_in_use(device: str) -> int:
+    """Return the memory of a device that torch uses; on a CPU that of the process."""
     if device.startswith("cuda"):
         return torch.cuda.memory_reserved(device)
     try:

@@ -12,6 +12,7 @@ from annotated_types import Gt
 from torch import Tensor
 
 import seqx
+from seqx_watch.memory import bytes_in_use
 
 
 class Metrics(seqx.Callback):
@@ -67,7 +68,7 @@ class Metrics(seqx.Callback):
         """Record the means over the last updates, every `every` updates."""
         self._window.add(update)
         if update.step % self.every == 0 or update.step == run.training.steps:
-            self._append(self._window.read().line())
+            self._append(self._window.read().line(memory=bytes_in_use(run.device)))
 
     @seqx.hookimpl
     def noticed(self, step: int, message: str) -> None:
@@ -145,8 +146,8 @@ class WindowMeans:
         """Target tokens per second of training alone."""
         return self.tokens / self.seconds if self.seconds else 0.0
 
-    def line(self) -> seqx.MetricsLine:
-        """Return the line of `metrics.jsonl` with these means."""
+    def line(self, *, memory: int) -> seqx.MetricsLine:
+        """Return the line of `metrics.jsonl` with these means, and with the memory in use in bytes."""
         return {
             "kind": "update",
             "step": self.step,
@@ -162,6 +163,7 @@ class WindowMeans:
             "skipped": self.skipped,
             "perplexity": self.perplexity,
             "tokens_per_second": self.tokens_per_second,
+            "memory": memory,
         }
 
 

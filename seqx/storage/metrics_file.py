@@ -55,6 +55,9 @@ class UpdateLine(TypedDict):
     skipped: NotRequired[Count]  # updates with a loss or gradient that was not finite
     perplexity: NotRequired[float]
     tokens_per_second: NotRequired[float]
+    memory: NotRequired[
+        Count
+    ]  # bytes in use after the last update: on a GPU those of torch, else of the process
 
 
 class ScoreLine(TypedDict):

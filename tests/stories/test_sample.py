@@ -40,9 +40,10 @@ def test_recipe_is_trained_scored_and_its_model_is_moved() -> None:
     assert result.stderr.endswith(
         'next, for example:\n  echo "There were many carpets in a hotel." | '
         f"seqx translate {run}/model\n  seqx evaluate {run}/model --sentences answers.jsonl\n"
+        f"  seqx report {run}\n"
     )
     assert {path.name for path in run.iterdir() if path.name != ".lock"} == {
-        *("recipe.yaml", "environment.json", "metrics.jsonl", "log.txt", "identity.json"),
+        *("recipe.yaml", "environment.json", "metrics.jsonl", "log.txt", "identity.json", "origins.yaml"),
         *("checkpoints", "data.json", "model", "outputs", "task"),
     }
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == [

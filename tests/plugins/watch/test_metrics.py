@@ -54,7 +54,9 @@ def test_metrics_of_a_run_from_start_to_end(tmp_path: Path) -> None:
         "skipped": 0,
         "perplexity": pytest.approx(math.exp(3.945)),
         "tokens_per_second": 2000.0,
+        "memory": first["memory"],
     }
+    assert first["memory"] > 1 << 20
     assert (second["step"], last["step"], last["updates"]) == (20, 25, 5)
     assert scored == {
         "kind": "evaluation",
