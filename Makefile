@@ -12,7 +12,7 @@ WORKERS ?= 4
 
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
-SAMPLE := runs/wmt_en_de-sample
+QUICKSTART := runs/quickstart
 SENTENCES := "Please put the most important letter behind the bed." \
   "Although Emma is sick, she can put gloves into the box." \
   "There were many carpets in a hotel."
@@ -31,10 +31,10 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: run test most-tests simulated-gpu-tests test-quick test-isa lint types imports docs clean
 
 run: $(VENV)/installed
-	$(BIN)/seqx run recipes/wmt_en_de.yaml --profile sample
+	$(BIN)/seqx run recipes/quickstart.yaml
 	@printf '\nThree new sentences and their translations:\n'
 	@printf '%s\n' $(SENTENCES)
-	@printf '%s\n' $(SENTENCES) | $(BIN)/seqx translate $(SAMPLE)/model
+	@printf '%s\n' $(SENTENCES) | $(BIN)/seqx translate $(QUICKSTART)/model
 
 # Tests on the simulated GPU need a process in which no other test has computed gradients. They run beside the
 # linters, which use one core, and the other tests, which often wait. Their output comes last.

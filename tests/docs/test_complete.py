@@ -132,18 +132,21 @@ def test_each_skipped_block_has_a_reason() -> None:
             assert re.fullmatch(known, note), note
 
 
-def test_progress_lines_fit_the_sample_schedule() -> None:
-    read = recipe.load("wmt_en_de", "sample")
+@pytest.mark.parametrize(
+    ("document", "name", "profile"), [("README.md", "quickstart", None), ("train.md", "wmt_en_de", "sample")]
+)
+def test_progress_lines_fit_the_schedule_of_the_recipe(document: str, name: str, profile: str | None) -> None:
+    read = recipe.load(name, profile)
     training = recipe.check(read.tree, loading.load_plugins().registry, Experiment)().training
-    shown = re.findall(r"^step +(\d+)/(\d+)  loss .*  rate (\S+) ", ALL, re.MULTILINE)
-    assert len(shown) == 2
-    for step, steps, rate in shown:
-        assert int(steps) == training.steps
-        assert rate == f"{training.schedule(int(step), training.steps):.2e}"
+    ((step, steps, rate),) = re.findall(
+        r"^step +(\d+)/(\d+)  loss .*  rate (\S+) ", TEXTS[document], re.MULTILINE
+    )
+    assert int(steps) == training.steps
+    assert rate == f"{training.schedule(int(step), training.steps):.2e}"
 
 
 def test_sentences_of_make_run_are_in_the_test_set() -> None:
-    recipe = ROOT / "recipes/wmt_en_de.yaml"
+    recipe = ROOT / "recipes/quickstart.yaml"
     assert "corpus: {type: sample}" in recipe.read_text(encoding="utf-8")
     rows = {english for english, _ in Sample().rows("test")}
     sentences = re.findall(r'"([^"]+\.)"', (ROOT / "Makefile").read_text(encoding="utf-8"))
