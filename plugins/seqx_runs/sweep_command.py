@@ -73,7 +73,7 @@ def sweep(
     as_json: bool,
     html: Path | None,
 ) -> None:
-    r"""Train a recipe with several settings and seeds, and compare the results.
+    """Train a recipe with several settings and seeds, and compare the results.
 
     SWEEP is a YAML file with a recipe, and with lists of values for some of its settings:
 
@@ -87,7 +87,7 @@ def sweep(
     Each combination of values and seeds is a trial, which `seqx run` trains. All trials are checked before
     the first one starts. Run the same command again to resume; finished trials are not repeated. KEY=VALUE
     changes a setting of all trials. The exit code is 1 if a trial failed.
-    """
+    """  # noqa: D301  \b keeps the lines of the example
     if as_json and table_format:
         raise click.UsageError("--json and --format exclude each other", ctx)
     if show and write:

@@ -161,11 +161,11 @@ def start(trial: Trial, device: str, environment: Mapping[str, str]) -> "subproc
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  no threads here
+            preexec_fn=end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  no threads here
         )
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Let the kernel send SIGTERM to this process when the sweep is killed, so that it saves and ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -77,6 +79,15 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny()
 
 
+KILLED = """\
+import subprocess, sys, time
+from seqx_runs.sweep_runner import end_with_parent
+child = subprocess.Popen(["sleep", "60"], preexec_fn=end_with_parent)
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
 class Process:
     """A trial that does not train: it ends with `code` at once, or, without a code, when it is stopped."""
 
@@ -110,6 +121,7 @@ def test_sweep_prints_mean_and_deviation_over_seeds(in_finished_sweep: str) -> N
     assert seeds == {1, 2}
 
 
+@pytest.mark.promise("sweep-is-resumed")
 def test_finished_trials_are_not_repeated(in_finished_sweep: str) -> None:
     assert done("sweep", "sweep.yaml") == done("sweep", "sweep.yaml", "--show") == in_finished_sweep
 
@@ -119,6 +131,7 @@ def test_trials_do_not_depend_on_the_way_in_which_the_file_is_named(in_finished_
     assert shown == in_finished_sweep
 
 
+@pytest.mark.promise("sweep-is-resumed")
 def test_edited_sweep_keeps_matching_trials(in_finished_sweep: str) -> None:
     write_sweep("settings: {training.steps: 2, model.d_model: 32}\nrecipe: tiny.yaml\nseeds: [2]\n")
     (row,) = table(done("sweep", "sweep.yaml"))
@@ -161,6 +174,7 @@ def test_sweep_writes_all_data_as_json_and_tables_as_csv_and_latex(in_finished_s
     assert "$\\pm$" in done("sweep", "sweep.yaml", "--format", "latex")
 
 
+@pytest.mark.promise("sweep-continues-after-a-failed-trial")
 @pytest.mark.usefixtures("recipe")
 def test_invalid_trials_are_refused_before_the_first_one_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep_runner, "start", lambda *_: pytest.fail("a trial was started"))
@@ -202,6 +216,25 @@ def test_wrong_sweep_is_refused(text: str, message: str) -> None:
     assert refused("sweep", "sweep.yaml").startswith(message)
 
 
+@pytest.mark.promise("sweep-is-resumed")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no signal on the end of a parent")
+def test_trials_are_stopped_when_the_sweep_is_killed() -> None:
+    sweep = subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True)
+    assert sweep.stdout is not None
+    with sweep, sweep.stdout:
+        child = Path("/proc", sweep.stdout.readline().strip(), "cmdline")
+        assert child.read_bytes().startswith(b"sleep")
+        sweep.kill()
+        sweep.wait()
+    for _ in range(100):
+        if not child.exists() or not child.read_bytes():  # ended; a zombie has no command line
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the trial still runs")
+
+
+@pytest.mark.promise("sweep-continues-after-a-failed-trial")
 @pytest.mark.usefixtures("recipe")
 def test_other_trials_continue_after_a_failed_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(trial: Trial, *_: object) -> Process:
@@ -217,6 +250,7 @@ def test_other_trials_continue_after_a_failed_trial(monkeypatch: pytest.MonkeyPa
     assert f"\nd_model=16, seed=1: failed: no memory (see {started[0].log})\n" in result.stdout
 
 
+@pytest.mark.promise("sweep-is-resumed")
 @pytest.mark.usefixtures("recipe")
 def test_signal_stops_all_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: object) -> Process:
