@@ -55,6 +55,11 @@ LONG = (
     "plugins/parsing/test_grammar.py",
     "core/storage/test_identity.py",
     "core/training/test_compile.py",
+    "core/training/test_initial_model.py",
+    "plugins/transformer/test_marian.py",
+    "plugins/transformer/test_huggingface.py",
+    "plugins/transformer/test_onnx.py",
+    "plugins/transformer/test_ctranslate2.py",
 )
 
 

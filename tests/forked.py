@@ -45,13 +45,14 @@ def import_modules() -> None:
 
 
 class Forked(Popen[Any]):
-    """A fork of this process that runs `python -m seqx ARGUMENTS` or `python -m MODULE ARGUMENTS`.
+    """A fork of this process that runs `python -m seqx ...`, `python -m MODULE ...` or `python FILE.py ...`.
 
     It has its own streams, signals, environment and exit code. The processes of seqx that it starts, as for
     `--devices`, are forks as well.
 
     Args:
-        args: arguments of seqx, or a command that begins with the path of this Python, `-m` and a module
+        args: arguments of seqx, or a command that begins with the path of this Python and a script, or with
+            the path, `-m` and a module
         before: function that the fork calls first
         options: options of `subprocess.Popen`
     """
@@ -66,12 +67,13 @@ class Forked(Popen[Any]):
         named = signature.bind(self, args, *others).arguments
         pipes = [named[n] for n in ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")]
         command = [str(argument) for argument in args]
-        if command[:2] != PYTHON_MODULE:
+        if command[0] != sys.executable:
             command = [*PYTHON_MODULE, "seqx", *command]
+        target = 2 if command[:2] == PYTHON_MODULE else 1
         import_modules()
         self.pid = os.fork()
         if self.pid == 0:
-            _run_command(command[2], command[3:], self._before, named)
+            _run_command(command[target], command[target + 1 :], self._before, named)
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
@@ -106,7 +108,7 @@ def run(*arguments: str | Path, timeout: float = 240, **options: Any) -> subproc
 def _run_command(
     module: str, arguments: list[str], before: Callable[[], None], named: Mapping[str, Any]
 ) -> NoReturn:
-    """Run the module in the forked process, and exit."""
+    """Run the module, or the script, in the forked process, and exit."""
     code = 1
     try:
         gc.freeze()  # finalizers of the parent's objects may wait for threads that a fork lacks
@@ -124,6 +126,8 @@ def _run_command(
         before()
         if module == "seqx":
             main(arguments, prog_name="seqx")
+        elif module.endswith(".py"):
+            runpy.run_path(module, run_name="__main__")
         else:
             sys.modules.pop(module, None)  # otherwise runpy warns
             runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -23,6 +23,7 @@ from seqx.data.store import Store
 from seqx.errors import UserError
 from seqx.interfaces.rows import value_text
 from seqx.training.recovery.data_fingerprint import digest as digest_of_rows
+from tests import forked
 from tests.core.data.pairs import Pairs, Signals, rows
 
 
@@ -177,7 +178,7 @@ def test_interrupted_preparation_leaves_no_folder(tmp_path: Path) -> None:
         "    def rows(self, split):\n"
         "        return itertools.cycle(rows(2000)) if split == 'train' else iter(())\n"
         "def interrupt(text, _):\n"
-        "    if '10,000' in text: os.killpg(0, signal.SIGINT)\n"
+        "    if '3,000' in text: os.killpg(0, signal.SIGINT)\n"
         "if __name__ == '__main__':\n"
         "    os.setpgid(0, 0)\n"
         "    try:\n"
@@ -188,11 +189,7 @@ def test_interrupted_preparation_leaves_no_folder(tmp_path: Path) -> None:
     )
     script = tmp_path / "script.py"
     script.write_text(code)
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        cwd=tmp_path, check=False, capture_output=True, text=True, timeout=60,
-        env={"PYTHONPATH": ":".join([str(Path(__file__).parents[3]), *sys.path]), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    done = forked.run(sys.executable, script, cwd=tmp_path, timeout=60)
     assert (done.stdout, done.stderr) == ("interrupted\n", "")
     assert [path.suffix for path in (tmp_path / "c").iterdir()] == [".lock"]
 
@@ -311,13 +308,15 @@ def test_scripts_that_workers_cannot_import_get_advice(
 ) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT_START + last_line + "\n", encoding="utf-8")
-    command = {"file": [str(script)], "stdin": ["-"], "-c": ["-c", script.read_text(encoding="utf-8")]}[mode]
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=tmp_path, check=False, text=True, timeout=60,
-        input=script.read_text(encoding="utf-8"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env={"PYTHONPATH": ":".join([str(Path(__file__).parents[3]), *sys.path]), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert message in done.stdout.splitlines()[-1]
+    if mode == "file":
+        done = forked.run(sys.executable, script, cwd=tmp_path, timeout=60)
+    else:
+        text = script.read_text(encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, *{"stdin": ["-"], "-c": ["-c", text]}[mode]],
+            cwd=tmp_path, check=False, text=True, timeout=60, input=text, capture_output=True,
+            env={"PYTHONPATH": ":".join([str(Path(__file__).parents[3]), *sys.path]), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+    assert message in (done.stdout + done.stderr).splitlines()[-1]
     assert (tmp_path / "c").is_dir()
     assert len([path for path in (tmp_path / "c").iterdir() if path.is_dir()]) == (message == "300")
