@@ -92,7 +92,10 @@ def _range(number: int, limits: Sequence[int]) -> str:
     low = limits[number - 1] + 1 if number else 0
     if number == len(limits):
         return f"{low:,} or more"
-    return f"up to {limits[number]:,}" if number == 0 else f"{low:,} to {limits[number]:,}"
+    high = limits[number]
+    return (
+        f"up to {high:,}" if number == 0 and high else f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    )
 
 
 def _training_words(task: seqx.Task) -> tuple[Counter[str], int, bool]:
