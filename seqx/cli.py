@@ -55,6 +55,18 @@ COMMANDS = {
     "import": ("seqx.commands.export:import_model", "Read a model in the format of another program."),
     "check": ("seqx.commands.check:check", "Check recipes and count the parameters of their models."),
     "show": ("seqx.commands.show:show", "Print the resolved recipe and where each value came from."),
+    "explain": (
+        "seqx.commands.explain:explain",
+        "Explain a setting of a RECIPE: its value, where it was set, and the values that it may have.",
+    ),
+    "diff": (
+        "seqx.commands.diff:diff",
+        "Show the settings that differ between A and B, with the origin of each value.",
+    ),
+    "inspect": (
+        "seqx.commands.inspect:inspect_model",
+        "Show what a MODEL consists of: parts, parameters, vocabulary, training data and scores.",
+    ),
     "schema": ("seqx.commands.schema:schema", "Print the JSON Schema of recipes, for editors."),
     "recipes": (
         "seqx.commands.recipes:recipes",

@@ -25,6 +25,9 @@ class Value(Protocol):
     def plain(self) -> Any:
         """Return the plain value, with all defaults, as it is written in YAML."""
 
+    def children(self) -> "Mapping[str, Value]":
+        """Return the values inside by name; items of a list by their numbers, as in paths."""
+
     def value(self) -> Any:
         """Return the value that the constructor gets; components are built."""
 
@@ -43,6 +46,10 @@ class PlainValue:
     def plain(self) -> Any:
         """Return the value as it is written in YAML."""
         return self.written
+
+    def children(self) -> Mapping[str, Value]:
+        """Return nothing."""
+        return {}
 
     def value(self) -> Any:
         """Return the validated value."""
@@ -69,6 +76,12 @@ class Collection:
         else:
             plain = parts = [item.plain() for item in self.items]
         return NOT_EXPRESSIBLE if any(part is NOT_EXPRESSIBLE for part in parts) else plain
+
+    def children(self) -> Mapping[str, Value]:
+        """Return the items."""
+        if isinstance(self.items, Mapping):
+            return self.items
+        return {str(number): item for number, item in enumerate(self.items)}
 
     def value(self) -> Any:
         """Return the items in the container of the annotation."""
@@ -166,6 +179,10 @@ class Configured(Generic[T_co]):
             return plain
         return {"type": self.component.name, **plain} if plain else self.component.name
 
+    def children(self) -> Mapping[str, Value]:
+        """Return the settings."""
+        return self.settings
+
     def value(self) -> Any:
         """Return this object if it is `deferred`; otherwise build it."""
         return self if self.deferred else self()
@@ -194,13 +211,7 @@ def recording_built_objects() -> Iterator[list[tuple[Configured[Any], object]]]:
 
 def _inside(value: Value | None, step: str) -> Value | None:
     """Return the value of a setting, a key or an index of a list, or None."""
-    if isinstance(value, Configured):
-        return value.settings.get(step)
-    if not isinstance(value, Collection):
-        return None
-    if isinstance(value.items, Mapping):
-        return value.items.get(step)
-    return value.items[int(step)] if step.isdecimal() and int(step) < len(value.items) else None
+    return None if value is None else value.children().get(step)
 
 
 def _is_set(item: Value) -> bool:

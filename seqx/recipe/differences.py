@@ -1,9 +1,9 @@
 """The differences between two recipes, setting by setting."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from seqx.recipe.configured import Collection, Configured, Value
+from seqx.recipe.configured import Value
 
 NOT_SET = "not set"
 
@@ -27,13 +27,7 @@ def unset_paths(value: Value, path: str = "") -> Iterator[str]:
         value: the checked recipe, or a part of it
         path: the path of this part
     """
-    children: Mapping[str, Value] = {}
-    if isinstance(value, Configured):
-        children = value.settings
-    elif isinstance(value, Collection):
-        items = value.items
-        children = items if isinstance(items, Mapping) else {str(i): item for i, item in enumerate(items)}
-    for name, child in children.items():
+    for name, child in value.children().items():
         child_path = f"{path}.{name}".removeprefix(".")
         if child.at is None:
             yield child_path
