@@ -183,9 +183,12 @@ if TYPE_CHECKING:  # models, runs and recipes
 
 if TYPE_CHECKING:  # commands
     from seqx.commands.arguments import device_option as device_option
+    from seqx.commands.arguments import profile_option as profile_option
     from seqx.commands.arguments import split_overrides as split_overrides
     from seqx.commands.arguments import trust_option as trust_option
     from seqx.commands.component_option import component_from_option as component_from_option
+    from seqx.commands.loading import CheckedRecipe as CheckedRecipe
+    from seqx.commands.loading import load_checked as load_checked
     from seqx.commands.markdown_table import markdown_table as markdown_table
     from seqx.commands.model_options import ModelOptions as ModelOptions
     from seqx.commands.model_options import model_options as model_options
@@ -195,6 +198,10 @@ if TYPE_CHECKING:  # commands
     from seqx.commands.stdin_command import stdin_command as stdin_command
     from seqx.commands.text_format import format_duration as format_duration
     from seqx.commands.text_format import format_number as format_number
+    from seqx.commands.trial import Trial as Trial
+    from seqx.commands.trial import TrialUpdates as TrialUpdates
+    from seqx.commands.trial import largest_microbatches as largest_microbatches
+    from seqx.commands.trial import update_microbatches as update_microbatches
 
 if TYPE_CHECKING:  # optional extras
     from seqx.runtime.extras import import_extra as import_extra

@@ -283,18 +283,20 @@ def _shorten_trials() -> None:
 
 
 def shorten(arguments: list[str]) -> list[str]:
-    """Add overrides that shorten `seqx run` to a second, and answers of untrained models to own text.
+    """Add overrides that shorten `seqx run`, `seqx plan` without --gpu, and answers of untrained models.
 
     Other commands and tasks are returned unchanged.
     """
     if arguments[:1] == ["evaluate"] and any(text.startswith("task.corpus.test=") for text in arguments):
         return [*arguments, "search.extra=3"]
-    if arguments[:1] != ["run"]:
+    if arguments[:1] not in (["run"], ["plan"]) or {"--gpu", "--help"} & {*arguments}:
         return arguments
     from seqx import recipe
     from seqx.commands.run import run
+    from seqx_plan.command import plan
 
-    options: dict[str, Any] = run.make_context("run", list(arguments[1:])).params
+    command = run if arguments[0] == "run" else plan
+    options: dict[str, Any] = command.make_context(arguments[0], list(arguments[1:])).params
     plain = recipe.load(options["recipe"], options["profile"], options["overrides"]).tree.plain()
     task, path = plain["task"], "model.inner" if "inner" in plain["model"] else "model"
     if task["type"] not in SMALL:  # a task of a document, whose answers depend on the training

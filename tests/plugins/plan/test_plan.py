@@ -1,0 +1,170 @@
+"""`seqx plan`: numbers that can be computed by hand, proposals that `seqx check` accepts, wrong inputs."""
+
+import gc
+import json
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+import seqx
+from seqx_plan import devices, workload
+from seqx_plan.probe import saturated
+from seqx_plan.proposals import seconds_of
+from seqx_plan.tracing import Recorder
+from tests.models import PARSING
+from tests.stories.tiny import TINY, done, refused, tiny
+
+TRAINING = TINY[TINY.index("training:") :]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _in_a_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("plan"))
+        patch.setattr(workload, "ASSUMED_EXAMPLES", 500)
+        patch.setitem(
+            devices.GPUS, "toy", devices.Gpu(memory=0.67, bandwidth=1, bf16=1e-5, fp32=1e-5, watts=5)
+        )
+        tiny()
+        yield
+
+
+@pytest.fixture(scope="module")
+def planned() -> dict[str, Any]:
+    """Return the plan of the tiny recipe on this machine."""
+    return plan("tiny.yaml", "--seconds=0")
+
+
+def plan(*arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(done("plan", "--json", *arguments))
+    return found
+
+
+def test_plan_counts_the_parameters_that_check_counts(planned: dict[str, Any]) -> None:
+    total = planned["parameters"].pop("total")
+    assert f"{total:,} parameters" in done("check", "tiny.yaml")
+    assert sum(planned["parameters"].values()) == total
+
+
+def test_plan_of_weights_gradients_and_adam_is_exact(planned: dict[str, Any]) -> None:
+    parameters = sum(planned["parameters"].values()) // (2 if "total" in planned["parameters"] else 1)
+    memory = planned["memory"]
+    assert memory["gradients"] == 4 * parameters
+    assert 4 * parameters <= memory["weights"] < 4.2 * parameters  # and buffers
+    assert 8 * parameters < memory["optimizer"] < 8.1 * parameters  # and the number of steps of each tensor
+
+
+def test_plan_of_activations_and_operations_has_the_size_of_the_model(planned: dict[str, Any]) -> None:
+    tokens, width = planned["microbatch"], 32
+    assert 10 * tokens * width * 4 < planned["memory"]["activations"] < 300 * tokens * width * 4
+    per_token = planned["flops_per_update"] / planned["workload"]["padded_tokens"]
+    assert 1e5 < per_token < 1e6  # 6 operations for each of the 35,000 parameters, half of them for each side
+
+
+def test_plan_measures_speed_and_adds_up_time(planned: dict[str, Any]) -> None:
+    assert planned["speed"]["source"].startswith("probe: ")
+    duration = planned["duration"]
+    assert duration["evaluations"] == 3  # two validations, and the finished model
+    parts = duration["updates"] + duration["validations"] + duration["checkpoints"]
+    assert duration["total"] == pytest.approx(parts)
+    assert planned["tokens_per_second"] * duration["updates"] == pytest.approx(
+        6 * planned["workload"]["target_tokens"]
+    )
+
+
+def test_plan_of_a_gpu_follows_its_published_rate() -> None:
+    slow = plan("tiny.yaml", "--assume=20", "training.packing=false", "--gpu=toy")
+    assert slow["workload"]["source"].startswith("assumed (--assume): examples of 20 tokens")
+    assert slow["speed"]["source"].startswith("table of devices: toy")
+    rate = slow["flops_per_update"] / slow["workload"]["padded_tokens"] / slow["speed"]["token_seconds"]
+    assert rate == pytest.approx(devices.UTILISATION * 1e7)
+
+
+def test_plan_proposes_microbatches_that_fit_and_that_check_accepts() -> None:
+    arguments = ("tiny.yaml", "--assume=20", "training.tokens=6000", "training.packing=false")
+    result = plan(*arguments, "--gpu=toy")
+    assert not result["memory"]["fits"]
+    (proposal,) = result["proposals"]
+    assert proposal["plan"]["memory"]["total"] <= 0.67e9
+    command = shlex.split(proposal["command"])
+    assert any(part.startswith("training.microbatch=") for part in command)
+    done("check", *command[2:])
+
+
+def test_plan_with_a_budget_proposes_a_shorter_run_that_check_accepts() -> None:
+    result = plan("tiny.yaml", "training.steps=1000000", "--seconds=0", "--budget=60s")
+    (proposal,) = result["proposals"]
+    assert 20 < proposal["plan"]["duration"]["total"] <= 60
+    steps = proposal["plan"]["steps"]
+    assert f"training.schedule.warmup={max(1, round(4 * steps / 1e6))}" in proposal["command"]
+    done("check", *shlex.split(proposal["command"])[2:])
+
+
+def test_plan_says_that_a_recipe_fits_its_budget() -> None:
+    printed = done("plan", "tiny.yaml", "--assume=20", "--gpu=h100", "--budget=1d")
+    assert "budget: 1 day, 0:00:00; the recipe fits as it is" in printed
+
+
+def test_plan_assumes_lengths_if_the_text_must_be_downloaded() -> None:
+    result = plan("tiny.yaml", "task.corpus={type: wmt14}", "task.max_length=64", "--gpu=l4")
+    assert result["workload"]["source"].startswith(
+        "assumed (the text is not on this machine): examples of 28"
+    )
+    assert result["workload"]["examples"] is None
+    assert result["disk"]["prepared data"] is None
+
+
+def test_plan_of_a_parser_computes_counts_from_the_batch() -> None:
+    tiny(
+        PARSING
+        + TRAINING.replace("{type: cross_entropy, smoothing: 0.1}", "{type: tagged, inner: cross_entropy}"),
+        "parser.yaml",
+    )
+    assert plan("parser.yaml", "--gpu=h100")["flops_per_update"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("tiny.yaml", "--gpu=h99"), "--gpu h99: there is no such GPU in the table; use a10, "),
+        (("tiny.yaml", "--budget=soon"), "--budget soon: not a duration; write a number with s, m, h or d"),
+        (("tiny.yaml", "training.stepz=3"), "training.stepz"),
+        (("none.yaml",), "none.yaml"),
+        (("tiny.yaml", "--assume=900"), "--assume 900: the task's max_length is 24"),
+        (("tiny.yaml", "training.precision=bf16", "--gpu=t4"), "the GPU t4 does not have"),
+        (
+            ("tiny.yaml", "--gpu=toy", "--assume=20", "--budget=1s"),
+            "--budget: 0:00:01 is too short: 100 updates",
+        ),
+    ],
+)
+def test_plan_refuses_wrong_inputs_with_one_message(arguments: tuple[str, ...], message: str) -> None:
+    assert message in refused("plan", *arguments)
+
+
+def test_budgets_are_read_with_units() -> None:
+    assert [seconds_of(text) for text in ("30m", "1h30m", "2 d", "1.5h")] == [1800, 5400, 172_800, 5400]
+    for text in ("", "30", "m", "1h x"):
+        with pytest.raises(seqx.UserError, match="not a duration"):
+            seconds_of(text)
+
+
+def test_recorder_counts_live_tensors_and_operations() -> None:
+    gc.collect()
+    with Recorder() as recorder:
+        a = torch.zeros(8, 16)
+        b = a @ torch.zeros(16, 4)
+        del a
+        torch.zeros(8)
+    assert recorder.flops == 2 * 8 * 16 * 4
+    assert recorder.peak == 4 * (8 * 16 + 16 * 4 + 8 * 4)
+    assert b.shape == (8, 4)
+
+
+def test_memory_that_no_longer_grows_is_not_extrapolated() -> None:
+    assert saturated([100, 150, 150, 150], 1e6) == 150
+    assert saturated([100, 140, 160, 170, 175], 2) == pytest.approx(160)
+    assert 175 < saturated([100, 140, 160, 170, 175], 1e6) < 181
