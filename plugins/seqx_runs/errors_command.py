@@ -12,7 +12,7 @@ import seqx
 from seqx_runs.run_answers import default_split
 
 
-@click.command()
+@click.command(epilog="Example: seqx errors runs/wmt_en_de-sample --examples 3")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option(
     "--split",

@@ -8,7 +8,7 @@ import seqx
 from seqx_runs.report import write_report
 
 
-@click.command()
+@click.command(epilog="Example: seqx report runs/wmt_en_de-sample")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--quick", is_flag=True, help="Leave out all sections that need the model or the corpus.")
 @seqx.trust_option
