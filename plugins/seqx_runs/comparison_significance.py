@@ -103,17 +103,16 @@ def _change(sentence: Mapping[str, Any]) -> float:
 
 def significance_notes(rows: Sequence[Row]) -> Iterator[str]:
     """Yield notes about the tests: how p-values were computed, and why runs were not tested."""
-    signatures = {
-        (name, test["signature"]): None
-        for row in rows
-        for name, test in row.get("significance", {}).get(SPLIT, {}).items()
-    }
+    signatures: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for name, test in row.get("significance", {}).get(SPLIT, {}).items():
+            signatures.setdefault(test["signature"], {})[name] = None
     if signatures:
         yield (
             f"p: paired bootstrap test against {rows[0]['run']} over the sentences of the {SPLIT} set (Koehn "
             "2004); it does not cover the variation between seeds"
         )
-    yield from (f"p ({SPLIT} {name}): {signature}" for name, signature in signatures)
+    yield from (f"p ({SPLIT} {', '.join(names)}): {signature}" for signature, names in signatures.items())
     for row in rows:
         reason = row.get("not_tested")
         if reason and row["finished"]:  # other notes describe unfinished runs
