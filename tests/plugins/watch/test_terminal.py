@@ -16,6 +16,7 @@ from rich.text import Text
 
 import seqx
 from seqx_watch import ConsoleProgress, progress
+from seqx_watch.live_block import compared
 from seqx_watch.terminal import Terminal
 from tests.plugins.watch.simulation import Clock, Simulation, evaluation_with, run
 
@@ -104,6 +105,26 @@ def test_live_block_shows_progress_curves_speed_and_outputs(
         "reference  die Katze schläft",
     ]
     assert after == [*during[:start], ""]  # the block is removed
+
+
+@pytest.mark.parametrize(
+    ("output", "reference", "marked"),
+    [
+        ("die Katze läuft weg", "die Katze schläft", ["läuft weg", "schläft"]),
+        ("", "ein Hund", ["", "ein Hund"]),
+        ("猫走了", "猫睡了", ["走", "睡"]),
+        ("gleich viel", "gleich  viel", ["", ""]),
+    ],
+)
+def test_words_in_which_output_and_reference_differ_are_marked(
+    output: str, reference: str, marked: list[str]
+) -> None:
+    answer = seqx.Answer(input="x", output=output, reference=reference)
+    texts = [text for _, text in compared(answer)[1:]]
+    found = [
+        "".join(text.plain[span.start : span.end] for span in text.spans if span.style) for text in texts
+    ]
+    assert found == marked
 
 
 @pytest.mark.promise("terminal-is-left-clean")
