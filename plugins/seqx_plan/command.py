@@ -11,7 +11,7 @@ from seqx_plan.text import format_budget, format_fit, format_plan
 from seqx_plan.workload import device_of
 
 
-@click.command()
+@click.command(epilog="Example: seqx plan wmt_en_de --profile sample")
 @click.argument("recipe")
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 @seqx.profile_option
