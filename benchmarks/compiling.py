@@ -106,7 +106,7 @@ def measure(name: str, precision: str, *, tokens: int | None, count: int, rounds
 
 def table(record: Mapping[str, Any]) -> Iterator[str]:
     """Yield the table of a record."""
-    yield "| model | precision | update, s | compiled: times faster | compiling, s | MB: plain, compiled |"
+    yield "| model | precision | update, s | speed, compiled / plain | compiling, s | MB: plain, compiled |"
     yield "|---|---|---|---|---|---|"
     for case in record["results"]:
         low, middle, high = case["ratio"]

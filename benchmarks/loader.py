@@ -55,7 +55,7 @@ def cases(store: Store, task: Task, tokens: int, processes: list[int]) -> Mappin
     return {
         "stored": Batches(**common),
         **{
-            f"sampled, {number} processes" if number else "sampled": Batches(
+            f"sampled, {number} process{'es' * (number > 1)}" if number else "sampled": Batches(
                 **common, task=task, processes=number
             )
             for number in processes

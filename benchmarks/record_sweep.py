@@ -50,7 +50,7 @@ def main() -> int:
     if runs:
         print("\n".join(format_comparison(runs)))
     for name, reason in failed.items():
-        print(f"{name}: failed: {reason}")
+        print(f"{name}: {reason}")
     about = {"overrides": arguments.overrides, "failed": failed, "runs": runs}
     write_record({**provenance(), **about}, arguments.out)
     return 1 if failed else 0

@@ -33,7 +33,7 @@ def errors(run: Path, *, split: str | None, examples: int, as_json: bool, trust_
     """Group the mistakes in the outputs of a finished run.
 
     RUN is the folder of the run. The groups depend on its task. For texts they are, for example, wrong
-    lengths, repeated phrases, untranslated words, wrong numbers, missing and extra words; for labels, one
+    lengths, repeated phrases, copied words, wrong numbers, missing and extra words; for labels, one
     label instead of another; for trees, brackets by label and attachments. An answer can be in several
     groups.
     """
@@ -84,7 +84,7 @@ def _lines(
     )
     yield f"{split}: {different:,} of {len(texts):,} answers differ from their reference"
     if not groups and different:
-        yield "the task of this run does not group mistakes, or none of its groups has any"
+        yield "no group of mistakes: the task of this run defines none, or none applies"
     width = max((len(group.name) for group in groups), default=0)
     for category, members in groupby(groups, key=lambda group: group.category):
         yield ""

@@ -130,12 +130,12 @@ class Results:
         if tested:
             by_seeds = len(self.sweep.seeds) > 1
             test = (
-                "Welch's t-test over seeds"
+                "Welch's two-sided t-test over seeds"
                 if by_seeds
                 else "paired bootstrap test over the sentences of the test set"
             )
             yield (
-                f"p: {test} against {self.sweep.baseline}, two-sided, not corrected for the number of "
+                f"p: {test} against {self.sweep.baseline}, not corrected for the number of "
                 f"comparisons ({len(tested)})"
             )
             if not by_seeds:
@@ -175,7 +175,7 @@ def _values(rows: Sequence[Row], split: str, name: str) -> list[float]:
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return the two-sided p-value of Welch's t-test, whose variances may differ (Welch 1947)."""
+    """Return the two-sided p-value of Welch's t-test, which allows different variances (Welch 1947)."""
     errors = [stdev(values) ** 2 / len(values) for values in (first, second)]
     difference = abs(fmean(first) - fmean(second))
     if sum(errors) == 0:

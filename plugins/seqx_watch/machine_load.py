@@ -75,7 +75,7 @@ def _reasons(before: Load, now: Load, device: str) -> Iterator[str]:
     seconds, cpus, threads = now.time - before.time, _cpus(), torch.get_num_threads()
     throttled = (now.throttled - before.throttled) / seconds
     if throttled > 0.2:
-        yield f"a CPU limit stopped the process for {throttled:.0%} of the time; raise it, or lower --threads"
+        yield f"a CPU limit stopped threads for {throttled:.1f} s per second; raise it, or lower --threads"
     both = now.processes.keys() & before.processes.keys()
     used = {pid: (now.processes[pid].seconds - before.processes[pid].seconds) / seconds for pid in both}
     own = _descendants(now.processes) & both
@@ -85,17 +85,23 @@ def _reasons(before: Load, now: Load, device: str) -> Iterator[str]:
         names = ", ".join(
             f"{now.processes[pid].name} ({pid}) {others[pid]:.1f}" for pid in largest if others[pid] > 0
         )
-        yield f"other processes use {sum(others.values()):.1f} of {os.cpu_count()} CPUs: {names}"
+        yield (
+            f"other processes use {sum(others.values()):.1f} of {os.cpu_count()} CPUs: {names}; stop them, "
+            "or wait"
+        )
     if threads > cpus:
         yield f"{threads} threads share {cpus} CPUs; resume the run with --threads {cpus}"
     faults = sum(now.processes[pid].page_faults - before.processes[pid].page_faults for pid in own)
     if faults / seconds > 20:
-        yield f"memory is short: {faults / seconds:.0f} times a second the process waited for the disk"
+        yield (
+            f"memory: {faults / seconds:.0f} page faults per second wait for the disk; stop other programs, "
+            "or set a smaller training.microbatch"
+        )
     if own and sum(used[pid] for pid in own) < 0.5 and device == "cpu":
         yield "the process computed less than half of the time; it may wait for a disk or a network"
     if device.startswith("cuda"):
-        yield "the CPUs are free; nvidia-smi shows other processes on the GPU, and its clock"
-    yield "the CPUs are free; their clock may be lower, because of heat or to save power"
+        yield "no cause was found on the CPUs; nvidia-smi shows other processes on the GPU, and its clock"
+    yield "no cause was found; the clock of the CPUs may be lower, because of heat or to save power"
 
 
 def _cpus() -> int:

@@ -97,9 +97,10 @@ def _cpu(problems: list[str]) -> Mapping[str, Any]:
             f"threads: OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']} limits computations to {threads} of "
             f"{available} CPUs; unset it, or pass --threads {available} to `seqx run`"
         )
-    if load > available + 0.5:
+    all_cpus = os.cpu_count() or 1
+    if load > all_cpus + 0.5:
         problems.append(
-            f"load: {load:.1f} processes compete for {available} CPUs, so training is slower; stop the others"
+            f"load: {load:.1f} processes compete for {all_cpus} CPUs, so training is slower; stop the others"
         )
     return {
         "name": capabilities.get("cpu_name") or platform.processor() or platform.machine(),

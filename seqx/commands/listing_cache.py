@@ -38,7 +38,7 @@ def stored(name: str, files: Iterable[Path], create: Callable[[], tuple[Any, boo
     try:
         return json.loads(file.read_bytes())
     except (OSError, ValueError):
-        click.echo(f"{name}: reading plugins; the next time takes less than a second", err=True)
+        click.echo(f"{name}: reading plugins; the result is stored for the next call", err=True)
         values, may_be_stored = create()
     if may_be_stored:
         _store(file, values)

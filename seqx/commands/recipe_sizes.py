@@ -5,7 +5,7 @@ from dataclasses import dataclass
 BYTES_PER_WORD = 6
 _TOKENS_PER_WORD = 1.3
 _FLOP_PER_PARAMETER = 6  # and token, forward and backward
-_EPOCHS = 40  # at most; more of them rarely improve a score
+_EPOCHS = 40  # an upper limit, chosen by hand
 _MIN_UPDATES = 1000  # of a larger model, so that it is not trained too briefly
 _MIN_STEPS, _WARMUP = 20, 4000
 _MIN_VOCABULARY, _MAX_VOCABULARY = 400, 32_000  # 260 symbols are bytes and special symbols

@@ -9,7 +9,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_number(value: float) -> str:
-    """Format a number with five significant digits, and with an exponent only if it is large."""
+    """Format a number with five significant digits; very small and large numbers have an exponent."""
     return f"{value:.5g}" if value < 10_000 else f"{value:.0f}" if value < 1e7 else f"{value:.3e}"
 
 

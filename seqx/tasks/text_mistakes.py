@@ -15,7 +15,7 @@ MAX_WORDS = 10
 """The maximum number of words that have groups of their own, the most frequent mistakes first."""
 
 _MIN_DIFFERENCE = 3  # words by which an answer that is too short or too long differs from its reference
-_MIN_COPIED = 4  # letters of a source word that counts as untranslated
+_MIN_COPIED = 4  # letters of a source word that counts as copied
 _MAX_PHRASE = 6  # words of a repeated phrase
 
 _TOKEN = re.compile(r"\w+(?:[-'’.,]\w+)*|[^\w\s]")  # noqa: RUF001  a typographic apostrophe
@@ -69,23 +69,23 @@ def _words(text: str) -> list[str]:
     return [token for token in _TOKEN.findall(text) if token[0].isalnum()]
 
 
-def _is_empty(answer: Answer, reference: str) -> str | None:
+def _find_empty(answer: Answer, reference: str) -> str | None:
     return "" if not answer.output.strip() and reference.strip() else None
 
 
-def _is_short(answer: Answer, reference: str) -> str | None:
+def _find_short(answer: Answer, reference: str) -> str | None:
     length, expected = len(_words(answer.output)), len(_words(reference))
     too_short = answer.output.strip() and length <= min(0.7 * expected, expected - _MIN_DIFFERENCE)
     return f"{length} words, the reference has {expected}" if too_short else None
 
 
-def _is_long(answer: Answer, reference: str) -> str | None:
+def _find_long(answer: Answer, reference: str) -> str | None:
     length, expected = len(_words(answer.output)), len(_words(reference))
     too_long = length >= max(1.4 * expected, expected + _MIN_DIFFERENCE)
     return f"{length} words, the reference has {expected}" if too_long else None
 
 
-def _is_repeated(answer: Answer, reference: str) -> str | None:
+def _find_repeated(answer: Answer, reference: str) -> str | None:
     """Find a phrase that directly follows itself in the output, but not in the reference."""
     allowed = set(_repetitions(reference))
     return next((phrase for phrase in _repetitions(answer.output) if phrase not in allowed), None)
@@ -100,12 +100,12 @@ def _repetitions(text: str) -> Iterator[str]:
                 yield " ".join(phrase)
 
 
-def _is_copied(answer: Answer, reference: str) -> str | None:
+def _find_copied_input(answer: Answer, reference: str) -> str | None:
     same = answer.output.strip() == answer.input.strip() != reference.strip()
     return "" if same and answer.output.strip() else None
 
 
-def _is_untranslated(answer: Answer, reference: str) -> str | None:
+def _find_copied_words(answer: Answer, reference: str) -> str | None:
     """Find words of the input in the output that are not in the reference."""
     expected = {word.casefold() for word in _words(reference)}
     source = {word.casefold() for word in _words(answer.input)}
@@ -117,7 +117,7 @@ def _is_untranslated(answer: Answer, reference: str) -> str | None:
     return ", ".join(copied) or None
 
 
-def _has_wrong_numbers(answer: Answer, reference: str) -> str | None:
+def _find_wrong_numbers(answer: Answer, reference: str) -> str | None:
     written, expected = (Counter(_NUMBER.findall(text)) for text in (answer.output, reference))
     missing, extra = sorted((expected - written).elements()), sorted((written - expected).elements())
     if not missing and not extra:
@@ -125,12 +125,12 @@ def _has_wrong_numbers(answer: Answer, reference: str) -> str | None:
     return f"{', '.join(extra) or 'none'} instead of {', '.join(missing) or 'none'}"
 
 
-def _differs_in_case(answer: Answer, reference: str) -> str | None:
+def _find_case(answer: Answer, reference: str) -> str | None:
     one, other = " ".join(answer.output.split()), " ".join(reference.split())
     return "" if one != other and one.casefold() == other.casefold() else None
 
 
-def _differs_in_punctuation(answer: Answer, reference: str) -> str | None:
+def _find_punctuation(answer: Answer, reference: str) -> str | None:
     equal = " ".join(answer.output.split()) == " ".join(reference.split())
     words = _words(reference)
     return "" if words and not equal and _words(answer.output) == words else None
@@ -165,13 +165,13 @@ def _word_groups(answers: Sequence[Answer], references: Sequence[str]) -> Iterat
 
 
 _CHECKS: Sequence[tuple[str, str, Find]] = (
-    ("empty answer", "length", _is_empty),
-    ("too short", "length", _is_short),
-    ("too long", "length", _is_long),
-    ("repeated phrase", "repetition", _is_repeated),
-    ("copied input", "copying", _is_copied),
-    ("untranslated source words", "copying", _is_untranslated),
-    ("wrong numbers", "numbers", _has_wrong_numbers),
-    ("only case differs", "spelling", _differs_in_case),
-    ("only punctuation differs", "spelling", _differs_in_punctuation),
+    ("empty answer", "length", _find_empty),
+    ("too short", "length", _find_short),
+    ("too long", "length", _find_long),
+    ("repeated phrase", "repetition", _find_repeated),
+    ("copied input", "copying", _find_copied_input),
+    ("copied source words", "copying", _find_copied_words),
+    ("wrong numbers", "numbers", _find_wrong_numbers),
+    ("only case differs", "spelling", _find_case),
+    ("only punctuation differs", "spelling", _find_punctuation),
 )

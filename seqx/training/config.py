@@ -120,8 +120,7 @@ class Training:
             GPU gives the same parameters as one that was not interrupted; slower on a GPU, no effect on a CPU
         parallel: the strategy by which several processes train one model; null: ddp. A run with one process
             ignores it
-        compile: compile each layer; saves time on a GPU in runs of more than a few minutes, and costs time
-            on a CPU
+        compile: compile each layer; meant for GPUs; on the CPU that was measured it made updates slower
         validate_every: the number of updates between two validations on the development set
         save_every: the number of updates between two checkpoints that may be averaged or selected
         save_minutes: minutes between two checkpoints that only serve to resume the run; null: no such

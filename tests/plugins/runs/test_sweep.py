@@ -116,7 +116,7 @@ def test_sweep_prints_mean_and_deviation_over_seeds(in_finished_sweep: str) -> N
         ]
         assert row["test chrf"] == f"{fmean(scores):.2f} ± {stdev(scores):.2f}"
     assert rows[0]["p (test bleu)"] == "-"
-    assert "\np: Welch's t-test over seeds against d_model=16, two-sided, not corrected" in in_finished_sweep
+    assert "\np: Welch's two-sided t-test over seeds against d_model=16, not corrected" in in_finished_sweep
     seeds = {seqx.read_yaml(folder / "recipe.yaml")["training"]["seed"] for folder in trial_folders()}
     assert seeds == {1, 2}
 
@@ -148,7 +148,7 @@ def test_sweep_with_one_seed_is_tested_by_the_paired_bootstrap(in_finished_sweep
     small, large = table(printed)
     assert large["p (test chrf)"] == "-"
     assert 0 < float(small["p (test chrf)"]) <= 1
-    assert "\np: paired bootstrap test over the sentences of the test set against d_model=32, two" in printed
+    assert "\np: paired bootstrap test over the sentences of the test set against d_model=32, not" in printed
 
 
 def test_sweep_writes_a_page_with_the_mean_of_the_curves_over_seeds(in_finished_sweep: str) -> None:

@@ -36,12 +36,28 @@ BEFORE = load(0, {OWN: 5, CHILD: 5, OTHER: 5, IDLE: 5})
             "cpu",
             f"other processes use 0.9 of 2 CPUs: p{OTHER} ({OTHER}) 0.9",
         ),
-        (load(10, {OWN: 15, CHILD: 15, OTHER: 6}), "cpu", "the CPUs are free; their clock may be lower"),
-        (load(10, {OWN: 15, OTHER: 6}, throttled=5), "cpu", "a CPU limit stopped the process for 50% of"),
-        (load(10, {OWN: 15, OTHER: 5}, faults=300), "cpu", "memory is short: 30 times a second"),
+        (
+            load(10, {OWN: 15, CHILD: 15, OTHER: 6}),
+            "cpu",
+            "no cause was found; the clock of the CPUs may be lower",
+        ),
+        (
+            load(10, {OWN: 15, OTHER: 6}, throttled=5),
+            "cpu",
+            "a CPU limit stopped threads for 0.5 s per second",
+        ),
+        (
+            load(10, {OWN: 15, OTHER: 5}, faults=300),
+            "cpu",
+            "memory: 30 page faults per second wait for the disk",
+        ),
         (load(10, {OWN: 6, OTHER: 5}), "cpu", "the process computed less than half of the time"),
-        (load(10, {OWN: 6, OTHER: 5}), "cuda:0", "the CPUs are free; nvidia-smi shows other processes"),
-        (load(10, {}), "cpu", "the CPUs are free"),
+        (
+            load(10, {OWN: 6, OTHER: 5}),
+            "cuda:0",
+            "no cause was found on the CPUs; nvidia-smi shows other processes",
+        ),
+        (load(10, {}), "cpu", "no cause was found"),
     ],
 )
 def test_reason_of_a_slow_run_is_found(
