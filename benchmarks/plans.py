@@ -67,8 +67,8 @@ def main() -> int:
     for name in arguments.only:
         results[name] = {"name": name, **compare(RECIPES[name], arguments.seconds)}
         print("\n".join(table({"results": [results[name]]})), flush=True)
-    ordered = [results[name] for name in RECIPES if name in results]
-    write_record({**provenance(), "threads": torch.get_num_threads(), "results": ordered}, arguments.out)
+        ordered = [results[each] for each in RECIPES if each in results]
+        write_record({**provenance(), "threads": torch.get_num_threads(), "results": ordered}, arguments.out)
     return 0
 
 
