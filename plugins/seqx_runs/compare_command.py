@@ -70,7 +70,7 @@ def compare(
     parentheses, and the test sentences whose scores differ most.
     """
     if as_json and table_format:
-        raise click.UsageError("--json and --format exclude each other", ctx)
+        raise click.UsageError("--json and --format exclude each other; remove one of them", ctx)
     rows = compare_runs(runs)
     if len(rows) > 1 and (resamples or sentences):
         shown = 0 if table_format and html is None else sentences

@@ -22,7 +22,7 @@ REPORT = "report.html"
 """The file in the folder of a run."""
 
 MAX_BYTES = 3_000_000
-"""The maximum size of a report."""
+"""The size in bytes above which a report leaves out attention and single sentences."""
 
 MAX_NOTICES = 40
 """The maximum number of problems of the run that are shown."""

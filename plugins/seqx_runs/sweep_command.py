@@ -89,9 +89,9 @@ def sweep(
     changes a setting of all trials. The exit code is 1 if a trial failed.
     """  # noqa: D301  \b keeps the lines of the example
     if as_json and table_format:
-        raise click.UsageError("--json and --format exclude each other", ctx)
+        raise click.UsageError("--json and --format exclude each other; remove one of them", ctx)
     if show and write:
-        raise click.UsageError("--show and --write exclude each other", ctx)
+        raise click.UsageError("--show and --write exclude each other; remove one of them", ctx)
     found = read_sweep(sweep_file, folder, overrides)
     steps = max(recipe["training"]["steps"] for recipe in checked_recipes(found).values())
     if write:

@@ -112,7 +112,11 @@ def _values(key: str, value: Any, fields: SweepFile, file: Path) -> list[Any] | 
         isinstance(bounds, list) and len(bounds) == 2 and all(type(each) in (int, float) for each in bounds)
     )
     if not numbers or bounds[0] >= bounds[1] or (name == "log_uniform" and bounds[0] <= 0):
-        raise seqx.UserError(f"{file}: settings: {key}: write a range as {{{name}: [LOW, HIGH]}}")
+        positive = " and greater than 0" if name == "log_uniform" else ""
+        raise seqx.UserError(
+            f"{file}: settings: {key}: is not a range; write {{{name}: [LOW, HIGH]}}, with LOW less than HIGH"
+            f"{positive}"
+        )
     if fields.sample is None:
         raise seqx.UserError(
             f"{file}: settings: {key} is a range; set `sample` to the number of configurations"

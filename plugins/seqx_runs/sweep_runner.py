@@ -21,7 +21,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(eq=False)
 class Runner:
-    """Runs trials, some at the same time.
+    """A runner of trials, some at the same time.
 
     Args:
         jobs: number of trials at the same time
@@ -70,7 +70,7 @@ class Runner:
                         trial = waiting.popleft()
                         slots[trial] = min({*range(self.jobs)} - {slots[each] for each in running})
                         running[trial] = start(trial, self.device, self._environment(slots[trial]))
-                        self.report(f"[{total - len(waiting)}/{total}] {trial}: see {trial.log}")
+                        self.report(f"[{total - len(waiting)}/{total}] {trial}: started; its output is in {trial.log}")
                     for trial, process in [*running.items()]:
                         if process.poll() is not None:
                             del running[trial]
@@ -85,7 +85,7 @@ class Runner:
                     time.sleep(_POLL_S)
             finally:
                 if running:
-                    self.report(f"stopping {len(running)} trials, which save a checkpoint")
+                    self.report(f"stopping {len(running)} trials; each saves a checkpoint")
                 _stop(running.values())
 
     def _report_end(self, trial: Trial, code: int, *, was_paused: bool) -> None:

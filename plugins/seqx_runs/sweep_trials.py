@@ -16,7 +16,7 @@ _MAX_NAME = 80  # characters of the name of a run folder
 
 
 class Halving(BaseModel):
-    """Successive halving: after `steps` updates, and each time after `factor` as many, stop bad trials.
+    """Successive halving: stop bad trials after `steps` updates, then after `factor` times as many, and so on.
 
     The best 1 / `factor` of the configurations continue.
     """

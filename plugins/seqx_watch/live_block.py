@@ -21,7 +21,7 @@ _CONSOLE = Console()  # which `Text.wrap` asks for its defaults
 
 
 class LiveBlock:
-    """What a terminal shows below the scrolling lines. `seqx_watch.terminal` draws it.
+    """The rows that a terminal shows below the scrolling lines. `seqx_watch.terminal` draws them.
 
     Args:
         run: the run

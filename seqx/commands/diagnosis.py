@@ -45,7 +45,7 @@ def diagnose() -> Diagnosis:
         except (Exception, SystemExit) as error:  # noqa: BLE001  a broken package may raise anything
             diagnosis.facts[name] = None
             text = " ".join(str(error).split()) or type(error).__name__
-            diagnosis.problems.append(f"{name}: cannot be read: {text}")
+            diagnosis.problems.append(f"{name}: cannot be read: {text}; attach the output of `seqx doctor --json` to a bug report")
     return diagnosis
 
 
@@ -133,7 +133,7 @@ def _gpu(problems: list[str]) -> list[Mapping[str, Any]]:
 
 
 def _memory(problems: list[str]) -> Mapping[str, int] | None:
-    """Return the bytes of memory, in total and available; None if the system does not tell."""
+    """Return the bytes of memory, in total and available; None if the system does not report it."""
     if not _MEMORY.is_file():
         return None
     lines = (line.split() for line in _MEMORY.read_text(encoding="ascii").splitlines())

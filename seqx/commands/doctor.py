@@ -19,7 +19,7 @@ def doctor(*, as_json: bool) -> None:
     """Examine the installation and the machine, and say what to do about problems.
 
     Print the versions, CPU, GPU, memory, disk, cache, plugins, and the optional packages that are missing
-    with their purpose. Attach the output of --json to the report of a bug; it has no contents of files.
+    with their purpose. Attach the output of --json to a bug report; it has paths and environment variables, but no file contents.
     """
     diagnosis = diagnose()
     if as_json:

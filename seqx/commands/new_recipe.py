@@ -38,7 +38,7 @@ _COMMENT_COLUMN = 30
     "--dev dev.en --dev dev.de --budget 1h",
 )
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--task", "task_name", metavar="NAME", help="Task; `seqx components task` lists them.")
+@click.option("--task", "task_name", metavar="NAME", help="Task, such as translation; left out: all are listed.")
 @click.option("--train", metavar="PATH", multiple=True, help="Training file; repeat it for each column.")
 @click.option("--dev", metavar="PATH", multiple=True, help="Development file; repeat it for each column.")
 @click.option("--test", metavar="PATH", multiple=True, help="Test file; repeat it for each column.")
@@ -109,7 +109,7 @@ def _ask(option: str, question: str, default: str | None = None) -> str:
         return answer.strip()
     if default is None:
         context = click.get_current_context()
-        raise click.UsageError(f"Missing option '{option}'.\n{context.command.epilog}", context)
+        raise click.UsageError(f"Missing option '{option}': {question}.\n{context.command.epilog}", context)
     return default
 
 

@@ -13,9 +13,9 @@ _MAX_NUMBERS = 1 << 22  # in a chunk of resamples
 def paired_bootstrap(baseline: Sequence[float], scores: Sequence[float], resamples: int) -> Significance:
     """Test whether two means differ, given the scores of the same sentences (Koehn 2004).
 
-    Each resample draws sentences with replacement. The p-value is the frequency with which the difference of
-    a resample is at least as far from the observed difference as that is from 0 (two-sided). The observed
-    sample counts as one resample, so the p-value is never 0.
+    Each resample draws sentences with replacement. Let d be the observed difference, and d* that of a
+    resample. The p-value is the fraction of resamples with |d* - d| >= |d| (two-sided). The observed sample
+    counts as one resample, so the p-value is never 0.
     """
     differences = np.asarray(scores, dtype=float) - np.asarray(baseline, dtype=float)
     count, observed = len(differences), abs(differences.mean())

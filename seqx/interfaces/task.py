@@ -188,9 +188,10 @@ class TextModel(Protocol):
 class StartingPoint:
     """The recipe with which users start to train a task on their own text.
 
-    In the template, `seqx new recipe` replaces $train, $dev and $test by the files of a split, and $layers,
-    $d_model, $heads, $width, $dropout, $vocabulary, $steps, $tokens, $warmup, $peak, $every and $save_every
-    by numbers that fit the text and the budget. It removes lines with a split that has no files.
+    In the template, `seqx new recipe` replaces $train, $dev and $test by the list of files of a split,
+    $train_path, $dev_path and $test_path by its first file, and $layers, $d_model, $heads, $width, $dropout,
+    $vocabulary, $steps, $tokens, $warmup, $peak, $every and $save_every by numbers that fit the text and the
+    budget. It removes each line that ends in the placeholder of a split without files.
 
     Args:
         columns: the content of each file of a split, in order, such as "source text"

@@ -30,7 +30,7 @@ def seqx_register(registry: Registry) -> None:
 
 @hookspec
 def seqx_run_ended(folder: Path) -> None:
-    """Do something with the folder of a run that has ended: finished, stopped or failed.
+    """Use the folder of a run that has ended: finished, stopped or failed.
 
     It is called on rank 0 after all files of the run were written. An error of the function is printed, and
     does not change the result of the run.

@@ -37,7 +37,7 @@ class Checkpointer:
         model: the model whose weights are saved: the moving average, if there is one
         optimizer: the optimizer of the trained weights
         parts: the parts of training that have a `state_dict`, by their paths in the recipe; they include the
-            optimizer. A part whose state is None now is left out
+            optimizer. Parts whose `state_dict` returns None are left out
         strategy: the strategy by which ranks share the model
         world: the ranks
         device: the device of this rank

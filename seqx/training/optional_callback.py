@@ -48,7 +48,7 @@ class OptionalCallback(Callback):
 
     @property
     def state_name(self) -> str:
-        """The name of the callback's state, the same as without this component."""
+        """The name of the state, which is that of the wrapped callback."""
         return "" if self._callback is None else self._callback.state_name
 
     def state_dict(self) -> dict[str, Any] | None:

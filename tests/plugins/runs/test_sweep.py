@@ -201,7 +201,7 @@ def test_invalid_trials_are_refused_before_the_first_one_starts(monkeypatch: pyt
             "recipe: tiny.yaml\nsettings: {a: {uniform: [0, 1]}}",
             "sweep.yaml: settings: a is a range; set `sa",
         ),
-        ("recipe: tiny.yaml\nsettings: {a: {uniform: [1, 0]}}", "sweep.yaml: settings: a: write a range as"),
+        ("recipe: tiny.yaml\nsettings: {a: {uniform: [1, 0]}}", "sweep.yaml: settings: a: is not a range; write"),
         ("recipe: tiny.yaml\nsettings: {training.seed: 1}\nseeds: 2", "sweep.yaml: settings: training.seed"),
         ("recipe: tiny.yaml\nbaseline: {a: 1}", "sweep.yaml: baseline: no configuration has these values"),
         (
@@ -263,7 +263,7 @@ def test_signal_stops_all_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep_runner, "start", start)
     result = run_seqx("sweep", write_sweep(), "--jobs", "3")
     assert (result.exit_code, len(processes), processes[0].terminated) == (130, 2, 1)
-    assert "stopping 1 trials, which save a checkpoint\n" in result.stderr
+    assert "stopping 1 trials; each saves a checkpoint\n" in result.stderr
 
 
 def record_validation(trial: Trial, width: float, by: str) -> None:
