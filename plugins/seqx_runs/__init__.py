@@ -5,6 +5,7 @@
 """
 
 import importlib
+import os
 from pathlib import Path
 
 import seqx
@@ -12,6 +13,8 @@ import seqx
 
 @seqx.hookimpl
 def seqx_run_ended(folder: Path) -> None:
-    """Write `report.html` into the folder of a run."""
+    """Write `report.html` into the folder of a run, unless the environment variable SEQX_REPORT is 0."""
+    if os.environ.get("SEQX_REPORT") == "0":
+        return
     report = importlib.import_module("seqx_runs.report")  # imported when a run ends: commands start faster
     report.write_after_run(folder)

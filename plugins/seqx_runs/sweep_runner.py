@@ -70,7 +70,9 @@ class Runner:
                         trial = waiting.popleft()
                         slots[trial] = min({*range(self.jobs)} - {slots[each] for each in running})
                         running[trial] = start(trial, self.device, self._environment(slots[trial]))
-                        self.report(f"[{total - len(waiting)}/{total}] {trial}: started; its output is in {trial.log}")
+                        self.report(
+                            f"[{total - len(waiting)}/{total}] {trial}: started; its output is in {trial.log}"
+                        )
                     for trial, process in [*running.items()]:
                         if process.poll() is not None:
                             del running[trial]

@@ -16,7 +16,7 @@ _MAX_NAME = 80  # characters of the name of a run folder
 
 
 class Halving(BaseModel):
-    """Successive halving: stop bad trials after `steps` updates, then after `factor` times as many, and so on.
+    """Successive halving: stop bad trials after `steps` updates, then after `factor` times as many, ...
 
     The best 1 / `factor` of the configurations continue.
     """

@@ -1,8 +1,8 @@
 """The generated sample as a corpus."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -11,7 +11,7 @@ from annotated_types import Ge
 
 import seqx
 
-from .generate import SPLITS, Pair, pairs, take
+from .generate import SPLITS, Pair, Split, pairs, take
 from .gist import gist, tense
 from .lexicon import TABLES, lines
 from .phrase_tree import chunks, detokenize, tags
@@ -22,6 +22,7 @@ Column = Literal[
     "en", "de", "tree", "gist", "tense", "question", "answer", "sentiment", "words", "tags", "chunks"
 ]
 
+_MAX_KEPT = 1000  # sentences of a split that stay in memory: a small split takes as long as a large one
 _HASHED_SENTENCES = 300  # enough for nearly all rules; generated in less than 50 ms
 
 
@@ -84,7 +85,7 @@ class Sample(seqx.Corpus):
         """Yield the rows of a split."""
         for name in SPLITS:
             if name == split:
-                for pair in take(self._seed, name, self._counts[name]):
+                for pair in _pairs(self._seed, name, self._counts[name]):
                     yield tuple(_COLUMNS[column](pair) for column in self._columns)
                 return
         raise seqx.UserError(f"the sample has no split {split!r}; it has {', '.join(SPLITS)}")
@@ -112,6 +113,16 @@ _COLUMNS: dict[Column, Callable[[Pair], str]] = {
     "tags": lambda pair: " ".join(tags(pair.tree)),
     "chunks": lambda pair: " ".join(chunks(pair.tree)),
 }
+
+
+def _pairs(seed: int, split: Split, count: int) -> Iterable[Pair]:
+    """Return the pairs of a split; keep those of small splits, which are read at each validation."""
+    return _kept_pairs(seed, split, count) if count <= _MAX_KEPT else take(seed, split, count)
+
+
+@lru_cache(maxsize=4)
+def _kept_pairs(seed: int, split: Split, count: int) -> Sequence[Pair]:
+    return tuple(take(seed, split, count))
 
 
 @cache

@@ -28,8 +28,8 @@ class ConsoleProgress(seqx.Callback):
     On a terminal one block is redrawn in place: the progress and the remaining time, curves of the loss and
     of the main score on the development set, speed, memory, and the last outputs, with their differences from
     the references in colour. Scores and messages scroll above it. If standard error is not a terminal,
-    progress, scores and outputs are printed as lines, without curves, memory and colours. Standard output has only the results of a command. A resumed
-    run appends to the same log.
+    progress, scores and outputs are printed as lines, without curves, memory and colours. Standard output has
+    only the results of a command. A resumed run appends to the same log.
 
     If the speed of a run falls below a third of its median, one line gives the likely reason, such as other
     processes on the machine.

@@ -12,7 +12,7 @@ _LEVELS = "▁▂▃▄▅▆▇█"
 
 
 class Series:
-    """The points of a curve, evenly spaced; if there are too many, each pair of neighbours becomes its mean."""
+    """The points of a curve, evenly spaced; if there are too many, each pair is replaced by its mean."""
 
     def __init__(self) -> None:
         self.points: list[float] = []

@@ -14,8 +14,8 @@ _SLOW = 1 / 3  # of the median
 class SpeedWatch:
     """The speeds of a run since its start. A slow phase is reported once, in its second interval.
 
-    The first slow interval may be a pause, so it is not reported; the load is read at its end, and again after
-    the second one.
+    The first slow interval may be a pause, so it is not reported; the load is read at its end, and again
+    after the second one.
 
     Args:
         device: the device of the run

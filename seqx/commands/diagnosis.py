@@ -45,7 +45,7 @@ def diagnose() -> Diagnosis:
         except (Exception, SystemExit) as error:  # noqa: BLE001  a broken package may raise anything
             diagnosis.facts[name] = None
             text = " ".join(str(error).split()) or type(error).__name__
-            diagnosis.problems.append(f"{name}: cannot be read: {text}; attach the output of `seqx doctor --json` to a bug report")
+            diagnosis.problems.append(f"{name}: cannot be read: {text}")
     return diagnosis
 
 

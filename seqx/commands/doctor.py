@@ -19,7 +19,8 @@ def doctor(*, as_json: bool) -> None:
     """Examine the installation and the machine, and say what to do about problems.
 
     Print the versions, CPU, GPU, memory, disk, cache, plugins, and the optional packages that are missing
-    with their purpose. Attach the output of --json to a bug report; it has paths and environment variables, but no file contents.
+    with their purpose. Attach the output of --json to a bug report; it has paths and environment variables,
+    but no file contents.
     """
     diagnosis = diagnose()
     if as_json:
@@ -89,7 +90,7 @@ def _extras(facts: Mapping[str, Any]) -> str:
         f"{name}: {each['purpose']}; missing: {', '.join(each['missing'])}" for name, each in facts.items()
     ]
     return "\n".join(
-        [*lines, "to install one: pip install -c constraints.txt '.[NAME]' in a checkout of seqx"]
+        [*lines, "to install one, in a checkout of seqx: pip install -c constraints.txt '.[NAME]'"]
     )
 
 

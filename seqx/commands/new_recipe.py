@@ -38,7 +38,9 @@ _COMMENT_COLUMN = 30
     "--dev dev.en --dev dev.de --budget 1h",
 )
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--task", "task_name", metavar="NAME", help="Task, such as translation; left out: all are listed.")
+@click.option(
+    "--task", "task_name", metavar="NAME", help="Task, such as translation; left out: all are listed."
+)
 @click.option("--train", metavar="PATH", multiple=True, help="Training file; repeat it for each column.")
 @click.option("--dev", metavar="PATH", multiple=True, help="Development file; repeat it for each column.")
 @click.option("--test", metavar="PATH", multiple=True, help="Test file; repeat it for each column.")

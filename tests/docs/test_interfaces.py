@@ -68,8 +68,8 @@ def sections() -> dict[str, list[Listing]]:
 
 @pytest.fixture
 def module(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ModuleType]:
-    """Import the Python listing of a section."""
-    (listing,) = (item for item in sections()[request.param] if item.language == "python")
+    """Import the first Python listing of a section."""
+    listing = next(item for item in sections()[request.param] if item.language == "python")
     name = f"listing_{request.param}"
     file = tmp_path / f"{name}.py"
     file.write_text(listing.text, encoding="utf-8")

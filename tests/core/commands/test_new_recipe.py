@@ -98,7 +98,7 @@ def test_new_recipe_refuses(arguments: list[str], message: str) -> None:
 
 def test_new_recipe_without_a_terminal_names_the_missing_option() -> None:
     stderr = refused("new", "recipe", "a.yaml", "--task", "tagging")
-    assert "Missing option '--train': Training files, separated by spaces (source text, target text)" in stderr
+    assert "Missing option '--train': Training files, separated by spaces (" in stderr
     assert "\nExample: seqx new recipe my.yaml --task translation " in stderr
 
 

@@ -170,7 +170,9 @@ def test_compare_writes_latex_and_csv() -> None:
     assert done("compare", "base", "deep", "--format", "markdown") == "".join(
         f"{line}\n" for line in done("compare", "base", "deep").split("\n\n")[0].splitlines()
     )
-    assert refused("compare", "base", "--json", "--format", "csv").endswith("exclude each other\n")
+    assert refused("compare", "base", "--json", "--format", "csv").endswith(
+        "exclude each other; remove one of them\n"
+    )
 
 
 def test_latex_table_escapes_special_characters() -> None:

@@ -24,12 +24,9 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(report, "write_after_run", write_after_run)
+        patch.delenv("SEQX_REPORT")  # which tests/conftest.py sets
         done("run", tiny(TINY), "training.clip=5", "task.max_length=64", "--folder", "run")
     return folder / "run"
-
-
-write_after_run = report.write_after_run  # the function itself; see `_write_no_reports` in tests/conftest.py
 
 
 @pytest.fixture
@@ -173,6 +170,7 @@ def test_error_of_a_report_does_not_fail_the_run(tmp_path: Path, monkeypatch: py
         raise OSError(f"{folder.name} is full")
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SEQX_REPORT")
     monkeypatch.setattr(report, "write_after_run", fail)
     from tests.stories.tiny import seqx as command
 

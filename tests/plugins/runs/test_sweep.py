@@ -201,7 +201,10 @@ def test_invalid_trials_are_refused_before_the_first_one_starts(monkeypatch: pyt
             "recipe: tiny.yaml\nsettings: {a: {uniform: [0, 1]}}",
             "sweep.yaml: settings: a is a range; set `sa",
         ),
-        ("recipe: tiny.yaml\nsettings: {a: {uniform: [1, 0]}}", "sweep.yaml: settings: a: is not a range; write"),
+        (
+            "recipe: tiny.yaml\nsettings: {a: {uniform: [1, 0]}}",
+            "sweep.yaml: settings: a: is not a range; write",
+        ),
         ("recipe: tiny.yaml\nsettings: {training.seed: 1}\nseeds: 2", "sweep.yaml: settings: training.seed"),
         ("recipe: tiny.yaml\nbaseline: {a: 1}", "sweep.yaml: baseline: no configuration has these values"),
         (
