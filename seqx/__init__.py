@@ -42,8 +42,8 @@ if TYPE_CHECKING:  # parallel strategies
 
 if TYPE_CHECKING:  # interfaces of text and tasks
     from seqx.interfaces.codec import Codec as Codec
+    from seqx.interfaces.starting_point import StartingPoint as StartingPoint
     from seqx.interfaces.task import Split as Split
-    from seqx.interfaces.task import StartingPoint as StartingPoint
     from seqx.interfaces.task import Task as Task
     from seqx.interfaces.task import TextModel as TextModel
     from seqx.interfaces.text import SPLITS as SPLITS

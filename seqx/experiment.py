@@ -1,7 +1,7 @@
 """Run an experiment, from the recipe to the scores. To read the code of seqx, start here."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from seqx.errors import UserError
 from seqx.inference.old_test import old_test_scores
 from seqx.interfaces.scores import Score
 from seqx.parallel import SINGLE_PROCESS, World
-from seqx.plugin.blame import message_naming_plugin
 from seqx.plugin.loading import Plugins
+from seqx.plugin.run_end import notify_of_end
 from seqx.recipe import Configured
 from seqx.run_folder import RunFolder
 from seqx.runtime import cpu_threads
@@ -85,7 +85,7 @@ def run(
 
         deterministic_kernels = deterministic(enabled=context.config.deterministic)
         products = fast_products(context.device, context.precision)
-        ended = _notify_of_end(context) if world.is_rank_zero else nullcontext()
+        ended = notify_of_end(plugins, folder) if world.is_rank_zero else nullcontext()
         with ended, context.stop.deferred(), trainer.report_failure(), deterministic_kernels, products:
             trainer.train()
             write_model = partial(
@@ -101,19 +101,6 @@ def run(
                 _report_old_test(context)
                 run_folder.write_scores(scores)
             return scores
-
-
-@contextmanager
-def _notify_of_end(context: Context) -> Iterator[None]:
-    """Call `seqx_run_ended` of the plugins after the block; their errors do not affect the run."""
-    try:
-        yield
-    finally:
-        try:
-            context.plugins.run_hooks.hook.seqx_run_ended(folder=context.folder.folder)
-        except Exception as error:  # noqa: BLE001  the run has ended, whatever a plugin does
-            reason = message_naming_plugin(error) or f"{type(error).__name__}: {error}"
-            click.echo(f"seqx_run_ended: {reason}; the run is not affected", err=True)
 
 
 def _report_old_test(context: Context) -> None:

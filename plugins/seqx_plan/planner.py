@@ -46,7 +46,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run needs."""
+    """The predicted needs of a run: memory, disk, time and energy."""
 
     recipe: str
     parameters: Mapping[str, int]  # by part of the model

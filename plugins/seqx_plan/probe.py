@@ -25,7 +25,7 @@ ANSWER_LENGTH = 1.15
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What a few updates took on this machine."""
+    """The time and memory of a few updates on this machine."""
 
     microbatches: int  # number of measured passes
     seconds_per_token: float  # per padded token of all columns

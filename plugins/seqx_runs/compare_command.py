@@ -14,18 +14,13 @@ from seqx_runs.comparison import (
 )
 from seqx_runs.comparison_page import write_page
 from seqx_runs.comparison_significance import changed_sentences, named_sentences, with_significance
-from seqx_runs.comparison_table import TABLE_FORMATS, TableFormat, format_table, run_columns
+from seqx_runs.comparison_table import TableFormat, format_table, run_columns
+from seqx_runs.table_options import check_table_options, table_options
 
 
 @click.command(epilog="Example: seqx compare runs/first runs/second")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--format",
-    "table_format",
-    type=click.Choice([*TABLE_FORMATS]),
-    help="Print the table alone, in this format.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print all data as JSON.")
+@table_options
 @click.option(
     "--resamples",
     type=click.IntRange(0),
@@ -69,8 +64,7 @@ def compare(
     run is compared with the first RUN: recipe and environment, with the values of the first RUN in
     parentheses, and the test sentences whose scores differ most.
     """
-    if as_json and table_format:
-        raise click.UsageError("--json and --format exclude each other; remove one of them", ctx)
+    check_table_options(ctx)
     rows = compare_runs(runs)
     if len(rows) > 1 and (resamples or sentences):
         shown = 0 if table_format and html is None else sentences

@@ -9,7 +9,7 @@ import torch
 
 import seqx
 from seqx_runs.comparison_page import write_page
-from seqx_runs.comparison_table import TABLE_FORMATS, TableFormat, format_table
+from seqx_runs.comparison_table import TableFormat, format_table
 from seqx_runs.sweep_check import checked_recipes
 from seqx_runs.sweep_file import read_sweep
 from seqx_runs.sweep_jobs import Scheduler, write_jobs
@@ -17,6 +17,7 @@ from seqx_runs.sweep_runner import Runner, stopped_so_far
 from seqx_runs.sweep_state import TrialState
 from seqx_runs.sweep_table import Results
 from seqx_runs.sweep_trials import Sweep
+from seqx_runs.table_options import check_table_options, table_options
 
 
 @click.command(epilog="Example: seqx sweep sweep.yaml --jobs 2")
@@ -44,13 +45,7 @@ from seqx_runs.sweep_trials import Sweep
     metavar="slurm|skypilot DIR",
     help="Run nothing; write files with which a scheduler runs the unfinished trials.",
 )
-@click.option(
-    "--format",
-    "table_format",
-    type=click.Choice([*TABLE_FORMATS]),
-    help="Print the table alone, in this format.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print all data as JSON.")
+@table_options
 @click.option(
     "--html",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -88,14 +83,13 @@ def sweep(
     the first one starts. Run the same command again to resume; finished trials are not repeated. KEY=VALUE
     changes a setting of all trials. The exit code is 1 if a trial failed.
     """  # noqa: D301  \b keeps the lines of the example
-    if as_json and table_format:
-        raise click.UsageError("--json and --format exclude each other; remove one of them", ctx)
+    check_table_options(ctx)
     if show and write:
         raise click.UsageError("--show and --write exclude each other; remove one of them", ctx)
     found = read_sweep(sweep_file, folder, overrides)
     steps = max(recipe["training"]["steps"] for recipe in checked_recipes(found).values())
     if write:
-        _write(found, *write, jobs)
+        _write(found, *write, jobs, f"seqx sweep {sweep_file} --folder {found.folder} --show")
         return
     report = partial(click.echo, err=True)
     runner = Runner(jobs=jobs, device=device, report=report, gpus=torch.cuda.device_count())
@@ -120,8 +114,8 @@ def sweep(
     ctx.exit(1 if runner.failed else 0)
 
 
-def _write(found: Sweep, scheduler: Scheduler, folder: Path, jobs: int) -> None:
-    """Write the files of a scheduler, and say how to use them."""
+def _write(found: Sweep, scheduler: Scheduler, folder: Path, jobs: int, show: str) -> None:
+    """Write the files of a scheduler, and print `show`, the command for the results."""
     if found.halving is not None:
         raise seqx.UserError(
             f"{found.name}: `halving` compares trials while they run, which a scheduler cannot; remove it"
@@ -132,7 +126,7 @@ def _write(found: Sweep, scheduler: Scheduler, folder: Path, jobs: int) -> None:
         return
     for file in write_jobs(scheduler, folder, found.name, trials, jobs):
         click.echo(file)
-    click.echo(f"{len(trials)} trials; `seqx sweep --show` prints the table of finished trials", err=True)
+    click.echo(f"{len(trials)} trials; `{show}` prints the table of finished trials", err=True)
 
 
 def _print(results: Results, table_format: TableFormat | None, *, as_json: bool) -> None:

@@ -44,6 +44,7 @@ class MTData(FileCorpus):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._folder: Path | None = None
+        self._downloaded: dict[str, list[Path]] = {}  # the files of each id
 
     @property
     def width(self) -> int:
@@ -106,7 +107,7 @@ class MTData(FileCorpus):
                 if len(pair) == len(self.columns) and all(pair):
                     yield pair[::-1] if swapped else pair
         except Exception as error:  # noqa: BLE001  each format has errors of its own
-            raise _unreadable(name, error, self._folder) from None
+            raise _unreadable(name, error, self._downloaded[name]) from None
 
     def _paths(self, name: str, progress: seqx.ProgressReporter) -> tuple[Any, Any, bool]:
         """Download the files of an id.
@@ -133,13 +134,14 @@ class MTData(FileCorpus):
                 "correct columns"
             )
         folder = seqx.expand_path("~/.mtdata") if self._folder is None else self._folder
-        store = _downloading_cache(cache.Cache, name, progress)(folder)
+        files = self._downloaded.setdefault(name, [])
+        store = _downloading_cache(cache.Cache, name, progress, files)(folder)
         try:
             return store.get_entry(entry), entry, swapped
         except seqx.UserError:
             raise
         except Exception as error:  # noqa: BLE001  archives have errors of their own
-            raise _unreadable(name, error, folder) from None
+            raise _unreadable(name, error, files) from None
 
 
 def _entry(index: Any, name: str) -> Any:
@@ -148,19 +150,20 @@ def _entry(index: Any, name: str) -> Any:
     Raises:
         UserError: there is none; the message has the most similar ids
     """
-    names = {str(did): entry for did, entry in index.entries.items()}
-    if name in names:
-        return names[name]
+    try:
+        return index[seqx.import_extra("mtdata.entry", "mtdata").DatasetId.parse(name)]
+    except Exception:  # noqa: BLE001  the package raises errors without a class
+        names = [str(did) for did in index.entries]
     languages = name.split("-")[-2:]
     ends = tuple("-".join(("", *pair)) for pair in (languages, languages[::-1]))
-    candidates = [each for each in names if each.endswith(ends)] or [*names]
+    candidates = [each for each in names if each.endswith(ends)] or names
     similar = difflib.get_close_matches(name, candidates, n=3)
     advice = f"did you mean {' or '.join(similar)}?" if similar else "mtdata list -l SOURCE-TARGET prints all"
     raise seqx.UserError(f"mtdata: there is no id {name}; {advice}")
 
 
-def _downloading_cache(base: Any, name: str, progress: seqx.ProgressReporter) -> type:
-    """Return mtdata's cache with another method for downloads.
+def _downloading_cache(base: Any, name: str, progress: seqx.ProgressReporter, files: list[Path]) -> type:
+    """Return mtdata's cache with another method for downloads, which also adds the paths to `files`.
 
     The package's own method turns off the check of certificates if it fails, and reports progress in its
     own way.
@@ -170,6 +173,8 @@ def _downloading_cache(base: Any, name: str, progress: seqx.ProgressReporter) ->
         def download(self, url: str, save_at: Path, timeout: object = None, entry: object = None) -> Path:
             """Download a file that is missing or incomplete."""
             del timeout, entry
+            if save_at not in files:
+                files.append(save_at)
             done = self.get_flag_file(save_at)
             if done.exists() and save_at.exists():
                 return save_at
@@ -230,9 +235,9 @@ def _quiet_import() -> Iterator[None]:
         root.setLevel(level)
 
 
-def _unreadable(name: str, error: Exception, folder: Path | None) -> seqx.UserError:
+def _unreadable(name: str, error: Exception, files: Sequence[Path]) -> seqx.UserError:
     """Return the message about a damaged file."""
-    advice = f"remove {folder or '~/.mtdata'} and run the same command again"
+    advice = f"remove {', '.join(map(str, files)) or 'its files'}, and run the same command again"
     return seqx.UserError(f"mtdata: the file of {name} cannot be read ({_reason(error)}); {advice}")
 
 

@@ -82,7 +82,7 @@ class SacrebleuMetric(seqx.Metric):
         signatures, results = test()
         ((name, signature),) = signatures.items()
         reference, result = results[name]
-        # For equal outputs sacreBLEU's p-value would be the smallest one.
+        # For equal scores sacreBLEU's p-value would be the smallest one.
         p_value = 1.0 if reference.score == result.score else float(result.p_value)
         return {self.name: seqx.Significance(p_value=p_value, signature=self.signature(str(signature)))}
 

@@ -15,7 +15,8 @@ from seqx.commands.recipe_sizes import BYTES_PER_WORD, Sizes, sizes
 from seqx.commands.recipes import EFFICIENCY
 from seqx.commands.text_format import format_count, format_long_duration
 from seqx.errors import UserError, unwritable
-from seqx.interfaces.task import StartingPoint, Task
+from seqx.interfaces.starting_point import StartingPoint
+from seqx.interfaces.task import Task
 from seqx.interfaces.text import SPLITS
 from seqx.plugin.loading import load_plugins
 from seqx.recipe.suggestions import hint

@@ -16,7 +16,7 @@ from seqx.recipe.suggestions import hint
 from seqx.storage.text_lines import expand_path
 
 EFFICIENCY = 0.25
-"""Speed of training as a fraction of the speed of large matrix products, measured with the sample."""
+"""The assumed speed of training, as a fraction of the speed of large matrix products."""
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _SHOWN = 3  # names of files

@@ -16,6 +16,7 @@ from seqx.interfaces.networks import Model
 from seqx.interfaces.rows import Row, value_text
 from seqx.interfaces.scores import Answer, AnswerWarning, Evaluation, Score, Significance
 from seqx.interfaces.specification import TextSpec, UnspecifiedError
+from seqx.interfaces.starting_point import StartingPoint
 from seqx.interfaces.tensors import Batch
 from seqx.interfaces.text import SPLITS, Problem, ProgressReporter, RequiredData
 
@@ -182,26 +183,6 @@ class TextModel(Protocol):
         The value is None if the example is too long to be scored in one forward pass.
         """
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class StartingPoint:
-    """The recipe with which users start to train a task on their own text.
-
-    In the template, `seqx new recipe` replaces $train, $dev and $test by the list of files of a split,
-    $train_path, $dev_path and $test_path by its first file, and $layers, $d_model, $heads, $width, $dropout,
-    $vocabulary, $steps, $tokens, $warmup, $peak, $every and $save_every by numbers that fit the text and the
-    budget. It removes each line that ends in the placeholder of a split without files.
-
-    Args:
-        columns: the content of each file of a split, in order, such as "source text"
-        template: the file with the recipe
-        stacks: the number of stacks of layers of the model: 2 for an encoder and a decoder
-    """
-
-    columns: Sequence[str]
-    template: Path
-    stacks: int = 2
 
 
 class Task(ABC):

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from seqx.cli import main
 from seqx.commands import new_recipe
 from seqx.commands.recipe_sizes import PRESETS, sizes
-from seqx.interfaces.task import StartingPoint, Task
+from seqx.interfaces.starting_point import StartingPoint
+from seqx.interfaces.task import Task
 from seqx.plugin.loading import Plugins
 from seqx.plugin.registry import Registry
 from seqx_translation.task import Translation

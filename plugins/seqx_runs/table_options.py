@@ -1,0 +1,29 @@
+"""The options of commands that print a table of runs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from seqx_runs.comparison_table import TABLE_FORMATS
+
+
+def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options --format and --json to a command."""
+    command = click.option("--json", "as_json", is_flag=True, help="Print all data as JSON.")(command)
+    return click.option(
+        "--format",
+        "table_format",
+        type=click.Choice([*TABLE_FORMATS]),
+        help="Print the table alone, in this format.",
+    )(command)
+
+
+def check_table_options(ctx: click.Context) -> None:
+    """Refuse both options at once.
+
+    Raises:
+        UsageError: both were passed
+    """
+    if ctx.params["as_json"] and ctx.params["table_format"]:
+        raise click.UsageError("--json and --format exclude each other; remove one of them", ctx)
