@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from seqx.build import Context, build_data, build_model, build_task, build_trainer
-from seqx.errors import UserError
-from seqx.inference.old_test import old_test_scores
+from seqx.inference.old_test import report_old_test
 from seqx.interfaces.scores import Score
 from seqx.parallel import SINGLE_PROCESS, World
 from seqx.plugin.loading import Plugins
@@ -98,30 +97,17 @@ def run(
             dev = trainer.select_model(run_folder.model, write_model)
             scores = trainer.test(dev, run_folder.write_outputs)
             if world.is_rank_zero:
-                _report_old_test(context)
+                initial = context.config.initial_model
+                if initial is not None and initial.old_test and context.initial_model is not None:
+                    report_old_test(
+                        initial.model,
+                        context.initial_model,
+                        run_folder.model,
+                        run_folder.write_old_test,
+                        device=str(context.device),
+                    )
                 run_folder.write_scores(scores)
             return scores
-
-
-def _report_old_test(context: Context) -> None:
-    """Print and store the scores before and after fine-tuning on the test set of the initial model."""
-    initial = context.config.initial_model
-    if initial is None or context.initial_model is None or not initial.old_test:
-        return
-    try:
-        both = old_test_scores(context.initial_model, context.folder.model, device=str(context.device))
-    except UserError as error:
-        click.echo(f"training.init_from.old_test: the scores are unknown ({error})", err=True)
-        return
-    if both is None:
-        return
-    context.folder.write_old_test(both)
-    for name, before in both["before"].items():
-        if name in both["after"]:
-            after = both["after"][name].value
-            click.echo(
-                f"test set of {initial.model}: {name} {before.value:.2f} before, {after:.2f} after", err=True
-            )
 
 
 def _set_threads(run_folder: RunFolder, requested: int | None, world: World) -> None:

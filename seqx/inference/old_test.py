@@ -1,9 +1,12 @@
 """Scores of a fine-tuned model on the test set of the model that it started from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import click
+
 from seqx.data.prepare import no_progress
+from seqx.errors import UserError
 from seqx.inference.evaluation import evaluate
 from seqx.inference.loading import load
 from seqx.interfaces.scores import Score
@@ -33,3 +36,34 @@ def old_test_scores(initial: Path, trained: Path, *, device: str) -> Mapping[str
     before = read_scores(initial).get("test") or evaluate(old, rows).scores
     after = evaluate(load(trained, device=device, lenient=True), rows).scores
     return {"before": before, "after": after}
+
+
+def report_old_test(
+    name: Path,
+    initial: Path,
+    trained: Path,
+    write: Callable[[Mapping[str, Mapping[str, Score]]], None],
+    *,
+    device: str,
+) -> None:
+    """Print and write the scores of both models; if they cannot be computed, print why.
+
+    Args:
+        name: the initial model, as the recipe names it
+        initial: the folder of the initial model
+        trained: the folder of the fine-tuned model
+        write: writes the scores "before" and "after"
+        device: the device
+    """
+    try:
+        both = old_test_scores(initial, trained, device=device)
+    except UserError as error:
+        click.echo(f"training.init_from.old_test: the scores are unknown ({error})", err=True)
+        return
+    if both is None:
+        return
+    write(both)
+    for metric, before in both["before"].items():
+        if metric in both["after"]:
+            after = both["after"][metric].value
+            click.echo(f"test set of {name}: {metric} {before.value:.2f} before, {after:.2f} after", err=True)
