@@ -1,7 +1,8 @@
 """The generated sample as a corpus."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,7 @@ Column = Literal[
     "en", "de", "tree", "gist", "tense", "question", "answer", "sentiment", "words", "tags", "chunks"
 ]
 
-_MAX_KEPT = 1000  # sentences of a split that stay in memory: a small split takes as long as a large one
+_MAX_KEPT = 50_000  # rows of a split that stay in memory, about 12 MB
 _HASHED_SENTENCES = 300  # enough for nearly all rules; generated in less than 50 ms
 
 
@@ -85,10 +86,14 @@ class Sample(seqx.Corpus):
         """Yield the rows of a split."""
         for name in SPLITS:
             if name == split:
-                for pair in _pairs(self._seed, name, self._counts[name]):
-                    yield tuple(_COLUMNS[column](pair) for column in self._columns)
+                yield from self._rows(name, self._counts[name])
                 return
         raise seqx.UserError(f"the sample has no split {split!r}; it has {', '.join(SPLITS)}")
+
+    def _rows(self, split: Split, count: int) -> Iterator[tuple[str, ...]]:
+        if count <= _MAX_KEPT:
+            return _kept_rows(self._seed, self._columns).rows(split, count)
+        return (_row(pair, self._columns) for pair in take(self._seed, split, count))
 
     def num_rows(self, split: str) -> int | None:
         """Return the number of sentences of a split."""
@@ -115,14 +120,34 @@ _COLUMNS: dict[Column, Callable[[Pair], str]] = {
 }
 
 
-def _pairs(seed: int, split: Split, count: int) -> Iterable[Pair]:
-    """Return the pairs of a split; keep those of small splits, which are read at each validation."""
-    return _kept_pairs(seed, split, count) if count <= _MAX_KEPT else take(seed, split, count)
+def _row(pair: Pair, columns: Sequence[Column]) -> tuple[str, ...]:
+    return tuple(_COLUMNS[column](pair) for column in columns)
 
 
-@lru_cache(maxsize=4)
-def _kept_pairs(seed: int, split: Split, count: int) -> Sequence[Pair]:
-    return tuple(take(seed, split, count))
+class _KeptRows:
+    """The rows of all splits, generated as far as they were read, and kept for the next reading.
+
+    All splits come from one sequence of sentences, so reading them one after the other costs one pass.
+    """
+
+    def __init__(self, seed: int, columns: Sequence[Column]) -> None:
+        self._pairs = pairs(seed)
+        self._columns = columns
+        self._lock = threading.Lock()  # a generator must not be advanced by two threads at once
+        self._rows: dict[Split, list[tuple[str, ...]]] = {split: [] for split in SPLITS}
+
+    def rows(self, split: Split, count: int) -> Iterator[tuple[str, ...]]:
+        """Yield the first `count` rows of a split."""
+        rows = self._rows[split]
+        for index in range(count):
+            with self._lock:
+                while index >= len(rows):
+                    pair = next(self._pairs)
+                    self._rows[pair.split].append(_row(pair, self._columns))
+            yield rows[index]
+
+
+_kept_rows = lru_cache(maxsize=4)(_KeptRows)
 
 
 @cache
@@ -136,6 +161,5 @@ def _grammar_hash(seed: int, columns: tuple[Column, ...]) -> str:
     for name in TABLES:
         digest.update("\n".join([name, *lines(name), ""]).encode())
     for pair in islice(pairs(seed), _HASHED_SENTENCES):
-        row = [pair.split, *(_COLUMNS[column](pair) for column in columns)]
-        digest.update("\n".join([*row, ""]).encode())
+        digest.update("\n".join([pair.split, *_row(pair, columns), ""]).encode())
     return digest.hexdigest()

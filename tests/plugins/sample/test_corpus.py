@@ -13,6 +13,7 @@ import pytest
 import seqx
 import seqx_sample
 from seqx_sample import Sample, corpus
+from seqx_sample.generate import Split, take
 from seqx_sample.lexicon import TABLES
 
 
@@ -27,6 +28,21 @@ def test_sample_rows_and_sizes(tmp_path: Path) -> None:
     assert list(sample.rows("dev")) == rows["dev"]
 
 
+def test_rows_of_splits_that_are_read_alternately_equal_those_of_separate_passes() -> None:
+    """The splits share one pass; the train split is read in part first, and then once more from its start."""
+    sample = Sample(train=60, dev=3, test=2, seed=7)
+    train = sample.rows("train")
+    first = next(train)
+    shared: dict[Split, list[tuple[str, ...]]] = {
+        "dev": [*sample.rows("dev")],
+        "test": [*sample.rows("test")],
+        "train": [*sample.rows("train")],
+    }
+    assert [first, *train] == shared["train"]
+    for split, rows in shared.items():
+        assert rows == [(pair.english, pair.german) for pair in take(7, split, len(rows))]
+
+
 def test_sample_columns() -> None:
     english = [row[0] for row in Sample(dev=10).rows("dev")]
     rows = list(Sample(dev=10, columns=("tree", "en")).rows("dev"))
@@ -34,8 +50,10 @@ def test_sample_columns() -> None:
     assert all(nltk.Tree.fromstring(row[0]).label() == "TOP" for row in rows)
 
 
-def test_larger_split_does_not_change_the_others() -> None:
-    assert list(Sample(train=5, test=9).rows("test")) == list(Sample(train=900, test=9).rows("test"))
+def test_splits_that_are_too_large_to_keep_have_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = list(Sample(train=40).rows("train"))
+    monkeypatch.setattr(corpus, "_MAX_KEPT", 30)
+    assert list(Sample(train=40).rows("train")) == kept
     assert list(Sample(train=0).rows("train")) == []
 
 
