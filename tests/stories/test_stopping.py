@@ -286,7 +286,7 @@ def test_signal_to_one_rank_while_the_vocabulary_is_trained(tmp_path: Path) -> N
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [75, 75], errors
+    assert [process.returncode for process in processes] == [75, 75], "\n".join(errors)
     assert "stopped by SIGTERM, no checkpoint was written yet" in errors[0]
     assert "sign of life" not in "".join(errors)
 
