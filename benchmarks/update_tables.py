@@ -29,6 +29,7 @@ from benchmarks import (
     preparation,
     scale,
     search_steps,
+    server_threads,
     serving,
     soak,
     startup,
@@ -76,6 +77,7 @@ TABLES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "preparation": preparation.table,
     "scale": scale.table,
     "search_steps": search_steps.table,
+    "server_threads": server_threads.table,
     "serving": serving.table,
     "soak": soak.table,
     "peers": report.decoding_table,
@@ -103,9 +105,9 @@ def _source(record: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence with the commit, the machine and the version of torch."""
     machine, versions = record["machine"], record["versions"]
     cores = f"{machine['cores']} core{'s' * (machine['cores'] > 1)}"
-    threads = {1: "one thread", 2: "two threads"}[record.get("threads") or 1]
+    threads = {1: ", one thread each", 2: ", two threads each", "varied": ""}[record.get("threads") or 1]
     yield (
-        f"Commit {record['commit'][:10]}, {machine['processor']}, {cores}, {threads} each; "
+        f"Commit {record['commit'][:10]}, {machine['processor']}, {cores}{threads}; "
         f"torch {versions['torch']}."
     )
 

@@ -125,6 +125,7 @@ if TYPE_CHECKING:  # parts of networks
     from seqx.interfaces.tensors import per_layer as per_layer
     from seqx.interfaces.tensors import smallest_limit as smallest_limit
     from seqx.interfaces.tensors import word_states as word_states
+    from seqx.runtime.cpu_threads import cpus as cpus
     from seqx.runtime.devices import copy_to_host as copy_to_host
     from seqx.runtime.devices import to_device as to_device
     from seqx.runtime.devices import true_indices as true_indices

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import serving, soak
+from benchmarks import server_threads, serving, soak
 from benchmarks.provenance import ROOT
 from tests import forked
 from tests.models import write_model
@@ -45,6 +45,13 @@ def test_serving_table_compares_with_one_client() -> None:
     many = {"per_second": 40.0, "p50": 1600.0, "p95": 2000.0, "different": 1, "requests": 4000}
     *_, row = serving.table({"servers": {"seqx": {"1": [one, one], "64": [many, one]}}})
     assert row == "| seqx | 64 | 25.0 | 2.5 (1.0 to 4.0) | 850 ms | 1060 ms | 1 of 5,000 |"
+
+
+def test_server_threads_table_compares_with_one_thread() -> None:
+    one, two = {"per_second": 50.0, "p50": 20.0, "p95": 30.0}, {"per_second": 20.0, "p50": 45.0, "p95": 99.6}
+    record = {"models": {"small": {"1": {"8": [one, one]}, "2": {"8": [two, one]}}}}
+    *_, row = server_threads.table(record)
+    assert row == "| small | 8 | 2 | 35.0 | 0.70 (0.40 to 1.00) | 32 ms | 65 ms |"
 
 
 @pytest.mark.slow

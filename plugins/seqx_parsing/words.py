@@ -67,10 +67,14 @@ def split_sentence(words: Sequence[str], fits: Callable[[Sequence[str]], bool]) 
     parts: list[Sequence[str]] = []
     start = 0
     while start < len(words):
-        low, high = 1, len(words) - start  # bisect for the longest part that fits
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if fits(words[start : start + middle]) else (low, middle - 1)
+        # Double the length and bisect for the longest part that fits. `fits` reads little more than the part.
+        low, high, remaining = 1, 2, len(words) - start
+        while high <= remaining and fits(words[start : start + high]):
+            low, high = high, 2 * high
+        high = min(high, remaining + 1)
+        while low + 1 < high:
+            middle = (low + high) // 2
+            low, high = (middle, high) if fits(words[start : start + middle]) else (low, middle)
         end = start + low
         if end < len(words):
             half = start + low // 2

@@ -2,6 +2,7 @@
 
 import ipaddress
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -60,6 +61,12 @@ def _limit(name: str, option: str, text: str) -> Callable[[Any], Any]:
 @_limit("seconds", "--timeout", "Seconds until a request is answered.")
 @_limit("idle_seconds", "--idle-timeout", "Seconds in which a client must send a request.")
 @_limit("connections", "--max-connections", "Maximum open connections.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="CPU threads that compute; by default one CPU is left free, unless OMP_NUM_THREADS is set.",
+)
 @seqx.model_options
 def serve(
     arguments: Sequence[str],
@@ -68,6 +75,7 @@ def serve(
     host: str,
     port: int,
     api_key_file: Path | None,
+    threads: int | None,
     options: seqx.ModelOptions,
     **limits: Any,
 ) -> None:
@@ -92,8 +100,23 @@ def serve(
     models, overrides = seqx.split_overrides(arguments)
     if not models and not languages:
         raise click.UsageError("name a model, as MODEL or with --languages")
+    _set_threads(threads)
     served = load_models(models, languages, overrides, options)
     run(served, Limits(**limits), host=host, port=port, keys=keys)
+
+
+def _set_threads(threads: int | None) -> None:
+    """Set the number of threads that compute.
+
+    Idle threads of a pool spin for some milliseconds, because the next operation may follow. If there are as
+    many as CPUs, they take CPUs from the threads that read requests and prepare batches.
+    """
+    import torch  # noqa: PLC0415
+
+    if threads is None and not os.environ.get("OMP_NUM_THREADS"):
+        threads = max(1, min(torch.get_num_threads(), seqx.cpus() - 1))
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def _read_keys(file: Path) -> list[str]:

@@ -5,15 +5,19 @@ import re
 from collections.abc import Callable, Sequence
 
 # The end of a sentence: punctuation, closing quotes, and a space before a possible beginning. Chinese and
-# Japanese need no space.
+# Japanese need no space. Punctuation after a space ends a sentence only if it contains "!", "?" or "…" before
+# its last character. A match begins at the first character of the punctuation and gives nothing back
+# (possessive quantifiers); otherwise the time for a line of "!" would grow with the square of its length.
 _END = re.compile(
     r"""(?:
-        (?<![\s.]) [.!?…]+ ["'”’»)\]]* \s+ (?=["'“„«‚‘(\[¿¡]* [^\W_a-z])
+        (?<![.!?…]) (?: (?<!\s) [.!?…]++ | \.*+ [!?…] [.!?…]++ )
+        ["'”’»)\]]*+ \s++ (?=["'“„«‚‘(\[¿¡]* [^\W_a-z])
       | [。！？]+ [”’」』）]* \s*
     )""",
     re.VERBOSE,
 )
 # Initials, ordinals (as in German dates) and titles end in a period that does not end the sentence.
+_LONGEST = 40  # characters before the period; only so many are searched
 _ABBREVIATION = re.compile(r"(?:^|[\s(.])(?:[^\W\d_]|\d+|Mrs?|Ms|Dr|Prof|St|Nr|No|vs|bzw|ca|vgl|M|Mme)\.\s+$")
 
 
@@ -37,7 +41,7 @@ def split_text(text: str, fits: Callable[[str], bool]) -> list[str]:
 def _sentences(text: str) -> list[str]:
     sentences, start = [], 0
     for match in _END.finditer(text):
-        if _ABBREVIATION.search(text, start, match.end()):
+        if _ABBREVIATION.search(text, max(start, match.start() - _LONGEST), match.end()):
             continue
         sentences.append(text[start : match.end()])
         start = match.end()

@@ -8,6 +8,8 @@ from time import monotonic
 
 import torch
 
+import seqx
+
 _PROC = Path("/proc")
 _CPU_LIMIT = Path("/sys/fs/cgroup/cpu.stat")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -72,7 +74,7 @@ def reason(before: Load, now: Load, device: str) -> str:
 
 def _reasons(before: Load, now: Load, device: str) -> Iterator[str]:
     """Yield the possible reasons, the most certain ones first."""
-    seconds, cpus, threads = now.time - before.time, _cpus(), torch.get_num_threads()
+    seconds, cpus, threads = now.time - before.time, seqx.cpus(), torch.get_num_threads()
     throttled = (now.throttled - before.throttled) / seconds
     if throttled > 0.2:
         yield f"a CPU limit stopped threads for {throttled:.1f} s per second; raise it, or lower --threads"
@@ -102,10 +104,6 @@ def _reasons(before: Load, now: Load, device: str) -> Iterator[str]:
     if device.startswith("cuda"):
         yield "no cause was found on the CPUs; nvidia-smi shows other processes on the GPU, and its clock"
     yield "no cause was found; the clock of the CPUs may be lower, because of heat or to save power"
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _descendants(processes: Mapping[int, Process]) -> set[int]:

@@ -10,7 +10,7 @@ import pytest
 import seqx
 from seqx.testing import FixedPredictor
 from seqx_parsing import Evalb, InOrder, Parsing, TopDown
-from seqx_parsing.words import MAX_SUBWORDS
+from seqx_parsing.words import MAX_SUBWORDS, split_sentence
 from seqx_text import SentencePiece
 from tests.letters import Letters
 from tests.plugins.parsing.treebank import trees
@@ -311,3 +311,17 @@ def with_missing_column(task: Parsing) -> Parsing:
     return Parsing(
         corpus=task.corpus, tokenizer=task.tokenizer, linearisation=TopDown(), metrics=[Evalb()], column=1
     )
+
+
+def test_split_sentence_reads_little_more_than_the_parts() -> None:
+    words, read = ["word", "word", ","] * 5_000, 0
+
+    def fits(part: Sequence[str]) -> bool:
+        nonlocal read
+        read += len(part)
+        return len(part) <= 50
+
+    parts = split_sentence(words, fits)
+    assert [word for part in parts for word in part] == words
+    assert {len(part) for part in parts[:-1]} == {48}
+    assert read < 10 * len(words)

@@ -462,6 +462,29 @@ def test_server_needs_keys_if_it_has_some(models: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "cpus", "environment", "expected"),
+    [
+        ([], 8, "", [7]),
+        ([], 2, "", [1]),
+        ([], 1, "", [1]),
+        ([], 64, "", [40]),
+        ([], 8, "8", []),
+        (["--threads", "8"], 8, "2", [8]),
+    ],
+)
+def test_serve_leaves_a_cpu_for_connections(
+    monkeypatch: pytest.MonkeyPatch, options: Sequence[str], cpus: int, environment: str, expected: list[int]
+) -> None:
+    numbers: list[int] = []
+    monkeypatch.setattr(seqx, "cpus", lambda: cpus)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 40)
+    monkeypatch.setattr(torch, "set_num_threads", numbers.append)
+    monkeypatch.setenv("OMP_NUM_THREADS", environment)
+    CliRunner().invoke(main, ["serve", "no-model", *options])
+    assert numbers == expected
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["{en-de}", "--host", "0.0.0.0"], "--host 0.0.0.0: other computers could use the models; add"),

@@ -1,5 +1,6 @@
 """`task.keep`: addresses, tags and placeholders come back unchanged, or a warning counts the answers."""
 
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -41,6 +42,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_protected_spans_are_found(kind: Protected, text: str, spans: list[str]) -> None:
     assert protected_spans(text, [kind]) == spans
+
+
+@pytest.mark.parametrize("part", ["a", "a.", "a@", "<a", "${a", "http://", "www."])
+def test_protected_spans_are_found_in_linear_time(part: str) -> None:
+    start = time.process_time()
+    protected_spans(part * (100_000 // len(part)), ["url", "xml", "placeholder"])
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("search", ["search.size=6", "search=greedy"])

@@ -52,7 +52,10 @@ def test_split_text_keeps_a_character_that_does_not_fit() -> None:
     assert split_text("ab c", lambda text: text != "c" and len(text) < 1) == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("text", ["x" * 100_000, "word " * 20_000, "One two. " * 11_000])
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 100_000, "word " * 20_000, "One two. " * 11_000, "!" * 100_000, "A. " * 33_000, ". " * 50_000],
+)
 def test_split_text_takes_linear_time_on_long_text(text: str) -> None:
     read = 0
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqx_watch import ConsoleProgress, machine_load, progress, speed
+import seqx
+from seqx_watch import ConsoleProgress, progress, speed
 from seqx_watch.machine_load import Load, Process, reason
 from seqx_watch.series import MAX_POINTS, Series, sparkline
 from seqx_watch.speed import SpeedWatch
@@ -63,14 +64,14 @@ BEFORE = load(0, {OWN: 5, CHILD: 5, OTHER: 5, IDLE: 5})
 def test_reason_of_a_slow_run_is_found(
     now: Load, device: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine_load, "_cpus", lambda: 2)
+    monkeypatch.setattr(seqx, "cpus", lambda: 2)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert reason(BEFORE, now, device).startswith(message)
 
 
 def test_reason_of_a_slow_run_names_too_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine_load, "_cpus", lambda: 2)
+    monkeypatch.setattr(seqx, "cpus", lambda: 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     message = "8 threads share 2 CPUs; resume the run with --threads 2"
     assert reason(BEFORE, load(10, {OWN: 15, OTHER: 5}), "cpu") == message
@@ -87,7 +88,7 @@ def test_load_contains_the_times_of_this_process() -> None:
 def test_slow_phase_is_reported_once_in_its_second_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     loads = iter([BEFORE, load(10, {OWN: 15, OTHER: 11}), BEFORE, load(10, {OWN: 15})])
     monkeypatch.setattr(Load, "read", lambda: next(loads))
-    monkeypatch.setattr(machine_load, "_cpus", lambda: 1)
+    monkeypatch.setattr(seqx, "cpus", lambda: 1)
     watch = SpeedWatch("cpu")
     assert [watch.add(step, 1000, 10) for step in range(1, 10)] == [None] * 9
     slow = [watch.add(step, 300, 10) for step in range(10, 14)]
