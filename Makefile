@@ -1,3 +1,4 @@
+# make install     create the environment in $(VENV) and install seqx into it
 # make run         train a translation model on the included sample, score it, and translate with it
 # make test        run the linters, type and import checks, and all tests
 # make test-quick  do the same without the slow tests, in less than two minutes
@@ -28,7 +29,9 @@ DISTRIBUTED := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Without bytecode each process would compile torch again, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test most-tests simulated-gpu-tests test-quick test-isa lint types imports docs clean
+.PHONY: install run test most-tests simulated-gpu-tests test-quick test-isa lint types imports docs clean
+
+install: $(VENV)/installed
 
 run: $(VENV)/installed
 	$(BIN)/seqx run recipes/quickstart.yaml

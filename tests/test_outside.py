@@ -117,16 +117,22 @@ def test_tests_of_external_plugins_pass(environment: Environment) -> None:
 
 
 @pytest.mark.parametrize(
-    "recipe", ["seqx-kerple/recipes/kerple.yaml", f"seqx-{NEW_PLUGIN}/recipes/{NEW_PLUGIN}.yaml"]
+    ("recipe", "profile"),
+    [
+        ("seqx-kerple/recipes/kerple.yaml", ["--profile", "sample"]),
+        (f"seqx-{NEW_PLUGIN}/recipes/{NEW_PLUGIN}.yaml", []),
+    ],
 )
-def test_recipes_of_external_plugins_train_and_translate(environment: Environment, recipe: str) -> None:
+def test_recipes_of_external_plugins_train_and_translate(
+    environment: Environment, recipe: str, profile: list[str]
+) -> None:
     name, _, path = recipe.partition("/")
     tiny = ["training.steps=2", "training.tokens=200", "training.save_every=1", "model.d_model=32"]
     tiny += ["task.corpus.train=300", "task.corpus.dev=2", "task.corpus.test=2", "task.tokenizer.size=400"]
     tiny += ["search.ratio=0.1", "search.extra=1"]
     run = environment.folder / "runs" / name
     file = str(environment.sources[name] / path)
-    environment.run("seqx", "run", file, "--profile", "sample", "--folder", str(run), *tiny)
+    environment.run("seqx", "run", file, *profile, "--folder", str(run), *tiny)
     info = json.loads((run / "model" / "model.json").read_text(encoding="utf-8"))
     assert info["plugins"][Path(path).stem]["version"] == "0.1.0"
     assert environment.run("seqx", "translate", str(run), text="The cat sleeps.\n").count("\n") == 1

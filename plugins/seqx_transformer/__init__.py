@@ -19,7 +19,7 @@ from seqx_transformer.marian.importer import FromHuggingFace
 from seqx_transformer.positions import Combined, Learned, NoPositions
 from seqx_transformer.relative import T5, Alibi, Rotary, Shaw
 from seqx_transformer.restricted import RestrictedAttention
-from seqx_transformer.scores import AdditiveAttention, MultiplicativeAttention
+from seqx_transformer.scores import AdditiveAttention, MultiplicativeAttention, ScoredAttention
 from seqx_transformer.transformer import TransformerDecoder, TransformerEncoder
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "ReLU",
     "RestrictedAttention",
     "Rotary",
+    "ScoredAttention",
     "Sdpa",
     "Shaw",
     "SiLU",

@@ -1,9 +1,10 @@
-"""Additive and multiplicative attention.
+"""Attention whose scores are not scaled dot products of projections: a base class, and two components.
 
 Letters in shapes: B sentences, T queries, S keys, D = d_model, H heads, K the width of a head's queries and
 keys.
 """
 
+from abc import abstractmethod
 from typing import Annotated
 
 import torch
@@ -15,7 +16,31 @@ from seqx_transformer.attention import MultiHeadAttention
 from seqx_transformer.kernels.kernel import HeadInputs
 
 
-class AdditiveAttention(MultiHeadAttention):
+class ScoredAttention(MultiHeadAttention):
+    """Multi-head attention with scores of its own: the base class of components that define `scores`.
+
+    Projections, positions, masks, dropout and the sum of values are those of `MultiHeadAttention`.
+    """
+
+    @abstractmethod
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:
+        """Return the scores [B, H, T, S] of queries [B, H, T, K] and keys [B, H, S, K], before the softmax.
+
+        The queries are divided by sqrt(K), unless the constructor of the base class gets `scaled=False`.
+        """
+
+    def head_inputs(
+        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> HeadInputs:
+        """Return the inputs of a kernel, with these scores, which no fused kernel computes."""
+        return super().head_inputs(queries, positioned, memory, mask)._replace(scores=self.scores)
+
+    def prepare(self, x: Tensor, positioned: seqx.Positioned, keys: seqx.Layout, mask: seqx.Mask) -> None:
+        """Compute the mask for the kernel `eager`."""
+        mask.additive(positioned.layout, keys, x.dtype)
+
+
+class AdditiveAttention(ScoredAttention):
     """Additive attention: the scores are v . tanh(W q + U k) (Bahdanau et al. 2015, sections 3.1 and A.1.2).
 
     The paper has one head, and its values are the states themselves. Here each head has its own v, W and U,
@@ -44,16 +69,6 @@ class AdditiveAttention(MultiHeadAttention):
     ) -> None:
         super().__init__(d_model, heads=heads, d_k=d_k, d_v=d_v, bias=bias, dropout=dropout, scaled=False)
         self.score = nn.Parameter(nn.init.normal_(torch.empty(heads, 1, self.d_k), std=self.d_k**-0.5))
-
-    def head_inputs(
-        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
-    ) -> HeadInputs:
-        """Return the inputs of a kernel, with additive scores, which no fused kernel computes."""
-        return super().head_inputs(queries, positioned, memory, mask)._replace(scores=self.scores)
-
-    def prepare(self, x: Tensor, positioned: seqx.Positioned, keys: seqx.Layout, mask: seqx.Mask) -> None:
-        """Compute the mask for the kernel `eager`."""
-        mask.additive(positioned.layout, keys, x.dtype)
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
         """Return the scores [B, H, T, S] of queries [B, H, T, K] with keys [B, H, S, K]."""

@@ -12,14 +12,15 @@ from seqx.training.preflight import build_checked, count_parameters
 
 
 @click.command(epilog="Example: seqx check wmt_en_de --profile sample")
-@click.argument("arguments", metavar="RECIPE... [KEY=VALUE...]", nargs=-1, required=True)
+@click.argument("arguments", metavar="RECIPE|FILE.py... [KEY=VALUE...]", nargs=-1, required=True)
 @profile_option
 @click.pass_context
 def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) -> None:
-    """Check recipes and count the parameters of their models.
+    """Check recipes and count the parameters of their models, or check the components of a Python file.
 
     Print the number of parameters of each correct RECIPE, and all problems of the other recipes with file,
-    line and column. The exit code is 2 if there is a problem.
+    line and column. The components of FILE.py must obey the laws of their interfaces: padding changes
+    nothing, every parameter receives a gradient, and so on. The exit code is 2 if there is a problem.
     """
     recipes, overrides = split_overrides(arguments)
     if not recipes:
@@ -27,6 +28,11 @@ def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) 
     errors = []
     for recipe in recipes:
         try:
+            if recipe.endswith(".py"):
+                from seqx.commands.check_laws import check_laws  # noqa: PLC0415  it imports all laws
+
+                click.echo("\n".join(check_laws(recipe)))
+                continue
             count = count_parameters(build_checked(load_checked(recipe, profile, overrides).configured))
         except UserError as error:
             errors.append(error)

@@ -1,35 +1,42 @@
-"""The command `seqx new`, and its command that creates a plugin."""
+"""The command `seqx new`, and its commands that write a component or a plugin."""
 
+import difflib
 import importlib
-import keyword
-import re
-from importlib.metadata import entry_points
+import inspect
 from pathlib import Path
 
 import click
 
+from seqx.commands.templates import (
+    COMMAND,
+    IN_RECIPES,
+    INTERFACES,
+    RECIPES,
+    camel_case,
+    check_name,
+    component_text,
+    package_texts,
+    recipe_text,
+)
 from seqx.errors import UserError
-from seqx.plugin.loading import GROUP, Plugins, home, load_plugins, origin
-from seqx.storage.atomic import atomic_folder
+from seqx.plugin.loading import load_plugins
+from seqx.storage.atomic import atomic_folder, write_atomically
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
-COMMON = "common"
-"""The template with the files of every plugin. Each other template is for one interface."""
-
-INTERFACES = sorted(path.name for path in TEMPLATES.iterdir() if path.name != COMMON and path.is_dir())
-_COMMANDS = {"recipe": "seqx.commands.new_recipe:new_recipe", "plugin": "seqx.commands.new:new_plugin"}
-PLACEHOLDER = "newcomer"  # the name of the plugin in the templates
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,38}[a-z0-9]")
-_RESERVED = {"null", "seqx"}  # YAML reads null as no value; a package seqx_seqx would be confusing
+_COMMANDS = {
+    "recipe": "seqx.commands.new_recipe:new_recipe",
+    "component": "seqx.commands.new:new_component",
+    "plugin": "seqx.commands.new:new_plugin",
+}
 
 
 class _NewGroup(click.Group):
-    """The commands of `seqx new`; without the name of one of them, the arguments are those of `plugin`."""
+    """The commands of `seqx new`; their names `component` and `plugin` may be left out."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Insert the name of the command that creates a plugin."""
+        """Insert the name of the command that writes a component or a plugin."""
         if args and args[0] not in (*_COMMANDS, *ctx.help_option_names):
-            args = ["plugin", *args]
+            has_interface = args[0] in INTERFACES or (len(args) > 1 and not args[1].startswith("-"))
+            args = ["component" if has_interface else "plugin", *args]
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -46,25 +53,85 @@ class _NewGroup(click.Group):
         return command
 
 
-@click.group(
-    cls=_NewGroup,
-    epilog="Example: seqx new recipe my.yaml --task translation --train train.en --train train.de",
-)
+@click.group(cls=_NewGroup, epilog="Example: seqx new attention my_attention")
 def new() -> None:
-    """Write a recipe for your own text, or create a plugin from a template.
+    """Write a recipe for your own text, a component of your own, or a plugin, from a template.
 
-    `seqx new NAME` is short for `seqx new plugin NAME`.
+    `seqx new INTERFACE NAME`, such as `seqx new attention mine`, is short for `seqx new component INTERFACE
+    NAME`, and `seqx new NAME` for `seqx new plugin NAME`.
     """
+
+
+def _check_interface(_ctx: click.Context, _param: click.Parameter, interface: str) -> str:
+    if interface not in INTERFACES:
+        similar = difflib.get_close_matches(interface.lower(), INTERFACES, 1)
+        hint = f"did you mean {similar[0]!r}?" if similar else f"choose one of {', '.join(INTERFACES)}"
+        raise click.BadParameter(f"there is no interface {interface!r}; {hint}")
+    return interface
+
+
+@click.command(name="component", epilog="Example: seqx new attention my_attention")
+@click.argument("interface", metavar="INTERFACE", callback=_check_interface)
+@click.argument("name")
+@click.option(
+    "--folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Folder of the files.  [default: the current folder]",
+)
+def new_component(interface: str, name: str, *, folder: Path) -> None:
+    """Write a component of your own: NAME.py, and NAME.yaml, a recipe that trains with it.
+
+    Change the component to suit your needs. `seqx check NAME.py` checks that it obeys the laws of its
+    interface. What no recipe names, such as an exporter or a command of seqx, must be installed to be found,
+    so it is written as a plugin, like `seqx new plugin NAME --interface INTERFACE`.
+    """
+    if interface not in IN_RECIPES:
+        _write_plugin(name, interface, folder / f"seqx-{name}")
+        return
+    check_name(name, load_plugins(), module=name, interface=interface)
+    has_recipe = interface in RECIPES
+    texts = {folder / f"{name}.py": _with_advice(interface, name)}
+    if has_recipe:
+        texts[folder / f"{name}.yaml"] = recipe_text(interface, name, f"{name}.py")
+    for file in texts:
+        if file.exists() or file.is_symlink():
+            raise UserError(f"{file}: exists already; choose another name, or another --folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in texts.items():
+        write_atomically(file, text)
+    module, recipe = (str(folder / f"{name}{suffix}") for suffix in (".py", ".yaml"))
+    click.echo(f"{module}: the {camel_case(interface)} {name}. Next steps:")
+    click.echo(f"  seqx check {module}")
+    if has_recipe:
+        click.echo(f"  seqx run {recipe}")
+    else:
+        click.echo(f"  name the file in a recipe: plugins: [{module}]")
+
+
+new_component.help = (
+    f"{inspect.cleandoc(new_component.help or '')}\n\nINTERFACE is one of: {', '.join(INTERFACES)}."
+)
+
+
+def _with_advice(interface: str, name: str) -> str:
+    lines = [f"# A component of the interface {camel_case(interface)}. Change it to suit your needs; then"]
+    lines += [f"#   seqx check {name}.py    checks that it obeys the laws of its interface"]
+    if interface in RECIPES:
+        lines += [f"#   seqx run {name}.yaml    trains a model with it"]
+    return "\n".join([*lines, "", component_text(interface, name)])
 
 
 @click.command(name="plugin", epilog="Example: seqx new plugin my_attention --interface attention")
 @click.argument("name")
 @click.option(
     "--interface",
-    type=click.Choice(INTERFACES),
+    metavar="INTERFACE",
+    callback=_check_interface,
     default="attention",
     show_default=True,
-    help="Interface of the plugin's component.",
+    help="Interface of the plugin's component; see `seqx new component --help`.",
 )
 @click.option(
     "--folder",
@@ -73,65 +140,27 @@ def new() -> None:
     help="Folder of the plugin.  [default: seqx-NAME]",
 )
 def new_plugin(name: str, *, interface: str, folder: Path | None) -> None:
-    """Create a plugin from a template.
+    """Create a plugin that can be installed, from a template.
 
     The plugin is complete: it has a component, a recipe that uses it, tests of the laws of its interface, and
     an entry point by which seqx finds it once it is installed. Change the component to suit your needs.
     """
-    plugins = load_plugins()
-    _check_name(name, plugins)
-    target = folder or Path(f"seqx-{name}")
+    _write_plugin(name, interface, folder or Path(f"seqx-{name}"))
+
+
+def _write_plugin(name: str, interface: str, target: Path) -> None:
+    check_name(name, load_plugins(), module=f"seqx_{name}")
     if target.exists() or target.is_symlink():
         raise UserError(f"{target}: exists already; choose another name, or another --folder")
     with atomic_folder(target) as new_folder:
-        for template in (COMMON, interface):
-            _write(TEMPLATES / template, new_folder, name)
-    click.echo(f"{target}: plugin {name}, with a component for {_camel_case(interface)}. Next steps:")
+        for path, text in package_texts(interface, name).items():
+            file = new_folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+    content = "a command" if interface == COMMAND else f"a component for {camel_case(interface)}"
+    click.echo(f"{target}: plugin {name}, with {content}. Next steps:")
     click.echo(f"  cd {target}")
     click.echo("  pip install --editable '.[dev]'")
     click.echo("  pytest")
-    click.echo(f"  seqx run recipes/{name}.yaml --profile sample")
-
-
-def _check_name(name: str, plugins: Plugins) -> None:
-    if not _is_valid(name):
-        similar = re.sub(r"\W+", "_", name.lower()).strip("_0123456789")
-        hint = f"; for example, {similar!r} is valid" if _is_valid(similar) else ""
-        raise UserError(
-            f"{name!r} cannot be the name of a plugin: it needs 2 to 40 lowercase letters, digits and "
-            "underscores, begins with a letter, does not end with an underscore, and is neither a keyword of "
-            f"Python or YAML nor seqx{hint}"
-        )
-    for entry in entry_points(group=GROUP):
-        if entry.name == name:
-            raise UserError(
-                f"a plugin called {name!r} is installed, from {origin(entry)[1]}; choose another name"
-            )
-    if home(f"seqx_{name}") is not None:
-        raise UserError(f"a package called seqx_{name} is installed; choose another name")
-    for interface in plugins.registry.interfaces():
-        if component := plugins.registry.components(interface).get(name):
-            raise UserError(
-                f"plugin {component.plugin!r} has a {interface.__name__} called {name!r}; choose another name"
-            )
-
-
-def _is_valid(name: str) -> bool:
-    identifiers = (name, _camel_case(name))  # of the package, and of the class
-    is_keyword = any(map(keyword.iskeyword, identifiers))
-    return bool(_NAME.fullmatch(name)) and name not in _RESERVED and not is_keyword
-
-
-def _camel_case(name: str) -> str:
-    return "".join(word.capitalize() for word in name.split("_"))
-
-
-def _write(template: Path, folder: Path, name: str) -> None:
-    """Copy a template into a folder, with the name of the plugin in file names and texts."""
-    for source in sorted(template.rglob("*")):
-        if not source.is_file() or "__pycache__" in source.parts:
-            continue
-        target = folder / str(source.relative_to(template)).replace(PLACEHOLDER, name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        text = source.read_text(encoding="utf-8").replace(PLACEHOLDER, name)
-        target.write_text(text.replace(_camel_case(PLACEHOLDER), _camel_case(name)), encoding="utf-8")
+    if interface in RECIPES:
+        click.echo(f"  seqx run recipes/{name}.yaml")

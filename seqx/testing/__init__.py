@@ -5,7 +5,10 @@
 
     test_laws = seqx.testing.laws(seqx_kerple)
 
-A plugin that defines an interface adds its laws with `@seqx.testing.law(Interface)`. The laws need pytest.
+`seqx check FILE.py` checks them for the components of a file.
+
+A plugin that defines an interface adds its laws with `@seqx.testing.law(Interface)`. `laws` needs
+pytest.
 """
 
 from seqx.testing import (

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-import pytest
 import torch
 from torch import nn
 
@@ -66,6 +65,11 @@ def laws_of(interface: type, maker: Callable[..., Any] | None = None) -> list[La
     return [law for base in dict.fromkeys(bases) for law in _LAWS.get(base, [])]
 
 
+def name_of(check: Law) -> str:
+    """Return the name of a law."""
+    return getattr(check, "__name__", None) or str(check)  # str prints tensors, which takes long
+
+
 def subjects(
     *plugins: ModuleType,
     settings: Mapping[Callable[..., Any], Mapping[str, Any]] | None = None,
@@ -115,13 +119,13 @@ def laws(
     Raises:
         ValueError: a component has required settings and `settings` has none for it
     """
+    import pytest  # noqa: PLC0415  `seqx check FILE.py` checks laws without it
+
     cases = [
-        pytest.param(
-            check, subject, id=f"{subject.component.interface.__name__}-{subject.component.name}-{name}"
-        )
+        pytest.param(check, subject, id=f"{interface.__name__}-{subject.component.name}-{name_of(check)}")
         for subject in subjects(*plugins, settings=settings, without=without)
-        for check in laws_of(subject.component.interface, subject.component.maker)
-        for name in [getattr(check, "__name__", None) or str(check)]  # str prints tensors, which takes long
+        for interface in [subject.component.interface]
+        for check in laws_of(interface, subject.component.maker)
     ]
 
     @pytest.mark.parametrize(("check", "subject"), cases)

@@ -14,6 +14,7 @@ import pytest
 
 from seqx import recipe
 from seqx.cli import COMMANDS, GROUP
+from seqx.commands.templates import component_text, recipe_text
 from seqx.plugin import hooks, loading
 from seqx.training.config import Training
 from seqx.training.description import Experiment
@@ -156,20 +157,22 @@ def test_sentences_of_make_run_are_in_the_test_set() -> None:
 
 
 def test_plugin_tutorial_counts_its_commands_and_lines() -> None:
-    before = TEXTS["plugin.md"].partition("Does it do what")[0]
+    before = TEXTS["plugin.md"].partition("## Use it")[0]
     shown = [item for item in listings(ROOT / "docs/tutorials/plugin.md") if item.text in before]
     commands = [command for item in shown if item.language == "console" for command in item.commands()]
-    files = [item.text for item in shown if item.file is not None]
-    lines = [line for text in files for line in text.splitlines() if line.strip()]
-    counted = f"{len(commands)} commands, and {len(lines)} lines of code and recipe."
-    assert f"This section and the next one have {counted}" in before
-    assert [item.file for item in shown if item.file] == ["cosine.py", "cosine.yaml"]
+    code, recipe = (item.text for item in shown if item.language in ("python", "yaml"))
+    assert code == component_text("attention", "nearest")
+    assert recipe == recipe_text("attention", "nearest", "nearest.py")
+    lines = [line for line in (code + recipe).splitlines() if not re.match(r" *(#|$)", line)]
+    assert f"{len(commands)} commands and {len(lines)} lines of code and recipe" in before
+    assert len(commands) <= 4
+    assert len(lines) <= 20
 
 
 def test_pyproject_listing_matches_the_template() -> None:
     (shown,) = [item.text for item in listings(ROOT / "docs/tutorials/plugin.md") if item.language == "text"]
     template = tomllib.loads(
-        (ROOT / "seqx/templates/common/pyproject.toml")
+        (ROOT / "seqx/templates/plugin/pyproject.toml")
         .read_text(encoding="utf-8")
         .replace("newcomer", "fire")
     )

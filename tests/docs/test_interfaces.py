@@ -1,25 +1,24 @@
-"""Compare docs/how-to/write_components.md with the interfaces, and run the laws on its listings."""
+"""Compare docs/how-to/write_components.md with the interfaces, and its listings with templates and laws."""
 
 import ast
 import dataclasses
+import re
 import sys
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
-import torch
 
 import seqx
-import seqx_sample
-import seqx_text
 import seqx_transformer.testing
+from seqx.commands.templates import INTERFACES as TEMPLATES
+from seqx.commands.templates import component_text
 from seqx.interfaces import exchange, input_layer, learning, networks, slots, task, text
 from seqx.parallel import parallelism
 from seqx.plugin.registry import Registry
-from seqx.testing import Subject, check_grammar, laws_of
+from seqx.testing import Subject, laws_of
 from tests.docs.listings import ROOT, Listing, listings
 
 INTERFACES: list[type] = [
@@ -41,17 +40,7 @@ INTERFACES: list[type] = [
 
 assert seqx_transformer.testing.H  # the module is imported to register its laws
 
-WITHIN = {"Slots": "Generator"}
-"""Interfaces that are not registered, with the interface of the component that returns them."""
-
 DOCUMENT = ROOT / "docs/how-to/write_components.md"
-SETTINGS = {
-    "Reversal": {
-        "corpus": seqx_sample.Sample(train=50, dev=5, test=5),
-        "tokenizer": seqx_text.SentencePiece(size=400),
-        "metric": seqx_text.Chrf(),
-    }
-}
 
 
 def sections() -> dict[str, list[Listing]]:
@@ -68,9 +57,10 @@ def sections() -> dict[str, list[Listing]]:
 
 @pytest.fixture
 def module(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ModuleType]:
-    """Import the first Python listing of a section."""
-    listing = next(item for item in sections()[request.param] if item.language == "python")
-    name = f"listing_{request.param}"
+    """Import a Python listing of a section."""
+    section, number = request.param
+    listing = [item for item in sections()[section] if item.language == "python"][number]
+    name = f"listing_{section}_{number}"
     file = tmp_path / f"{name}.py"
     file.write_text(listing.text, encoding="utf-8")
     spec = spec_from_file_location(name, file)
@@ -104,22 +94,30 @@ def test_each_public_interface_is_listed() -> None:
     assert public - {seqx.Step} == {*INTERFACES}
 
 
+def test_first_listing_of_each_interface_is_its_template() -> None:
+    """The templates are tested in tests/core/commands/test_new_component.py."""
+    assert len(INTERFACES) == len(TEMPLATES) - 1, "all but the template of a command"
+    for interface in INTERFACES:
+        listing = next(item for item in sections()[interface.__name__] if item.language == "python")
+        name = re.search(r"registry\.add\(seqx\.\w+, (\w+)=", listing.text)
+        assert name is not None
+        template = re.sub(r"(?<!^)(?=[A-Z])", "_", interface.__name__).lower()
+        assert listing.text == component_text(template, name[1]), listing.place
+
+
 @pytest.mark.parametrize(
-    "module", [i.__name__ for i in INTERFACES if i is not seqx.Grammar] + ["Kernel", "Pooling"], indirect=True
+    "module", [("Attention", 1), ("Callback", 1), ("Kernel", 0), ("Pooling", 0)], indirect=True
 )
-def test_components_of_listings_obey_the_laws(module: ModuleType) -> None:
+def test_components_of_other_listings_obey_the_laws(module: ModuleType) -> None:
     registry = Registry()
     module.seqx_register(registry)
-    name = module.__name__.removeprefix("listing_")
-    name = WITHIN.get(name, name)
-    assert registry.components(getattr(seqx, name, getattr(module, name, None)) or object)
+    assert registry.interfaces()
     for interface in registry.interfaces():
         for component in registry.components(interface).values():
-            subject = Subject(component, SETTINGS.get(component.maker.__name__, {}))
             laws = laws_of(interface, component.maker)
             assert laws
             for law in laws:
-                law(subject)
+                law(Subject(component))
 
 
 def without_docstrings_of_functions(text: str) -> str:
@@ -137,11 +135,3 @@ def test_tutorial_writes_the_strategy_of_the_example() -> None:
     example = ROOT / "examples/seqx-local-sgd/seqx_local_sgd/__init__.py"
     expected = without_docstrings_of_functions(example.read_text(encoding="utf-8"))
     assert without_docstrings_of_functions(last) == expected
-
-
-def test_grammar_listing_obeys_the_laws() -> None:
-    (listing,) = (item for item in sections()["Grammar"] if item.language == "python")
-    names: dict[str, object] = {}
-    exec(listing.text, names)
-    grammar: Any = names["NoRepetition"]
-    check_grammar(grammar(size=9), torch.tensor([4, 6, 3]))

@@ -1,6 +1,6 @@
 """`seqx new` writes plugins that pass their tests and linters, and refuses unusable names."""
 
-import os
+import contextlib
 import subprocess
 import sys
 import tomllib
@@ -10,36 +10,31 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from seqx.commands.new import INTERFACES, PLACEHOLDER, TEMPLATES
+from seqx.commands.templates import COMMAND, INTERFACES, PLACEHOLDER, RECIPES
 from tests.stories.tiny import done, refused
 
-NAMES = {"attention": "qk_norm", "positional_encoding": "fire2", "schedule": "a2"}
+NAMES = {interface: f"zz_{interface}" for interface in INTERFACES}
 
 
-@pytest.fixture
-def new_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+@pytest.fixture(scope="module")
+def new_plugins(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Write a plugin for each interface."""
-    monkeypatch.chdir(tmp_path)
-    for interface, name in NAMES.items():
-        output = done("new", name, "--interface", interface).splitlines()
-        assert output[0].startswith(f"seqx-{name}: plugin {name}, with a component for ")
-        assert output[1] == f"  cd seqx-{name}"
-    return [Path(f"seqx-{name}").resolve() for name in NAMES.values()]
-
-
-def test_new_plugins_cover_every_template() -> None:
-    assert list(NAMES) == INTERFACES
+    folder = tmp_path_factory.mktemp("plugins")
+    with contextlib.chdir(folder):
+        for interface, name in NAMES.items():
+            output = done("new", name, "--interface", interface).splitlines()
+            assert output[0].startswith(f"seqx-{name}: plugin {name}, with a com")
+            assert output[1] == f"  cd seqx-{name}"
+    return [folder / f"seqx-{name}" for name in NAMES.values()]
 
 
 def test_new_plugin_has_all_files_and_no_placeholder(new_plugins: list[Path]) -> None:
-    for folder, name in zip(new_plugins, NAMES.values(), strict=True):
+    for folder, (interface, name) in zip(new_plugins, NAMES.items(), strict=True):
         files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-        assert sorted(files) == sorted(
-            [
-                *("README.md", "pyproject.toml", f"recipes/{name}.yaml", f"seqx_{name}/__init__.py"),
-                *(f"seqx_{name}/py.typed", f"tests/test_{name}.py", "tests/test_laws.py"),
-            ]
-        )
+        recipe = [f"recipes/{name}.yaml"] if interface in RECIPES else []
+        test = f"tests/test_{'command' if interface == COMMAND else 'laws'}.py"
+        package = [f"seqx_{name}/__init__.py", f"seqx_{name}/py.typed"]
+        assert sorted(files) == sorted(["README.md", "pyproject.toml", *recipe, *package, test])
         assert not [file for file, path in files.items() if PLACEHOLDER in path.read_text().lower()]
         project = tomllib.loads(files["pyproject.toml"].read_text())["project"]
         (requirement,) = map(Requirement, project["dependencies"])
@@ -48,25 +43,10 @@ def test_new_plugin_has_all_files_and_no_placeholder(new_plugins: list[Path]) ->
 
 @pytest.mark.parametrize("command", [["check", "--no-cache"], ["format", "--check", "--no-cache"]])
 def test_new_plugin_passes_its_own_linter(new_plugins: list[Path], command: list[str]) -> None:
-    for folder in new_plugins:
-        result = subprocess.run(
-            [sys.executable, "-m", "ruff", *command], cwd=folder, capture_output=True, text=True, check=False
-        )
-        assert result.returncode == 0, result.stdout + result.stderr
-
-
-def test_new_plugin_passes_its_tests(new_plugins: list[Path]) -> None:
-    """Skip the attention plugin: tests/test_outside.py installs it and runs its tests."""
-    tests = [str(folder / "tests") for folder in new_plugins if folder.name != f"seqx-{NAMES['attention']}"]
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "-p", "no:cacheprovider", *tests],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, new_plugins))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout
-    assert " passed" in result.stdout
+    ruff = [sys.executable, "-m", "ruff", *command]
+    cwd = new_plugins[0].parent  # each folder has its own settings
+    result = subprocess.run(ruff, cwd=cwd, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize(
@@ -125,9 +105,3 @@ def test_names_that_are_in_use_are_refused(
     monkeypatch.chdir(tmp_path)
     assert refused("new", name) == message
     assert not Path(f"seqx-{name}").exists()
-
-
-def test_templates_are_in_the_package() -> None:
-    assert (TEMPLATES / "common" / "pyproject.toml").is_file()
-    for interface in INTERFACES:
-        assert (TEMPLATES / interface / f"seqx_{PLACEHOLDER}" / "__init__.py").is_file()

@@ -1,0 +1,132 @@
+"""The templates of plugins: a component and a recipe for each interface, and the files of a package."""
+
+import keyword
+import re
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from seqx.errors import UserError
+from seqx.plugin.loading import GROUP, Plugins, home, origin
+
+_FOLDER = Path(__file__).parents[1] / "templates"
+PLACEHOLDER = "newcomer"  # the name of the plugin in the templates
+COMMAND = "command"
+"""The template of a plugin with a command, which has no component."""
+
+INTERFACES = sorted(path.stem for path in (_FOLDER / "components").glob("*.py"))
+RECIPES = sorted(path.stem for path in (_FOLDER / "recipes").glob("*.yaml"))
+"""The interfaces that have a recipe which trains with the component of the template."""
+
+IN_RECIPES = [*RECIPES, "input_layer"]
+"""The interfaces whose components recipes name, so that a file is enough; others need an installed plugin."""
+
+_REGISTERED_AS = {"generator": "Model", "slots": "Model", "grammar": "Task"}
+"""The interfaces of components by their template, if the name differs."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,38}[a-z0-9]")
+_RESERVED = {"null", "seqx"}  # YAML reads null as no value; a package seqx_seqx would be confusing
+
+
+def component_text(interface: str, name: str) -> str:
+    """Return the Python text of a plugin with one component."""
+    return _named(_FOLDER / "components" / f"{interface}.py", name)
+
+
+def recipe_text(interface: str, name: str, plugin: str | None) -> str:
+    """Return a recipe that trains with the component.
+
+    Args:
+        interface: one of `RECIPES`
+        name: the name of the component
+        plugin: the file of the plugin; None: the plugin is installed
+    """
+    text = _named(_FOLDER / "recipes" / f"{interface}.yaml", name)
+    parent = "" if text.startswith("extends:") else "extends: quickstart\n"
+    head, _, rest = f"{parent}{text}".partition("\n")
+    return "\n".join([head, *([f"plugins: [./{plugin}]"] if plugin else []), rest])
+
+
+def package_texts(interface: str, name: str) -> Mapping[str, str]:
+    """Return the files of a package with the component: path to text."""
+    folder = _FOLDER / "plugin"
+    sources = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    texts = {_path(path.relative_to(folder), name): _named(path, name) for path in sources}
+    laws = _FOLDER / "laws" / f"{interface}.py"
+    if laws.is_file():
+        texts["tests/test_laws.py"] = _named(laws, name)
+    if interface in RECIPES:
+        texts[f"recipes/{name}.yaml"] = recipe_text(interface, name, None)
+    else:
+        texts["README.md"] = re.sub(r".*recipes/.*\n", "", texts["README.md"])
+    if interface == COMMAND:
+        texts["tests/test_command.py"] = texts.pop("tests/test_laws.py")
+        texts["README.md"] = texts["README.md"].replace(
+            "test_laws.py` | tests of the laws of its interface", "test_command.py` | its tests"
+        )
+        texts["README.md"] = texts["README.md"].replace(
+            "the component; `seqx_register` registers it", "the command"
+        )
+        entry = f'[project.entry-points."seqx.commands"]\n{name} = "seqx_{name}:{name}"\n'
+        texts["pyproject.toml"] = re.sub(
+            r"\[project\.entry-points\.seqx\]\n.*\n", entry, texts["pyproject.toml"]
+        )
+    return {**texts, f"seqx_{name}/__init__.py": component_text(interface, name)}
+
+
+def camel_case(name: str) -> str:
+    """Return the name of a class for the name of a component."""
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def check_name(name: str, plugins: Plugins, *, module: str, interface: str | None = None) -> None:
+    """Check that a plugin or a component may have this name.
+
+    Args:
+        name: the name
+        plugins: the installed plugins
+        module: the Python module that would be written
+        interface: the template of a component; None: no component of any interface may have the name
+
+    Raises:
+        UserError: it is no valid name, or a plugin, a component or a module has it
+    """
+    if not _is_valid(name):
+        similar = re.sub(r"\W+", "_", name.lower()).strip("_0123456789")
+        hint = f"; for example, {similar!r} is valid" if _is_valid(similar) else ""
+        raise UserError(
+            f"{name!r} cannot be the name of a plugin: it needs 2 to 40 lowercase letters, digits and "
+            "underscores, begins with a letter, does not end with an underscore, and is neither a keyword of "
+            f"Python or YAML nor seqx{hint}"
+        )
+    for entry in entry_points(group=GROUP):
+        if entry.name == name:
+            raise UserError(
+                f"a plugin called {name!r} is installed, from {origin(entry)[1]}; choose another name"
+            )
+    if home(module) is not None:
+        raise UserError(f"a package called {module} is installed; choose another name")
+    for cls in plugins.registry.interfaces():
+        title = cls.__name__
+        if interface is not None and title != _REGISTERED_AS.get(interface, camel_case(interface)):
+            continue
+        if component := plugins.registry.components(cls).get(name):
+            article = "an" if title[0] in "AEIOU" else "a"
+            raise UserError(
+                f"plugin {component.plugin!r} has {article} {title} called {name!r}; choose another name"
+            )
+
+
+def _is_valid(name: str) -> bool:
+    identifiers = (name, camel_case(name))  # of the package, and of the class
+    is_keyword = any(map(keyword.iskeyword, identifiers))
+    return bool(_NAME.fullmatch(name)) and name not in _RESERVED and not is_keyword
+
+
+def _path(path: Path, name: str) -> str:
+    return str(path).replace(PLACEHOLDER, name)
+
+
+def _named(file: Path, name: str) -> str:
+    text = file.read_text(encoding="utf-8").replace(PLACEHOLDER, name)
+    return text.replace(camel_case(PLACEHOLDER), camel_case(name))
