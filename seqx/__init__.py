@@ -169,6 +169,7 @@ if TYPE_CHECKING:  # registration, and the arguments of callbacks
 
 if TYPE_CHECKING:  # models, runs and recipes
     from seqx.commands.loading import resolved_recipe as resolved_recipe
+    from seqx.commands.recipe_run import run as run
     from seqx.commands.recorded_answers import RecordedAnswers as RecordedAnswers
     from seqx.inference import Predictor as Predictor
     from seqx.inference import load as load

@@ -18,6 +18,10 @@ class UserError(Exception):
     code = 2
     """The exit code of the process."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows in place of a traceback: the message."""
+        return [str(self)]
+
 
 class DamagedError(UserError):
     """A file that is missing, unreadable, or differs from what was written."""

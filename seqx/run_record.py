@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from seqx import __version__
 from seqx.data.cache import fingerprint
 from seqx.errors import UserError
+from seqx.inference import Predictor, load
 from seqx.interfaces.scores import Score
 from seqx.plugin.loading import load_plugins
 from seqx.recipe import read_stored, with_current_names
@@ -64,8 +65,18 @@ class Record:
         """
         return MetricsFile(self.folder).read()
 
+    def predictor(self, **options: Any) -> Predictor:
+        """Load the final model of a finished run, with the options of `seqx.load`.
+
+        The local plugins of the run are executed only with `trust_local_plugins=True`.
+
+        Raises:
+            UserError: the run is not finished, or its model cannot be loaded
+        """
+        return load(self.folder, **options)
+
     @classmethod
-    def read(cls, folder: Path) -> "Record":
+    def read(cls, folder: str | Path) -> "Record":
         """Read a run folder; the plugins of the run need not be installed.
 
         Settings that were renamed since the run began have their current names in `recipe`, except those of
@@ -74,6 +85,7 @@ class Record:
         Raises:
             UserError: the folder has no run, or another version of seqx wrote it and this one cannot read it
         """
+        folder = Path(folder)
         if (folder / WEIGHTS).is_file():
             raise UserError(
                 f"{folder}: is the folder of a model; name the folder of its run, such as runs/NAME"

@@ -1,31 +1,26 @@
 """The command `seqx run`."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from seqx.cli import EXIT_INTERRUPTED, EXIT_STOPPED
 from seqx.commands.arguments import device_option, profile_option
-from seqx.commands.loading import CheckedRecipe, load_checked
 from seqx.commands.next_commands import next_commands
-from seqx.errors import PluginError, UserError
-from seqx.experiment import run as run_experiment
+from seqx.commands.recipe_run import RecipeRun
 from seqx.interfaces.scores import Score
 from seqx.parallel import World, join_ranks, leave
 from seqx.parallel.launch import launch
-from seqx.plugin.blame import message_naming_plugin
 from seqx.run_checks import changed_plugin
 from seqx.run_folder import RunFolder
 from seqx.runtime.background import has_abandoned_threads
 from seqx.runtime.cpu_threads import MAX_THREADS
 from seqx.runtime.printing import defer_write_errors
 from seqx.runtime.signals import Stopped, StopRequest
-from seqx.storage.checkpoints import Checkpoints
 from seqx.training.candidates import comparison_lines, read_compared
 from seqx.training.preflight import build_checked
-from seqx_toolkit import DISTRIBUTION
 
 
 @click.command(epilog="Example: seqx run wmt_en_de --profile sample")
@@ -79,10 +74,10 @@ def run(
     stop = StopRequest()
     if devices is not None and devices > 1:
         with stop.handling_signals():  # check the recipe here, so that each error is printed only once
-            checked = load_checked(recipe, profile, overrides)
-            run_folder = RunFolder(_folder(checked, folder, profile))
-            if run_folder.final_scores(checked.configured) is None:
-                build_checked(checked.configured, begun=run_folder.vocabulary.is_dir())
+            started = RecipeRun.load(recipe, overrides, profile, folder)
+            if not started.is_finished:
+                begun = RunFolder(started.folder).vocabulary.is_dir()
+                build_checked(started.checked.configured, begun=begun)
         options = {"--profile": profile, "--folder": folder, "--device": device, "--threads": threads}
         arguments = [f"{name}={value}" for name, value in options.items() if value is not None]
         arguments += ["--changed-plugins"] * changed_plugins
@@ -121,42 +116,27 @@ def _run(
     *,
     changed_plugins: bool,
 ) -> None:
-    checked = load_checked(recipe, profile, overrides)
-    folder = _folder(checked, folder, profile)
-    was_finished = RunFolder(folder).final_scores(checked.configured) is not None
-    with _reporting_failure(ctx, folder, world, checked):
-        scores = run_experiment(
-            checked.configured,
-            checked.plugins,
-            name=_name(checked, profile),
-            folder=folder,
-            device=device,
-            number_of_threads=threads,
-            changed_plugins=changed_plugins,
-            stop=stop,
-            world=world,
+    started = RecipeRun.load(recipe, overrides, profile, folder)
+    was_finished = started.is_finished
+    try:
+        scores = started.train(
+            device=device, threads=threads, changed_plugins=changed_plugins, stop=stop, world=world
         )
+    except KeyboardInterrupt as error:
+        _exit(ctx, EXIT_STOPPED if isinstance(error, Stopped) else EXIT_INTERRUPTED, world)
     if world.is_rank_zero:
-        _print_scores(checked, folder, scores, was_finished=was_finished, changed_plugins=changed_plugins)
-
-
-def _name(checked: CheckedRecipe, profile: str | None) -> str:
-    return checked.recipe.name + (f"-{profile}" if profile else "")
-
-
-def _folder(checked: CheckedRecipe, folder: Path | None, profile: str | None) -> Path:
-    return folder or Path("runs", _name(checked, profile))
+        _print_scores(started, scores, was_finished=was_finished, changed_plugins=changed_plugins)
 
 
 def _print_scores(
-    checked: CheckedRecipe,
-    folder: Path,
+    started: RecipeRun,
     scores: Mapping[str, Mapping[str, Score]],
     *,
     was_finished: bool,
     changed_plugins: bool,
 ) -> None:
     """Print the scores of a run, the scores of its candidate weights, and published scores."""
+    checked, folder = started.checked, started.folder
     if was_finished:
         changed = changed_plugin(folder, checked.plugins) if changed_plugins else None
         advice = f" from before {changed} changed (choose another --folder to train again)" if changed else ""
@@ -176,65 +156,8 @@ def _print_scores(
         click.echo(f"  {command}", err=True)
 
 
-@contextmanager
-def _reporting_failure(
-    ctx: click.Context, folder: Path, world: World, checked: CheckedRecipe
-) -> Iterator[None]:
-    """Report a signal, an interrupt or a plugin's error in the block, and how to resume the run.
-
-    Other errors are raised again, with a note about components of external plugins, which may be the cause.
-    """
-    try:
-        yield
-    except Stopped as stopped:
-        if world.is_rank_zero:
-            state = f"stopped by {stopped}, {_last_checkpoint(folder)}"
-            click.echo(f"{folder}: {state}; run the same command again to continue", err=True)
-        _exit(ctx, EXIT_STOPPED, world)
-    except KeyboardInterrupt:
-        if world.is_rank_zero:
-            click.echo(f"{folder}: interrupted; run the same command again to continue", err=True)
-        _exit(ctx, EXIT_INTERRUPTED, world)
-    except UserError:
-        raise
-    except Exception as error:
-        message = message_naming_plugin(error)
-        if message is None:
-            if components := _external_components(checked):
-                error.add_note(
-                    f"The recipe uses {', '.join(components)}. Perhaps a method of such a component has "
-                    "returned something wrong: run its laws (seqx.testing.laws)."
-                )
-            raise
-        raise PluginError(f"{message}\n{_advice(folder)}") from error
-
-
-def _external_components(checked: CheckedRecipe) -> list[str]:
-    """Return the components of the recipe that are not included in seqx, with their files and lines."""
-    found = []
-    for component in checked.configured.used():
-        plugin = checked.plugins.of(component)
-        if plugin is not None and plugin.source != DISTRIBUTION:
-            found.append(f"the {component.interface.__name__} {component.name!r} ({component.where})")
-    return list(dict.fromkeys(found))
-
-
-def _exit(ctx: click.Context, code: int, world: World) -> None:
+def _exit(ctx: click.Context, code: int, world: World) -> NoReturn:
     # With several ranks, the heartbeat informs the other ranks and ends this process.
     if world.size == 1 and has_abandoned_threads():
         leave(code)
     ctx.exit(code)
-
-
-def _last_checkpoint(folder: Path) -> str:
-    steps = Checkpoints(folder / "checkpoints").steps()
-    return f"the checkpoint of update {steps[-1]} is kept" if steps else "no checkpoint was written yet"
-
-
-def _advice(folder: Path) -> str:
-    """Return the advice after an error of a plugin: how to resume the run."""
-    start = "from there" if Checkpoints(folder / "checkpoints").steps() else "from the start"
-    return (
-        f"{folder}: {_last_checkpoint(folder)}; fix the plugin, and run the same command again to "
-        f"continue {start} (with --changed-plugins, if the plugin is a local file)"
-    )

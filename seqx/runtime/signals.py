@@ -17,6 +17,10 @@ class Stopped(KeyboardInterrupt):
         super().__init__(signal_.name)
         self.signal = signal_
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows in place of a traceback."""
+        return [f"stopped by {self}"]
+
 
 class StopRequest:
     """The first signal that asked this process to stop, if any.

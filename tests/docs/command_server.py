@@ -236,6 +236,8 @@ def _answer(link: socket.socket, shortens: bool) -> None:
         os.environ.update(environment)
         if shortens and arguments[:1] == ["sweep"]:
             _shorten_trials()
+        if shortens and name == "python":
+            _shorten_python_runs()
         code = _run(name, shorten(arguments) if shortens and name == "seqx" else arguments)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -269,6 +271,20 @@ def _run(name: str, arguments: list[str]) -> int:
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     return 0
+
+
+def _shorten_python_runs() -> None:
+    """Let `seqx.run` in this process shorten training as `seqx run` does."""
+    import seqx
+
+    original = seqx.run
+
+    def run(recipe: str, *overrides: str, profile: str | None = None, **options: Any) -> seqx.Record:
+        options_first = ["run", *(["--profile", profile] if profile else [])]
+        arguments = shorten([*options_first, recipe, *overrides])[len(options_first) :]
+        return original(*arguments, profile=profile, **options)
+
+    vars(seqx)["run"] = run
 
 
 def _shorten_trials() -> None:
