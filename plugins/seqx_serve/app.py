@@ -17,6 +17,7 @@ import seqx
 from seqx_serve import schemas
 from seqx_serve.batching import Batcher, QueueFullError, StoppedError
 from seqx_serve.documents import Document, read_document
+from seqx_serve.explanations import explanation_of
 from seqx_serve.limits import Limits
 from seqx_serve.metrics import Metrics
 from seqx_serve.middleware import CLIENT_LEFT, BodyLimit, Measured
@@ -28,7 +29,7 @@ from seqx_serve.models import (
     UnavailableError,
 )
 from seqx_serve.openapi import openapi
-from seqx_serve.page import attention_maps, page_routes
+from seqx_serve.page import page_routes
 from seqx_serve.reading import Reader
 from seqx_serve.responses import language_name, result_of, versions_of, warnings_of
 from seqx_serve.schemas import plain
@@ -147,20 +148,23 @@ class Service:
         return JSONResponse(plain(schemas.AnswerResponse(results=results, warnings=warnings_of(nbests))))
 
     async def explain(self, request: Request) -> Response:
-        """Answer one input with any model, and show its attention."""
+        """Answer one input with any model, and show the search and the attention."""
         fields = await self._reader.read(request, schemas.ExplainRequest)
         try:
             model = self._models.find(fields.model)
         except UnavailableError as error:
             raise HTTPException(400, str(error)) from None
-        self._reader.check_characters([fields.q])
-        ((nbest, maps),) = await self._decoded(request, Explanations(model, fields.nbest), [fields.q])
-        response = schemas.ExplainResponse(
-            result=result_of(model, fields.q, nbest),
-            attention=[] if maps is None else attention_maps(maps),
-            warnings=warnings_of([nbest]),
+        require, forbid = (
+            (phrases,) if isinstance(phrases, str) else tuple(phrases or ())
+            for phrases in (fields.require, fields.forbid)
         )
-        return JSONResponse(plain(response))
+        self._reader.check_characters([fields.q, fields.prefix, *require, *forbid])
+        wanted = seqx.Request(input=fields.q, prefix=fields.prefix, require=require, forbid=forbid)
+        ((nbest, maps),) = await self._decoded(request, Explanations(model, fields.nbest), [wanted])
+        # Thousands of numbers take long, so this is done in a thread.
+        return await asyncio.to_thread(
+            lambda: JSONResponse(plain(explanation_of(model, fields.q, nbest, maps)))
+        )
 
     async def detect(self, request: Request) -> Response:
         """Return the source language of the models, if there is only one."""
@@ -190,7 +194,13 @@ class Service:
         for model in self._models:
             source, target = model.languages or (None, None)
             infos.append(
-                schemas.ModelInfo(name=model.name, action=model.action, source=source, target=target)
+                schemas.ModelInfo(
+                    name=model.name,
+                    action=model.action,
+                    source=source,
+                    target=target,
+                    constraints=model.predictor.task.accepts_constraints,
+                )
             )
         return JSONResponse([plain(info) for info in infos])
 
@@ -223,7 +233,9 @@ class Service:
         """Return the OpenAPI document."""
         return JSONResponse(openapi(self._models, needs_key=self._needs_key))
 
-    async def _decoded(self, request: Request, decode: Answers, texts: Sequence[str]) -> Sequence[Any]:
+    async def _decoded(
+        self, request: Request, decode: Answers, texts: Sequence[str | seqx.Request]
+    ) -> Sequence[Any]:
         """Return the answers to the inputs of a request; forget them if its client leaves.
 
         Raises:
@@ -244,7 +256,7 @@ class Service:
             if answers.done():
                 nbests = answers.result()
                 self.metrics.lines.labels(decode.model.name).inc(len(texts))
-                self.metrics.characters.labels(decode.model.name).inc(sum(map(len, texts)))
+                self.metrics.characters.labels(decode.model.name).inc(sum(map(_characters, texts)))
                 return nbests
             if left.done():
                 raise HTTPException(CLIENT_LEFT, "the client left")
@@ -254,6 +266,10 @@ class Service:
         finally:
             answers.cancel()
             left.cancel()
+
+
+def _characters(text: str | seqx.Request) -> int:
+    return len(text if isinstance(text, str) else text.input)
 
 
 async def _documents(texts: Sequence[str], format_: Literal["text", "html"]) -> Sequence[Document]:

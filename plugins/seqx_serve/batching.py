@@ -14,8 +14,8 @@ import seqx
 _MAX_DELAY = 0.05  # seconds
 _DELAY = 0.1  # part of the time of the last batch
 
-Decode = Callable[[Sequence[str]], Sequence[Any]]
-"""A function that answers texts. Texts with equal functions can be decoded together."""
+Decode = Callable[[Sequence[Any]], Sequence[Any]]
+"""A function that answers texts or requests. Those with equal functions can be decoded together."""
 
 
 class QueueFullError(Exception):
@@ -31,7 +31,7 @@ class Job:
     """The inputs of one request."""
 
     decode: Decode  # called in the thread of the batcher
-    texts: Sequence[str]
+    texts: Sequence[Any]
     future: Future[list[Any]] = field(default_factory=Future)
     taken: int = 0  # number of texts that were decoded or are being decoded
     answers: list[Any] = field(default_factory=list)
@@ -90,7 +90,7 @@ class Batcher:
         with self._changed:
             return self._count()
 
-    def submit(self, decode: Decode, texts: Sequence[str]) -> Future[list[Any]]:
+    def submit(self, decode: Decode, texts: Sequence[Any]) -> Future[list[Any]]:
         """Add the texts of a request, and return the future of their answers. Cancel it to remove them.
 
         Raises:
@@ -161,7 +161,7 @@ class Batcher:
 
     def _answer(self, batch: Sequence[Job]) -> None:
         """Decode the next text of each job; a job can occur several times."""
-        texts, decoded = list[str](), dict[Job, int]()
+        texts, decoded = list[Any](), dict[Job, int]()
         for job in batch:
             index = decoded.get(job, len(job.answers))
             texts.append(job.texts[index])

@@ -30,7 +30,7 @@ class ServedModel:
     name: str
     predictor: seqx.Predictor
     languages: tuple[str, str] | None
-    _predictors: dict[int, seqx.Predictor] = field(
+    _predictors: dict[tuple[int, bool], seqx.Predictor] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -39,13 +39,20 @@ class ServedModel:
         """The verb for answering an input."""
         return self.predictor.task.action
 
-    def predictor_for(self, answers: int) -> seqx.Predictor:
-        """Return the predictor for a number of answers, or for as many as the search can find."""
+    def predictor_for(self, answers: int, *, is_traced: bool = False) -> seqx.Predictor:
+        """Return the predictor for a number of answers, or for as many as the search can find.
+
+        Args:
+            answers: the number of answers
+            is_traced: true: it records the steps of the search
+        """
         search = self.predictor.search
-        number = answers if search is None else min(answers, search.width)
-        if number not in self._predictors:
-            self._predictors[number] = self.predictor.with_answers(number)
-        return self._predictors[number]
+        key = answers if search is None else min(answers, search.width), is_traced
+        if key not in self._predictors:
+            predictor = self._predictors[key] = self.predictor.with_answers(key[0])
+            if is_traced:
+                predictor.record_traces()
+        return self._predictors[key]
 
 
 @dataclass(frozen=True)
@@ -55,21 +62,21 @@ class Answers:
     model: ServedModel
     number: int  # of answers to each text
 
-    def __call__(self, texts: Sequence[str]) -> Sequence[seqx.NBest]:
+    def __call__(self, texts: Sequence[Any]) -> Sequence[Any]:
         """Return the n-best list of each text."""
         return list(self.model.predictor_for(self.number).hypotheses(texts))
 
 
 @dataclass(frozen=True)
 class Explanations(Answers):
-    """The function from texts to their answers and the attention of the model to the best ones."""
+    """The function from requests to their answers, with traces, and the attention to the best answers."""
 
-    def __call__(self, texts: Sequence[str]) -> Sequence[Any]:
-        """Return the n-best list of each text with attention maps, None if there are none."""
-        attention = self.model.predictor.attention
+    def __call__(self, requests: Sequence[seqx.Request]) -> Sequence[Any]:
+        """Return the n-best list of each request with attention maps, None if there are none."""
+        predictor = self.model.predictor_for(self.number, is_traced=True)
         return [
-            (nbest, attention(text, nbest[0].hypothesis.ids) if nbest else None)
-            for text, nbest in zip(texts, super().__call__(texts), strict=True)
+            (nbest, predictor.attention(request.input, nbest[0].hypothesis.ids) if nbest else None)
+            for request, nbest in zip(requests, predictor.hypotheses(requests), strict=True)
         ]
 
 

@@ -64,7 +64,7 @@ def openapi(models: ServedModels, *, needs_key: bool) -> dict[str, Any]:
         for action in models.actions
     }
     explain = _post(
-        "Answer a text, and show the attention of the model",
+        "Answer a text, and show the search and the attention of the model",
         schemas.ExplainRequest,
         schemas.ExplainResponse,
         {"model": [model.name for model in models]},

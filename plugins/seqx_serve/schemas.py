@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
@@ -14,6 +14,7 @@ ApiKey = Annotated[
     Field(description="a key, if the server needs one; it may also be the header Authorization: Bearer KEY"),
 ]
 Count = Annotated[int, Ge(0), Le(100)]
+Phrase = Annotated[str, MinLen(1), MaxLen(200)]
 
 
 class Response(BaseModel):
@@ -56,11 +57,21 @@ class AnswerRequest(Request):
 
 
 class ExplainRequest(Request):
-    """An input of any model, whose answers and attention are wanted."""
+    """An input of any model, whose answers are wanted with the search and the attention.
+
+    Only models whose `constraints` in /models is true accept a prefix and phrases.
+    """
 
     q: Text
     nbest: Annotated[int, Ge(1), Le(100), Field(description="number of answers")] = 4
     model: ModelName = None
+    prefix: Annotated[str, MaxLen(1000), Field(description="beginning of each answer")] = ""
+    require: Annotated[
+        Phrase | Annotated[list[Phrase], MaxLen(8)] | None, Field(description="phrases that each answer has")
+    ] = None
+    forbid: Annotated[
+        Phrase | Annotated[list[Phrase], MaxLen(8)] | None, Field(description="phrases that no answer has")
+    ] = None
 
 
 class Detection(Response):
@@ -124,10 +135,39 @@ class AttentionMap(Response):
     weights: list[list[list[float]]]
 
 
+class StepHypothesis(Response):
+    """A hypothesis at one step of a search."""
+
+    parent: Annotated[
+        int | None, Field(description="index of the hypothesis that it extends, in the previous step")
+    ] = None
+    token: Annotated[str, Field(description="the added symbol; </s> ends the hypothesis")]
+    score: Annotated[float, Field(description="the value by which the search ranks it")]
+    logprob: float
+    outcome: Annotated[
+        Literal["kept", "finished", "pruned"],
+        Field(description="kept: extended in the next step; pruned: dropped"),
+    ]
+    best: Annotated[bool, Field(description="true if it is the beginning of the best answer")]
+
+
+class SearchSteps(Response):
+    """The hypotheses of each step of a search, best first.
+
+    An input that is too long has several parts. A part is searched again with a larger beam if several
+    hypotheses have the same text.
+    """
+
+    part: Annotated[int, Ge(1)]
+    search: Annotated[int, Ge(1)]
+    steps: list[list[StepHypothesis]]
+
+
 class ExplainResponse(Response):
-    """The answers to an input, and the attention of the model while it writes the best one."""
+    """The answers to an input, the steps of the search, and the attention while the best one is written."""
 
     result: Result
+    searches: list[SearchSteps]
     attention: list[AttentionMap]
     warnings: list[str] | None = None
 
@@ -139,6 +179,7 @@ class ModelInfo(Response):
     action: str
     source: str | None = None
     target: str | None = None
+    constraints: Annotated[bool, Field(description="true if /explain accepts a prefix and phrases")]
 
 
 class Health(Response):

@@ -122,7 +122,7 @@ def split_input(
     for text in (request.input, request.prefix, *request.require, *request.forbid):
         if isinstance(text, str):
             _check_unicode(text)
-    if request.constrained and not task.uses_search:
+    if request.constrained and not task.accepts_constraints:
         raise UserError("the task of this model does not support prefixes and phrases; leave them out")
     if isinstance(request.input, str) and not request.input.strip():
         return SplitInput()

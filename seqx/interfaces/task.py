@@ -230,6 +230,11 @@ class Task(ABC):
         return SPLITS
 
     @property
+    def accepts_constraints(self) -> bool:
+        """True if requests may have prefixes, required phrases and forbidden phrases."""
+        return False
+
+    @property
     def languages(self) -> tuple[str, str] | None:
         """The languages of inputs and answers as ISO 639 codes; None if they are unknown or several."""
         return None

@@ -39,6 +39,11 @@ class GenerationTask(Task):
     many_eos: bool = False
     """True if EOS ends each line of a target; false if a target has only one EOS, at its end."""
 
+    @property
+    def accepts_constraints(self) -> bool:
+        """True if the task implements `constraint`."""
+        return type(self).constraint is not GenerationTask.constraint
+
     @abstractmethod
     def write(self, ids: Sequence[int], source: Any, labels: Mapping[str, Sequence[int]]) -> str:
         """Return the answer to an input as text.

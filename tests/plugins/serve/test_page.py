@@ -1,8 +1,6 @@
 """The page of a server, in headless Chromium if it is installed."""
 
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +9,7 @@ from urllib.parse import quote
 import pytest
 
 import seqx
+from tests.browser import Browser, browser
 from tests.server import Server, serving
 
 for extra in ("starlette", "uvicorn", "prometheus_client", "python_multipart"):
@@ -52,29 +51,67 @@ def test_page_labels_its_controls_and_uses_no_other_host(server: Server) -> None
         assert "//" not in text.replace("</", "")
 
 
-def dom(url: str, folder: Path) -> str:
-    """Return the page as Chromium has it after its scripts."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("Chromium is not installed")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
-    command = [chromium, *options, "--virtual-time-budget=10000", "--dump-dom", url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    return done.stdout
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("chromium")) as page:
+        yield page
+
+
+def ask(page: Browser, address: str) -> None:
+    """Open a page whose address has a text, and wait for the answers."""
+    page.open("about:blank")
+    page.wait_for("location.href == 'about:blank'")
+    page.open(address)
+    page.wait_for("document.getElementById('status')?.textContent.includes('answer')")
 
 
 @pytest.mark.slow
-def test_page_shows_translations_and_attention(server: Server, models: Path, tmp_path: Path) -> None:
+def test_page_shows_translations_and_attention(server: Server, models: Path, page: Browser) -> None:
     (nbest,) = seqx.load(models / "en-de").with_answers(3).hypotheses([SENTENCE])
-    page = dom(f"{server.url}/?model=en-de&q={quote(SENTENCE)}", tmp_path)
-    assert f'<p id="best">{nbest.text}</p>' in page
-    assert all(f"<td>{text}</td>" in page for text, _ in nbest)
-    assert "Rows: target tokens. Columns: source tokens." in page
+    ask(page, f"{server.url}/?model=en-de&q={quote(SENTENCE)}")
+    assert page.text("#best") == nbest.text
+    assert [
+        *page.value("[...document.querySelectorAll('#nbest td:nth-child(2)')].map(x => x.textContent)")
+    ] == [text for text, _ in nbest]
+    assert "Rows: target tokens. Columns: source tokens." in page.text("#legend")
 
 
 @pytest.mark.slow
-def test_page_shows_trees(server: Server, tmp_path: Path) -> None:
-    page = dom(f"{server.url}/?model=parser&q={quote(SENTENCE)}", tmp_path)
-    tree = page.partition('id="tree"')[2].partition('id="warnings"')[0]
-    assert re.findall("<b>([^<]+)</b>", tree) == SENTENCE.split()
-    assert "<span>TOP</span>" in tree
+def test_page_shows_trees(server: Server, page: Browser) -> None:
+    ask(page, f"{server.url}/?model=parser&q={quote(SENTENCE)}")
+    words = page.value("[...document.querySelectorAll('#tree b')].map(word => word.textContent)")
+    assert words == SENTENCE.split()
+    assert page.text("#tree span") == "TOP"
+
+
+@pytest.mark.slow
+def test_page_shows_each_step_of_the_search_by_keyboard(server: Server, page: Browser) -> None:
+    ask(page, f"{server.url}/?model=en-de&q={quote(SENTENCE)}")
+    steps = server.post("/explain", q=SENTENCE, model="en-de")[1]["searches"][0]["steps"]
+    assert page.text("#step-text").startswith(f"Step 1 of {len(steps)}: 3 kept")
+    page.value("document.getElementById('step').focus()")
+    page.press("End", 35)
+    page.wait_for(f"document.getElementById('step-text').textContent.startsWith('Step {len(steps)} of')")
+    page.value("document.getElementById('previous').focus()")
+    page.press("Enter", 13)
+    page.wait_for(f"document.getElementById('step-text').textContent.startsWith('Step {len(steps) - 1} of')")
+    rows = page.value(
+        "[...document.querySelectorAll('#beam tbody tr')]"
+        ".map(row => [...row.children].map(cell => cell.textContent))"
+    )
+    shown = steps[len(steps) - 2]
+    assert [(row[1].split()[-1], float(row[3])) for row in rows] == [
+        (each["token"], round(each["score"], 4)) for each in shown
+    ]
+    outcomes = {"kept": "kept", "finished": "finished", "pruned": "dropped"}
+    assert [row[2].partition(",")[0] for row in rows] == [outcomes[each["outcome"]] for each in shown]
+    assert len(rows[0][1].split()) == len(steps) - 1
+
+
+@pytest.mark.slow
+def test_page_offers_constraints(server: Server, page: Browser) -> None:
+    ask(page, f"{server.url}/?model=en-de&q={quote(SENTENCE)}&prefix=Hund")
+    assert page.text("#best").startswith("Hund")
+    page.type("#require", "kleines Haus")
+    page.value("document.getElementById('form').requestSubmit()")
+    page.wait_for("document.getElementById('best').textContent.includes('kleines Haus')")

@@ -1,5 +1,6 @@
 """Servers in processes of their own, asked by real clients."""
 
+import itertools
 import json
 import re
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -25,8 +27,11 @@ from tests.models import write_model
 from tests.server import Server, serving
 
 libretranslate = pytest.importorskip("libretranslatepy")
-for extra in ("starlette", "uvicorn", "prometheus_client", "python_multipart"):
+for extra in ("starlette", "uvicorn", "prometheus_client", "python_multipart", "babel"):
     pytest.importorskip(extra)
+
+from seqx_serve import explanations  # noqa: E402  it needs the extra
+from seqx_serve.models import ServedModel  # noqa: E402
 
 LINES = ["the man sees a dog", "a house", "letters and carpets", "Emma is sick ."]
 UPLOAD = '--x\r\nContent-Disposition: form-data; name="q"; filename="f"\r\n\r\nx\r\n--x--\r\n'
@@ -206,8 +211,8 @@ def test_parse_returns_trees_with_spans(server: Server) -> None:
 def test_server_describes_itself(server: Server) -> None:
     assert server.get("/health") == (200, {"status": "ok"})
     assert server.get("/models")[1] == [
-        {"name": "en-de", "action": "translate", "source": "en", "target": "de"},
-        {"name": "parser", "action": "parse"},
+        {"name": "en-de", "action": "translate", "source": "en", "target": "de", "constraints": True},
+        {"name": "parser", "action": "parse", "constraints": True},
     ]
     settings = server.get("/frontend/settings")[1]
     assert settings["charLimit"] == 2000
@@ -234,9 +239,47 @@ def test_explain_returns_answers_and_attention(server: Server, direct: seqx.Pred
         weights = torch.tensor(each["weights"])
         assert weights.shape == (2, len(each["query_symbols"]), len(each["key_symbols"]))
         torch.testing.assert_close(weights, maps.maps[each["name"]].weights[0], atol=1e-3, rtol=0)
-    assert server.post("/explain", q="")[1] == {"result": {"input": "", "answers": []}, "attention": []}
+    (search,) = answer["searches"]
+    final = nbest[0].hypothesis
+    paths = [[each for each in step if each["best"]] for step in search["steps"]]
+    symbols = direct.symbols("target", [*final.ids, seqx.EOS])
+    assert [path[0]["token"] for path in paths[: len(symbols)]] == symbols
+    assert paths[len(symbols) - 1][0]["outcome"] == "finished"
+    assert paths[len(symbols) - 1][0]["score"] == pytest.approx(final.score)
+    for before, step in itertools.pairwise(search["steps"]):
+        assert all(before[each["parent"]]["outcome"] == "kept" for each in step)
+    empty = {"result": {"input": "", "answers": []}, "searches": [], "attention": []}
+    assert server.post("/explain", q="")[1] == empty
     tree = server.post("/explain", q=SENTENCE, model="parser")[1]["result"]["answers"][0]["tree"]
     assert tree["span"] == [0, 6]
+
+
+def test_explain_obeys_constraints(server: Server, direct: seqx.Predictor) -> None:
+    constraints = {"prefix": "Hund", "require": ["Haus"], "forbid": "Katze"}
+    request = seqx.Request(input=LINES[0], prefix="Hund", require=("Haus",), forbid=("Katze",))
+    _, answer = server.post("/explain", q=LINES[0], model="en-de", nbest=1, **constraints)
+    assert [each["text"] for each in answer["result"]["answers"]] == direct([request])
+    for fields, reason in (
+        ({"require": ["x"] * 9}, "require: "),
+        ({"forbid": "x" * 201}, "forbid: "),
+        ({"prefix": "x" * 1001}, "prefix: "),
+    ):
+        status, answer = server.post("/explain", q=LINES[0], **fields)
+        assert (status, reason in answer["error"]) == (400, True)
+    assert server.post("/explain", q="x" * 1990, prefix="x" * 11)[0] == 422
+
+
+def test_explain_leaves_out_what_is_too_long(direct: seqx.Predictor) -> None:
+    model, limits = ServedModel("en-de", direct, None), vars(explanations)
+    step = [seqx.TracedHypothesis([3], -1.0, -1.0, "kept")]
+    nbest = seqx.NBest(traces=[[[step] * (limits["_MAX_HYPOTHESES"] + 1)]])
+    layer = SimpleNamespace(weights=torch.empty(limits["_MAX_WEIGHTS"] + 1, device="meta"))
+    found = explanations.explanation_of(model, LINES[0], nbest, SimpleNamespace(maps={"layer": layer}))
+    assert (found.searches, found.attention) == ([], [])
+    assert found.warnings == [
+        "20,001 hypotheses of the search are not shown, more than 20,000; shorten the text",
+        "500,001 attention weights are not shown, more than 500,000; shorten the text",
+    ]
 
 
 @pytest.mark.promise("server-refuses-with-a-reason")
