@@ -194,6 +194,11 @@ if TYPE_CHECKING:  # commands
     from seqx.commands.markdown_table import markdown_table as markdown_table
     from seqx.commands.model_options import ModelOptions as ModelOptions
     from seqx.commands.model_options import model_options as model_options
+    from seqx.commands.replay import Replay as Replay
+    from seqx.commands.replayed_update import ReplayedBatch as ReplayedBatch
+    from seqx.commands.replayed_update import ReplayedExample as ReplayedExample
+    from seqx.commands.replayed_update import ReplayedLoss as ReplayedLoss
+    from seqx.commands.replayed_update import ReplayedWeights as ReplayedWeights
     from seqx.commands.request_lines import RequestLines as RequestLines
     from seqx.commands.request_lines import request_options as request_options
     from seqx.commands.stdin_command import StdinCommand as StdinCommand

@@ -52,7 +52,6 @@ from seqx.training.recovery.data_fingerprint import HELD_OUT, DataFingerprint
 from seqx.training.recovery.divergence import DivergenceDetector
 from seqx.training.recovery.memory_limit import MicrobatchLimit
 from seqx.training.recovery.rollback import Rollback
-from seqx.training.recovery.skipped_batches import SkippedBatches
 from seqx.training.recovery.worst_examples import describe_examples
 from seqx.training.run_info import Run
 from seqx.training.trainer import Trainer
@@ -227,22 +226,57 @@ def sampling_processes(context: Context) -> int:
     return processes if processes > 0 and can_start_processes() else 0
 
 
-def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path) -> Trainer:
-    """Build the trainer, and restore the newest checkpoint, if there is one."""
-    config, world = context.config, context.world
-    strategy = build_strategy(config, model, world, context.device)
+@dataclass(frozen=True, kw_only=True)
+class SavedParts:
+    """The parts of training whose states are in checkpoints, and what saves and restores them."""
+
+    strategy: Parallelism
+    optimizer: torch.optim.Optimizer
+    average: Average | None
+    detector: DivergenceDetector
+    progress: ProgressTracker
+    notices: Notices
+    checkpointer: Checkpointer
+
+
+def build_saved_parts(context: Context, model: Model, vocabulary: Path) -> SavedParts:
+    """Build the parts of training that have a state, as they are before the first update."""
+    config = context.config
+    strategy = build_strategy(config, model, context.world, context.device)
     optimizer = optimizer_of(strategy, config.optimizer)
     average = None if config.ema is None else Average(config.ema, model)
     detector = DivergenceDetector(nonfinite=config.max_nonfinite, spike=config.spike)
     progress = ProgressTracker()
-    notices = Notices(context.events, progress, silent=not world.is_rank_zero)
+    notices = Notices(context.events, progress, silent=not context.world.is_rank_zero)
     for callback in context.callbacks:
         callback.warn_with(notices.warn)
-    checkpointer = build_checkpointer(context, vocabulary, strategy, optimizer, average, detector, notices)
-    progress.restore(checkpointer.resume())
-    initial = config.initial_model
-    if initial is not None and not initial.reset_optimizer and not progress.step:
+    return SavedParts(
+        strategy=strategy,
+        optimizer=optimizer,
+        average=average,
+        detector=detector,
+        progress=progress,
+        notices=notices,
+        checkpointer=build_checkpointer(context, vocabulary, strategy, optimizer, average, detector, notices),
+    )
+
+
+def start_from_initial_optimizer(context: Context, checkpointer: Checkpointer) -> None:
+    """Load the optimizer of the model that training starts from, if the recipe keeps its state."""
+    initial = context.config.initial_model
+    if initial is not None and not initial.reset_optimizer:
         checkpointer.load_optimizer(initial_optimizer_state(initial.model))
+
+
+def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path) -> Trainer:
+    """Build the trainer, and restore the newest checkpoint, if there is one."""
+    config, world = context.config, context.world
+    parts = build_saved_parts(context, model, vocabulary)
+    strategy, detector, checkpointer = parts.strategy, parts.detector, parts.checkpointer
+    progress, notices = parts.progress, parts.notices
+    progress.restore(checkpointer.resume())
+    if not progress.step:
+        start_from_initial_optimizer(context, checkpointer)
     batches = build_batches(context, model, store, progress)
     if not progress.step:
         warn_of_data(context, notices)
@@ -252,8 +286,8 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
         build_run(context, model, batches, checkpointer, progress.now),
         progress,
         accumulation=build_accumulation(context, store, strategy, flags),
-        optimizer=optimizer,
-        average=average,
+        optimizer=parts.optimizer,
+        average=parts.average,
         batches=batches,
         checkpointer=checkpointer,
         validator=build_validator(context, store, strategy, checkpointer.model, progress),
@@ -342,7 +376,7 @@ def build_rollback(
     return Rollback(
         checkpointer,
         detector,
-        SkippedBatches(context.folder.folder),
+        context.folder.folder,
         max_rollbacks=context.config.max_rollbacks,
         batches=batches,
         strategy=strategy,

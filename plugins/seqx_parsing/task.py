@@ -241,8 +241,10 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
         return f"outputs were not valid trees over the words; {action}"
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
-        """Return the subwords of the source, or the symbols of linearised trees, for display."""
-        return self.tokenizer.symbols(ids) if column == "source" else self._symbols.read(ids)
+        """Return the subwords of the source, the tags, or the symbols of linearised trees, for display."""
+        if column == "source":
+            return self.tokenizer.symbols(ids)
+        return (self._tags if column == "tags" else self._symbols).read(ids)
 
     def split_long_input(self, text: str, max_length: int) -> list[str]:
         """Split a sentence of more than `max_length` subwords into parts."""

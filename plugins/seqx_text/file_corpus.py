@@ -140,12 +140,15 @@ class FileCorpus(seqx.Corpus):
 
     def row_location(self, split: str, row: int) -> str:
         """Return the file and the number of a row in it."""
-        locations = (
-            f"{files[0]}:{number}"
-            for files in self.parts(split)
-            for number, _ in enumerate(self.read(files), 1 + self.lines_before_rows(files))
-        )
-        return next(islice(locations, row, None), super().row_location(split, row))
+        number = row
+        for files in self.parts(split):
+            count = self._counts.get(tuple(files))
+            if count is None:  # it was not fetched
+                count = sum(1 for _ in islice(self.read(files), number + 1))
+            if number < count:
+                return f"{files[0]}:{1 + self.lines_before_rows(files) + number}"
+            number -= count
+        return super().row_location(split, row)
 
     def lines_before_rows(self, files: Sequence[Path]) -> int:
         """Return the number of lines before the first row of a part, such as 1 for a header."""

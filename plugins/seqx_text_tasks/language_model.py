@@ -97,6 +97,10 @@ class LanguageModel(seqx.GenerationTask, seqx.CorpusTask):
         if block:
             yield (block,)
 
+    def row_location(self, split: str, row: int) -> str:
+        """Return the number of the example: lines are split and joined."""
+        return f"example {row + 1:,} of {split}"
+
     def num_rows(self, split: str) -> int | None:
         """Return None: the text is divided into blocks when it is read."""
         return None

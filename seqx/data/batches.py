@@ -124,6 +124,22 @@ class Batches:
         update = self._update(plan, position)
         return self._collate(update, self._examples.of_update(update), pin=pin)
 
+    def position_after(self, start: Position, updates: int, *, skip: Collection[Position] = ()) -> Position:
+        """Return the position of a later update.
+
+        Args:
+            start: the position of an update
+            updates: the number of updates between them, plus 1; 0: the update at `start` itself
+            skip: positions that do not count, because a run skips them
+        """
+        epoch, index = start.epoch, start.index
+        while True:
+            batches = [i for i in range(index, len(self.plan(epoch))) if Position(epoch, i) not in skip]
+            if updates < len(batches):
+                return Position(epoch, batches[updates])
+            updates -= len(batches)
+            epoch, index = epoch + 1, 0
+
     def for_single_device(self) -> "Batches":
         """Return the same batches for a single process, which computes whole updates."""
         return replace(self, rank=0, world_size=1)

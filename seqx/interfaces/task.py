@@ -292,6 +292,10 @@ class Task(ABC):
         """Return the number of rows of a split, to show progress; None if it is unknown (the default)."""
         return None
 
+    def row_location(self, split: str, row: int) -> str:
+        """Return the location of row number `row` (from 0) of `rows`: file and line if they are known."""
+        return f"row {row + 1:,} of {split}"
+
     @abstractmethod
     def example(self, row: Row, *, training: bool) -> Example | Rejected:
         """Return the example of a row, or the reason why it is rejected. Called in several processes.

@@ -38,6 +38,10 @@ class CorpusTask(Task):
         """Return the number of rows of the corpus, if it is known."""
         return self.corpus.num_rows(split)
 
+    def row_location(self, split: str, row: int) -> str:
+        """Return the location in the corpus. A task that divides or joins its rows overrides this method."""
+        return self.corpus.row_location(split, row)
+
     def setting_errors(self) -> Iterable[Problem]:
         """Report a corpus without training text, or without a column that a setting names."""
         if "train" not in self.available:

@@ -78,12 +78,30 @@ class Checkpointer:
         if newest is None:
             return TrainingProgress()
         progress, states = newest
+        self._load_states(progress.step, states)
+        return progress
+
+    def restore(self, step: int) -> tuple[TrainingProgress, Sequence[Mapping[str, Tensor]]]:
+        """Restore the checkpoint of one update on a single rank; no file is changed.
+
+        Returns:
+            the progress, and the random states of all ranks of the run, which are empty if it had one rank
+
+        Raises:
+            DamagedError: a file is missing, damaged or changed
+            UserError: the checkpoint does not fit
+        """
+        progress, states = self.checkpoints.restore(step, self.model, self._strategy.load_device())
+        self._load_states(step, states)
+        return progress, states.get(RANDOM, [])
+
+    def _load_states(self, step: int, states: Mapping[str, Any]) -> None:
+        """Load the states of a checkpoint, whose weights have been restored, into the parts of training."""
         for path in self._parts.keys() & states.keys():
-            self._load_state(path, states[path], self.checkpoints.path(progress.step))
+            self._load_state(path, states[path], self.checkpoints.path(step))
         self._strategy.load_full_model()
         self._strategy.load_rank_states(states.get(RANKS, []))
         self._set_random_state(states.get(RANDOM, []))
-        return progress
 
     def save(
         self, progress: TrainingProgress, *, ranked: bool, validation_score: ValidationScore | None

@@ -139,6 +139,11 @@ def test_run_rolls_back_and_skips_nonfinite_batches(monkeypatch: pytest.MonkeyPa
     assert [row["step"] for row in updates] == list(range(1, 16))
     assert not any(row["skipped"] for row in updates)
     assert [row["step"] for row in lines(run, "start")][-1] == recorded[-1]["to"]
+    undone = done(
+        *("replay", run, str(recorded[-1]["from"]), "--undone", "--exact", "--top=1", "--trust-local-plugins")
+    )
+    assert f"    source:  {LONG_SENTENCE}" in undone
+    assert "the loss or the gradient is not finite, so the update does not change the weights" in undone
 
     # Another run skips the same batches, although it is killed after each rollback.
     recipe("max_length: 24", "again.yaml")
@@ -277,9 +282,13 @@ def test_run_stops_after_max_rollbacks_and_names_the_example(returns: int) -> No
         or "no earlier checkpoint" in last
     )
     assert "these have the largest gradients: example 60 (tokens: " in last
-    assert f'in target): "{LONG_SENTENCE.strip()} ||| {LONG_SENTENCE.strip()}". Correct them' in last
+    assert (
+        f'in target): "{LONG_SENTENCE.strip()} ||| {LONG_SENTENCE.strip()}". `seqx replay runs/tiny ' in last
+    )
+    assert " --exact` shows all its sentences, their losses and gradients. Correct them" in last
     assert last.count("example ") == 1
     assert message.count("rolling back to the checkpoint") == returns
+    assert message.count(" --undone` shows the sentences)") == returns
 
 
 @pytest.mark.promise("skipped-updates-are-counted")

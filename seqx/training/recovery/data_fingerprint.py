@@ -57,12 +57,20 @@ class DataFingerprint:
         """
         held_out = [split for split in HELD_OUT if split in self._task.available]
         now = {"train": self._store.digest, **{split: digest(self._task.rows(split)) for split in held_out}}
-        recorded = read_as(_FINGERPRINT_FILE, self._file)["sha256"] if self._file.exists() else {}
-        self._digests = {**now, **recorded}
+        self._digests = {**now, **self._recorded()}
         for split, value in now.items():
             self._compare(split, value)
         if not self._file.exists():
             write_atomically(self._file, json.dumps({"format": 1, "sha256": now}, indent=2) + "\n")
+
+    def check_training(self) -> None:
+        """Compare the training examples with those of earlier starts of the run; write nothing.
+
+        Raises:
+            UserError: they have changed since the run began
+        """
+        self._digests = {"train": "", **self._recorded()}
+        self._compare("train", self._store.digest)
 
     def check(self, split: Split) -> None:
         """Compare the digest of a held-out split that was read again. Call `check_all` first.
@@ -71,6 +79,10 @@ class DataFingerprint:
             UserError: the split has changed since the run began
         """
         self._compare(split.name, digest(split.rows))
+
+    def _recorded(self) -> Mapping[str, str]:
+        """Return the digests of earlier starts of the run; empty if there was none."""
+        return read_as(_FINGERPRINT_FILE, self._file)["sha256"] if self._file.exists() else {}
 
     def _compare(self, split: str, current: str) -> None:
         recorded = self._digests[split]

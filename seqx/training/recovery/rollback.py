@@ -1,5 +1,7 @@
 """Restore an earlier checkpoint after training has diverged, and skip the batches that caused it."""
 
+import shlex
+from pathlib import Path
 from typing import Literal
 
 import click
@@ -23,7 +25,7 @@ class Rollback:
     Args:
         checkpointer: restores the checkpoint
         detector: detects divergences; it must forget the updates that are undone
-        skipped: records the batches that are skipped from then on
+        folder: the run folder, where the batches that are skipped from then on are recorded
         max_rollbacks: the number of rollbacks after which a further divergence ends the run
         batches: the batches of the run
         strategy: computes the gradients of single examples for the error message
@@ -37,7 +39,7 @@ class Rollback:
         self,
         checkpointer: Checkpointer,
         detector: DivergenceDetector,
-        skipped: SkippedBatches,
+        folder: Path,
         *,
         max_rollbacks: int,
         batches: Batches,
@@ -47,7 +49,8 @@ class Rollback:
         world: World,
         notices: Notices,
     ) -> None:
-        self.skipped = skipped
+        self.skipped = SkippedBatches(folder)
+        self._folder = folder
         self._checkpointer = checkpointer
         self._detector = detector
         self._max_rollbacks = max_rollbacks
@@ -75,7 +78,7 @@ class Rollback:
             f"{divergence}; rolling back to the checkpoint of update {progress.step}, and skipping {batches}"
         )
         if self._world.is_rank_zero:
-            click.echo(message, err=True)
+            click.echo(f"{message} (`{self._replay(first.step)} --undone` shows the sentences)", err=True)
             remove_later_checkpoints(progress.step, self._checkpointer.checkpoints)
         self.skipped.add(divergence, back_to=progress.step, message=message, write=self._world.is_rank_zero)
         return progress
@@ -100,7 +103,12 @@ class Rollback:
             )
         return (
             f"Of the examples of update {first.step} these have the largest gradients: "
-            f"{describe_examples(self._batches.store, examples)}. Correct them if they are wrong; "
+            f"{describe_examples(self._batches.store, examples)}. `{self._replay(first.step)} --exact` shows "
+            "all its sentences, their losses and gradients. Correct them if they are wrong; "
             "otherwise lower the learning rate (training.schedule), set training.clip, or set "
             "training.precision=fp32"
         )
+
+    def _replay(self, step: int) -> str:
+        """Return the command that shows the sentences of an update."""
+        return f"seqx replay {shlex.quote(str(self._folder))} {step}"

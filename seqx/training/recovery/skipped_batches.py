@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import NotRequired
+from typing import NamedTuple, NotRequired
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
@@ -33,6 +33,13 @@ class _SkippedFile(TypedDict):
 
 
 _SKIPPED_FILE = TypeAdapter(_SkippedFile)
+
+
+class UndoneUpdates(NamedTuple):
+    """The updates that a rollback has undone."""
+
+    back_to: int  # the step of the checkpoint that was restored
+    skipped: AbstractSet[Position]  # the batches that the run had skipped when it made these updates
 
 
 class SkippedBatches:
@@ -68,6 +75,15 @@ class SkippedBatches:
     def positions(self) -> AbstractSet[Position]:
         """The positions of the batches to skip."""
         return self._positions
+
+    def undone(self, step: int) -> UndoneUpdates | None:
+        """Return the updates of the last rollback that undid an update with the number `step`, or None."""
+        earlier, found = set[Position](), None
+        for rollback in self._rollbacks:
+            if rollback["to"] < step <= rollback["from"]:
+                found = UndoneUpdates(rollback["to"], frozenset(earlier))
+            earlier |= {Position(*at) for at in rollback["batches"]}
+        return found
 
     def messages(self, step: int) -> list[str]:
         """Return the messages about rollbacks to the checkpoint of update `step`."""

@@ -3,7 +3,7 @@
 import heapq
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from seqx.data.batches import Batches
 from seqx.data.loader import Position
 from seqx.data.ragged import Integers
 from seqx.data.store import Store
+from seqx.interfaces.tensors import Batch
 from seqx.parallel.parallelism import Step
 from seqx.runtime.devices import autocast, raise_torch_oom
 
@@ -75,16 +76,39 @@ def _gradient_norm(
     precision: Literal["bf16", "fp32"],
 ) -> float:
     """Return the gradient norm of some examples' loss per target token; NaN becomes infinity."""
-    step.zero_grad(set_to_none=True)
     batch = batches.batch(rows, epoch)
+    divisors = dict.fromkeys(step.objective.trained_on, batch.count)
+    norm = sums_and_gradient_norm(step, batch, divisors, device=device, precision=precision)[1]
+    return norm if math.isfinite(norm) else math.inf
+
+
+def sums_and_gradient_norm(
+    step: Step,
+    batch: Batch,
+    divisors: Mapping[str, int],
+    *,
+    device: torch.device,
+    precision: Literal["bf16", "fp32"],
+) -> tuple[dict[str, float], float]:
+    """Return the objective's sums over a batch, and the norm of the gradient of its loss.
+
+    The norm is not finite if the loss is not. The gradients of parameters are None afterwards.
+
+    Args:
+        step: the model and the objective
+        batch: the examples
+        divisors: the number that divides each sum in the loss
+        device: the device of the model
+        precision: the precision of matrix products
+    """
+    step.zero_grad(set_to_none=True)
     with autocast(device, precision):
         terms = step(batch.to(device))
-    loss = sum(terms[name] / batch.count for name in step.objective.trained_on)
+    loss = sum(terms[name] / divisors[name] for name in step.objective.trained_on)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(step.parameters(), float("inf"))
     step.zero_grad(set_to_none=True)
-    value = float(norm + 0 * loss.detach())
-    return value if math.isfinite(value) else math.inf
+    return {name: float(term.detach()) for name, term in terms.items()}, float(norm + 0 * loss.detach())
 
 
 def describe_examples(store: Store, examples: Sequence[int]) -> str:

@@ -1,0 +1,342 @@
+"""Compute an update of a run again, without changing its folder: its examples, their losses and gradients."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from functools import cached_property, partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import torch
+from torch import Tensor
+
+from seqx.build import (
+    DATA,
+    LIMIT,
+    Context,
+    SavedParts,
+    build_batches,
+    build_data,
+    build_model,
+    build_saved_parts,
+    build_task,
+    start_from_initial_optimizer,
+)
+from seqx.commands.loading import load_checked_run
+from seqx.commands.replayed_update import ReplayedBatch, ReplayedExample, ReplayedLoss, ReplayedWeights
+from seqx.data.batches import Batches
+from seqx.data.loader import Position
+from seqx.data.row_numbers import row_numbers
+from seqx.errors import DamagedError, UserError
+from seqx.interfaces.networks import Model
+from seqx.interfaces.tensors import BOS, EOS, PAD
+from seqx.parallel import SINGLE_PROCESS
+from seqx.run_folder import RunFolder
+from seqx.run_record import Record
+from seqx.runtime import cpu_threads
+from seqx.runtime.devices import deterministic, device_of, raise_torch_oom
+from seqx.runtime.matrix_products import fast_products
+from seqx.runtime.precision import precision_of
+from seqx.runtime.random_state import random_state
+from seqx.runtime.signals import StopRequest
+from seqx.storage.checkpoint_info import TrainingProgress
+from seqx.storage.weights import WEIGHTS, read_weights
+from seqx.training.gradient_accumulation import GradientAccumulation
+from seqx.training.loop import updates
+from seqx.training.placement import seed_rank
+from seqx.training.preflight import build_checked
+from seqx.training.progress import ProgressTracker
+from seqx.training.ranks_in_turn import RanksInTurn, rank_batches
+from seqx.training.recovery.data_fingerprint import DataFingerprint
+from seqx.training.recovery.memory_limit import MicrobatchLimit
+from seqx.training.recovery.skipped_batches import SkippedBatches, UndoneUpdates
+from seqx.training.recovery.worst_examples import describe_examples, sums_and_gradient_norm
+from seqx.training.update import Update
+
+_SPECIAL = {PAD: "<pad>", BOS: "<s>", EOS: "</s>"}
+
+Report = Callable[[str], None]
+"""A function that is called with the current activity."""
+
+
+class _Start(NamedTuple):
+    """The weights from which updates are made again, and the position of the next batch of the run."""
+
+    weights: ReplayedWeights
+    position: Position
+    random_states: Sequence[Mapping[str, Tensor]] = ()  # of all ranks, if there are several
+
+
+class Replay:
+    """The updates of a run, finished or not, which are computed again; no file of the run is changed.
+
+    Args:
+        folder: the run folder
+        device: the device that computes: "auto", "cpu", "cuda" or "cuda:NUMBER"
+        trust_local_plugins: run the local plugins of the run, if they have the recorded hashes
+        report: called with the current activity
+
+    Raises:
+        UserError: the folder has no run, its plugins or its training text have changed, or it does not load
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: str = "auto",
+        trust_local_plugins: bool = False,
+        report: Report = lambda _: None,
+    ) -> None:
+        self.record = Record.read(folder)
+        self._report = report
+        checked = load_checked_run(folder, trust_local_plugins=trust_local_plugins)
+        experiment = build_checked(checked.configured, begun=True)
+        experiment.callbacks = []
+        torch_device = device_of(device)
+        has_bf16 = precision_of(experiment.training.precision, torch_device) == "bf16"
+        experiment.training = replace(
+            experiment.training,
+            compile=False,
+            parallel=None,
+            weight_precision=experiment.training.weight_precision if has_bf16 else "fp32",
+        )
+        self._context = Context(
+            recipe=checked.configured,
+            experiment=experiment,
+            plugins=checked.plugins,
+            name=folder.name,
+            folder=RunFolder(folder),
+            device=torch_device,
+            world=SINGLE_PROCESS,
+            stop=StopRequest(),
+        )
+        if torch_device.type == "cpu":
+            threads = self._context.folder.threads(self.processes)
+            cpu_threads.keep_thread_count(threads, None, lambda _: None)
+            cpu_threads.adapt_to_contention()
+        self._skipped = SkippedBatches(folder)
+        self._saved = self._read_progress()
+        report("preparing the data")
+        self._vocabulary = build_task(self._context)
+        self._model: Model = build_model(self._context)
+        self._store = build_data(self._context, self._model, self._vocabulary)
+        DataFingerprint(folder / DATA, experiment.task, self._store).check_training()
+
+    @property
+    def steps(self) -> int:
+        """The number of updates that the recipe asks for."""
+        return self._context.config.steps
+
+    @property
+    def made(self) -> int:
+        """The number of updates that the run has made for sure, according to its files."""
+        return max(self.record.progress.step, self.record.metrics.step)
+
+    @property
+    def processes(self) -> int:
+        """The number of ranks of the run."""
+        recorded = self.record.environment.get("processes")
+        return recorded if isinstance(recorded, int) and recorded > 0 else 1
+
+    def _read_progress(self) -> dict[int, TrainingProgress]:
+        """Return the progress at each checkpoint that is not damaged, by step."""
+        checkpoints, saved = self._context.folder.checkpoints, dict[int, TrainingProgress]()
+        for step in checkpoints.steps():
+            with suppress(DamagedError):  # or a run that is in progress has removed it
+                saved[step] = checkpoints.info(step).progress
+        return saved
+
+    @cached_property
+    def _batches(self) -> Batches:
+        """The batches of a single rank, which computes whole updates, in microbatches as in the run."""
+        device = torch.device(str(self.record.metrics.start.get("device") or self._context.device))
+        progress = ProgressTracker(next(iter(self._saved.values()), None))  # it says if rows are packed
+        batches = build_batches(replace(self._context, device=device), self._model, self._store, progress)
+        return replace(batches, processes=0)
+
+    def undone(self, step: int) -> UndoneUpdates | None:
+        """Return the updates of the last rollback that undid an update with the number `step`, or None."""
+        return self._skipped.undone(step)
+
+    def batch(self, step: int, *, undone: bool = False) -> ReplayedBatch:
+        """Return the batch of an update, whether the run has made it already or not.
+
+        Args:
+            step: the number of the update, from 1
+            undone: return the batch of the update that a rollback has undone
+
+        Raises:
+            UserError: the run has no such update
+        """
+        folder = self.record.folder
+        if not 0 < step <= self.steps:
+            raise UserError(f"{folder}: has no update {step}; its recipe asks for {self.steps:,} updates")
+        history = self.undone(step) if undone else None
+        if undone and history is None:
+            raise UserError(f"{folder}: no rollback has undone update {step}; leave out --undone")
+        self._report("looking for the batch")
+        done = max((saved for saved in self._of_history(history) if saved < step), default=0)
+        at = self._batches.position_after(self._position(done), step - 1 - done, skip=self._skip(history))
+        whole = self._batches.update_batch(self._batches.plan(at.epoch), at)
+        return ReplayedBatch(step, history, rank_batches(self._batches, whole, self.processes))
+
+    def _skip(self, history: UndoneUpdates | None) -> Any:
+        return self._skipped.positions if history is None else history.skipped
+
+    def _position(self, step: int) -> Position:
+        """Return the position of the update after a checkpoint, or after update 0."""
+        progress = self._saved[step] if step else TrainingProgress()
+        return Position(progress.epoch, progress.index)
+
+    def _of_history(self, history: UndoneUpdates | None) -> list[int]:
+        """Return the steps of the checkpoints of a history of the run: the present one, or an undone one."""
+        return [step for step in self._saved if history is None or step <= history.back_to]
+
+    def examples(self, indices: Sequence[int], batch: ReplayedBatch) -> list[ReplayedExample]:
+        """Return some examples of a batch with their texts and tokens."""
+        task, store = self._context.experiment.task, self._store
+        rows = row_numbers(task, store, indices)
+        found = []
+        for index in indices:
+            rank, microbatch = batch.examples[index]
+            row = rows.get(index)
+            columns = self._batches.batch(torch.tensor([index]).numpy(), batch.position.epoch).columns
+            found.append(
+                ReplayedExample(
+                    index=index,
+                    row=row,
+                    location=None if row is None else task.row_location("train", row),
+                    rank=rank,
+                    microbatch=microbatch,
+                    text=store.text(index),
+                    tokens={
+                        name: self._symbols(name, column.values[0].tolist())
+                        for name, column in columns.items()
+                        if column.values.dim() == 2 and not column.values.is_floating_point()
+                    },
+                )
+            )
+        return found
+
+    def _symbols(self, column: str, ids: Sequence[int]) -> list[str]:
+        usual = [i for i in ids if i not in _SPECIAL]
+        symbols = iter(self._context.experiment.task.symbols(column, usual))
+        return [_SPECIAL[i] if i in _SPECIAL else next(symbols) for i in ids]
+
+    def update(
+        self, batch: ReplayedBatch, *, exact: bool = False
+    ) -> tuple[ReplayedWeights, Update, list[ReplayedLoss]]:
+        """Compute an update again, with the random numbers of the run if the weights are exact.
+
+        Args:
+            batch: the batch of the update
+            exact: make the updates between the newest checkpoint before the update and the update again, so
+                that the weights are exact
+
+        Returns:
+            the weights with which it was computed, the update, and the loss of each example
+        """
+        context, config = self._context, self._context.config
+        parts = build_saved_parts(context, self._model, self._vocabulary)
+        start = self._restore(parts, batch, exact=exact)
+        done = start.weights.step if exact else batch.step - 1
+        stream = updates(
+            self._accumulation(parts, start.random_states),
+            parts.optimizer,
+            partial(config.schedule, steps=config.steps),
+            self._batches.update_batches(
+                start.position if exact else batch.position, skip=self._skip(batch.undone)
+            ),
+            clip=config.clip,
+            done=done,
+        )
+        with ExitStack() as stack:
+            stack.enter_context(deterministic(enabled=config.deterministic))
+            stack.enter_context(fast_products(context.device, context.precision))
+            for made in islice(stream, batch.step - 1 - done):
+                self._report(f"making update {made.step} again")
+            losses = list(self._losses(parts, batch))
+            return start.weights, next(stream), losses
+
+    def _restore(self, parts: SavedParts, batch: ReplayedBatch, *, exact: bool) -> _Start:
+        """Restore the weights for an update: of the best checkpoint, of the model, or the initial ones."""
+        before, of_history = batch.step - 1, self._of_history(batch.undone)
+        if exact:
+            candidates = sorted((step for step in of_history if step <= before), reverse=True)
+        else:
+            candidates = sorted(self._saved if before else (), key=lambda step: (abs(step - before), step))
+        for step in candidates:
+            path = parts.checkpointer.checkpoints.path(step)
+            try:
+                progress, states = parts.checkpointer.restore(step)
+            except DamagedError as error:
+                if path.is_dir():  # otherwise a run that is in progress has removed it
+                    click.echo(f"{error}; it is not used", err=True)
+                continue
+            weights = ReplayedWeights(
+                source=path,
+                step=step,
+                repeated=before - step if exact else 0,
+                exact=step in of_history and (exact or step == before),
+            )
+            return _Start(weights, Position(progress.epoch, progress.index), states)
+        if before and not exact and self.record.scores is not None:
+            model = self._context.folder.model
+            read_weights(self._model, model / WEIGHTS)
+            parts.strategy.load_full_model()
+            return _Start(
+                ReplayedWeights(source=model, step=self.record.progress.step, repeated=0, exact=False),
+                batch.position,
+            )
+        start_from_initial_optimizer(self._context, parts.checkpointer)
+        weights = ReplayedWeights(
+            source=None, step=0, repeated=before if exact else 0, exact=exact or not before
+        )
+        return _Start(weights, Position())
+
+    def _accumulation(
+        self, parts: SavedParts, states: Sequence[Mapping[str, Tensor]]
+    ) -> GradientAccumulation:
+        context = self._context
+        options: dict[str, Any] = {
+            "strategy": parts.strategy,
+            "device": context.device,
+            "precision": context.precision,
+            "limit": MicrobatchLimit(context.folder.folder / LIMIT, self.processes),
+            "describe": partial(describe_examples, self._store),
+        }
+        if self.processes == 1:
+            return GradientAccumulation(**options)
+        random_states = [*states][: self.processes] or [random_state(context.device)]
+        with torch.random.fork_rng():
+            for rank in range(len(random_states), self.processes):
+                seed_rank(context.config.seed, rank)
+                random_states.append(random_state(context.device))
+        return RanksInTurn(
+            **options, batches=self._batches, processes=self.processes, random_states=random_states
+        )
+
+    def _losses(self, parts: SavedParts, batch: ReplayedBatch) -> Iterator[ReplayedLoss]:
+        """Yield the loss and the gradient norm of each example alone, without dropout."""
+        step, device = parts.strategy.step, self._context.device
+        counts = step.counts([each.batch for part in batch.ranks for each in part.microbatches])
+        divisors = {name: max(1, count) for name, count in counts.items()}
+        step.eval()
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            for number, index in enumerate(batch.examples, 1):
+                self._report(f"computing the loss of example {number:,} of {len(batch.examples):,}")
+                example = self._batches.batch(torch.tensor([index]).numpy(), batch.position.epoch)
+                try:
+                    with raise_torch_oom():
+                        sums, norm = sums_and_gradient_norm(
+                            step, example, divisors, device=device, precision=self._context.precision
+                        )
+                except torch.OutOfMemoryError:
+                    described = describe_examples(self._store, [index])
+                    message = f"{device} is out of memory with {described}; choose another --device"
+                    raise UserError(message) from None
+                yield ReplayedLoss(index=index, sums=sums, tokens=step.counts([example])["loss"], norm=norm)
+        step.train()
