@@ -1,8 +1,8 @@
 """Commands about the folders of runs, finished or not.
 
 `comparison` collects the data of runs and formats them for `seqx compare`. `report` writes the page
-`report.html`, at the end of each run and for `seqx report`. `errors_command` is `seqx errors`, `replay_command`
-is `seqx replay`.
+`report.html`, at the end of each run and for `seqx report`. `errors_command` is `seqx errors`, and
+`replay_command` is `seqx replay`.
 """
 
 import importlib

@@ -1,12 +1,13 @@
 """The command `seqx replay`."""
 
-import sys
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.live import Live
 from rich.text import Text
 
 import seqx
@@ -90,8 +91,11 @@ def replay(
 def _activity() -> Iterator[Callable[[str], None]]:
     """Provide a function that shows the current activity on a terminal, in one line that is removed."""
     console = Console(stderr=True)
-    if sys.stderr is None or not console.is_terminal:
+    if not console.is_terminal or os.environ.get("TERM") == "dumb":
         yield lambda _: None
         return
-    with console.status("") as status:
-        yield lambda activity: status.update(Text(activity))
+    # A thread that redraws the line would interfere with processes that encode the text.
+    with Live(
+        console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+    ) as live:
+        yield lambda activity: live.update(Text(activity), refresh=True)

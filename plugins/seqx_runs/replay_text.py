@@ -83,7 +83,7 @@ def replay_lines(replayed: Replayed, *, tokens: bool) -> Iterator[str]:
     yield f"update {batch.step}{undone}: {at}, {_counted(len(batch.examples), 'sentence')} in {parts}"
     yield from _notes(replayed)
     if numbers is not None:
-        yield f"weights: {_weights_text(batch.step, numbers.weights)}"
+        yield f"weights: {_weights_text(replayed, numbers.weights)}"
         yield ""
         yield from _table(replayed, numbers)
     yield ""
@@ -106,7 +106,7 @@ def _notes(replayed: Replayed) -> Iterator[str]:
         yield f"the run has recorded {_counted(replayed.made, 'update')} so far, and not yet this one"
 
 
-def _weights_text(step: int, weights: seqx.ReplayedWeights) -> str:
+def _weights_text(replayed: Replayed, weights: seqx.ReplayedWeights) -> str:
     """Return a text that says which weights were used, and if they are those of the run."""
     source = "the initial ones" if weights.source is None else str(weights.source)
     if weights.repeated:
@@ -114,15 +114,16 @@ def _weights_text(step: int, weights: seqx.ReplayedWeights) -> str:
         return f"{source}, after making {more} again: those with which the run made this update"
     if weights.exact:
         return f"{source}: those with which the run made this update"
-    distance = step - 1 - weights.step
+    distance = replayed.batch.step - 1 - weights.step
     if distance:
         other = f"{_counted(abs(distance), 'update')} {'earlier' if distance > 0 else 'later'}"
     else:
         other = "of another history of the run, or an average"
-    return (
-        f"{source}, {other}: loss and gradients are not those of the run (--exact makes the updates up to "
-        f"{step - 1} again)"
-    )
+    again = f"--exact makes {_counted(replayed.to_repeat, 'update')} again"
+    seconds = replayed.to_repeat * (replayed.seconds or 0)
+    if seconds >= 1:
+        again += f", about {seqx.format_duration(seconds)}"
+    return f"{source}, {other}: loss and gradients are not those of the run ({again})"
 
 
 def _table(replayed: Replayed, numbers: ReplayedNumbers) -> Iterator[str]:
@@ -167,8 +168,8 @@ def _agreement(recorded: RecordedMeans, numbers: ReplayedNumbers, processes: int
         yield f"loss and gradient norm are those of the run, except for rounding ({reason})"
         return
     yield (
-        "loss or gradient norm differ from those of the run: it had another device or precision, or the code "
-        "of a component has changed"
+        "loss or gradient norm differ from those of the run: it had another device, precision or number of "
+        "processes, or the code of a component has changed"
     )
 
 

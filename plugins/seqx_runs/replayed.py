@@ -87,6 +87,8 @@ class Replayed:
     numbers: ReplayedNumbers | None  # None: nothing was computed
     order: Order
     examples: Sequence[seqx.ReplayedExample]
+    to_repeat: int  # number of updates that --exact makes again
+    seconds: float | None  # of an update of the run; None: unknown
 
     @classmethod
     def compute(
@@ -125,4 +127,12 @@ class Replayed:
             numbers=numbers,
             order=order,
             examples=replay.examples(indices[: top or None], batch),
+            to_repeat=replay.updates_to_repeat(batch),
+            seconds=_seconds_per_update(replay.record.metrics),
         )
+
+
+def _seconds_per_update(metrics: seqx.RecordedMetrics) -> float | None:
+    """Return the mean duration of an update; None if it was not recorded."""
+    count = sum(line.get("updates", 0) for line in metrics.updates)
+    return sum(line["seconds"] for line in metrics.updates) / count if count else None

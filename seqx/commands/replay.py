@@ -1,12 +1,13 @@
 """Compute an update of a run again, without changing its folder: its examples, their losses and gradients."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 import torch
@@ -25,18 +26,24 @@ from seqx.build import (
     start_from_initial_optimizer,
 )
 from seqx.commands.loading import load_checked_run
-from seqx.commands.replayed_update import ReplayedBatch, ReplayedExample, ReplayedLoss, ReplayedWeights
+from seqx.commands.replayed_update import (
+    ReplayedBatch,
+    ReplayedExample,
+    ReplayedLoss,
+    ReplayedWeights,
+    Report,
+    example_losses,
+    replayed_examples,
+)
 from seqx.data.batches import Batches
 from seqx.data.loader import Position
-from seqx.data.row_numbers import row_numbers
 from seqx.errors import DamagedError, UserError
 from seqx.interfaces.networks import Model
-from seqx.interfaces.tensors import BOS, EOS, PAD
 from seqx.parallel import SINGLE_PROCESS
 from seqx.run_folder import RunFolder
 from seqx.run_record import Record
 from seqx.runtime import cpu_threads
-from seqx.runtime.devices import deterministic, device_of, raise_torch_oom
+from seqx.runtime.devices import deterministic, device_of
 from seqx.runtime.matrix_products import fast_products
 from seqx.runtime.precision import precision_of
 from seqx.runtime.random_state import random_state
@@ -46,19 +53,14 @@ from seqx.storage.weights import WEIGHTS, read_weights
 from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.loop import updates
 from seqx.training.placement import seed_rank
-from seqx.training.preflight import build_checked
+from seqx.training.preflight import build_checked, model_without_weights
 from seqx.training.progress import ProgressTracker
 from seqx.training.ranks_in_turn import RanksInTurn, rank_batches
 from seqx.training.recovery.data_fingerprint import DataFingerprint
 from seqx.training.recovery.memory_limit import MicrobatchLimit
 from seqx.training.recovery.skipped_batches import SkippedBatches, UndoneUpdates
-from seqx.training.recovery.worst_examples import describe_examples, sums_and_gradient_norm
+from seqx.training.recovery.worst_examples import describe_examples
 from seqx.training.update import Update
-
-_SPECIAL = {PAD: "<pad>", BOS: "<s>", EOS: "</s>"}
-
-Report = Callable[[str], None]
-"""A function that is called with the current activity."""
 
 
 class _Start(NamedTuple):
@@ -121,8 +123,8 @@ class Replay:
         self._saved = self._read_progress()
         report("preparing the data")
         self._vocabulary = build_task(self._context)
-        self._model: Model = build_model(self._context)
-        self._store = build_data(self._context, self._model, self._vocabulary)
+        self._shape: Model = model_without_weights(experiment)
+        self._store = build_data(self._context, self._shape, self._vocabulary)
         DataFingerprint(folder / DATA, experiment.task, self._store).check_training()
 
     @property
@@ -152,9 +154,10 @@ class Replay:
     @cached_property
     def _batches(self) -> Batches:
         """The batches of a single rank, which computes whole updates, in microbatches as in the run."""
-        device = torch.device(str(self.record.metrics.start.get("device") or self._context.device))
+        recorded = self.record.metrics.start.get("device") or self._context.device.type
+        device = torch.device("cuda" if str(recorded).startswith("cuda") else "cpu")
         progress = ProgressTracker(next(iter(self._saved.values()), None))  # it says if rows are packed
-        batches = build_batches(replace(self._context, device=device), self._model, self._store, progress)
+        batches = build_batches(replace(self._context, device=device), self._shape, self._store, progress)
         return replace(batches, processes=0)
 
     def undone(self, step: int) -> UndoneUpdates | None:
@@ -173,17 +176,27 @@ class Replay:
         """
         folder = self.record.folder
         if not 0 < step <= self.steps:
-            raise UserError(f"{folder}: has no update {step}; its recipe asks for {self.steps:,} updates")
+            raise UserError(
+                f"{folder}: has no update {step}, because training.steps is {self.steps}; name a smaller one"
+            )
         history = self.undone(step) if undone else None
         if undone and history is None:
             raise UserError(f"{folder}: no rollback has undone update {step}; leave out --undone")
         self._report("looking for the batch")
-        done = max((saved for saved in self._of_history(history) if saved < step), default=0)
+        done = self._last_saved(step, history)
         at = self._batches.position_after(self._position(done), step - 1 - done, skip=self._skip(history))
         whole = self._batches.update_batch(self._batches.plan(at.epoch), at)
         return ReplayedBatch(step, history, rank_batches(self._batches, whole, self.processes))
 
-    def _skip(self, history: UndoneUpdates | None) -> Any:
+    def updates_to_repeat(self, batch: ReplayedBatch) -> int:
+        """Return the number of updates that must be made again to get the exact weights for an update."""
+        return batch.step - 1 - self._last_saved(batch.step, batch.undone)
+
+    def _last_saved(self, step: int, history: UndoneUpdates | None) -> int:
+        """Return the step of the last checkpoint before an update; 0 if there is none."""
+        return max((saved for saved in self._of_history(history) if saved < step), default=0)
+
+    def _skip(self, history: UndoneUpdates | None) -> AbstractSet[Position]:
         return self._skipped.positions if history is None else history.skipped
 
     def _position(self, step: int) -> Position:
@@ -197,34 +210,7 @@ class Replay:
 
     def examples(self, indices: Sequence[int], batch: ReplayedBatch) -> list[ReplayedExample]:
         """Return some examples of a batch with their texts and tokens."""
-        task, store = self._context.experiment.task, self._store
-        rows = row_numbers(task, store, indices)
-        found = []
-        for index in indices:
-            rank, microbatch = batch.examples[index]
-            row = rows.get(index)
-            columns = self._batches.batch(torch.tensor([index]).numpy(), batch.position.epoch).columns
-            found.append(
-                ReplayedExample(
-                    index=index,
-                    row=row,
-                    location=None if row is None else task.row_location("train", row),
-                    rank=rank,
-                    microbatch=microbatch,
-                    text=store.text(index),
-                    tokens={
-                        name: self._symbols(name, column.values[0].tolist())
-                        for name, column in columns.items()
-                        if column.values.dim() == 2 and not column.values.is_floating_point()
-                    },
-                )
-            )
-        return found
-
-    def _symbols(self, column: str, ids: Sequence[int]) -> list[str]:
-        usual = [i for i in ids if i not in _SPECIAL]
-        symbols = iter(self._context.experiment.task.symbols(column, usual))
-        return [_SPECIAL[i] if i in _SPECIAL else next(symbols) for i in ids]
+        return replayed_examples(self._context.experiment.task, self._batches, batch, indices)
 
     def update(
         self, batch: ReplayedBatch, *, exact: bool = False
@@ -240,8 +226,10 @@ class Replay:
             the weights with which it was computed, the update, and the loss of each example
         """
         context, config = self._context, self._context.config
-        parts = build_saved_parts(context, self._model, self._vocabulary)
-        start = self._restore(parts, batch, exact=exact)
+        self._report("building the model")
+        model = build_model(context)
+        parts = build_saved_parts(context, model, self._vocabulary)
+        start = self._restore(parts, model, batch, exact=exact)
         done = start.weights.step if exact else batch.step - 1
         stream = updates(
             self._accumulation(parts, start.random_states),
@@ -258,10 +246,19 @@ class Replay:
             stack.enter_context(fast_products(context.device, context.precision))
             for made in islice(stream, batch.step - 1 - done):
                 self._report(f"making update {made.step} again")
-            losses = list(self._losses(parts, batch))
+            losses = list(
+                example_losses(
+                    parts.strategy.step,
+                    self._batches,
+                    batch,
+                    device=context.device,
+                    precision=context.precision,
+                    report=self._report,
+                )
+            )
             return start.weights, next(stream), losses
 
-    def _restore(self, parts: SavedParts, batch: ReplayedBatch, *, exact: bool) -> _Start:
+    def _restore(self, parts: SavedParts, model: Model, batch: ReplayedBatch, *, exact: bool) -> _Start:
         """Restore the weights for an update: of the best checkpoint, of the model, or the initial ones."""
         before, of_history = batch.step - 1, self._of_history(batch.undone)
         if exact:
@@ -284,11 +281,11 @@ class Replay:
             )
             return _Start(weights, Position(progress.epoch, progress.index), states)
         if before and not exact and self.record.scores is not None:
-            model = self._context.folder.model
-            read_weights(self._model, model / WEIGHTS)
+            folder = self._context.folder.model
+            read_weights(model, folder / WEIGHTS)
             parts.strategy.load_full_model()
             return _Start(
-                ReplayedWeights(source=model, step=self.record.progress.step, repeated=0, exact=False),
+                ReplayedWeights(source=folder, step=self.record.progress.step, repeated=0, exact=False),
                 batch.position,
             )
         start_from_initial_optimizer(self._context, parts.checkpointer)
@@ -301,42 +298,20 @@ class Replay:
         self, parts: SavedParts, states: Sequence[Mapping[str, Tensor]]
     ) -> GradientAccumulation:
         context = self._context
-        options: dict[str, Any] = {
-            "strategy": parts.strategy,
-            "device": context.device,
-            "precision": context.precision,
-            "limit": MicrobatchLimit(context.folder.folder / LIMIT, self.processes),
-            "describe": partial(describe_examples, self._store),
-        }
+        one = GradientAccumulation(
+            strategy=parts.strategy,
+            device=context.device,
+            precision=context.precision,
+            limit=MicrobatchLimit(context.folder.folder / LIMIT, self.processes),
+            describe=partial(describe_examples, self._store),
+        )
         if self.processes == 1:
-            return GradientAccumulation(**options)
+            return one
         random_states = [*states][: self.processes] or [random_state(context.device)]
-        with torch.random.fork_rng():
+        with torch.random.fork_rng([context.device] if context.device.type == "cuda" else []):
             for rank in range(len(random_states), self.processes):
                 seed_rank(context.config.seed, rank)
                 random_states.append(random_state(context.device))
         return RanksInTurn(
-            **options, batches=self._batches, processes=self.processes, random_states=random_states
+            **vars(one), batches=self._batches, processes=self.processes, random_states=random_states
         )
-
-    def _losses(self, parts: SavedParts, batch: ReplayedBatch) -> Iterator[ReplayedLoss]:
-        """Yield the loss and the gradient norm of each example alone, without dropout."""
-        step, device = parts.strategy.step, self._context.device
-        counts = step.counts([each.batch for part in batch.ranks for each in part.microbatches])
-        divisors = {name: max(1, count) for name, count in counts.items()}
-        step.eval()
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            for number, index in enumerate(batch.examples, 1):
-                self._report(f"computing the loss of example {number:,} of {len(batch.examples):,}")
-                example = self._batches.batch(torch.tensor([index]).numpy(), batch.position.epoch)
-                try:
-                    with raise_torch_oom():
-                        sums, norm = sums_and_gradient_norm(
-                            step, example, divisors, device=device, precision=self._context.precision
-                        )
-                except torch.OutOfMemoryError:
-                    described = describe_examples(self._store, [index])
-                    message = f"{device} is out of memory with {described}; choose another --device"
-                    raise UserError(message) from None
-                yield ReplayedLoss(index=index, sums=sums, tokens=step.counts([example])["loss"], norm=norm)
-        step.train()

@@ -265,3 +265,12 @@ def test_words_of_batches_for_cuda_are_pinned(tmp_path: Path) -> None:
         words = next(loader).microbatches[0].batch.columns["source"].layout.words
     assert words is not None
     assert words.is_pinned()
+
+
+def test_position_after_is_that_of_the_stream(store: Store) -> None:
+    batches = Batches(store=store, tokens=600)
+    skip = {Position(0, 1), Position(1, 0)}
+    stream = [each.position for each in itertools.islice(batches.update_batches(Position(), skip=skip), 30)]
+    assert stream[-1].epoch > 0
+    assert [batches.position_after(Position(), i, skip=skip) for i in range(30)] == stream
+    assert [batches.position_after(stream[3], i, skip=skip) for i in range(27)] == stream[3:]

@@ -284,7 +284,7 @@ def test_replay_refuses_changed_and_untrusted_plugins(
     [
         (("run", "0"), "Invalid value for 'STEP': 0 is not in the range x>=1."),
         (("run", "x"), "Invalid value for 'STEP': 'x' is not a valid integer range."),
-        (("run", "7"), "run: has no update 7; its recipe asks for 6 updates"),
+        (("run", "7"), "run: has no update 7, because training.steps is 6; name a smaller one"),
         (("run/model", "3"), "run/model: is the folder of a model; name the folder of its run"),
         (("nowhere", "3"), "nowhere: is not the folder of a run; name one"),
         (("run", "3", "--exact", "--no-losses"), "leave out --exact or --no-losses"),
