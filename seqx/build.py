@@ -12,7 +12,7 @@ import torch
 from seqx.data.batches import Batches
 from seqx.data.cache import fingerprint
 from seqx.data.held_out import held_out_warnings
-from seqx.data.prepare import cached_vocabulary, prepare
+from seqx.data.prepare import cached_training_warnings, cached_vocabulary, prepare
 from seqx.data.processes import can_start_processes
 from seqx.data.store import Store
 from seqx.inference.loading import model_folder
@@ -180,12 +180,11 @@ def build_data(context: Context, model: Model, vocabulary: Path) -> Store:
         UserError: the model cannot read an example, or ranks have different text
     """
     task = context.experiment.task
-    settings = {**cache_key_settings(context.recipe, context.plugins), "vocabulary": fingerprint(vocabulary)}
     with context.world.rank_zero_first():
         store = prepare(
             task,
             "train",
-            settings,
+            data_settings(context, vocabulary),
             default_cache(),
             progress=context.report_preparation,
             against=context.held_out,
@@ -194,6 +193,11 @@ def build_data(context: Context, model: Model, vocabulary: Path) -> Store:
     check_columns(task, store)
     check_lengths(model, task, store)
     return store
+
+
+def data_settings(context: Context, vocabulary: Path) -> dict[str, object]:
+    """Return the values that determine the encoded training text, besides the text itself."""
+    return {**cache_key_settings(context.recipe, context.plugins), "vocabulary": fingerprint(vocabulary)}
 
 
 def build_batches(context: Context, model: Model, store: Store, progress: ProgressTracker) -> Batches:
@@ -279,7 +283,7 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
         start_from_initial_optimizer(context, checkpointer)
     batches = build_batches(context, model, store, progress)
     if not progress.step:
-        warn_of_data(context, notices)
+        warn_of_data(context, vocabulary, notices)
     check_learning_rates(context.folder.folder, config.schedule, config.steps, progress.step)
     flags = StopFlags(context.stop, strategy, config.save_minutes)
     return Trainer(
@@ -406,14 +410,17 @@ def build_run(
     return run.started_at(progress, checkpointer.checkpoints.path(progress.step))
 
 
-def warn_of_data(context: Context, notices: Notices) -> None:
+def warn_of_data(context: Context, vocabulary: Path, notices: Notices) -> None:
     """Warn of suspicious text, and of settings that differ from those of the initial model (rank 0 only)."""
     if context.world.is_rank_zero:
         task = context.experiment.task
+        of_training = cached_training_warnings(
+            task, data_settings(context, vocabulary), progress=context.report_preparation
+        )
         notices.warn_all(
             [
                 *context.notes,
-                *task.training_warnings(),
+                *of_training,
                 *initial_model_warnings(context.initial_model, context.recipe),
             ]
         )

@@ -1,8 +1,9 @@
 """Prepare examples and vocabularies, with several processes and a cache."""
 
 import itertools
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,9 @@ from seqx.storage.cache_folder import default_cache
 
 DUPLICATE = "duplicate"
 """The reason for dropping repeated rows."""
+
+WARNINGS = "warnings.json"
+"""The file in the cache with the warnings about the training text."""
 
 _ROWS_PER_BLOCK = 1000
 _MIN_ROWS_FOR_PROCESSES = 20_000  # with fewer rows, one process is done before others have started
@@ -73,11 +77,7 @@ def prepare(
     """
     training = split == "train"
     parts = {
-        "format": FORMAT,
-        "seqx": __version__,
-        "made": "examples",
-        "task": settings,
-        "identity": task.identity(),
+        **_common_parts(task, settings, "examples"),
         "split": split,
         "leaks": leaks,
         "against": list(against),
@@ -113,13 +113,7 @@ def cached_vocabulary(
         progress: called with a description of the current step
         extended: the folder of a vocabulary that is extended instead
     """
-    parts = {
-        "format": FORMAT,
-        "seqx": __version__,  # another version may segment text in another way
-        "made": "vocabulary",
-        "task": settings,
-        "identity": task.identity(),
-    }
+    parts = _common_parts(task, settings, "vocabulary")
     if extended is not None:
         parts["extended"] = fingerprint(extended)
 
@@ -129,6 +123,43 @@ def cached_vocabulary(
         trim_heap()
 
     return get_or_create(parts, cache or default_cache(), create, progress)
+
+
+def cached_training_warnings(
+    task: Task,
+    settings: Mapping[str, object],
+    cache: Path | None = None,
+    *,
+    progress: ProgressReporter = no_progress,
+) -> Sequence[str]:
+    """Return `task.training_warnings()` from the cache; compute them first if they are missing.
+
+    Args:
+        task: the task, with fetched corpus and loaded vocabulary
+        settings: all inputs of the warnings besides `task.identity()`, as plain values
+        cache: the folder of the cache; None: the default
+        progress: called with a description of the current step
+    """
+
+    def create(folder: Path) -> None:
+        progress("checking the training text", None)
+        (folder / WARNINGS).write_text(json.dumps(list(task.training_warnings())), encoding="utf-8")
+
+    parts = _common_parts(task, settings, "training warnings")
+    folder = get_or_create(parts, cache or default_cache(), create, progress)
+    warnings: Sequence[str] = json.loads((folder / WARNINGS).read_text(encoding="utf-8"))
+    return warnings
+
+
+def _common_parts(task: Task, settings: Mapping[str, object], made: str) -> dict[str, object]:
+    """Return the inputs that all entries of the cache depend on."""
+    return {
+        "format": FORMAT,
+        "seqx": __version__,  # another version may segment text in another way
+        "made": made,
+        "task": settings,
+        "identity": task.identity(),
+    }
 
 
 def _write(

@@ -385,7 +385,10 @@ class Task(ABC):
         return {}
 
     def training_warnings(self) -> Sequence[str]:
-        """Return warnings about vocabulary and training rows, one line each; printed before training."""
+        """Return warnings about vocabulary and training rows, one line each; printed before training.
+
+        They are kept in the cache, so they may depend only on the settings, the vocabulary and the text.
+        """
         return ()
 
     def answer_warnings(self, source: Any, answers: Sequence[Sequence[int]]) -> Sequence[AnswerWarning]:

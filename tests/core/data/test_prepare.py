@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import itertools
 import multiprocessing
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from seqx.data.encode import first_of_each
 from seqx.data.held_out import held_out_warnings
-from seqx.data.prepare import cached_vocabulary, prepare
+from seqx.data.prepare import cached_training_warnings, cached_vocabulary, prepare
 from seqx.data.store import Store
 from seqx.errors import UserError
 from seqx.interfaces.rows import value_text
@@ -121,6 +122,18 @@ def test_prepared_store_is_cached(tmp_path: Path) -> None:
     }
     assert len(others | {first.folder}) == 4
     assert first.identity == first.folder.name
+
+
+def test_training_warnings_are_computed_once_for_each_task_and_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may need a pass over the whole training text."""
+    calls = itertools.count(1)
+    monkeypatch.setattr(Pairs, "training_warnings", lambda _: [f"warning {next(calls)}"])
+    task = Pairs(vocabulary=77)
+    assert cached_training_warnings(task, {"size": 77}, tmp_path) == ["warning 1"]
+    assert cached_training_warnings(task, {"size": 77}, tmp_path) == ["warning 1"]
+    assert cached_training_warnings(task, {"size": 88}, tmp_path) == ["warning 2"]
 
 
 def test_vocabulary_is_cached(tmp_path: Path) -> None:
