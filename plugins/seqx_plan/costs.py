@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import seqx
+from seqx_plan.assumed_search import ANSWER_LENGTH
 from seqx_plan.devices import COMMUNICATION, KERNEL_SECONDS, UTILISATION, Gpu
-from seqx_plan.probe import ANSWER_LENGTH, Probe
+from seqx_plan.probe import Probe
 from seqx_plan.tracing import Trace
 from seqx_plan.workload import Workload
 

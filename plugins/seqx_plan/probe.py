@@ -1,15 +1,14 @@
 """A measurement of some updates and of a validation on this machine."""
 
-import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import seqx
+from seqx_plan.assumed_search import AssumedSearch
 from seqx_plan.memory import PeakMemory
 from seqx_plan.workload import Workload
 
@@ -18,9 +17,6 @@ FIRST_ROWS = 16
 
 MAX_RATIO = 0.7
 """The largest assumed ratio of the growth of memory in one half of a probe to that in the half before."""
-
-ANSWER_LENGTH = 1.15
-"""The assumed number of steps of a search, relative to the length of the references."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,35 +111,20 @@ def _time(device: torch.device, function: Any) -> float:
 def _validation(
     trial: seqx.Trial, updates: seqx.TrialUpdates, workload: Workload, seconds: float
 ) -> float | None:
-    """Return the seconds for each row of the development set, with answers as long as its references."""
+    """Return the seconds for each row of the development set, with answers of the assumed lengths."""
     task = trial.experiment.task
     if trial.is_assumed or "dev" not in task.available:
         return None
-    search = _limited(trial.experiment.search, workload.target_ratio * ANSWER_LENGTH)
+    search = trial.experiment.search
+    assumed = None if search is None else AssumedSearch(search, workload.target_ratio)
     split = task.read_split("dev")
 
     def evaluate(count: int) -> float:
         rows = split.rows[:: max(1, len(split.rows) // count)][:count]
         references = [each[:: max(1, len(split.rows) // count)][:count] for each in split.more_references]
         part = seqx.Split(split.name, rows, references)
-        return _time(trial.device, lambda: updates.evaluate(part, search)) / len(rows)
+        return _time(trial.device, lambda: updates.evaluate(part, assumed)) / len(rows)
 
     first = min(FIRST_ROWS, len(split.rows))
     per_row = evaluate(first)
     return evaluate(max(first, min(len(split.rows), int(seconds / per_row))))
-
-
-def _limited(search: seqx.Search | None, ratio: float) -> seqx.Search | None:
-    """Return a search whose answers are at most `ratio` times as long as their sources.
-
-    A model that is not trained would never end its answers.
-    """
-    if search is None:
-        return None
-    limited, original = copy.copy(search), search.max_lengths
-
-    def max_lengths(lengths: Tensor) -> Tensor:
-        return torch.minimum(original(lengths), (lengths * ratio).ceil().long() + 1)
-
-    object.__setattr__(limited, "max_lengths", max_lengths)
-    return limited
