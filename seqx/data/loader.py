@@ -4,7 +4,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
@@ -132,7 +132,7 @@ class BatchLoader:
         # The thread must not refer to this object, or the loader would never be garbage collected.
         stream = batches.update_batches(start, skip=skip, pin=pin)
         self._thread = threading.Thread(target=_produce, args=(stream, self._queue, stop), daemon=True)
-        self._close = weakref.finalize(self, _stop, self._thread, stop)
+        self._close = weakref.finalize(self, _stop, self._thread, stop, self._queue)
         self._thread.start()
 
     def __iter__(self) -> Self:
@@ -183,18 +183,21 @@ def _produce(batches: Iterator[UpdateBatch], out: "queue.Queue[_Item]", stop: th
 
 
 def _put(item: _Item, out: "queue.Queue[_Item]", stop: threading.Event) -> bool:
-    """Return true once the item is in the queue, false if the loader was stopped first."""
+    """Put the item into the queue once there is a free place; return false if the loader was stopped."""
     while not stop.is_set():
         try:
             out.put(item, timeout=_POLL_SECONDS)
         except queue.Full:
             continue
-        return True
+        return not stop.is_set()
     return False
 
 
-def _stop(thread: threading.Thread, stop: threading.Event) -> None:
+def _stop(thread: threading.Thread, stop: threading.Event, out: "queue.Queue[_Item]") -> None:
     stop.set()
+    with suppress(queue.Empty):  # if the thread waits for a free place in the queue, it continues
+        while True:
+            out.get_nowait()
     # The garbage collector may call this in the thread itself.
     if thread is not threading.current_thread():
         thread.join(_JOIN_SECONDS)

@@ -19,6 +19,7 @@ from torch.utils.backend_registration import (
 NAME = "simulated"
 PRIVATE = torch.device("privateuseone", 0)
 CUDA = torch.device("cuda", 0)
+_SCALARS = {bool, float, int, str, torch.dtype, type(None)}
 
 
 def replace_leaves(kind: type | tuple[type, ...], replace: Callable[[Any], Any], nest: Any) -> Any:
@@ -30,11 +31,11 @@ def replace_leaves(kind: type | tuple[type, ...], replace: Callable[[Any], Any],
         return replace(nest)
     container = type(nest)
     if container is tuple:
-        return tuple([replace_leaves(kind, replace, item) for item in nest])
+        return tuple([i if type(i) in _SCALARS else replace_leaves(kind, replace, i) for i in nest])
     if container is list:
-        return [replace_leaves(kind, replace, item) for item in nest]
+        return [i if type(i) in _SCALARS else replace_leaves(kind, replace, i) for i in nest]
     if container is dict:
-        return {key: replace_leaves(kind, replace, item) for key, item in nest.items()}
+        return {key: replace_leaves(kind, replace, item) for key, item in nest.items()} if nest else nest
     if isinstance(nest, tuple | list | dict) and container is not torch.Size:
         return pytree.tree_map_only(kind, replace, nest)
     return nest

@@ -162,9 +162,10 @@ class _Functions(TorchFunctionMode):
 
 def _with_private_device(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the arguments with the backend's device instead of "cuda"."""
-    args, kwargs = replace_leaves(torch.device, _private, (args, kwargs))
-    if isinstance(kwargs.get("device"), str):
-        kwargs["device"] = _private(torch.device(kwargs["device"]))
+    if torch.device in map(type, args):
+        args = tuple([_private(a) if type(a) is torch.device else a for a in args])
+    if kwargs.get("device") is not None:
+        kwargs = {**kwargs, "device": _private(torch.device(kwargs["device"]))}
     if func is Tensor.to and len(args) > 1 and isinstance(args[1], str):
         args = (args[0], _private(torch.device(args[1])), *args[2:])
     return args, kwargs

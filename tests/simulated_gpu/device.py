@@ -189,17 +189,21 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return replace_leaves(Tensor, DeviceTensor, out) if on_device else out
 
     def _on_host(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if "pin_memory" not in kwargs:
+            return func(*args, **kwargs)
         out = func(*args, **{key: value for key, value in kwargs.items() if key != "pin_memory"})
-        return self.pin(out) if kwargs.get("pin_memory") else out
+        return self.pin(out) if kwargs["pin_memory"] else out
 
     def _compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func is aten.native_layer_norm.default and args[2] is not None and args[0].dtype != args[2].dtype:
             raise RuntimeError(f"expected scalar type {args[0].dtype} but found {args[2].dtype}")  # as CUDA
         self.allocate((args, kwargs))
-        is_random = torch.Tag.nondeterministic_seeded in func.tags
+        is_random = _is_random(func)
 
         def compute() -> Any:
-            with self.own_random_state() if is_random else contextlib.nullcontext():
+            if not is_random:
+                return func(*args, **kwargs)
+            with self.own_random_state():
                 return func(*args, **kwargs)
 
         if self.graph is not None:
@@ -291,6 +295,8 @@ def _is_of_project(name: str) -> bool:
 
 def _for_cpu(func: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments as CPU tensors."""
+    if not kwargs and func is not aten._to_copy.default:
+        return kwargs
     kwargs = {key: value for key, value in kwargs.items() if key not in ("pin_memory", "non_blocking")}
     if kwargs.get("device") is not None:
         kwargs["device"] = torch.device("cpu")
@@ -299,6 +305,13 @@ def _for_cpu(func: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     return kwargs
 
 
+@cache
+def _is_random(func: Any) -> bool:
+    """Return true if an operation draws random numbers."""
+    return torch.Tag.nondeterministic_seeded in func.tags
+
+
+@cache
 def _has_kernel(func: Any) -> bool:
     """Return true if an operation launches a kernel."""
     return not (func.is_view or operation_name(func) in NO_KERNELS)

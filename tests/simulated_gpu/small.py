@@ -98,7 +98,8 @@ def training(
     torch.manual_seed(1)
     model = config.model(SIZES)
     trained = strategy.of(Step(model, settings.objective), device)
-    with BatchLoader(Batches(store=store, tokens=settings.tokens, groups=groups), device=device) as batches:
+    source = Batches(store=store, tokens=settings.tokens, groups=groups)
+    with BatchLoader(source, device=device, prefetch=2) as batches:
         yield (
             Trained(trained.model),
             updates(
