@@ -217,6 +217,7 @@ def cache_sample() -> None:
 
     vars(seqx_sample.corpus)["take"] = take_cached
     take_cached(1, "train", 400)
+    seqx_sample.corpus.Sample().identity()
 
 
 def _answer(link: socket.socket, shortens: bool) -> None:

@@ -30,13 +30,13 @@ DEAD_S, HANG_S = 4.0, 5.0
 def train_with_fault(
     world: World, folder: Path, rank: int, fault: Callable[[], None], settings: Sequence[str]
 ) -> Any:
-    """Train, and call `fault` on one rank in its eighth update; return the scores."""
+    """Train, and call `fault` on one rank in its fourth update, after a checkpoint; return the scores."""
     forward, calls = Step.forward, 0
 
     def forward_with_fault(step: Step, batch: Any) -> Any:
         nonlocal calls
         calls += 1
-        if world.rank == rank and calls == 8 + (not settings):
+        if world.rank == rank and calls == 4 + (not settings):
             (folder / "time_of_fault").write_text(str(time.time()), encoding="utf-8")
             fault()
         return forward(step, batch)
@@ -83,7 +83,7 @@ def raise_oom() -> None:
     [
         (0, raise_user_error, (), 2, "sentence 17: cannot be read; correct it\n"),
         (2, raise_runtime_error, (), 1, "RuntimeError: failed\n"),
-        (1, raise_oom, ("training.parallel=fsdp",), 71, "update 8: cpu is out of memory with "),
+        (1, raise_oom, ("training.parallel=fsdp",), 71, "update 4: cpu is out of memory with "),
     ],
 )
 def test_error_of_one_rank_ends_all(
@@ -108,11 +108,11 @@ def test_error_of_one_rank_ends_all(
 @pytest.mark.parametrize(
     ("microbatch", "code", "message"),
     [
-        ("4096", 71, "update 8: cpu is out of memory with "),
+        ("4096", 71, "update 4: cpu is out of memory with "),
         (
             "1",
             2,
-            "update 8: cpu is out of memory: the model and its gradients do not fit; make the model smaller",
+            "update 4: cpu is out of memory: the model and its gradients do not fit; make the model smaller",
         ),
     ],
 )
@@ -125,7 +125,7 @@ def test_out_of_memory_outside_of_a_microbatch_restarts_all_ranks(
     def run_out_of_memory(strategy: DDP, batches: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 9 and os.environ["RANK"] == "1":
+        if calls == 5 and os.environ["RANK"] == "1":
             raise torch.OutOfMemoryError("no more")
         return global_counts(strategy, batches)
 
@@ -303,7 +303,9 @@ def test_wrong_environment_of_torchrun_is_reported(
 
 
 @pytest.mark.promise("straggler-is-named")
-def test_straggler_is_named(tmp_path: Path) -> None:
+def test_straggler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqx.parallel.stragglers.WINDOW", 8)
+
     def on_rank(world: World) -> Any:
         forward = Step.forward
 

@@ -24,6 +24,7 @@ LOCAL_SGD = (
     "training.parallel={type: local_sgd, every: 4}",
     "training.steps=10",
     "training.validate_every=5",
+    "training.save_every=5",
 )
 
 
@@ -85,7 +86,7 @@ def test_local_sgd_refuses_to_resume_in_another_way(
     size: int, setting: str, message: str, trained: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    exits = exits_of(size, tmp_path, setting, "training.steps=12", "training.validate_every=5")
+    exits = exits_of(size, tmp_path, *LOCAL_SGD[1:], setting, "training.steps=12")
     assert [each.code for each in exits] == [2] * size
     errors = [line for each in exits for line in each.stderr.splitlines() if line]
     assert len(errors) == 1, exits
@@ -101,8 +102,7 @@ def test_single_process_refuses_to_resume_a_run_of_local_sgd(trained: Path, tmp_
 
 @pytest.mark.promise("resume-with-different-weights")
 def test_local_sgd_refuses_a_run_of_another_strategy(trained: Path, tmp_path: Path) -> None:
-    others = ("training.steps=10", "training.validate_every=5")
-    train_on_ranks(2, folder_with_plugin(tmp_path), "run", *others)
+    train_on_ranks(2, folder_with_plugin(tmp_path), "run", *LOCAL_SGD[1:])
     assert losses(tmp_path / "run") != losses(trained / "run")
     exits = exits_of(2, tmp_path, *LOCAL_SGD, "training.steps=12")
     assert [each.code for each in exits] == [2, 2]
