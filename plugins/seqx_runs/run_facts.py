@@ -152,9 +152,11 @@ def commands_of(record: seqx.Record) -> list[tuple[str, str]]:
     recipe, again = folder / "recipe.yaml", folder.with_name(f"{folder.name}-again")
     repeat = _command("run", recipe, "--folder", again, *options)
     if record.scores is None:
+        last = str(record.metrics.step)
         return [
             ("Continue the run", _command("run", recipe, "--folder", folder)),
             ("Train again from the start", repeat),
+            *([("Show the sentences of an update", _command("replay", folder, last))] if last != "0" else []),
             ("Write this report again", _command("report", folder)),
         ]
     return [

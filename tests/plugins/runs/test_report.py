@@ -140,7 +140,9 @@ def test_report_of_a_failed_run_has_its_error(run: Path) -> None:
     with (run / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"kind": "failed", "error": "OSError", "message": "disk full"}) + "\n")
     done("report", unfinished(run))
-    assert "The run failed (OSError: disk full)." in page_of(run).sections["header"]
+    page = page_of(run)
+    assert "The run failed (OSError: disk full)." in page.sections["header"]
+    assert "seqx replay run 6" in page.sections["commands"]
 
 
 def test_report_of_an_old_run_without_metrics_and_origins(run: Path) -> None:
