@@ -6,6 +6,7 @@ A command is imported only when it is called, so that `seqx --help` imports neit
 import ast
 import contextlib
 import difflib
+import functools
 import importlib
 import os
 import re
@@ -13,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -120,8 +121,8 @@ class CommandGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; if it does not exist, suggest the most similar name."""
-        known = self.list_commands(ctx)
-        if args and not args[0].startswith("-") and args[0] not in known:
+        is_name = args and not args[0].startswith("-")
+        if is_name and args[0] not in COMMANDS and args[0] not in (known := self.list_commands(ctx)):
             similar = difflib.get_close_matches(args[0], known, 1)
             hint = f"did you mean {similar[0]!r}?" if similar else "see `seqx --help`"
             raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
@@ -243,7 +244,13 @@ def _exit_with_message(ctx: click.Context, error: Exception, message: str) -> No
 
 
 def _source(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist else entry.value
+    return _name_of(entry.dist) if entry.dist else entry.value
+
+
+@functools.lru_cache(maxsize=32)
+def _name_of(dist: Distribution) -> str:
+    """Return the name from the cache, because `dist` reads and parses a file at each access."""
+    return dist.name
 
 
 def _load(entry: EntryPoint) -> click.Command:
