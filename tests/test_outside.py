@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from seqx.cli import main
+from tests import forked
 from tests.docs import command_server
 
 ROOT = Path(__file__).parents[1]
@@ -74,8 +75,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
     sources[f"seqx-{NEW_PLUGIN}"] = new_plugin
     for source in (ROOT, *sources.values()):
         build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
-        target = ["--directory", str(folder / "wheels")]
-        subprocess.run([*build, *target], cwd=source, check=True, capture_output=True)
+        built = forked.run(*build, "--directory", folder / "wheels", cwd=source)
+        assert built.returncode == 0, built.stderr
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = str(folder / "bin" / "python")
     wheels = [str(wheel) for wheel in (folder / "wheels").glob("*.whl")]

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -105,11 +106,9 @@ def _part(name: str, limit: float, *, dry_run: bool, only: list[str]) -> Mapping
 
 def _expected() -> Mapping[str, Any]:
     """Return the expected speeds, which are computed in a process of their own, without the GPU."""
-    command = "import json; from benchmarks.gpu.expected import expected; print(json.dumps(expected()))"
+    command = [sys.executable, "-m", "benchmarks.gpu.expected"]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [sys.executable, "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout))
 
 
@@ -137,16 +136,8 @@ def _measure(name: str, out: Path, limit: float, *, dry_run: bool) -> None:
     """Run the cases of a part in this process."""
     if dry_run:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    from benchmarks.gpu import decoding, machine, multi30k, repeats, training  # noqa: PLC0415  # torch is slow to import
-
-    parts = {
-        "machine": machine,
-        "training": training,
-        "repeats": repeats,
-        "multi30k": multi30k,
-        "decoding": decoding,
-    }
-    cases.run(parts[name].cases(dry_run=dry_run), out, limit)
+    part = importlib.import_module(f"benchmarks.gpu.{name}")  # torch is slow to import
+    cases.run(part.cases(dry_run=dry_run), out, limit)
 
 
 def _default_record(*, dry_run: bool) -> Path:

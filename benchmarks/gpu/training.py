@@ -76,7 +76,7 @@ class Size:
     cases: tuple[str, ...] = tuple(ALL)
 
 
-DRY = Size(200, 500, 500, 3, 0.05, 0.1, TINY, "eager", tuple(name for name in ALL if name != "base compiled"))
+DRY = Size(200, 500, 500, 2, 0.0, 0.05, TINY, "eager", tuple(name for name in ALL if name != "base compiled"))
 
 
 def cases(*, dry_run: bool) -> Iterator[Case]:

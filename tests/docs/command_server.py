@@ -154,6 +154,7 @@ def serve(address: str, *, shortens: bool) -> None:
         for arguments in (["check", "wmt_en_de"], ["run", "--help"], ["translate", "--help"]):
             main(arguments, standalone_mode=False)
     if shortens:
+        sys.path.insert(0, str(Path(__file__).parents[2]))  # for `tests`
         cache_sample()
         warm_up()
     gc.collect()
@@ -235,8 +236,8 @@ def _answer(link: socket.socket, shortens: bool) -> None:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
-        if shortens and arguments[:1] == ["sweep"]:
-            _shorten_trials()
+        if shortens:
+            _fork_runs()
         if shortens and name == "python":
             _shorten_python_runs()
         code = _run(name, shorten(arguments) if shortens and name == "seqx" else arguments)
@@ -288,13 +289,12 @@ def _shorten_python_runs() -> None:
     vars(seqx)["run"] = run
 
 
-def _shorten_trials() -> None:
-    """Let this process start the trials of a sweep as forks, with shortened training."""
-    sys.path.insert(0, str(Path(__file__).parents[2]))
+def _fork_runs() -> None:
+    """Let this process start its runs as forks, with shortened training: the trials of a sweep, and ranks."""
     from tests import forked
 
     def start(command: list[str], **options: Any) -> subprocess.Popen[Any]:
-        return forked.Forked([*command[:3], *shorten(command[3:])], **options)
+        return forked.ForkedIfSeqx([*command[:3], *shorten(command[3:])], **options)
 
     vars(subprocess)["Popen"] = start
 
@@ -304,8 +304,8 @@ def shorten(arguments: list[str]) -> list[str]:
 
     Other commands and tasks are returned unchanged.
     """
-    if arguments[:1] == ["evaluate"] and any(text.startswith("task.corpus.test=") for text in arguments):
-        return [*arguments, "search.extra=3"]
+    if arguments[:2] in (["evaluate", "opus"], ["translate", "opus"], ["translate", "imported"]):
+        return [*arguments, "search.extra=3"]  # a model of another program, which was not trained
     if arguments[:1] not in (["run"], ["plan"]) or {"--gpu", "--help"} & {*arguments}:
         return arguments
     from seqx import recipe
