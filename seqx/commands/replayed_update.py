@@ -137,7 +137,7 @@ def replayed_examples(
                 tokens={
                     name: _symbols(task, name, column.values[0].tolist())
                     for name, column in columns.items()
-                    if column.values.dim() == 2 and not column.values.is_floating_point()
+                    if name in task.vocab_sizes and not column.values.is_floating_point()
                 },
             )
         )

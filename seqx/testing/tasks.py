@@ -10,7 +10,7 @@ import torch
 from seqx.inference import Predictor
 from seqx.interfaces.rows import value_text
 from seqx.interfaces.task import Example, Task, Values
-from seqx.interfaces.tensors import EOS, UNK, Features
+from seqx.interfaces.tensors import BOS, EOS, PAD, UNK, Features
 from seqx.tasks.seq2seq import GenerationTask
 from seqx.testing.law import Subject, law
 from seqx.testing.predictor import FixedPredictor
@@ -74,6 +74,29 @@ def examples_are_valid(subject: Subject) -> None:
             for column, size in task.vocab_sizes.items():
                 _check_values(example.columns[column], column, size)
             assert len(example.columns["target"]), "example: the target has no tokens; it needs at least one"
+
+
+@law(Task)
+def symbols_describe_each_token(subject: Subject) -> None:
+    """`symbols` returns a text for each token of each column that the model uses."""
+    with tempfile.TemporaryDirectory() as folder:
+        task = learned(subject, Path(folder, "a"))
+        for example in _examples(task, "dev"):
+            for column, size in task.vocab_sizes.items():
+                if isinstance(size, Features):
+                    continue
+                ids = [int(i) for i in example.columns[column] if i not in (PAD, BOS, EOS)]
+                try:
+                    symbols = task.symbols(column, ids)
+                except LookupError as error:
+                    raise AssertionError(
+                        f"symbols: it cannot read the ids {ids} of the column {column!r} ({error!r}); return "
+                        "the symbols of each column of `vocab_sizes`"
+                    ) from None
+                assert len(symbols) == len(ids), (
+                    f"symbols: it returns {len(symbols)} texts for {len(ids)} ids of the column {column!r}; "
+                    "return one for each"
+                )
 
 
 @law(GenerationTask)

@@ -307,6 +307,9 @@ class CorrectTask(Translation):
             return dataclasses.replace(example, columns=columns)
         return example
 
+    def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
+        return super().symbols(column, ids)[: -1 if self.fault == "symbols_describe_each_token" else None]
+
     def read(self, text: str) -> Mapping[str, list[int]]:
         columns = super().read(text)
         if self.fault == "inputs_are_encoded_like_examples":
