@@ -10,7 +10,7 @@ from typing import Any
 
 import seqx
 from docs.docstrings import markdown
-from seqx.plugin.hooks import Events, seqx_register, seqx_run_ended
+from seqx.plugin.hooks import Events, seqx_html, seqx_register, seqx_run_ended
 
 INTRODUCTION = """\
 # Python API
@@ -54,7 +54,7 @@ def api() -> str:
         lines += [f"## {title}", ""]
         for name in names:
             lines += [f"### `seqx.{name}`", "", *_entry(name, getattr(seqx, name), modules[name])]
-    lines += ["## Hooks", "", *_function(seqx_register), *_function(seqx_run_ended)]
+    lines += ["## Hooks", "", *_function(seqx_register), *_function(seqx_run_ended), *_function(seqx_html)]
     lines += [
         *("## Events", ""),
         *("The events that a `seqx.Callback` may implement, each marked `@seqx.hookimpl`.", ""),

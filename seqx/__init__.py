@@ -161,6 +161,7 @@ if TYPE_CHECKING:  # parts of grammars
 
 if TYPE_CHECKING:  # registration, and the arguments of callbacks
     from seqx.plugin.hooks import hookimpl as hookimpl
+    from seqx.plugin.notebook import notebook_html as notebook_html
     from seqx.plugin.registry import Make as Make
     from seqx.plugin.registry import Registry as Registry
     from seqx.training.optional_callback import OptionalCallback as OptionalCallback

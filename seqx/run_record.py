@@ -16,6 +16,7 @@ from seqx.errors import UserError
 from seqx.inference import Predictor, load
 from seqx.interfaces.scores import Score
 from seqx.plugin.loading import load_plugins
+from seqx.plugin.notebook import notebook_html
 from seqx.recipe import read_stored, with_current_names
 from seqx.run_folder import LINK_CHECKED, ORIGINS, RunFolder
 from seqx.storage.atomic import check_links
@@ -37,7 +38,7 @@ class _ModelInfo(TypedDict):
 _MODEL_INFO = TypeAdapter(_ModelInfo)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Record:
     """The content of a run folder, whether the run is finished or not."""
 
@@ -64,6 +65,13 @@ class Record:
             UserError: `metrics.jsonl` cannot be read
         """
         return MetricsFile(self.folder).read()
+
+    def __repr__(self) -> str:
+        """Return the folder and the state; the fields are too long."""
+        return f"<seqx.Record of {self.folder}, {'not finished' if self.scores is None else 'finished'}>"
+
+    def _repr_html_(self) -> str | None:
+        return notebook_html(self)
 
     def predictor(self, **options: Any) -> Predictor:
         """Load the final model of a finished run, with the options of `seqx.load`.

@@ -4,6 +4,7 @@ import seqx
 from seqx_parsing.assembly import Assembly
 from seqx_parsing.bracket_grammar import BracketGrammar, BracketState, LegalKinds
 from seqx_parsing.bracketing import Bracketing
+from seqx_parsing.drawing import draw_svg
 from seqx_parsing.evalb import Evalb
 from seqx_parsing.guided import GuidedEncoderDecoder
 from seqx_parsing.in_order import InOrder
@@ -51,3 +52,9 @@ def seqx_register(registry: seqx.Registry) -> None:
     registry.add(seqx.Model, guided=GuidedEncoderDecoder)
     registry.add(seqx.Task, parsing=Parsing)
     registry.add(Linearisation, top_down=TopDown, in_order=InOrder)
+
+
+@seqx.hookimpl
+def seqx_html(value: object) -> str | None:
+    """Return a drawing of a tree."""
+    return f'<div style="overflow-x: auto">{draw_svg(value)}</div>' if isinstance(value, Tree) else None

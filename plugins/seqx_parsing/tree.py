@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import seqx
+
 if TYPE_CHECKING:
     from nltk.tree import Tree as NltkTree
 
@@ -63,6 +65,9 @@ class Tree(NamedTuple):
             else:
                 texts.append(part if isinstance(part, str) else f" {part}")
         return "".join(texts)[1:]
+
+    def _repr_html_(self) -> str | None:
+        return seqx.notebook_html(self)
 
     def to_json(self, start: int = 0) -> dict[str, object]:
         """Return label, span and children as JSON values. A span counts words from `start`, end excluded."""

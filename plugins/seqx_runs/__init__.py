@@ -2,7 +2,7 @@
 
 `comparison` collects the data of runs and formats them for `seqx compare`. `report` writes the page
 `report.html`, at the end of each run and for `seqx report`. `errors_command` is `seqx errors`, and
-`replay_command` is `seqx replay`.
+`replay_command` is `seqx replay`. `notebook` shows runs, models and attention in notebooks.
 """
 
 import importlib
@@ -19,3 +19,10 @@ def seqx_run_ended(folder: Path) -> None:
         return
     report = importlib.import_module("seqx_runs.report")  # imported when a run ends: commands start faster
     report.write_after_run(folder)
+
+
+@seqx.hookimpl
+def seqx_html(value: object) -> str | None:
+    """Return HTML for a run, a model or attention weights."""
+    notebook = importlib.import_module("seqx_runs.notebook")
+    return notebook.html_of(value)

@@ -47,7 +47,7 @@ def attention_views(predictor: seqx.Predictor, inputs: Sequence[object]) -> list
         maps = predictor.attention(text, nbest[0].hypothesis.ids) if nbest else None
         if maps is None or len(maps.target) > MAX_TOKENS:
             continue
-        layers = dict(_layers(maps))
+        layers = dict(layers_of(maps))
         if not layers:
             return []
         views.append(
@@ -62,7 +62,7 @@ def attention_views(predictor: seqx.Predictor, inputs: Sequence[object]) -> list
     return views
 
 
-def _layers(maps: seqx.AttentionMaps) -> Iterator[tuple[str, list[list[int]]]]:
+def layers_of(maps: seqx.AttentionMaps) -> Iterator[tuple[str, list[list[int]]]]:
     """Yield the mean over heads of each layer that attends to the source, after the mean of all layers."""
     found = {
         name: layer.weights[0].mean(0)

@@ -1,4 +1,4 @@
-"""HTML pages from the templates of this plugin: one file without references to other files or hosts."""
+"""HTML pages and views for notebooks from the templates of this plugin, without references to other files."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def render(template: str, **values: Any) -> str:
-    """Return the page of a template, which extends `page.html`.
+    """Return the page of a template, which extends `page.html`, or `notebook.html` for a part of a page.
 
     All values are escaped, and control characters are replaced by visible ones.
 
@@ -41,7 +41,10 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
-    environment.globals["style"] = Markup(_read("page.css"))  # noqa: S704  a file of this plugin
+    parts = _read("parts.css")
+    environment.globals["style"] = Markup(parts + _read("page.css"))  # noqa: S704  files of this plugin
+    in_view = f"{_read('notebook.css')}{parts}}}"  # nested, so that it changes nothing else in a notebook
+    environment.globals["notebook_style"] = Markup(in_view)  # noqa: S704  files of this plugin
     script = "\n" + _read("page.js")
     environment.globals["script"] = Markup(script)  # noqa: S704  a file of this plugin
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -53,6 +53,7 @@ def run(
     stop = StopRequest()
     with stop.handling_signals():
         started = RecipeRun.load(str(recipe), overrides, profile, None if folder is None else Path(folder))
+        started = replace(started, again="call seqx.run again")
         started.train(device=device, threads=threads, changed_plugins=changed_plugins, stop=stop)
     return Record.read(started.folder)
 
@@ -64,6 +65,7 @@ class RecipeRun:
     checked: CheckedRecipe
     name: str
     folder: Path
+    again: str = "run the same command again"  # how to resume, in messages
 
     @classmethod
     def load(
@@ -133,7 +135,7 @@ class RecipeRun:
                 else "interrupted"
             )
             if world.is_rank_zero:
-                click.echo(f"{self.folder}: {state}; run the same command again to continue", err=True)
+                click.echo(f"{self.folder}: {state}; {self.again} to continue", err=True)
             raise
         except UserError:
             raise
@@ -165,6 +167,6 @@ class RecipeRun:
         """Return the advice after an error of a plugin: how to resume the run."""
         start = "from there" if Checkpoints(self.folder / "checkpoints").steps() else "from the start"
         return (
-            f"{self.folder}: {self._last_checkpoint()}; fix the plugin, and run the same command again to "
+            f"{self.folder}: {self._last_checkpoint()}; fix the plugin, and {self.again} to "
             f"continue {start} (with --changed-plugins, if the plugin is a local file)"
         )

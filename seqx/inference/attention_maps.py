@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from seqx.interfaces.networks import Attention, Model
 from seqx.interfaces.tensors import PAD, Batch, Column
+from seqx.plugin.notebook import notebook_html
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,22 @@ class AttentionMap:
     weights: Tensor  # [B, H, Q, K], float32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AttentionMaps:
     """The weights of all attention modules of a model for one input and one output."""
 
     source: Sequence[str]  # the symbols of the source
     target: Sequence[str]  # the symbols of the target, EOS last
     maps: Mapping[str, AttentionMap]  # by the name of the module, in the order of the calls
+
+    def __repr__(self) -> str:
+        """Return the number of maps and of symbols; the weights are too long."""
+        return (
+            f"<seqx.AttentionMaps: {len(self.maps)} maps, {len(self.source)} by {len(self.target)} symbols>"
+        )
+
+    def _repr_html_(self) -> str | None:
+        return notebook_html(self)
 
     @property
     def query_symbols(self) -> Mapping[str, Sequence[str]]:

@@ -31,6 +31,7 @@ from seqx.interfaces.networks import Model
 from seqx.interfaces.task import Example, InputError, NBest, Request, Task, Values
 from seqx.interfaces.tensors import BOS, EOS, Batch, smallest_limit
 from seqx.parallel import SINGLE_PROCESS, World
+from seqx.plugin.notebook import notebook_html
 from seqx.runtime.devices import autocast
 from seqx.runtime.precision import ComputePrecision
 from seqx.runtime.signals import Stopped
@@ -105,6 +106,9 @@ class Predictor:
             batch_tokens=batch_tokens or BATCH_TOKENS[device.type],
             before_batch=before_batch,
         )
+
+    def _repr_html_(self) -> str | None:
+        return notebook_html(self)
 
     def record_traces(self) -> None:
         """Record the hypotheses of each step of the search from now on, in `NBest.traces`."""
@@ -203,11 +207,21 @@ class Predictor:
                 result[i] = value
         return result
 
-    def attention(self, source: Any, ids: Sequence[int]) -> AttentionMaps | None:
-        """Return the attention weights while the model reads an input and predicts an answer with these ids.
+    def attention(self, source: Any, ids: Sequence[int] | None = None) -> AttentionMaps | None:
+        """Return the attention weights while the model reads an input and predicts an answer.
 
-        Return None if the input is empty or longer than `max_length`, or if the source has vectors.
+        Return None if the input is empty or longer than `max_length`, if the source has vectors, or if there
+        is no answer.
+
+        Args:
+            source: the input
+            ids: the ids of the answer; None: those of the best answer
         """
+        if ids is None:
+            (nbest,) = self.hypotheses([source])
+            if not nbest:
+                return None
+            ids = nbest[0].hypothesis.ids
         columns = self.pair_columns(source, ids)
         return None if columns is None else self.attention_of(columns)
 

@@ -1,4 +1,4 @@
-"""The hooks of plugins: `seqx_register`, `seqx_run_ended`, and the events of a run.
+"""The hooks of plugins: `seqx_register`, `seqx_run_ended`, `seqx_html`, and the events of a run.
 
 An implementation is marked `@seqx.hookimpl`. It takes only the arguments that it needs, by name.
 """
@@ -37,6 +37,18 @@ def seqx_run_ended(folder: Path) -> None:
 
     Args:
         folder: the run folder
+    """
+
+
+@hookspec(firstresult=True)
+def seqx_html(value: object) -> str | None:
+    """Return HTML that shows a value in a notebook, or None if the plugin has none for it.
+
+    It is called by `seqx.notebook_html`. The HTML is part of a page with a light or dark background; it
+    must not load other files, and texts must be escaped.
+
+    Args:
+        value: the value, such as a `seqx.Record`, `seqx.Predictor` or `seqx.AttentionMaps`
     """
 
 

@@ -247,7 +247,7 @@ def register(module: object, name: str, registry: Registry) -> list[Component]:
     with registry.on_behalf_of(name):
         manager.hook.seqx_register(registry=registry)
         components = registry.components_of(name)
-        if not components and "seqx_run_ended" not in implemented:
+        if not components and not {*implemented} - {"seqx_register"}:
             advice = (
                 "its seqx_register does not call registry.add"
                 if implemented

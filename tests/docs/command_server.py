@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +239,9 @@ def _answer(link: socket.socket, shortens: bool) -> None:
         if shortens:
             _fork_runs()
         if shortens and name == "python":
-            _shorten_python_runs()
+            import seqx
+
+            vars(seqx)["run"] = shorten_python_runs(seqx.run)
         code = _run(name, shorten(arguments) if shortens and name == "seqx" else arguments)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -275,18 +277,15 @@ def _run(name: str, arguments: list[str]) -> int:
     return 0
 
 
-def _shorten_python_runs() -> None:
-    """Let `seqx.run` in this process shorten training as `seqx run` does."""
-    import seqx
+def shorten_python_runs(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a `seqx.run` that shortens training as `shorten` does for `seqx run`."""
 
-    original = seqx.run
-
-    def run(recipe: str, *overrides: str, profile: str | None = None, **options: Any) -> seqx.Record:
+    def run(recipe: str, *overrides: str, profile: str | None = None, **options: Any) -> Any:
         options_first = ["run", *(["--profile", profile] if profile else [])]
         arguments = shorten([*options_first, recipe, *overrides])[len(options_first) :]
         return original(*arguments, profile=profile, **options)
 
-    vars(seqx)["run"] = run
+    return run
 
 
 def _fork_runs() -> None:

@@ -75,7 +75,10 @@ def test_interrupted_run_from_python_saves_and_resumes(
     with pytest.raises(Stopped) as stopped:
         api.run(tiny(text))
     assert signal.getsignal(signal.SIGTERM) is handler
-    assert "runs/tiny: stopped by SIGTERM, the checkpoint of update 3 is kept; run" in capsys.readouterr().err
+    assert (
+        "runs/tiny: stopped by SIGTERM, the checkpoint of update 3 is kept; call seqx.run again"
+        in capsys.readouterr().err
+    )
     assert stopped.value._render_traceback_() == ["stopped by SIGTERM"]
     assert api.Record.read("runs/tiny").scores is None
     monkeypatch.delenv("STOP_AT")

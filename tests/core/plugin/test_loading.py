@@ -106,7 +106,7 @@ def test_a_plugin_registers_its_components(installed: Callable[..., list[EntryPo
         ),
         (
             "from seqx.plugin.hooks import hookimpl\n@hookimpl\ndef commands(): pass",
-            "plugin_bad.py:2: no hook is called 'commands'; there are seqx_register, seqx_run_ended",
+            "plugin_bad.py:2: no hook is called 'commands'; there are seqx_html, seqx_register",
         ),
         (
             GOOD.format(name="bad").replace(": float", ""),
