@@ -13,6 +13,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
@@ -137,6 +138,7 @@ def _run_command(
     except BaseException:  # noqa: BLE001  print it like the interpreter
         traceback.print_exc()
     finally:
+        threading._shutdown()  # type: ignore[attr-defined]  # wait for threads, as the interpreter does
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(AttributeError, OSError, ValueError):  # it or its reader is closed
                 stream.flush()

@@ -26,7 +26,7 @@ from tests.forked import Forked
 from tests.stories.tiny import TINY, done, lines, seqx, tiny
 
 TEXT = TINY.replace("average: 2", "average: 2\n  select: best\n  ema: {decay: 0.6}")
-TEXT = TEXT.replace("every: 1", "every: 4")
+TEXT = TEXT.replace("every: 1", "every: 4").replace("beam, size: 3, extra: 4", "greedy, extra: 2")
 RUN = Path("runs/tiny")
 
 
@@ -251,14 +251,6 @@ def test_signal_while_a_library_trains_the_vocabulary(by: signal.Signals, tmp_pa
     assert not list((tmp_path / "cache").glob(".*.tmp-*"))
 
 
-LEARNING = """\
-from seqx.cli import main
-from tests.stories.test_stopping import learn_for_minutes
-learn_for_minutes()
-main()
-"""
-
-
 @pytest.mark.promise("signals-during-vocabulary")
 def test_signal_to_one_rank_while_the_vocabulary_is_trained(tmp_path: Path) -> None:
     """The other rank does not report it as dead."""
@@ -267,11 +259,11 @@ def test_signal_to_one_rank_while_the_vocabulary_is_trained(tmp_path: Path) -> N
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-    root = str(Path(__file__).parents[2])
-    common = {**os.environ, "PYTHONPATH": root, "SEQX_CACHE": str(tmp_path / "cache"), **group}
+    common = {**os.environ, "SEQX_CACHE": str(tmp_path / "cache"), **group}
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", LEARNING, "run", recipe, "--device", "cpu"],
+        Forked(
+            ["run", recipe, "--device", "cpu"],
+            before=learn_for_minutes,
             env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
