@@ -175,6 +175,7 @@ if TYPE_CHECKING:  # models, runs and recipes
     from seqx.inference import Predictor as Predictor
     from seqx.inference import load as load
     from seqx.inference.attention_maps import AttentionMaps as AttentionMaps
+    from seqx.inference.parts import InputParts as InputParts
     from seqx.recipe.differences import differences as differences
     from seqx.recipe.overrides import parsed_override as parsed_override
     from seqx.recipe.yaml_tree import read_yaml as read_yaml

@@ -53,7 +53,8 @@ def parse(
     Constraints consist of the symbols that the model writes, separated by spaces; `seqx trees convert` shows
     them. For example, --require '(PP' demands a prepositional phrase, --forbid '(FRAG' excludes fragments,
     and --prefix-all '(S (NP XX XX )NP' makes the first two words a noun phrase. If the model has no tree that
-    meets them, the answer is empty, and standard error names the line.
+    meets them, the answer is empty, and standard error names the line. Phrases with a symbol that the model
+    cannot write are refused.
 
     With --nbest, each line is LINE (the number of the input), RANK, SCORE and TREE, separated by tabs. Trees
     are ranked by the score: the log-probability divided by the length penalty of the search. With --json,

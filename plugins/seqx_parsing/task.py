@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NotRequired
 
@@ -312,7 +313,27 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
         A request contains symbols of the linearisation separated by spaces, for example the prefix `(S (NP`.
         If a tree is almost complete, required symbols may not fit any more. A small beam can therefore fail.
         """
-        return seqx.LexicalGrammar(self._symbols.surfaces, list(map(_lexical_request, requests)))
+        return seqx.LexicalGrammar(self._symbols.surfaces, [*map(self._lexical_request, requests)])
+
+    def _lexical_request(self, request: seqx.Request) -> seqx.LexicalConstraint:
+        """Return the constraint of a request.
+
+        Raises:
+            UserError: the model has no symbol that contains a part of a phrase
+        """
+        for phrase in (*request.require, *request.forbid):
+            for part in phrase.split():
+                if not any(part in symbol for symbol in self._symbols.symbols):
+                    raise seqx.UserError(
+                        f"the phrase {phrase!r}: the model writes no symbol {part!r}"
+                        f"{_similar(part, self._symbols.symbols)}"
+                    )
+        prefix = " ".join(request.prefix.split())
+        return seqx.LexicalConstraint(
+            prefix=f" {prefix}".encode() if prefix else b"",
+            require=tuple(dict.fromkeys(" ".join(phrase.split()) for phrase in request.require)),
+            forbid=tuple(dict.fromkeys(" ".join(phrase.split()) for phrase in request.forbid)),
+        )
 
     def score_names(self) -> Sequence[str] | None:
         """Return the names of the metrics' scores and of the percentage of valid outputs."""
@@ -441,13 +462,12 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
         ]
 
 
-def _lexical_request(request: seqx.Request) -> seqx.LexicalConstraint:
-    prefix = " ".join(request.prefix.split())
-    return seqx.LexicalConstraint(
-        prefix=f" {prefix}".encode() if prefix else b"",
-        require=tuple(dict.fromkeys(" ".join(phrase.split()) for phrase in request.require)),
-        forbid=tuple(dict.fromkeys(" ".join(phrase.split()) for phrase in request.forbid)),
-    )
+def _similar(text: str, symbols: Sequence[str]) -> str:
+    """Return the end of a message that names symbols which are similar to a text, or how to list them."""
+    found = get_close_matches(text, symbols)
+    if found:
+        return f"; use {' or '.join(found)}"
+    return "; `seqx trees convert` shows the symbols of trees"
 
 
 def _words(tree: Tree) -> list[str]:

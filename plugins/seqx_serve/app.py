@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,12 +15,13 @@ from starlette.routing import Route
 
 import seqx
 from seqx_serve import schemas
-from seqx_serve.batching import Batcher, QueueFullError, StoppedError
+from seqx_serve.batching import Batcher
+from seqx_serve.decoding import Decoder
 from seqx_serve.documents import Document, read_document
 from seqx_serve.explanations import explanation_of
 from seqx_serve.limits import Limits
 from seqx_serve.metrics import Metrics
-from seqx_serve.middleware import CLIENT_LEFT, BodyLimit, Measured
+from seqx_serve.middleware import BodyLimit, Measured
 from seqx_serve.models import (
     AUTO,
     Answers,
@@ -33,8 +34,6 @@ from seqx_serve.page import page_routes
 from seqx_serve.reading import Reader
 from seqx_serve.responses import language_name, result_of, versions_of, warnings_of
 from seqx_serve.schemas import plain
-
-_RETRY = {"Retry-After": "1"}
 
 
 def create_app(models: ServedModels, limits: Limits, keys: Sequence[str] = ()) -> Starlette:
@@ -99,6 +98,7 @@ class Service:
             max_waiting=limits.queue,
             observe=self.metrics.observe_batch,
         )
+        self._decoder = Decoder(self.batcher, limits, self.metrics)
 
     async def translate(self, request: Request) -> Response:
         """Translate one or several texts, as LibreTranslate does."""
@@ -112,7 +112,7 @@ class Service:
         documents = await _documents(texts, fields.format or "text")
         lines = [line for document in documents for line in document.texts]
         self._reader.check_lines(lines)
-        nbests = await self._decoded(request, Answers(model, 1 + fields.alternatives), lines)
+        nbests = await self._decoder.decode(request, Answers(model, 1 + fields.alternatives), lines)
         remaining = iter(nbests)
         versions = [
             versions_of(document, [next(remaining) for _ in document.inputs], fields.alternatives)
@@ -143,7 +143,7 @@ class Service:
             raise HTTPException(400, str(error)) from None
         self._reader.check_characters(texts)
         self._reader.check_lines(texts)
-        nbests = await self._decoded(request, Answers(model, fields.nbest), texts)
+        nbests = await self._decoder.decode(request, Answers(model, fields.nbest), texts)
         results = [result_of(model, text, nbest) for text, nbest in zip(texts, nbests, strict=True)]
         return JSONResponse(plain(schemas.AnswerResponse(results=results, warnings=warnings_of(nbests))))
 
@@ -160,10 +160,19 @@ class Service:
         )
         self._reader.check_characters([fields.q, fields.prefix, *require, *forbid])
         wanted = seqx.Request(input=fields.q, prefix=fields.prefix, require=require, forbid=forbid)
-        ((nbest, maps),) = await self._decoded(request, Explanations(model, fields.nbest), [wanted])
+        reasons: list[str] = []
+        try:
+            ((nbest, maps),) = await self._decoder.decode(
+                request, Explanations(model, fields.nbest), [wanted]
+            )
+        except HTTPException as error:
+            if error.status_code != 422 or not wanted.constrained:
+                raise
+            # There is no answer, as with other constraints that no output meets; the reason is known here.
+            nbest, maps, reasons = seqx.NBest(), None, [error.detail]
         # Thousands of numbers take long, so this is done in a thread.
         return await asyncio.to_thread(
-            lambda: JSONResponse(plain(explanation_of(model, fields.q, nbest, maps)))
+            lambda: JSONResponse(plain(explanation_of(model, fields.q, nbest, maps, reasons)))
         )
 
     async def detect(self, request: Request) -> Response:
@@ -233,44 +242,6 @@ class Service:
         """Return the OpenAPI document."""
         return JSONResponse(openapi(self._models, needs_key=self._needs_key))
 
-    async def _decoded(
-        self, request: Request, decode: Answers, texts: Sequence[str | seqx.Request]
-    ) -> Sequence[Any]:
-        """Return the answers to the inputs of a request; forget them if its client leaves.
-
-        Raises:
-            HTTPException: the queue is full, the time is over, or an input cannot be answered
-        """
-        try:
-            submitted = self.batcher.submit(decode, texts)
-        except QueueFullError:
-            raise HTTPException(429, "too many lines are waiting; try again later", _RETRY) from None
-        except StoppedError:
-            raise HTTPException(503, "the server is stopping", _RETRY) from None
-        answers: asyncio.Future[Any] = asyncio.wrap_future(submitted)
-        left: asyncio.Future[Any] = asyncio.create_task(_disconnect(request))
-        try:
-            await asyncio.wait(
-                [answers, left], timeout=self._limits.seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            if answers.done():
-                nbests = answers.result()
-                self.metrics.lines.labels(decode.model.name).inc(len(texts))
-                self.metrics.characters.labels(decode.model.name).inc(sum(map(_characters, texts)))
-                return nbests
-            if left.done():
-                raise HTTPException(CLIENT_LEFT, "the client left")
-            raise HTTPException(503, f"there was no answer in {self._limits.seconds:g} seconds", _RETRY)
-        except seqx.UserError as error:
-            raise HTTPException(422, str(error)) from None
-        finally:
-            answers.cancel()
-            left.cancel()
-
-
-def _characters(text: str | seqx.Request) -> int:
-    return len(text if isinstance(text, str) else text.input)
-
 
 async def _documents(texts: Sequence[str], format_: Literal["text", "html"]) -> Sequence[Document]:
     """Return the documents of the texts. Pages can take long, so they are read in a thread.
@@ -284,12 +255,6 @@ async def _documents(texts: Sequence[str], format_: Literal["text", "html"]) -> 
         return await asyncio.to_thread(lambda: [read_document(text, format_) for text in texts])
     except ValueError as error:
         raise HTTPException(422, str(error)) from None
-
-
-async def _disconnect(request: Request) -> None:
-    """Return when the client has closed the connection."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _problem(_: Request, error: Exception) -> Response:

@@ -13,9 +13,21 @@ import seqx
 
 _MAX_DELAY = 0.05  # seconds
 _DELAY = 0.1  # part of the time of the last batch
+_TOKENS = 32  # of a text, on average, in a batch with the maximum number of texts
+_CHARACTERS = 4  # of a token, to estimate the number of tokens
 
 Decode = Callable[[Sequence[Any]], Sequence[Any]]
 """A function that answers texts or requests. Those with equal functions can be decoded together."""
+
+
+def characters_of(text: str | seqx.Request) -> int:
+    """Return the number of characters of an input."""
+    return len(text if isinstance(text, str) else text.input)
+
+
+def estimated_tokens(text: str | seqx.Request) -> int:
+    """Return an estimate of the number of tokens of an input."""
+    return 1 + characters_of(text) // _CHARACTERS
 
 
 class QueueFullError(Exception):
@@ -32,6 +44,7 @@ class Job:
 
     decode: Decode  # called in the thread of the batcher
     texts: Sequence[Any]
+    lengths: Sequence[int]  # number of tokens of each text
     future: Future[list[Any]] = field(default_factory=Future)
     taken: int = 0  # number of texts that were decoded or are being decoded
     answers: list[Any] = field(default_factory=list)
@@ -62,7 +75,8 @@ class Batcher:
     batch took: the clients that were answered last may send their next requests.
 
     Args:
-        max_batch: the maximum number of texts of a batch
+        max_batch: the maximum number of texts of a batch. They also have at most `_TOKENS` times as many
+            tokens, unless there is only one
         max_waiting: the maximum number of texts that wait
         observe: called after each batch with its number of texts and its seconds
     """
@@ -90,14 +104,27 @@ class Batcher:
         with self._changed:
             return self._count()
 
-    def submit(self, decode: Decode, texts: Sequence[Any]) -> Future[list[Any]]:
+    def submit(
+        self,
+        decode: Decode,
+        texts: Sequence[Any],
+        *,
+        lines: int | None = None,
+        lengths: Sequence[int] | None = None,
+    ) -> Future[list[Any]]:
         """Add the texts of a request, and return the future of their answers. Cancel it to remove them.
+
+        Args:
+            decode: answers the texts
+            texts: the texts
+            lines: the number of texts that the queue must have room for, if some of `texts` are parts of one
+            lengths: the number of tokens of each text; None: estimate them
 
         Raises:
             QueueFullError: too many texts are waiting
             StoppedError: the batcher is stopping
         """
-        job = Job(decode, texts)
+        job = Job(decode, texts, lengths or [*map(estimated_tokens, texts)])
         if not texts:
             job.future.set_result([])
             return job.future
@@ -105,7 +132,7 @@ class Batcher:
             if self._is_stopping:
                 raise StoppedError
             self._jobs = [job for job in self._jobs if job.waiting]
-            if self._count() + len(texts) > self._max_waiting:
+            if self._count() + (len(texts) if lines is None else lines) > self._max_waiting:
                 raise QueueFullError
             self._jobs.append(job)
             self._changed.notify()
@@ -149,11 +176,16 @@ class Batcher:
         jobs = [job for job in self._jobs if job.waiting]
         same = [job for job in jobs if job.decode == jobs[0].decode]
         batch: list[Job] = []
+        tokens = _TOKENS * self._max_batch
         while same and len(batch) < self._max_batch:
-            for job in same[: self._max_batch - len(batch)]:
-                batch.append(job)
-                job.taken += 1
-            same = [job for job in same if job.waiting]
+            job = same.pop(0)
+            tokens -= job.lengths[job.taken]
+            if batch and tokens < 0:
+                break
+            batch.append(job)
+            job.taken += 1
+            if job.waiting:
+                same.append(job)
         taken = dict.fromkeys(batch)
         # The jobs that continue come last, after those of other models.
         self._jobs = [job for job in jobs if job not in taken] + [job for job in taken if job.waiting]

@@ -1,6 +1,7 @@
 """Texts and HTML pages as inputs of a model, and the documents with its answers."""
 
 import html
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from typing import Literal
 _UNTRANSLATED = {"script", "style", "code", "pre", "noscript", "template"}
 _WITHOUT_END = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 _MAX_TAGS = 4_000
+# Markup that the parser hands over as text: a tag without name, and a tag or comment without an end. Browsers
+# do not show it.
+_STRAY = re.compile(r"(</>|<(?:[!?]|/?[A-Za-z]).*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -135,8 +139,14 @@ class _PageReader(HTMLParser):
         """Add the markup or the text before an index; the spaces around a text are no part of the input."""
         source = self._page[self._start : end]
         self._start = end
+        parts = _STRAY.split(source) if self._is_text else ["", source]
+        for text, markup in itertools.zip_longest(parts[::2], parts[1::2], fillvalue=""):
+            self._add_text(text)
+            self.strings.append(markup)
+
+    def _add_text(self, source: str) -> None:
         text = source.strip()
-        if text and self._is_text and self._skipped is None:
+        if text and self._skipped is None:
             before, _, after = source.partition(text)
             self.inputs.append(len(self.strings) + 1)
             self.strings += before, html.unescape(text), after

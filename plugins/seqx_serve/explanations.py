@@ -12,7 +12,9 @@ _MAX_WEIGHTS = 500_000
 _MAX_HYPOTHESES = 20_000
 
 
-def explanation_of(model: ServedModel, text: str, nbest: seqx.NBest, maps: Any) -> schemas.ExplainResponse:
+def explanation_of(
+    model: ServedModel, text: str, nbest: seqx.NBest, maps: Any, reasons: Sequence[str] = ()
+) -> schemas.ExplainResponse:
     """Return the answers to a text with the search and the attention.
 
     If one of them has too many numbers for a response, it is left out, and a warning says so.
@@ -22,8 +24,9 @@ def explanation_of(model: ServedModel, text: str, nbest: seqx.NBest, maps: Any) 
         text: the input
         nbest: the answers, with traces
         maps: the result of `seqx.Predictor.attention`
+        reasons: the reasons why there is no answer
     """
-    warnings = warnings_of([nbest]) or []
+    warnings = [*reasons, *(warnings_of([nbest]) or ())]
     hypotheses = sum(len(step) for searches in nbest.traces for steps in searches for step in steps)
     weights = 0 if maps is None else sum(layer.weights.numel() for layer in maps.maps.values())
     for count, limit, noun in (

@@ -66,6 +66,27 @@ class Answers:
         """Return the n-best list of each text."""
         return list(self.model.predictor_for(self.number).hypotheses(texts))
 
+    def join(self, parts: seqx.InputParts, answers: Sequence[Any]) -> Any:
+        """Return the answer to a text from the answers to its parts."""
+        return parts.join(answers)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The function from texts to their parts, which a model answers separately."""
+
+    model: ServedModel
+
+    def __call__(self, texts: Sequence[Any]) -> Sequence[seqx.InputParts]:
+        """Return the parts of each text."""
+        found = []
+        for index, text in enumerate(texts):
+            try:
+                found.append(self.model.predictor.parts(text))
+            except seqx.InputError as error:
+                raise seqx.InputError(str(error), index) from None
+        return found
+
 
 @dataclass(frozen=True)
 class Explanations(Answers):
@@ -78,6 +99,11 @@ class Explanations(Answers):
             (nbest, predictor.attention(request.input, nbest[0].hypothesis.ids) if nbest else None)
             for request, nbest in zip(requests, predictor.hypotheses(requests), strict=True)
         ]
+
+    def join(self, parts: seqx.InputParts, answers: Sequence[Any]) -> Any:
+        """Return the n-best list of a request from those of its parts; several parts have no attention."""
+        nbest = parts.join([nbest for nbest, _ in answers])
+        return nbest, answers[0][1] if len(answers) == 1 else None
 
 
 class ServedModels:

@@ -6,6 +6,7 @@ import math
 import signal
 import socket
 from collections.abc import Sequence
+from types import FrameType
 
 import click
 import uvicorn
@@ -52,7 +53,15 @@ def run(models: ServedModels, limits: Limits, *, host: str, port: int, keys: Seq
         # uvicorn raises the signal again when it has stopped, so that the process would end with an error.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """A server that any second signal ends at once; uvicorn's expects the second one to be SIGINT."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop after the first signal, and at once after the second one."""
+        super().handle_exit(signal.SIGINT if self.should_exit else sig, frame)
 
 
 def _bound(host: str, port: int) -> socket.socket:

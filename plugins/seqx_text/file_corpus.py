@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from annotated_types import Gt
 
@@ -33,12 +33,16 @@ class FileCorpus(seqx.Corpus):
 
     limit: Annotated[int, Gt(0)] | None = None
 
+    has_incomplete_rows: ClassVar[bool] = False
+    """True if `read` may yield empty texts in place of missing ones. Such rows are part of the training set,
+    where the task drops and counts them; other splits are read without them."""
+
     def __post_init__(self) -> None:
         # SHA-256 of the content of each part, by split; a part may have several
         self._digests: dict[str, list[list[str]]] = {}
         # the stamps of the files of a part when it was read, and its digests
         self._checked: dict[tuple[Path, ...], tuple[list[Stamp], list[str]]] = {}
-        self._counts: dict[tuple[Path, ...], int] = {}  # the number of rows of a part
+        self._counts: dict[tuple[str, tuple[Path, ...]], int] = {}  # the rows of a part, by its split
 
     def parts(self, split: str) -> list[list[Path]]:
         """Return the files of each part of a split; by default, each path of its list is a part."""
@@ -120,7 +124,11 @@ class FileCorpus(seqx.Corpus):
                 stamps = self.stamps(files)
                 count, of_part = self.digests(files, partial(_report, progress, activity))
                 digests.append(of_part)
-                self._checked[tuple(files)], self._counts[tuple(files)] = (stamps, of_part), count
+                if self.has_incomplete_rows and split != "train":
+                    count = sum(1 for _ in self._read(split, files))
+                if not count:
+                    raise seqx.UserError(f"{files[0]}: no row has a text in each column; name other files")
+                self._checked[tuple(files)], self._counts[split, tuple(files)] = (stamps, of_part), count
             self._digests[split] = digests
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
@@ -132,7 +140,7 @@ class FileCorpus(seqx.Corpus):
 
     def num_rows(self, split: str) -> int | None:
         """Return the number of rows of a split, as `fetch` counted them."""
-        counts = [self._counts.get(tuple(files)) for files in self.parts(split)]
+        counts = [self._counts.get((split, tuple(files))) for files in self.parts(split)]
         if None in counts:
             return None
         count = sum(filter(None, counts))
@@ -142,11 +150,15 @@ class FileCorpus(seqx.Corpus):
         """Return the file and the number of a row in it."""
         number = row
         for files in self.parts(split):
-            count = self._counts.get(tuple(files))
+            count = self._counts.get((split, tuple(files)))
             if count is None:  # it was not fetched
-                count = sum(1 for _ in islice(self.read(files), number + 1))
+                count = sum(1 for _ in islice(self._read(split, files), number + 1))
             if number < count:
-                return f"{files[0]}:{1 + self.lines_before_rows(files) + number}"
+                place = number
+                if self.has_incomplete_rows:
+                    kept = (n for n, each in enumerate(self.read(files)) if self._keeps(split, each))
+                    place = next(islice(kept, number, None))
+                return f"{files[0]}:{1 + self.lines_before_rows(files) + place}"
             number -= count
         return super().row_location(split, row)
 
@@ -163,8 +175,15 @@ class FileCorpus(seqx.Corpus):
         """Yield the rows of a split without `limit`."""
         for files in self.parts(split):
             self._check_unchanged(files)
-            yield from self.read(files)
+            yield from self._read(split, files)
             self._check_unchanged(files)  # again, because a file may have changed while it was read
+
+    def _read(self, split: str, files: Sequence[Path]) -> Iterator[tuple[str, ...]]:
+        return (row for row in self.read(files) if self._keeps(split, row))
+
+    def _keeps(self, split: str, row: tuple[str, ...]) -> bool:
+        """Return true if a row of a file is a row of the split."""
+        return split == "train" or not self.has_incomplete_rows or all(row)
 
     def _check_unchanged(self, files: Sequence[Path]) -> None:
         """Check that a part has the content that it had when it was fetched.

@@ -27,7 +27,8 @@ class MTData(FileCorpus):
     """Public parallel corpora by their ids in `mtdata`, such as those of WMT, OPUS and ParaCrawl.
 
     It needs the extra `mtdata`. `mtdata list -l eng-deu` prints the ids of a language pair. Files are
-    downloaded once, into the cache. Pairs that lack a text are dropped, and white space becomes one space.
+    downloaded once, into the cache. Pairs that lack a text are not used, and counted as dropped for the
+    training set. White space becomes one space.
 
     Args:
         columns: the language of each column, such as [eng, deu]; en is the same as eng
@@ -35,6 +36,8 @@ class MTData(FileCorpus):
         dev: ids of the development set
         test: ids of the test set
     """
+
+    has_incomplete_rows = True
 
     columns: Annotated[list[str], MinLen(2)]
     train: list[str] = field(default_factory=list)
@@ -90,7 +93,7 @@ class MTData(FileCorpus):
         super().fetch(folder, progress, splits)
 
     def read(self, files: Sequence[Path]) -> Iterator[tuple[str, ...]]:
-        """Yield the pairs of an id.
+        """Yield the pairs of an id; a missing text is empty.
 
         Raises:
             UserError: a file is damaged
@@ -104,7 +107,7 @@ class MTData(FileCorpus):
                 show_pbar=False
             ):
                 pair = tuple(" ".join((text or "").split()) for text in record[:2])
-                if len(pair) == len(self.columns) and all(pair):
+                if len(pair) == len(self.columns):
                     yield pair[::-1] if swapped else pair
         except Exception as error:  # noqa: BLE001  each format has errors of its own
             raise _unreadable(name, error, self._downloaded[name]) from None

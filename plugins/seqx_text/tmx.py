@@ -18,7 +18,8 @@ _CODES = ("bpt", "ept", "it", "ph", "ut")  # inline elements that contain codes 
 class Tmx(FileCorpus):
     """Translation memories in TMX, read as a stream, plain or compressed with gzip, bzip2, xz or zstd.
 
-    A row has the segments of a unit in each language of `columns`; a unit without one of them is skipped.
+    A row has the segments of a unit in each language of `columns`. A unit without one of them is not used; in
+    the training set, such units are counted as dropped.
     Formatting codes are left out, and white space in a segment becomes one space. Files that declare entities
     are refused.
 
@@ -28,6 +29,8 @@ class Tmx(FileCorpus):
         dev: validation files
         test: test files
     """
+
+    has_incomplete_rows = True
 
     columns: Annotated[list[str], MinLen(1)]
     train: list[str] = field(default_factory=list)
@@ -45,7 +48,7 @@ class Tmx(FileCorpus):
         return self.columns
 
     def read(self, files: Sequence[Path]) -> Iterator[tuple[str, ...]]:
-        """Yield the segments of each unit that has all languages.
+        """Yield the segments of each unit; that of a missing language is empty.
 
         Raises:
             UserError: the file is not well-formed XML, or declares entities
@@ -116,8 +119,8 @@ class _Units:
             for language in self._languages:
                 if self._language == language or self._language.startswith((f"{language}-", f"{language}_")):
                     self._segments.setdefault(language, text)
-        elif tag == "tu" and all(language in self._segments for language in self._languages):
-            self._rows.append(tuple(self._segments[language] for language in self._languages))
+        elif tag == "tu":
+            self._rows.append(tuple(self._segments.get(language, "") for language in self._languages))
 
     def close(self) -> None:
         """End the document."""

@@ -25,6 +25,7 @@ from seqx.inference.decoding import (
     source_batch,
     split_input,
 )
+from seqx.inference.parts import InputParts
 from seqx.inference.scoring import token_logprobs
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
@@ -172,6 +173,20 @@ class Predictor:
                     yield from self._answer([value])
                 raise
             yield from nbests
+
+    def parts(self, value: Any) -> InputParts:
+        """Return the parts of an input that are answered separately; one if the input is not split.
+
+        A server answers them at different times, so that a long input does not delay others.
+
+        Raises:
+            InputError: the input cannot be answered
+        """
+        request = value if isinstance(value, Request) else Request(input=value)
+        split = self._split(0, request)
+        requests = [piece.request for piece in split.pieces] if split.was_split else [request]
+        lengths = [piece.length for piece in split.pieces] or [1]
+        return InputParts(requests or [request], lengths, [*split.warnings(self.max_length)], self.task)
 
     def logprobs(self, examples: Sequence[Example]) -> list[float | None]:
         """Return the natural log-probability of each example's target, given its source.

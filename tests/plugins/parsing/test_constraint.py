@@ -40,6 +40,17 @@ def test_constrained_tree_needs_no_repair(model: Path, constraint: dict[str, Any
         assert (repaired.count, repaired.total) == (0, len(answers))
 
 
+def test_unknown_label_of_a_phrase_is_named(model: Path) -> None:
+    predictor = seqx.load(model, device="cpu", precision="fp32")
+    for phrases in ({"require": ("(NP", "(S (NPP")}, {"forbid": ("(NPP",)}):
+        requests = [seqx.Request(input=SENTENCES[0]), seqx.Request(input=SENTENCES[0], **phrases)]
+        with pytest.raises(seqx.InputError, match=r"writes no symbol '\(NPP'; use .*\(NP") as caught:
+            predictor(requests)
+        assert caught.value.index == 1
+    with pytest.raises(seqx.InputError, match="writes no symbol '123'; `seqx trees convert`"):
+        predictor([seqx.Request(input=SENTENCES[0], require=("123",))])
+
+
 def test_impossible_prefix_of_a_tree_has_no_answer(model: Path) -> None:
     """The prefix closes a bracket that is not open. The grammar of trees does not allow it."""
     predictor = seqx.load(model, device="cpu", precision="fp32")

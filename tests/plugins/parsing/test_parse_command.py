@@ -252,10 +252,13 @@ def test_parse_meets_constraints_on_the_symbols_of_the_tree(model: Path, answers
     assert "(PP (" in row["output"]
     assert row["input"] == "The old man sees."  # as without constraints
     assert words(row["output"]) == line.split()
-    asked = json.dumps({"text": line, "require": ["(NOLABEL"]})
+    asked = json.dumps({"text": line, "prefix": "(S )NP"})
     result = call(asked, model, "--json-input")
     assert answered(result) == [""]
     assert "1 of 1 lines have no answer (line 1)" in result.stderr
+    result = call(line, model, "--require", "(NPP")
+    message = "standard input:1: the phrase '(NPP': the model writes no symbol '(NPP'; use (PP"
+    assert str(result.exception).startswith(message)
 
 
 def test_parse_writes_other_formats_of_the_same_trees(model: Path, answers: list[str]) -> None:

@@ -80,6 +80,16 @@ def test_batcher_does_not_let_short_jobs_wait_for_long_ones(batcher: Batcher, de
     assert decoder.batches[1:] == [("a", ["0", "x", "1", "2"]), ("b", ["z"]), ("a", ["3", "4", "5", "6"])]
 
 
+def test_batcher_limits_the_tokens_of_a_batch(batcher: Batcher, decoder: Decoder) -> None:
+    texts = [letter * 300 for letter in "UVW"]
+    long, short = batcher.submit(decoder["a"], texts), batcher.submit(decoder["a"], ["X", "Y"])
+    huge = batcher.submit(decoder["b"], ["Z" * 9_000])
+    decoder.released.set()
+    assert [texts_of(each) for each in (long, short, huge)] == [texts, ["X", "Y"], ["Z" * 9_000]]
+    sizes = [[len(text) for text in batch] for _, batch in decoder.batches[1:]]
+    assert sizes == [[300, 1], [9_000], [300, 1], [300]]
+
+
 def test_batcher_forgets_cancelled_jobs(batcher: Batcher, decoder: Decoder) -> None:
     cancelled, kept = batcher.submit(decoder["a"], ["x"] * 5), batcher.submit(decoder["a"], ["y"])
     assert batcher.waiting == 6
@@ -106,6 +116,8 @@ def test_batcher_refuses_more_texts_than_may_wait(batcher: Batcher, decoder: Dec
     batcher.submit(decoder["a"], ["y"])
     first.cancel()
     batcher.submit(decoder["a"], ["z"] * 9)
+    first.cancel()
+    batcher.submit(decoder["a"], ["part"] * 99, lines=0)
 
 
 @pytest.mark.promise("server-answers-are-direct")

@@ -35,6 +35,13 @@ def test_document_of_text_has_its_lines_as_inputs() -> None:
         ("<p>AT&T &copy</p>", "<p>AT&amp;T ©</p>"),
         ("<p>unclosed", "<p>UNCLOSED"),
         ("", ""),
+        ("a</>b</>", "A</>B</>"),
+        ("<p>a </> b <3 c < d</p>", "<p>A </> B &lt;3 C &lt; D</p>"),
+        ("x <!-- y", "X <!-- y"),
+        ("x <b y", "X <b y"),
+        ("x </b", "X </b"),
+        ("a </script>b", "A </script>B"),
+        ("<script>'</'+'script>' </></script>a", "<script>'</'+'script>' </></script>A"),
     ],
 )
 def test_document_of_page_has_its_texts_as_inputs(page: str, expected: str | None) -> None:

@@ -187,6 +187,26 @@ def test_translate_returns_warnings_about_long_lines(server: Server, direct: seq
     assert re.search("were answered in parts", answer["warnings"][0])
 
 
+@pytest.mark.promise("server-answers-are-direct")
+def test_server_decodes_the_parts_of_a_long_line_in_several_batches(
+    models: Path, direct: seqx.Predictor
+) -> None:
+    line = " ".join(LINES * 9)
+    with serving(models / "en-de", "--batch-lines", "2") as server:
+        _, answer = server.post("/translate", **translate(f"{LINES[0]}\n{line}"))
+        assert answer["translatedText"] == "\n".join(direct([LINES[0], line]))
+        assert answer["warnings"] == [
+            str(each) for each in seqx.sum_warnings(direct.hypotheses([LINES[0], line])) if each.count
+        ]
+        batches = re.search(r"seqx_batch_lines_count (\S+)", server.get("/metrics")[1])
+        assert batches is not None
+        assert float(batches[1]) > 5
+        explained = server.post("/explain", q=line)[1]
+        assert explained["result"]["answers"][0]["text"] == direct([line])[0]
+        assert len({search["part"] for search in explained["searches"]}) > 5
+        assert explained["attention"] == []
+
+
 def test_parse_returns_trees_with_spans(server: Server) -> None:
     status, answer = server.post("/parse", q=[SENTENCE, ""], nbest=2)
     assert status == 200
@@ -267,6 +287,9 @@ def test_explain_obeys_constraints(server: Server, direct: seqx.Predictor) -> No
         status, answer = server.post("/explain", q=LINES[0], **fields)
         assert (status, reason in answer["error"]) == (400, True)
     assert server.post("/explain", q="x" * 1990, prefix="x" * 11)[0] == 422
+    status, answer = server.post("/explain", q=SENTENCE, model="parser", require="(NPP")
+    assert (status, answer["result"]["answers"]) == (200, [])
+    assert "the model writes no symbol '(NPP'" in answer["warnings"][0]
 
 
 def test_explain_leaves_out_what_is_too_long(direct: seqx.Predictor) -> None:
@@ -463,7 +486,10 @@ def test_server_finishes_accepted_requests_when_it_is_stopped(
         assert stopped.result() == (0, "")
 
 
-def test_server_stops_at_once_and_quietly_after_a_second_ctrl_c(models: Path, gate: Gate) -> None:
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_server_stops_at_once_and_quietly_after_a_second_signal(
+    models: Path, gate: Gate, second: signal.Signals
+) -> None:
     with (
         serving(models / "en-de", before=gate.install) as server,
         gate.closed(),
@@ -472,7 +498,7 @@ def test_server_stops_at_once_and_quietly_after_a_second_ctrl_c(models: Path, ga
         gate.wait_for_batch()
         server.process.send_signal(signal.SIGINT)
         wait_for(lambda: is_refused(server), "the server still accepts connections")
-        server.process.send_signal(signal.SIGINT)
+        server.process.send_signal(second)
         _, errors = server.process.communicate(timeout=30)
         assert (server.process.returncode, errors) == (0, "")
 

@@ -22,6 +22,8 @@ TSV = gzip.compress(
     "Die Katze  schläft.\tThe cat sleeps.\nOhne Paar.\t\nDer Hund bellt.\tThe dog barks.\n".encode()
 )
 PAIRS = [("The cat sleeps.", "Die Katze schläft."), ("The dog barks.", "Der Hund bellt.")]
+ROWS = [PAIRS[0], ("", "Ohne Paar."), *PAIRS[1:]]
+"""The training rows. The task drops and counts those that lack a text."""
 
 
 class Server(ThreadingHTTPServer):
@@ -111,11 +113,11 @@ def test_mtdata_ids_are_downloaded_once_and_read_in_the_order_of_the_columns(
 ) -> None:
     handlers = logging.getLogger().handlers[:]
     assert rows(tmp_path, "Test-pairs-1-deu-eng", "Test-archive-1-deu-eng") == [
-        *PAIRS,
+        *ROWS,
         ("One", "Eins"),
         ("Two", "Zwei"),
     ]
-    assert rows(tmp_path, "Test-pairs-1-deu-eng", columns=("deu", "eng")) == [pair[::-1] for pair in PAIRS]
+    assert rows(tmp_path, "Test-pairs-1-deu-eng", columns=("deu", "eng")) == [pair[::-1] for pair in ROWS]
     assert sorted(server.requests) == ["/a.tsv.gz", "/b.zip"]
     assert logging.getLogger().handlers == handlers
 
@@ -125,7 +127,7 @@ def test_mtdata_download_is_repeated_after_a_fault(
     server: Server, tmp_path: Path, faults: list[int | str]
 ) -> None:
     server.faults["/a.tsv.gz"] = [*faults]
-    assert rows(tmp_path, "Test-pairs-1-deu-eng") == PAIRS
+    assert rows(tmp_path, "Test-pairs-1-deu-eng") == ROWS
     assert len(server.requests) == len(faults) + 1
 
 

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 import seqx
+from seqx.data.prepare import prepare
 from seqx_text import Datasets, Files, Table, Tmx
 from seqx_text.file_corpus import FileCorpus
+from tests.core.data.pairs import Pairs
 
 ROWS = [("The cat sleeps.", "Die Katze schläft."), ('A "dog".', "Ein „Hund“."), ("1", "")]
 RECORDS: list[dict[str, Any]] = [
@@ -174,9 +176,34 @@ def test_tmx_yields_the_segments_of_the_languages(tmp_path: Path) -> None:
         head='<!DOCTYPE tmx SYSTEM "tmx14.dtd">\n',
     )
     (tmp_path / "a.tmx.gz").write_bytes(gzip.compress(text.encode()))
-    corpus = Tmx(columns=["en", "de"], train=[str(tmp_path / "a.tmx.gz")])
-    assert rows(corpus, tmp_path) == [("A cat & dog", "Eine Katze"), ("Yes", "Ja")]
+    file = str(tmp_path / "a.tmx.gz")
+    corpus = Tmx(columns=["en", "de"], train=[file], dev=[file])
+    complete = [("A cat & dog", "Eine Katze"), ("Yes", "Ja")]
+    assert rows(corpus, tmp_path, "dev") == complete
+    assert corpus.num_rows("dev") == 2
+    assert corpus.row_location("dev", 1) == f"{file}:3"
+    assert rows(corpus, tmp_path) == [complete[0], ("only English", ""), complete[1], ("x", "")]
+    assert (corpus.num_rows("dev"), corpus.num_rows("train")) == (2, 4)
+    assert corpus.row_location("train", 1) == f"{file}:2"
     assert corpus.languages == ["en", "de"]
+
+
+def test_units_without_a_language_or_a_text_are_counted_as_dropped(tmp_path: Path) -> None:
+    units = [unit(en="a", de="b"), unit(en="c"), unit(en="d", de=" "), unit(fr="e")]
+    file = tmp_path / "a.tmx"
+    file.write_text(tmx(*units), encoding="utf-8")
+    corpus = Tmx(columns=["en", "de"], train=[str(file)], dev=[str(file)])
+    task = Pairs({split: rows(corpus, tmp_path, split) for split in ("train", "dev")})
+    assert prepare(task, "train", {}, tmp_path / "prepared").dropped == {"empty": 3}
+    assert len(prepare(task, "dev", {}, tmp_path / "prepared")) == 1
+
+
+def test_development_set_without_complete_units_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.tmx"
+    file.write_text(tmx(unit(en="a")), encoding="utf-8")
+    corpus = Tmx(columns=["en", "de"], dev=[str(file)])
+    with pytest.raises(seqx.UserError, match=r"a\.tmx: no row has a text in each column"):
+        rows(corpus, tmp_path, "dev")
 
 
 @pytest.mark.parametrize(
