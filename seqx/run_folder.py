@@ -161,8 +161,10 @@ class RunFolder:
 
     def identity_of(self, recipe: Configured[Any], plugins: Plugins, vocabulary: Path) -> Identity:
         """Return the digests that the run began with; if it has not begun, those of the arguments."""
+        if (recorded := self.identity()) is not None:
+            return recorded
         plain = yaml_tree.parse(recipe_text(recipe, plugins), str(self.folder / "recipe.yaml")).plain()
-        return self.identity() or self._identity(plain, vocabulary)
+        return self._identity(plain, vocabulary)
 
     @staticmethod
     def _identity(recipe: object, vocabulary: Path) -> Identity:

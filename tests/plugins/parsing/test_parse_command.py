@@ -412,10 +412,10 @@ SEARCHES = {
 
 @pytest.fixture(scope="module")
 def sentences() -> list[str]:
-    """Return sentences of 1 to 80 words, most of them short."""
+    """Return sentences of 1 to 40 words, most of them short, and a longer one."""
     rng = random.Random(7)
-    found = [" ".join(rng.choices(VOCABULARY, k=1 + int(80 * rng.random() ** 4))) for _ in range(98)]
-    return [*found, "\u200b", " ".join(VOCABULARY * 4)]
+    found = [" ".join(rng.choices(VOCABULARY, k=1 + int(40 * rng.random() ** 3))) for _ in range(98)]
+    return [*found, "\u200b", " ".join(VOCABULARY * 2)]
 
 
 @pytest.mark.slow
