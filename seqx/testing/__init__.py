@@ -16,6 +16,7 @@ from seqx.testing import (
     attention_positions,
     decoder,
     encoder,
+    exchange,
     grammar,
     input_layer,
     model,
@@ -35,6 +36,6 @@ from seqx.testing.predictor import FixedPredictor
 __all__ = ["FixedPredictor", "Subject", "check_grammar", "law", "laws", "laws_of", "subjects"]
 
 _MODULES_WITH_LAWS = (
-    *(attention, attention_positions, decoder, encoder, input_layer),
+    *(attention, attention_positions, decoder, encoder, exchange, input_layer),
     *(model, parallel, positions, grammar, processors, search, slots, tasks, text, training),
 )

@@ -1,6 +1,7 @@
 """For each law of training, search, text and tasks, a faulty component breaks this law and no other."""
 
 import dataclasses
+import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -321,7 +322,39 @@ class CorrectTask(Translation):
         return output[::-1] if self.fault == "decoded_references_score_well" else output
 
 
+class CorrectExporter(seqx.Exporter):
+    """An exporter of the weights of encoders that obeys all laws except the one named by `fault`."""
+
+    fault = ""
+
+    def problems(self, model: seqx.TrainedModel) -> Iterable[str]:
+        if self.fault == "unknown_model_is_refused_or_written":
+            return []
+        name = type(model.model).__name__
+        return [f"{'' if self.fault == 'problems_name_settings' else 'model: '}{name} has no encoder"]
+
+    def write(self, model: seqx.TrainedModel, folder: Path) -> None:
+        torch.save(model.model.get_submodule("encoder").state_dict(), folder / "encoder.pt")
+
+
+class CorrectImporter(seqx.Importer):
+    """An importer that obeys all laws except the one named by `fault`."""
+
+    fault = ""
+
+    def read(self, source: Path, vocabulary: Path) -> seqx.ImportedModel:
+        try:
+            recipe = json.loads(source.read_bytes())
+        except (OSError, ValueError) as error:
+            if self.fault == "unreadable_sources_are_refused":
+                raise
+            raise seqx.UserError(f"{source}: cannot be read ({error}); name a file in JSON") from None
+        return seqx.ImportedModel(recipe=recipe, weights={})
+
+
 CORRECT: dict[type, Any] = {
+    seqx.Exporter: CorrectExporter,
+    seqx.Importer: CorrectImporter,
     seqx.Corpus: CorrectCorpus,
     seqx.Metric: CorrectMetric,
     seqx.Normalizer: CorrectNormalizer,
