@@ -76,8 +76,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Exclude modules and tests from garbage collections: those of a long run would visit them often."""
+    """Exclude modules and tests from garbage collections, and collect less often, because it takes long."""
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     gc.enable()
 
 
