@@ -8,6 +8,7 @@ import io
 import logging
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
+import multiprocessing.util
 import os
 import runpy
 import signal
@@ -16,9 +17,10 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 from seqx.cli import main
@@ -124,6 +126,7 @@ def _run_command(
             os.chdir(named["cwd"])
         sys.argv = [module, *arguments]
         vars(subprocess)["Popen"] = ForkedIfSeqx
+        vars(multiprocessing.util)["spawnv_passfds"] = _fork_server
         before()
         if module == "seqx":
             main(arguments, prog_name="seqx")
@@ -178,6 +181,22 @@ def _reset_process() -> None:
     warnings.showwarning = _print_warning
     multiprocessing.forkserver._forkserver.__init__()  # type: ignore[misc]
     multiprocessing.resource_tracker._resource_tracker.__init__()  # type: ignore[misc]
+
+
+def _fork_server(path: bytes, args: list[bytes | str], passed: Sequence[int]) -> int:
+    """Fork a server of `multiprocessing` in place of `util.spawnv_passfds`, which starts a new Python."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for name in [file.name for file in Path("/proc/self/fd").iterdir()]:
+                if int(name) > 2 and int(name) not in passed:
+                    with contextlib.suppress(OSError):  # the descriptor of this list
+                        os.close(int(name))
+            sys.modules["__main__"] = ModuleType("__main__")
+            exec(args[-1])  # "from multiprocessing.forkserver import main; main(...)"
+        finally:
+            os._exit(0)
+    return pid
 
 
 def _print_warning(

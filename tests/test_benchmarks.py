@@ -68,7 +68,7 @@ def test_corpus_sizes_benchmark_measures_each_step(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_loader_benchmark_compares_with_training(tmp_path: Path) -> None:
     run("-m", "benchmarks.loader", "--pairs", "400", "--vocabulary", "1000", "--sizes", "tiny", "gpu",
-        "--processes", "0", "--rounds", "2", "--seconds", "0.05",
+        "--processes", "0", "--rounds", "1", "--seconds", "0.05",
         "--out", str(tmp_path / "record.json"))  # fmt: skip
     record = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
     assert record["rates"]["tiny"].keys() == {"training", "stored", "sampled"}
