@@ -79,14 +79,24 @@ def weights_are_those_of_forward(subject: Subject) -> None:
         )
 
 
+def _moved(x: Tensor, positions: Tensor) -> Tensor:
+    """Return vectors [B, H, T, K] that have other lengths and directions at each position.
+
+    Attention that normalises its queries and keys (cosine attention, QK-norm) depends on directions alone.
+    A layer norm also removes the mean, so the vector that is added is not constant.
+    """
+    at = positions[:, None, :, None]
+    return (x + at * torch.linspace(-1, 1, x.size(-1), dtype=x.dtype, device=x.device)) * (1 + at)
+
+
 class _Queries(PositionalEncoding):
     def query(self, q: Tensor, positions: Tensor) -> Tensor:
-        return q * (1 + positions[:, None, :, None])
+        return _moved(q, positions)
 
 
 class _Keys(PositionalEncoding):
     def key(self, k: Tensor, positions: Tensor) -> Tensor:
-        return k * (1 + positions[:, None, :, None])
+        return _moved(k, positions)
 
 
 class _Scores(PositionalEncoding):
