@@ -11,8 +11,7 @@ import click
 
 from seqx.commands.loading import load_checked
 from seqx.commands.recipe_index import matmul_speed
-from seqx.commands.recipe_sizes import BYTES_PER_WORD, Sizes, sizes
-from seqx.commands.recipes import EFFICIENCY
+from seqx.commands.recipe_sizes import BYTES_PER_WORD, MAX_EPOCHS, Sizes, sizes
 from seqx.commands.text_format import format_count, format_long_duration
 from seqx.errors import UserError, unwritable
 from seqx.interfaces.starting_point import StartingPoint
@@ -45,7 +44,7 @@ _COMMENT_COLUMN = 30
 @click.option("--train", metavar="PATH", multiple=True, help="Training file; repeat it for each column.")
 @click.option("--dev", metavar="PATH", multiple=True, help="Development file; repeat it for each column.")
 @click.option("--test", metavar="PATH", multiple=True, help="Test file; repeat it for each column.")
-@click.option("--budget", metavar="TIME", help="Time for training: 30m, 2h, 1d.  [default: 1h]")
+@click.option("--budget", metavar="TIME", help="Time for the run: 30m, 2h, 1d.  [default: 1h]")
 def new_recipe(
     file: Path,
     *,
@@ -57,8 +56,8 @@ def new_recipe(
 ) -> None:
     """Write a recipe for your own text, with comments.
 
-    At a terminal, the command asks for what the options leave out. The size of the model and the number of
-    updates fit the amount of text and the time; change them in FILE. Then FILE is checked as by `seqx check`.
+    At a terminal, the command asks for what the options leave out. The amount of text and the time limit the
+    size of the model and the number of updates; change them in FILE. Then FILE is checked as by `seqx check`.
     """
     if file.suffix not in (".yaml", ".yml"):
         raise UserError(f"{file}: the name of a recipe ends in .yaml; write {file.with_suffix('.yaml')}")
@@ -76,16 +75,28 @@ def new_recipe(
     }
     _check_files(files, point)
     seconds = _seconds(budget or _ask("--budget", "Time for training", "1h"))
-    # A task with one target token per text, its label, has as much text as its first column.
-    words = _count_words(expand_path(files["train"][0 if task.source_tokens > 1 else -1]))
-    chosen = sizes(words, point.stacks, seconds, EFFICIENCY * matmul_speed())
+    words = _words(task, files)
+    chosen = sizes(
+        words["train"],
+        point.stacks,
+        seconds,
+        matmul_speed(),
+        dev_words=words["dev"],
+        test_words=words["test"],
+        has_search=bool(re.search(r"^search:", point.template.read_text(encoding="utf-8"), re.MULTILINE)),
+    )
     try:
-        file.write_text(_text(name, task, file, files, chosen, words), encoding="utf-8")
+        file.write_text(_text(name, task, file, files, chosen, words["train"]), encoding="utf-8")
     except OSError as error:
         raise unwritable(file, error) from error
     parameters = count_parameters(build_checked(load_checked(str(file)).configured))
-    click.echo(f"{file}: written and checked; {parameters:,} parameters, {chosen.steps:,} updates, about "
-               f"{format_long_duration(chosen.seconds)} on this machine (estimate). Next steps:")  # fmt: skip
+    click.echo(
+        f"{file}: written and checked; {parameters:,} parameters, {chosen.steps:,} updates, "
+        f"{_duration(chosen)}"
+    )
+    if chosen.is_limited_by_text:
+        click.echo(f"The text limits the run, not the time: {_too_little_text(words['train'])}")
+    click.echo("Next steps:")
     click.echo(f"  seqx show {file}")
     click.echo(f"  seqx run {file}")
 
@@ -148,6 +159,27 @@ def _seconds(budget: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
+def _words(task: type[Task], files: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Return about the number of words on the target side of each split; 0 without files."""
+    # A task with one target token per text, its label, has as much text as its first column.
+    column = 0 if task.source_tokens > 1 else -1
+    return {split: _count_words(expand_path(paths[column])) if paths else 0 for split, paths in files.items()}
+
+
+def _duration(chosen: Sizes) -> str:
+    return (
+        f"about {format_long_duration(chosen.seconds)} on this machine "
+        f"(rough estimate, with {format_long_duration(chosen.scoring_seconds)} for scores)"
+    )
+
+
+def _too_little_text(words: int) -> str:
+    return (
+        f"{words:,} words allow no more updates, because more than {MAX_EPOCHS} passes over a text "
+        "rarely help. Add text for a better model, or set training.steps yourself."
+    )
+
+
 def _count_words(path: Path) -> int:
     """Return about the number of words of a text file, from the size of its first lines."""
     lines = [line for line, _ in zip(read_lines(path), range(_SAMPLE_LINES), strict=False)]
@@ -186,10 +218,15 @@ def _header(name: str, file: Path, chosen: Sizes, words: int) -> str:
         f"The task {name} on your own text, written by `seqx new recipe`.",
         f"seqx check {file}    finds mistakes; seqx run {file} trains the model",
         (
-            f"The training text has about {words:,} words. The size of the model (about "
-            f"{format_count(chosen.parameters)} parameters) and the {chosen.steps:,} updates fit this text "
-            f"and the time that you named: about {format_long_duration(chosen.seconds)} on this machine, "
-            "estimated from the speed of its matrix products."
+            f"The training text has about {words:,} words. The model gets about "
+            f"{format_count(chosen.parameters)} parameters and {chosen.steps:,} updates: {_duration(chosen)}"
+            ", estimated from the speed of its matrix products; `seqx plan` measures."
+        ),
+        (
+            f"The text limits the number of updates, not the time: {_too_little_text(words)}"
+            if chosen.is_limited_by_text
+            else "The time limits the number of updates, not the text: a longer --budget gives more updates, "
+            "and often a better model."
         ),
         "`seqx components INTERFACE` lists what can replace a component, and explains its settings.",
     )

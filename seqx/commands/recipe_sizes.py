@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass
 
+from seqx.commands.recipes import EFFICIENCY
+
 BYTES_PER_WORD = 6
 _TOKENS_PER_WORD = 1.3
 _FLOP_PER_PARAMETER = 6  # and token, forward and backward
-_EPOCHS = 40  # an upper limit, chosen by hand
+_SCORING = 6  # time of a token of a beam search, relative to one of training (from `seqx plan`)
+_FORWARD = 1 / 3  # the same for a forward pass
+_VALIDATIONS = 5
+MAX_EPOCHS = 40  # chosen by hand
 _MIN_UPDATES = 1000  # of a larger model, so that it is not trained too briefly
 _MIN_STEPS, _WARMUP = 20, 4000
 _MIN_VOCABULARY, _MAX_VOCABULARY = 400, 32_000  # 260 symbols are bytes and special symbols
@@ -21,6 +26,7 @@ class Preset:
         tokens: target tokens per update
         words: the words of text from which this size is useful
         peak: the largest learning rate
+        efficiency: the speed of training, as a fraction of the speed of large matrix products
     """
 
     d_model: int
@@ -28,10 +34,11 @@ class Preset:
     tokens: int
     words: int
     peak: float
+    efficiency: float = EFFICIENCY
 
 
 PRESETS = (
-    Preset(d_model=128, layers=2, tokens=2000, words=0, peak=3e-3),
+    Preset(d_model=128, layers=2, tokens=2000, words=0, peak=3e-3, efficiency=0.12),
     Preset(d_model=256, layers=3, tokens=4000, words=300_000, peak=1.5e-3),
     Preset(d_model=512, layers=6, tokens=16_000, words=5_000_000, peak=8e-4),
 )
@@ -39,18 +46,20 @@ PRESETS = (
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes that a recipe gets, and the estimated number of its parameters and seconds of training."""
+    """The sizes that a recipe gets, and the estimated number of its parameters and seconds of the run."""
 
     preset: Preset
     vocabulary: int
     dropout: float
     steps: int
     parameters: int
-    seconds: float
+    seconds: float  # with those of scoring
+    scoring_seconds: float  # of all validations, and of the final model
+    is_limited_by_text: bool  # false: the time limits the number of updates
 
     def settings(self) -> dict[str, object]:
         """Return the values of the placeholders in a starting point."""
-        every = max(1, self.steps // 5)
+        every = max(1, self.steps // _VALIDATIONS)
         return {
             "d_model": self.preset.d_model,
             "layers": self.preset.layers,
@@ -66,41 +75,63 @@ class Sizes:
         }
 
 
-def sizes(words: int, stacks: int, budget_seconds: float, flops_per_second: float) -> Sizes:
+def sizes(
+    words: int,
+    stacks: int,
+    budget_seconds: float,
+    flops_per_second: float,
+    *,
+    dev_words: int = 0,
+    test_words: int = 0,
+    has_search: bool = True,
+) -> Sizes:
     """Choose the largest model that the text and the budget allow, and the number of updates.
+
+    At least half of the budget is for updates, even if scoring takes longer than the other half.
 
     Args:
         words: the words of training text on the target side
         stacks: the number of stacks of layers
-        budget_seconds: seconds of training
-        flops_per_second: the speed of training on this machine
+        budget_seconds: seconds of the run
+        flops_per_second: the speed of large matrix products on this machine
+        dev_words: the words of the development set
+        test_words: the words of the test set
+        has_search: outputs are found by a search
     """
     vocabulary = round(min(_MAX_VOCABULARY, max(_MIN_VOCABULARY, 8.7 * words**0.5)) / 20) * 20
-    flops = budget_seconds * flops_per_second
+    scored = _TOKENS_PER_WORD * ((_VALIDATIONS + 1) * dev_words + test_words)
+    scored *= _SCORING if has_search else _FORWARD
+
+    def seconds(preset: Preset, tokens: float) -> float:
+        operations = _FLOP_PER_PARAMETER * _parameters(preset, stacks, vocabulary) * tokens
+        return operations / (flops_per_second * preset.efficiency)
+
+    def most_updates(preset: Preset) -> float:
+        left = max(budget_seconds / 2, budget_seconds - seconds(preset, scored))
+        return left / seconds(preset, preset.tokens)
+
     chosen = PRESETS[0]
     for preset in PRESETS:
-        if words >= preset.words and flops >= _MIN_UPDATES * _flops_per_update(preset, stacks, vocabulary):
+        if words >= preset.words and most_updates(preset) >= _MIN_UPDATES:
             chosen = preset
-    per_update = _flops_per_update(chosen, stacks, vocabulary)
-    tokens = max(1.0, words * _TOKENS_PER_WORD)
-    steps = max(_MIN_STEPS, _rounded(min(flops / per_update, _EPOCHS * tokens / chosen.tokens)))
+    in_time, useful = most_updates(chosen), MAX_EPOCHS * max(1.0, words * _TOKENS_PER_WORD) / chosen.tokens
+    steps = max(_MIN_STEPS, _rounded(min(in_time, useful)))
+    scoring = seconds(chosen, scored)
     return Sizes(
         preset=chosen,
         vocabulary=vocabulary,
         dropout=0.1 if words > PRESETS[-1].words else 0.2 if words > PRESETS[1].words else 0.3,
         steps=steps,
         parameters=_parameters(chosen, stacks, vocabulary),
-        seconds=steps * per_update / flops_per_second,
+        seconds=seconds(chosen, steps * chosen.tokens) + scoring,
+        scoring_seconds=scoring,
+        is_limited_by_text=useful < in_time,
     )
 
 
 def _parameters(preset: Preset, stacks: int, vocabulary: int) -> int:
     """Return about the number of parameters: 12 d^2 per layer, and tied embeddings."""
     return preset.d_model * (12 * preset.d_model * preset.layers * stacks + vocabulary)
-
-
-def _flops_per_update(preset: Preset, stacks: int, vocabulary: int) -> float:
-    return _FLOP_PER_PARAMETER * _parameters(preset, stacks, vocabulary) * preset.tokens
 
 
 def _rounded(number: float) -> int:

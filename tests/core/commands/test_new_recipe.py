@@ -116,10 +116,38 @@ def test_task_of_another_plugin_offers_a_starting_point(monkeypatch: pytest.Monk
 
 
 def test_sizes_grow_with_text_and_budget() -> None:
-    hour = sizes(2_000_000, 2, 3600, 1e11)
+    hour = sizes(2_000_000, 2, 3600, 4e11)
     assert hour.preset is PRESETS[1]
-    assert sizes(2_000_000, 2, 60, 1e11).preset is PRESETS[0], "a minute is too short for the larger model"
-    assert sizes(10_000, 2, 36_000, 1e11).preset is PRESETS[0], "the text is too small for the larger model"
-    assert sizes(50_000_000, 2, 1e6, 1e11).preset is PRESETS[2]
+    assert sizes(2_000_000, 2, 60, 4e11).preset is PRESETS[0], "a minute is too short for the larger model"
+    assert sizes(10_000, 2, 36_000, 4e11).preset is PRESETS[0], "the text is too small for the larger model"
+    assert sizes(50_000_000, 2, 1e6, 4e11).preset is PRESETS[2]
     assert 0.8 * 3600 < hour.seconds <= 3600
-    assert sizes(10_000, 2, 36_000, 1e11).seconds < 3600, "at most 40 epochs"
+    assert not hour.is_limited_by_text
+    short = sizes(10_000, 2, 36_000, 4e11)
+    assert short.is_limited_by_text
+    assert short.seconds < 3600, "at most 40 epochs"
+
+
+def test_sizes_leave_time_for_scores() -> None:
+    plain = sizes(100_000, 2, 600, 1e11)
+    scored = sizes(100_000, 2, 600, 1e11, dev_words=10_000, test_words=10_000)
+    assert scored.steps < plain.steps
+    assert scored.scoring_seconds > 0.1 * scored.seconds
+    assert scored.seconds == pytest.approx(600, rel=0.05)
+    cheap = sizes(100_000, 2, 600, 1e11, dev_words=10_000, test_words=10_000, has_search=False)
+    assert cheap.scoring_seconds < scored.scoring_seconds / 10
+
+
+@pytest.mark.parametrize(("budget", "limit"), [("1s", "time"), ("30m", "text")])
+def test_new_recipe_says_what_limits_the_run(budget: str, limit: str) -> None:
+    files = ["text", "text"]
+    output = done(
+        *("new", "recipe", "my.yaml", "--task", "translation", "--budget", budget),
+        *options("train", files),
+        *options("dev", files),
+    )
+    comment = " ".join(Path("my.yaml").read_text().replace("#", " ").split())
+    assert ("The text limits the run, not the time: 100 words allow" in output) == (limit == "text")
+    assert f"The {limit} limits the number of updates, not the " in comment
+    assert "fit this text" not in comment
+    assert " for scores)" in output
