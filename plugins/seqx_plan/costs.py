@@ -101,12 +101,14 @@ def published_speed(
     """Return the speed that is assumed for a GPU of the table."""
     rate = (gpu.bf16 if precision == "bf16" and gpu.bf16 else gpu.fp32) * 1e12
     tokens = workload.padded_tokens / max(1.0, workload.microbatches)
-    token_seconds = max(trace.flops_per_token / (rate * UTILISATION), trace.kernels * KERNEL_SECONDS / tokens)
-    token_seconds *= 1 + COMMUNICATION * (devices > 1)
+    products, launches = trace.flops_per_token / (rate * UTILISATION), trace.kernels * KERNEL_SECONDS / tokens
+    token_seconds = max(products, launches) * (1 + COMMUNICATION * (devices > 1))
+    limit = f"{rate / 1e12:,.0f} TFLOP/s in {precision}, of which {UTILISATION:.0%} are assumed to be reached"
+    if launches > products:
+        limit = f"{trace.kernels:,.0f} kernels in each pass, assumed to take {KERNEL_SECONDS * 1e6:g} µs each"
     traffic = 2 * (trace.weights + trace.optimizer) + trace.gradients
     return Speed(
-        source=f"table of devices: {name}, {rate / 1e12:,.0f} TFLOP/s in {precision}, of which "
-        f"{UTILISATION:.0%} are assumed to be reached; not measured",
+        source=f"table of devices: {name}, {limit}; not measured",
         token_seconds=token_seconds,
         step_seconds=traffic / (gpu.bandwidth * 1e9),
         row_seconds=_row_seconds(token_seconds, workload) / devices,

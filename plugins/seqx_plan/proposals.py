@@ -14,6 +14,9 @@ MIN_UPDATES = 100
 VALIDATION_SHARE = 0.25
 """The largest share of a budget that validations take."""
 
+CHECKPOINT_SHARE = 0.1
+"""The largest share of a budget that checkpoints take."""
+
 SAFETY = 0.95
 """The share of the memory or of the budget that a proposal uses."""
 
@@ -99,26 +102,37 @@ def within_budget(planner: Planner, plan: Plan, budget: float) -> Proposal | Non
     """
     if plan.duration.total <= budget:
         return None
-    work, speed = plan.workload, plan.speed
-    update = plan.duration.updates / plan.steps
-    per_validation = work.dev_rows * speed.row_seconds + work.dev_read_seconds
-    final = plan.duration.validations - (plan.duration.evaluations - 1) * per_validation
-    validations = max(
-        1, min(plan.duration.evaluations - 1, int(budget * VALIDATION_SHARE / max(per_validation, 1e-9)))
-    )
+    work, planned = plan.workload, plan.duration
+    update = planned.updates / plan.steps
+    validation = work.dev_rows * plan.speed.row_seconds + work.dev_read_seconds
+    final = planned.validations - (planned.evaluations - 1) * validation
     planned_saves = -(-plan.steps // plan.settings["save_every"])
-    saves = min(planned_saves, validations * plan.settings["keep_checkpoints"])
-    save = plan.duration.checkpoints / planned_saves
-    steps = int((SAFETY * budget - final - validations * per_validation - saves * save) / update)
+    save = planned.checkpoints / planned_saves
+
+    def steps_with(validations: int, saves: int) -> int:
+        return int((SAFETY * budget - final - validations * validation - saves * save) / update)
+
+    validations = _count(planned.evaluations - 1, VALIDATION_SHARE * budget, validation)
+    saves = min(validations * plan.settings["keep_checkpoints"], planned_saves)
+    saves = _count(saves, CHECKPOINT_SHARE * budget, save)
+    if steps_with(validations, saves) < MIN_UPDATES:
+        validations = saves = 1
+    steps = steps_with(validations, saves)
     if steps < MIN_UPDATES:
-        least = MIN_UPDATES * update + final + per_validation + save
+        least = (MIN_UPDATES * update + final + validation + save) / SAFETY
         raise seqx.UserError(
-            f"--budget: {seqx.format_duration(budget)} is too short: {MIN_UPDATES} updates with a validation "
-            f"take {seqx.format_duration(least)} (an update {update:.2g} s, a score of the development set "
-            f"{per_validation:.2g} s); allow more time, or make the model or training.tokens smaller"
+            f"--budget: {seqx.format_duration(budget)} is too short; the shortest proposal takes "
+            f"{seqx.format_duration(least)}: {MIN_UPDATES} updates of {update:.2g} s, a validation of "
+            f"{validation:.2g} s, the scores at the end {final:.2g} s, a checkpoint {save:.2g} s. Allow more "
+            "time, or make the model, training.tokens or the development set smaller"
         )
     overrides = _scaled(plan, steps, validations, saves)
     return Proposal(overrides=overrides, plan=planner.plan(overrides))
+
+
+def _count(planned: int, seconds: float, each: float) -> int:
+    """Return the planned number of events, or the number that fits into `seconds`; at least 1."""
+    return max(1, min(planned, int(seconds / max(each, 1e-9))))
 
 
 def _scaled(plan: Plan, steps: int, validations: int, saves: int) -> list[str]:

@@ -103,6 +103,17 @@ def test_plan_with_a_budget_proposes_a_shorter_run_that_check_accepts() -> None:
     done("check", *shlex.split(proposal["command"])[2:])
 
 
+def test_checkpoints_take_at_most_a_tenth_of_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk on which a checkpoint takes a second, and a recipe that saves after every update."""
+    checkpoint = plan("tiny.yaml", "--gpu=h100", "--assume=20")["disk"]["checkpoint"]
+    monkeypatch.setattr("seqx_plan.costs.WRITE_RATE", checkpoint)
+    often = ("training.steps=1000000", "training.save_every=1")
+    result = plan("tiny.yaml", "--gpu=h100", "--assume=20", *often, "--budget=60s")
+    (proposal,) = result["proposals"]
+    assert proposal["plan"]["duration"]["checkpoints"] <= 6
+    assert 30 < proposal["plan"]["duration"]["total"] <= 60
+
+
 def test_plan_says_that_a_recipe_fits_its_budget() -> None:
     printed = done("plan", "tiny.yaml", "--assume=20", "--gpu=h100", "--budget=1d")
     assert "budget: 1 day, 0:00:00; the recipe fits as it is" in printed
@@ -137,7 +148,7 @@ def test_plan_of_a_parser_computes_counts_from_the_batch() -> None:
         (("tiny.yaml", "training.precision=bf16", "--gpu=t4"), "the GPU t4 does not have"),
         (
             ("tiny.yaml", "--gpu=toy", "--assume=20", "--budget=1s"),
-            "--budget: 0:00:01 is too short: 100 updates",
+            "--budget: 0:00:01 is too short; the shortest proposal takes ",
         ),
     ],
 )
