@@ -51,15 +51,25 @@ def _laws(component: Component) -> Sequence[Law]:
 
 
 def _broken(component: Component, laws: Sequence[Law], path: Path) -> Iterator[str]:
-    """Yield a message for each law that a component breaks."""
+    """Yield a message for each failure of a component, with the laws that have this failure."""
+    failures: dict[str, list[str]] = {}
+    for law, failure in _failures(component, laws, path):
+        failures.setdefault(failure, []).append(name_of(law))
+    for failure, (first, *others) in failures.items():
+        more = f" and {len(others)} other law{'s' if others[1:] else ''}" if others else ""
+        yield f"breaks the law {first}{more}: {failure}"
+
+
+def _failures(component: Component, laws: Sequence[Law], path: Path) -> Iterator[tuple[Law, str]]:
+    """Yield each law that a component breaks, and how."""
     for law in laws:
         try:
             law(seqx.testing.Subject(component))
         except unittest.SkipTest:
             continue
         except AssertionError as error:
-            yield f"breaks the law {name_of(law)}: {error}"
+            yield law, str(error)
         except Exception as error:  # noqa: BLE001  a component may raise anything
             frames = traceback.extract_tb(error.__traceback__)
             at = [f" (line {frame.lineno})" for frame in frames if Path(frame.filename) == path]
-            yield f"breaks the law {name_of(law)}: {type(error).__name__}: {error}{at[-1] if at else ''}"
+            yield law, f"{type(error).__name__}: {error}{at[-1] if at else ''}"

@@ -15,6 +15,7 @@ from seqx.interfaces.exchange import Engine
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Ensemble, Model
 from seqx.interfaces.task import Task
+from seqx.plugin.blame import construction_error
 from seqx.plugin.loading import PLUGINS_FIELD, Plugins, RecordedPlugins, load_plugins
 from seqx.plugin.registry import Make, Registry
 from seqx.recipe.yaml_tree import Node
@@ -145,9 +146,9 @@ class _ModelContents:
             with meta_device():
                 model: Model = self.model(self.task.vocab_sizes)
         except (RuntimeError, OverflowError) as error:
-            raise UserError(
-                f"{self.folder / 'recipe.yaml'}: the sizes of the model are invalid ({error}); correct them"
-            ) from None
+            file = self.folder / "recipe.yaml"
+            message = f"{file}: the sizes of the model are invalid ({error}); correct them"
+            raise construction_error(error, message) from error
         return model
 
 

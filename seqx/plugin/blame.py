@@ -15,10 +15,14 @@ from pathlib import Path
 from traceback import walk_tb
 from types import FrameType
 
+from seqx.errors import PluginError, UserError
 from seqx.plugin.loading import GROUP, home, inside, origin, register
 from seqx.plugin.local import LOCAL_MODULE
 from seqx.plugin.registry import Component, Registry, where
 from seqx_toolkit import DISTRIBUTION
+
+_OF_SIZES = re.compile("overflow|negative dimension", re.IGNORECASE)
+"""Words of torch's messages about tensors that are too large, or that have a negative size."""
 
 _TRACEBACK_LINE = re.compile(r'^ +File "(.+)", line (\d+), in ', re.MULTILINE)
 
@@ -67,6 +71,17 @@ def message_naming_plugin(error: BaseException) -> str | None:
         if missing := _missing_attribute(cause, plugins):
             return missing
     return None
+
+
+def construction_error(error: Exception, message: str) -> UserError:
+    """Return the error about a model that cannot be built.
+
+    Args:
+        error: an error of torch in a constructor
+        message: a message about the sizes of the model, for an error that sizes or an included plugin cause
+    """
+    blamed = None if _OF_SIZES.search(str(error)) else message_naming_plugin(error)
+    return UserError(message) if blamed is None else PluginError(blamed)
 
 
 def _missing_attribute(error: BaseException, plugins: Sequence[_PluginCode]) -> str | None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar, cast, get_type_hints
 from typing_extensions import TypeForm
 
 from seqx.errors import RegistrationError
+from seqx.plugin.whole_defaults import convert_whole_defaults
 
 T = TypeVar("T")
 
@@ -250,7 +251,10 @@ def _parameters(maker: Any) -> Mapping[str, inspect.Parameter]:
     return _signature(maker).parameters
 
 
-_signature = functools.cache(inspect.signature)
+@functools.cache
+def _signature(maker: Callable[..., Any]) -> inspect.Signature:
+    convert_whole_defaults(maker)
+    return inspect.signature(maker)
 
 
 def _without_partial(maker: Callable[..., Any]) -> Callable[..., Any]:

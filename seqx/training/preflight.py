@@ -10,6 +10,7 @@ from seqx.interfaces.networks import Model
 from seqx.interfaces.scores import PERPLEXITY
 from seqx.interfaces.task import Task
 from seqx.parallel.parallelism import Step
+from seqx.plugin.blame import construction_error
 from seqx.plugin.registry import Make
 from seqx.recipe import Configured, recording_built_objects
 from seqx.runtime.meta_device import meta_device
@@ -53,9 +54,11 @@ def build_checked(recipe: Configured[D], *, begun: bool = False) -> D:
     init = experiment.training.initial_model
     init_problems = [] if init is None else [*_load_initial_vocabulary(recipe, experiment, init, begun=begun)]
     problems += init_problems
+    cause = None
     try:
         model = model_without_weights(experiment)
     except UserError as error:
+        cause = error
         if not init_problems:  # otherwise the missing vocabulary may be the reason
             problems += _build_problems(recipe, error)
     else:
@@ -73,7 +76,7 @@ def build_checked(recipe: Configured[D], *, begun: bool = False) -> D:
                 *optimizer_problems(recipe, init),
             ]
     if problems:
-        raise RecipeError(list(dict.fromkeys(problems)))
+        raise RecipeError(list(dict.fromkeys(problems))) from cause
     return experiment
 
 
@@ -87,7 +90,8 @@ def model_without_weights(experiment: ExperimentParts) -> Model:
         with meta_device():
             model: Model = experiment.model(experiment.task.vocab_sizes)
     except RuntimeError as error:
-        raise UserError(f"model: cannot be built with these sizes ({error}); change them") from None
+        message = f"model: cannot be built with these sizes ({error}); change them"
+        raise construction_error(error, message) from error
     return model
 
 

@@ -105,8 +105,72 @@ def test_check_names_the_laws_that_a_component_breaks(
     Path("raises.py").write_text(f"{text[:start]}        return 1 / 0{text[end:]}", encoding="utf-8")
     message = refused("check", "raises.py")
     assert re.search(
-        r"^raises\.py: Schedule mine breaks the law \w+: ZeroDivisionError: .* \(line \d+\) \(fix", message
+        r"^raises\.py: Schedule mine breaks the law \w+ and 1 other law: ZeroDivisionError: .* \(line \d+\)$",
+        message,
     )
+
+
+WHOLE = """\
+import seqx, torch
+from seqx_transformer import ScoredAttention
+from torch import nn
+
+
+class Started(ScoredAttention):
+    \"\"\"Dot products times a factor.
+
+    Args:
+        start: the first factor
+    \"\"\"
+
+    def __init__(self, d_model: int, *, start: float = 10) -> None:
+        super().__init__(d_model, heads=2)
+        self.factor = nn.Parameter(torch.full((2, 1, 1), START))
+
+    def scores(self, q, k):
+        return self.factor * (q @ k.mT)
+
+
+@seqx.hookimpl
+def seqx_register(registry):
+    registry.add(seqx.Attention, started=Started)
+"""
+
+
+def test_whole_default_of_a_float_setting_is_a_float_in_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("started.py").write_text(WHOLE.replace("START", "start"), encoding="utf-8")
+    Path("started.yaml").write_text(recipe_text("attention", "started", "started.py"), encoding="utf-8")
+    assert done("check", "started.yaml").endswith(" parameters\n")
+
+
+def test_error_in_the_constructor_of_a_plugin_names_it_and_is_printed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("wrong.py").write_text(WHOLE.replace("START", "int(start)"), encoding="utf-8")
+    Path("wrong.yaml").write_text(recipe_text("attention", "started", "wrong.py"), encoding="utf-8")
+    assert re.search(
+        r"^wrong\.yaml:\d+:\d+: model: \S*wrong\.py:15: "
+        r"plugin \S*wrong\.py, Attention 'started': RuntimeError: "
+        r"Only Tensors of floating point .*; `seqx --debug` shows the traceback",
+        refused("check", "wrong.yaml"),
+    )
+    message = refused("check", "wrong.py")
+    laws = r"wrong\.py: Attention started breaks the law \w+ and \d\d other laws"
+    assert re.fullmatch(rf"{laws}: RuntimeError: Only .* \(line 15\)\n?", message)
+
+
+def test_sizes_of_a_plugin_that_are_too_large_are_named_as_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = WHOLE.replace("START", "1.0").replace("(2, 1, 1)", "(2, int(start), 10**18)")
+    Path("large.py").write_text(text, encoding="utf-8")
+    Path("large.yaml").write_text(recipe_text("attention", "started", "large.py"), encoding="utf-8")
+    assert re.search(r"model: cannot be built with these sizes \(.*overflow", refused("check", "large.yaml"))
 
 
 def test_check_says_how_to_test_a_component_with_required_settings(

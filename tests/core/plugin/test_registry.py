@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
+from annotated_types import Gt
 
 from seqx.errors import RegistrationError
 from seqx.plugin.registry import Make, Registry, provided_parameters, section_settings, settings_of, where
@@ -66,6 +67,41 @@ def test_settings_of_a_dataclass_with_string_annotations_and_factories() -> None
     assert shape(other.annotation, Registry()) == UnionShape(
         (ComponentShape(Kind, deferred=True),), LeafShape(type(None))
     )
+
+
+class Whole(Kind):
+    """Whole numbers as defaults of settings."""
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        start: float = 10,
+        limit: Annotated[float, Gt(0)] | None = 2,
+        steps: tuple[float, ...] = (0, 1),
+        window: tuple[int, float] = (3, 4),
+        heads: int = 4,
+        size: Annotated[int, Gt(0)] | float = 5,
+        on: bool | float = True,
+    ) -> None:
+        super().__init__(d_model)
+        self.values = [start, limit, steps, window, heads, size, on]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeSection:
+    rate: float = 3
+
+
+def test_whole_numbers_as_defaults_of_float_settings_become_floats() -> None:
+    expected = "[10.0, 2.0, (0.0, 1.0), (3, 4.0), 4, 5, True]"
+    defaults = [setting.default for setting in settings_of(Whole).values()]
+    assert str(defaults) == str(Whole(4).values) == expected
+    registry = Registry()
+    registry.add(Kind, seven=partial(Whole, start=7))
+    seven = registry.components(Kind)["seven"]
+    assert (repr(seven.settings["start"].default), str(seven.maker(4).values[0])) == ("7.0", "7.0")
+    assert repr(section_settings(WholeSection)["rate"].default) == repr(WholeSection().rate) == "3.0"
 
 
 def test_a_component_has_file_line_and_plugin() -> None:
