@@ -87,6 +87,7 @@ def replay_lines(replayed: Replayed, *, tokens: bool) -> Iterator[str]:
         yield ""
         yield from _table(replayed, numbers)
     yield ""
+    yield from _nonfinite_note(replayed)
     yield _heading(replayed)
     for example in replayed.examples:
         yield from _example_lines(example, replayed, tokens=tokens)
@@ -147,6 +148,8 @@ def _table(replayed: Replayed, numbers: ReplayedNumbers) -> Iterator[str]:
         yield "the loss or the gradient is not finite, so the update does not change the weights"
     if recorded is None:
         yield f"{replayed.run}/metrics.jsonl has no record of this update"
+    if recorded is None or not single:
+        yield "to record each update, set `every: 1` of the callback `metrics` and start a new run"
     elif single and numbers.weights.exact:
         yield from _agreement(recorded, numbers, replayed.processes)
 
@@ -173,6 +176,21 @@ def _agreement(recorded: RecordedMeans, numbers: ReplayedNumbers, processes: int
     )
 
 
+def _nonfinite_note(replayed: Replayed) -> Iterator[str]:
+    """Yield a line about the cause if the gradients of some sentences are not finite."""
+    if replayed.numbers is None:
+        return
+    norms = [loss.norm for loss in replayed.numbers.losses.values()]
+    bad = sum(not math.isfinite(norm) for norm in norms)
+    if bad == len(norms):
+        yield (
+            "the gradient of no sentence is finite: the weights or the learning rate are the cause, not the "
+            "sentences; look at earlier updates"
+        )
+    elif bad:
+        yield f"the gradients of {bad:,} of {_counted(len(norms), 'sentence')} are not finite"
+
+
 def _heading(replayed: Replayed) -> str:
     shown, count = len(replayed.examples), len(replayed.batch.examples)
     part = "" if shown == count else f" ({shown:,} of {count:,}; --top 0 shows all)"
@@ -183,7 +201,8 @@ def _heading(replayed: Replayed) -> str:
 
 def _example_lines(example: seqx.ReplayedExample, replayed: Replayed, *, tokens: bool) -> Iterator[str]:
     rank = f"rank {example.rank + 1}, " if replayed.processes > 1 else ""
-    place = example.location or f"example {example.index:,}"
+    number = f"example {example.index:,}"  # as in messages of the run
+    place = f"{example.location} ({number})" if example.location else number
     parts = [f"{place}, {rank}microbatch {example.microbatch + 1}"]
     if replayed.numbers is not None:
         loss = replayed.numbers.losses[example.index]

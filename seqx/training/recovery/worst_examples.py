@@ -119,7 +119,7 @@ def describe_examples(store: Store, examples: Sequence[int]) -> str:
 def _describe_example(store: Store, index: int) -> str:
     lengths = ", ".join(f"{len(column)} in {name}" for name, column in store[index].items())
     texts = " ||| ".join(_beginning(text) for text in store.text(index).values())
-    return f"example {index} (tokens: {lengths})" + (f': "{texts}"' if texts else "")
+    return f"example {index:,} (tokens: {lengths})" + (f': "{texts}"' if texts else "")
 
 
 def _beginning(text: str) -> str:

@@ -1,6 +1,8 @@
 """`seqx replay`: the batch, losses and gradients of any update of a run, whose folder is not changed."""
 
+import itertools
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -294,3 +296,24 @@ def test_replay_refuses_wrong_arguments(
     arguments: tuple[str, ...], message: str, batches: list[list[list[int]]]
 ) -> None:
     assert message in refused("replay", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("bad", "note"),
+    [
+        (1.0, "the gradient of no sentence is finite: the weights or the learning rate"),
+        (0.5, " are not finite"),
+    ],
+)
+def test_replay_says_how_many_gradients_are_not_finite(
+    batches: list[list[list[int]]], monkeypatch: pytest.MonkeyPatch, bad: float, note: str
+) -> None:
+    calls = itertools.count()
+
+    def norm(*_: Any, **__: Any) -> tuple[dict[str, float], float]:
+        return {"loss": 1.0}, math.nan if next(calls) % 2 < 2 * bad else 1.0
+
+    monkeypatch.setattr("seqx.commands.replayed_update.sums_and_gradient_norm", norm)
+    printed = done("replay", "run", "1", "--top", "1")
+    assert note in printed
+    assert ("of no sentence" in printed) == (bad == 1)
