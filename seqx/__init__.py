@@ -104,6 +104,7 @@ if TYPE_CHECKING:  # token ids, examples, answers and scores
     from seqx.interfaces.scores import Score as Score
     from seqx.interfaces.scores import Significance as Significance
     from seqx.interfaces.scores import perplexity as perplexity
+    from seqx.interfaces.scores import signature_settings as signature_settings
     from seqx.interfaces.task import Candidate as Candidate
     from seqx.interfaces.task import Example as Example
     from seqx.interfaces.task import InputError as InputError

@@ -10,11 +10,12 @@ from seqx_runs.comparison import (
     compare_runs,
     comparison_notes,
     differences_from_first,
+    different_tasks_note,
     format_comparison,
 )
 from seqx_runs.comparison_page import write_page
 from seqx_runs.comparison_significance import changed_sentences, named_sentences, with_significance
-from seqx_runs.comparison_table import TableFormat, format_table, run_columns
+from seqx_runs.comparison_table import TableFormat, format_table, run_columns, tasks_of
 from seqx_runs.table_options import check_table_options, table_options
 
 
@@ -62,11 +63,12 @@ def compare(
     A RUN is the folder of a run, finished or not. In the table, published scores from the recipe are in
     parentheses, and the columns p have the p-values of differences from the first RUN. Below the table, each
     run is compared with the first RUN: recipe and environment, with the values of the first RUN in
-    parentheses, and the test sentences whose scores differ most.
+    parentheses, and the test sentences whose scores differ most. Scores of different tasks are left out.
     """
     check_table_options(ctx)
     rows = compare_runs(runs)
-    if len(rows) > 1 and (resamples or sentences):
+    tasks = tasks_of(rows)
+    if len(tasks) == 1 and len(rows) > 1 and (resamples or sentences):
         shown = 0 if table_format and html is None else sentences
         rows = with_significance(rows, resamples=resamples, sentences=shown, trust=trust_local_plugins)
     if html is not None:
@@ -74,14 +76,16 @@ def compare(
             html,
             title=f"Comparison of {len(rows)} runs",
             columns=run_columns(rows),
-            notes=comparison_notes(rows),
-            curves={row["run"]: [Path(row["folder"])] for row in rows},
+            notes=[*([different_tasks_note(tasks)] if len(tasks) > 1 else []), *comparison_notes(rows)],
+            curves={row["run"]: [Path(row["folder"])] for row in rows} if len(tasks) == 1 else {},
             differences=differences_from_first(rows),
             sentences=named_sentences(rows),
         )
     if as_json:
         click.echo(seqx.json_text(rows, indent=2, ensure_ascii=False))
     elif table_format:
+        if len(tasks) > 1:
+            click.echo(different_tasks_note(tasks), err=True)
         click.echo("\n".join(format_table(run_columns(rows), table_format)))
     else:
         click.echo("\n".join([*format_comparison(rows), *changed_sentences(rows)]))

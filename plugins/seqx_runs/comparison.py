@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 import seqx
 from seqx_runs.comparison_significance import significance_notes
-from seqx_runs.comparison_table import Row, format_table, run_columns
+from seqx_runs.comparison_table import Row, format_table, run_columns, tasks_of
 from seqx_runs.difference_lines import difference_lines
 
 _Count = Annotated[int, Ge(0), Lt(1 << 63)]
@@ -27,6 +27,7 @@ class _Published(TypedDict):
 class _CheckedData(TypedDict):
     """The data of a run's files that are checked here, because its recipe may be of another version."""
 
+    task: str
     updates: _Count
     steps: _Count
     parameters: _Count | None
@@ -51,6 +52,9 @@ def compare_runs(folders: Sequence[Path]) -> list[Row]:
 
 def format_comparison(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the lines of the comparison: a table in Markdown, then notes and differences."""
+    if len(tasks := tasks_of(rows)) > 1:
+        yield different_tasks_note(tasks)
+        yield ""
     yield from format_table(run_columns(rows), "markdown")
     notes = comparison_notes(rows)
     if notes:
@@ -64,18 +68,30 @@ def format_comparison(rows: Sequence[Row]) -> Iterator[str]:
 
 def comparison_notes(rows: Sequence[Row]) -> list[str]:
     """Return the notes below the table."""
+    if len(tasks_of(rows)) > 1:
+        return [*_warnings(rows)]
     return [*_sources(rows), *_signatures(rows), *significance_notes(rows), *_models(rows), *_warnings(rows)]
 
 
 def differences_from_first(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """Return the lines about recipe and environment of each run that differ from those of the first one."""
+    """Return the lines about recipe and environment of each run that differ from those of the first one.
+
+    If the tasks differ, nearly every setting does, so only the environments are compared.
+    """
+    is_one_task = len(tasks_of(rows)) == 1
     return {
         f"{row['run']} against {rows[0]['run']}": [
-            *difference_lines(row["recipe"]),
+            *(difference_lines(row["recipe"]) if is_one_task else ()),
             *difference_lines(row["environment"]),
         ]
         for row in rows[1:]
     }
+
+
+def different_tasks_note(tasks: Mapping[str, Sequence[str]]) -> str:
+    """Return the note that the runs have different tasks."""
+    named = "; ".join(f"{task}: {', '.join(runs)}" for task, runs in tasks.items())
+    return f"the tasks differ ({named}), so only sizes, speeds and environments are compared"
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -91,6 +107,7 @@ def _run_data(record: seqx.Record) -> Row:
     scores = record.scores or {split: each.scores for split, each in evaluations.items() if split == "dev"}
     return {
         "folder": str(record.folder),
+        "task": checked["task"],
         "finished": record.scores is not None,
         "updates": max(checked["updates"], metrics.step),
         "of": checked["steps"],
@@ -125,6 +142,7 @@ def _checked_data(record: seqx.Record) -> _CheckedData:
     try:
         return _CHECKED_DATA.validate_python(
             {
+                "task": record.recipe["task"]["type"],
                 "updates": record.progress.step,
                 "steps": record.recipe["training"]["steps"],
                 "parameters": record.parameters,
@@ -159,17 +177,26 @@ def _sources(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _signatures(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the signatures of each score; if a score has several, list their runs."""
+    """Yield the settings of each score; if a score has several, list their runs.
+
+    Scores of different splits are not compared, so their settings may differ.
+    """
     found: dict[str, dict[str, list[str]]] = {}
+    by_split: dict[tuple[str, str], set[str]] = {}
     for row in rows:
         for split, named in row["scores"].items():
             for name, score in named.items():
-                found.setdefault(name, {}).setdefault(score["signature"], []).append(f"{row['run']} {split}")
+                settings = seqx.signature_settings(score["signature"])
+                found.setdefault(name, {}).setdefault(settings, []).append(f"{row['run']} {split}")
+                by_split.setdefault((name, split), set()).add(settings)
+    lines: dict[str, list[str]] = {}
     for name, signatures in found.items():
-        for signature, where in signatures.items():
-            yield f"{name}: {signature}" + (f" ({', '.join(where)})" if len(signatures) > 1 else "")
-        if len(signatures) > 1:
-            yield f"{name}: scores with different signatures cannot be compared"
+        for settings, where in signatures.items():
+            line = settings + (f" ({', '.join(where)})" if len(signatures) > 1 else "")
+            lines.setdefault(line, []).append(name)
+        if any(len(each) > 1 for (other, _), each in by_split.items() if other == name):
+            lines.setdefault("scores with different signatures cannot be compared", []).append(name)
+    yield from (f"{', '.join(names)}: {line}" for line, names in lines.items())
 
 
 def _models(rows: Sequence[Row]) -> Iterator[str]:
@@ -215,7 +242,9 @@ def _warnings(rows: Sequence[Row]) -> Iterator[str]:
             yield f"{row['run']}: not finished, {_score_source(row)}{failure}"
         if row["tokens_per_second"] is None and row["updates"]:
             yield f"{row['run']}: {_unknown_speed_reason(row)}, so its speed is unknown"
-    if len({row["vocabulary"] for row in rows}) > 1 and any(
-        value is not None for row in rows for value in row["perplexity"].values()
+    if (
+        len({row["vocabulary"] for row in rows}) > 1
+        and len(tasks_of(rows)) == 1
+        and any(value is not None for row in rows for value in row["perplexity"].values())
     ):
         yield "perplexity: the runs have different vocabularies, so their perplexities cannot be compared"

@@ -58,7 +58,8 @@ def _tests(
     """Return the tests of the scores that have the same signature in both runs."""
     results = baseline.task.significance(baseline.answers, other.answers, resamples)
     signatures = [
-        {name: score["signature"] for name, score in each["scores"][SPLIT].items()} for each in (first, row)
+        {name: seqx.signature_settings(score["signature"]) for name, score in each["scores"][SPLIT].items()}
+        for each in (first, row)
     ]
     return {
         name: asdict(result)

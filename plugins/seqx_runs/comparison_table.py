@@ -56,7 +56,7 @@ def format_table(columns: Sequence[Column], table_format: TableFormat) -> Iterat
 
 
 def run_columns(rows: Sequence[Row]) -> list[Column]:
-    """Return the columns of the comparison of runs."""
+    """Return the columns of the comparison of runs; without scores if the runs have different tasks."""
     published = [(row["published"] or {}).get("parameters") for row in rows]
     updates = [
         f"{row['updates']:,}" if row["finished"] else f"{row['updates']:,} of {row['of']:,}" for row in rows
@@ -69,7 +69,7 @@ def run_columns(rows: Sequence[Row]) -> list[Column]:
         Column(name="updates", values=[row["updates"] for row in rows], texts=updates),
         Column(name="finished", values=[str(row["finished"]).lower() for row in rows], texts=None),
     ]
-    for split in SPLITS:
+    for split in SPLITS if len(tasks_of(rows)) == 1 else ():
         for name in score_names(rows, split):
             columns += _score_columns(rows, split, name)
     return [
@@ -77,6 +77,14 @@ def run_columns(rows: Sequence[Row]) -> list[Column]:
         *_with_published("tokens/s", speeds, [None] * len(rows), "{:,.0f}".format),
         *_with_published("time", seconds, [None] * len(rows), seqx.format_duration),
     ]
+
+
+def tasks_of(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Return the names of the runs of each task."""
+    tasks: dict[str, list[str]] = {}
+    for row in rows:
+        tasks.setdefault(row["task"], []).append(row["run"])
+    return tasks
 
 
 def score_names(rows: Sequence[Row], split: str) -> list[str]:

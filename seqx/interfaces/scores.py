@@ -70,13 +70,27 @@ class Interval:
     margin: float
 
 
+RESULT_FIELDS = frozenset({"error", "found", "precision", "recall", "repaired", "right", "skip", "valid"})
+"""Fields of signatures that are results, such as the number of valid outputs, and not settings."""
+
+
+def signature_settings(signature: str) -> str:
+    """Return a signature without results: scores can be compared if this text is equal.
+
+    Results are the fields in `RESULT_FIELDS`, such as `valid:299`.
+    """
+    fields = signature.split("|")
+    return "|".join(field for field in fields if field.partition(":")[0] not in RESULT_FIELDS)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Score:
     """The value of a metric and its signature, which says how it was computed.
 
     Args:
         value: the value
-        signature: everything that the value depends on besides the texts, such as versions and options
+        signature: everything that the value depends on besides the texts, such as versions and options, as
+            "name:value|name:value"; the fields in `RESULT_FIELDS` are results, which differ between outputs
         lower_is_better: true for metrics such as perplexity
         interval: the confidence interval; None: it was not computed
     """

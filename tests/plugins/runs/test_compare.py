@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 import seqx
+from seqx_runs.comparison import compare_runs, comparison_notes
+from seqx_runs.comparison_significance import with_significance
 from seqx_runs.comparison_table import Column, format_table
 from seqx_runs.difference_lines import difference_lines
 from tests.stories.tiny import TINY, done, refused, tiny
@@ -187,10 +189,53 @@ def test_compare_lists_signatures_once_or_with_their_runs() -> None:
     printed = done("compare", "base", "deep").splitlines()
     assert len([line for line in printed if line.startswith("chrf: ")]) == 1
     cased, lower, warning = (line for line in printed if line.startswith("bleu: "))
+    assert "chrf" not in warning
     assert "case:mixed" in cased
     assert cased.endswith("(base dev, base test)")
     assert "case:lc" in lower
     assert warning == "bleu: scores with different signatures cannot be compared"
+
+
+def scored(run: str, **signatures: str) -> dict[str, Any]:
+    """Return the data of a run that has an F1 on each split, with these signatures."""
+    row = {**dict.fromkeys(("published", "not_tested", "model", "vocabulary")), "run": run, "task": "parsing"}
+    scores = {split: {"f1": {"value": 1.0, "signature": each}} for split, each in signatures.items()}
+    return {**row, "finished": True, "tokens_per_second": 1, "perplexity": {}, "scores": scores}
+
+
+def test_compare_ignores_counts_of_answers_in_signatures() -> None:
+    one = scored("one", dev="prm:X|valid:299|error:1|tags:a", test="prm:X|valid:300|error:0|tags:a")
+    other = scored("other", dev="prm:X|valid:3|error:5|tags:a", test="prm:X|valid:3|error:5|tags:a")
+    assert comparison_notes([one]) == comparison_notes([one, other]) == ["f1: prm:X|tags:a"]
+
+
+def test_compare_compares_signatures_within_a_split() -> None:
+    one = scored("one", dev="prm:X|of:3", test="prm:X|of:4")
+    lines = ["f1: prm:X|of:3 (one dev)", "f1: prm:X|of:4 (one test)"]
+    assert comparison_notes([one]) == lines
+    other = scored("other", dev="prm:X|of:4", test="prm:X|of:4")
+    assert comparison_notes([one, other])[-1] == "f1: scores with different signatures cannot be compared"
+
+
+def test_compare_tests_scores_whose_signatures_differ_in_counts() -> None:
+    rows = compare_runs([Path("base"), Path("deep")])
+    for number, row in enumerate(rows):
+        row["scores"]["test"]["chrf"]["signature"] = f"set:a|valid:{number}"
+    _, compared = with_significance(rows, resamples=10, sentences=0, trust=False)
+    assert [*compared["significance"]["test"]] == ["chrf"]
+
+
+def test_compare_shows_only_sizes_and_speeds_of_different_tasks() -> None:
+    recipe = Path("deep/recipe.yaml")
+    recipe.write_text(recipe.read_text().replace("type: translation", "type: text_to_text", 1))
+    output = done("compare", "base", "deep", "--html", "page.html")
+    note, _, rest = output.partition("\n\n")
+    assert note.startswith("the tasks differ (translation: base; text_to_text: deep), so only sizes, speeds")
+    assert [*table(rest)[0]] == ["run", "parameters", "updates", "tokens/s", "time"]
+    assert "cannot be compared" not in output
+    assert rest.endswith("deep against base: no differences\n")
+    assert note in Path("page.html").read_text()
+    assert "bleu" not in done("compare", "base", "deep", "--format", "csv")
 
 
 def test_compare_warns_about_different_vocabularies_and_test_data() -> None:
