@@ -1,5 +1,6 @@
 """Split running text into sentences and words, and the options for it."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import Any
@@ -11,6 +12,34 @@ import seqx
 # Straight double quotes are missing here: NLTK's tokenizer finds out if they open or close.
 _REPLACED = str.maketrans({"“": "``", "”": "''", "‘": "` ", "’": "'", "—": "--", "…": "..."})  # noqa: RUF001
 """Typographic characters and their replacements in the Penn Treebank."""
+
+_ATTACHED = re.compile(r"""\w[,;:!?]['"”’)]*(?=\s|$)|\w\.['"”’)]*\s*$|(?:^|\s)["“(]\w""")  # noqa: RUF001
+"""Punctuation that a treebank separates from its word; periods only at the end of a line."""
+
+
+class WordsCheck:
+    """A function that returns inputs as they are, and warns at the end if most look like running text."""
+
+    def __init__(self) -> None:
+        self._inputs = self._attached = 0
+        self._example = ""
+
+    def __call__(self, text: str) -> str:
+        """Count an input, and return it."""
+        self._inputs += bool(text.strip())
+        if match := _ATTACHED.search(text):
+            self._attached += 1
+            self._example = self._example or text[: match.end()].rsplit(maxsplit=1)[-1][-40:]
+        return text
+
+    def finish(self) -> None:
+        """Warn on standard error if punctuation is attached to words in most inputs."""
+        if self._attached * 2 > self._inputs:
+            click.echo(
+                f"{self._attached:,} of {self._inputs:,} inputs look like running text, because punctuation "
+                f"is attached to words, such as {self._example!r}; add --raw to split them into words",
+                err=True,
+            )
 
 
 def text_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -10,7 +10,7 @@ import click
 
 import seqx
 from seqx_parsing.agreement import ParserAgreement
-from seqx_parsing.running_text import sentence_splitter, text_options, tokenizer
+from seqx_parsing.running_text import WordsCheck, sentence_splitter, text_options, tokenizer
 from seqx_parsing.task import Parsing
 from seqx_parsing.words import split_words
 
@@ -83,7 +83,9 @@ def silver(
     longest = float("inf") if max_words is None else max_words
     agreement, skipped = ParserAgreement(), 0
     warnings: list[list[seqx.AnswerWarning]] = [[] for _ in parsers]  # summed per parser
-    inputs = _sentences(raw=raw, language=language, split=sentences)
+    check = WordsCheck()
+    tokenize = tokenizer(language) if raw or sentences else check
+    inputs = _sentences(tokenize, sentence_splitter(language) if sentences else iter)
     try:
         while window := list(islice(inputs, WINDOW)):
             kept = [
@@ -102,6 +104,7 @@ def silver(
                     click.echo(tree)
     finally:  # also after an error or an interruption
         click.echo(agreement, err=True)
+        check.finish()
         if skipped:
             subject, owner = ("sentences were", "their") if skipped > 1 else ("sentence was", "its")
             click.echo(f"{skipped:,} {subject} skipped because of {owner} length", err=True)
@@ -123,11 +126,11 @@ def _parser(model: str, load: Callable[[str], Any]) -> _Parser:
     return _Parser(predictor.hypotheses, fits)
 
 
-def _sentences(*, raw: bool, language: str, split: bool) -> Iterator[str]:
+def _sentences(
+    tokenize: Callable[[str], str], split: Callable[[Iterator[str]], Iterator[str]]
+) -> Iterator[str]:
     """Yield the non-empty sentences of standard input, split into words."""
-    tokenize = tokenizer(language) if raw or split else str
-    lines = seqx.read_standard_input()
-    for line in sentence_splitter(language)(lines) if split else lines:
+    for line in split(seqx.read_standard_input()):
         sentence = tokenize(line)
         if split_words(sentence):
             yield sentence

@@ -147,6 +147,23 @@ def test_parse_raw_text_in_other_languages(model: Path, language: str) -> None:
     assert words(answer) == typed(tokens)
 
 
+def test_parse_warns_once_of_running_text_without_raw(model: Path) -> None:
+    text = "The doctor gives her a book, but he sleeps.\n\nA dog sleeps .\n“Who?”\n"
+    result = call(text, model)
+    assert result.stderr == (
+        "2 of 3 inputs look like running text, because punctuation is attached to words, such as 'book,'; "
+        "add --raw to split them into words\n"
+    )
+    assert call(text, model, "--raw").stderr == ""
+    treebank = [
+        "Mr. Smith of Acme Inc. ca n't pay $ 1,000 at 3:30 .",
+        "`` Yes ! ''",
+        "Oh, no .",
+        "-LRB- a -RRB-",
+    ]
+    assert call("\n".join(treebank), model).stderr == ""
+
+
 def test_parse_splits_lines_into_sentences(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sentencex")
     text = "Dr. Müller kam am 3. Mai. „Warum?“, fragte sie.\n \n\nEr war müde! Hm.\n"
