@@ -167,7 +167,8 @@ def build_model(context: Context) -> Model:
     initial = context.config.initial_model
     if initial is not None and context.initial_model is not None:
         sizes = context.experiment.task.vocab_sizes if context.extends_vocabulary else {}
-        load_initial_weights(context.initial_model, model, context.recipe, extended=sizes)
+        notes = load_initial_weights(context.initial_model, model, context.recipe, extended=sizes)
+        context.notes.extend(notes)
         freeze(initial, model, context.initial_model)
     context.notes.extend(load_embeddings(context.config.embeddings, model, context.experiment.task))
     return model

@@ -52,10 +52,18 @@ def model_problems(recipe: Configured[Any], initial: Path, model: Model) -> Iter
         yield recipe.problem("training.init_from", str(_error_with_settings(error, recipe, initial)))
 
 
+ADDS_NOTHING = (
+    "training.init_from.vocabulary: extend adds nothing, because the model's vocabulary has all symbols of "
+    "this recipe; list new ones in the settings of the tokenizer (`symbols` of sentencepiece), or it splits "
+    "new words into known symbols"
+)
+"""The note about a vocabulary that should be extended, and was not."""
+
+
 def load_initial_weights(
     initial: Path, model: Model, recipe: Configured[Any], *, extended: Mapping[str, int]
-) -> None:
-    """Load the weights of the model in the folder `initial` into `model`.
+) -> list[str]:
+    """Load the weights of the model in the folder `initial` into `model`; return notes for the user.
 
     Args:
         initial: the folder of the initial model
@@ -68,18 +76,23 @@ def load_initial_weights(
         UserError: the models have different sizes or parts
     """
     try:
-        if extended:
-            _read_extended_weights(model, initial / WEIGHTS, {*extended.values()})
-        else:
+        if not extended:
             read_weights(model, initial / WEIGHTS)
+            return []
+        has_new_rows = _read_extended_weights(model, initial / WEIGHTS, {*extended.values()})
     except UserError as error:
         raise UserError(f"training.init_from: {_error_with_settings(error, recipe, initial)}") from None
+    return [] if has_new_rows else [f"{ADDS_NOTHING} ({initial})"]
 
 
-def _read_extended_weights(model: Model, file: Path, sizes: Collection[int]) -> None:
-    """Load weights into a model that has more rows in each dimension whose size is in `sizes`."""
+def _read_extended_weights(model: Model, file: Path, sizes: Collection[int]) -> bool:
+    """Load weights into a model that may have more rows in each dimension whose size is in `sizes`.
+
+    Returns:
+        true if a tensor of the model has more rows
+    """
     expected = model.state_dict(keep_vars=True)
-    header = {}
+    header, has_new_rows = {}, False
     for name, info in read_header(file).items():
         shape = expected[name].shape if name in expected else ()
         grows = len(shape) == len(info.shape) and all(
@@ -87,11 +100,13 @@ def _read_extended_weights(model: Model, file: Path, sizes: Collection[int]) -> 
             for now, before in zip(shape, info.shape, strict=True)
         )
         header[name] = info._replace(shape=tuple(shape)) if grows else info
+        has_new_rows |= header[name] != info
     check_fits(model, header, file)
     with torch.no_grad():
         for name, tensor in read_tensors(file).items():
             if name in expected:
                 expected[name][tuple(map(slice, tensor.shape))].copy_(tensor)
+    return has_new_rows
 
 
 def optimizer_problems(recipe: Configured[Any], initial: InitialModel) -> Iterator[Problem]:

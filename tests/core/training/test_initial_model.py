@@ -103,8 +103,9 @@ def test_extended_model_is_trained_resumed_and_extended_again(folder: Path) -> N
 
 
 def test_extension_must_keep_the_symbols_of_the_model_and_other_settings(folder: Path) -> None:
-    done(*EXTENDED, UNCHANGED, "--folder", "extended")
+    assert "extend adds nothing" not in done(*EXTENDED, UNCHANGED, "--folder", "extended")
     again = "training.init_from={model: extended, vocabulary: extend}"
+    assert "extend adds nothing, because " in done(again, EXTENDED[1], UNCHANGED, "--folder", "same")
     assert "task.tokenizer.symbols: [<2fr>] does not fit" in refused(again, "task.tokenizer.symbols=[<2fr>]")
     message = refused(EXTENDED[0], "task.tokenizer={type: sentencepiece, size: 300, symbols: [<a>]}")
     assert "task.tokenizer.size: 300 does not fit" in message
