@@ -212,6 +212,7 @@ if TYPE_CHECKING:  # commands
     from seqx.commands.trial import TrialUpdates as TrialUpdates
     from seqx.commands.trial import largest_microbatches as largest_microbatches
     from seqx.commands.trial import update_microbatches as update_microbatches
+    from seqx.runtime.signals import StopRequest as StopRequest
 
 if TYPE_CHECKING:  # optional extras
     from seqx.runtime.extras import import_extra as import_extra
@@ -234,6 +235,7 @@ if TYPE_CHECKING:  # files and JSON
     from seqx.storage.json_format import read_json_as as read_json_as
     from seqx.storage.json_format import read_json_lines as read_json_lines
     from seqx.storage.locks import file_lock as file_lock
+    from seqx.storage.locks import folder_lock as folder_lock
     from seqx.storage.text_lines import expand_path as expand_path
     from seqx.storage.text_lines import read_lines as read_lines
     from seqx.storage.text_lines import read_standard_input as read_standard_input

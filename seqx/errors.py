@@ -179,3 +179,9 @@ def _order(problem: Problem) -> tuple[bool, str, int, int]:
     """Return a sort key: by file and position; problems of the command line last, in their order."""
     at = problem.at
     return (True, "", 0, 0) if at.source == COMMAND_LINE else (False, at.source, at.line, at.column)
+
+
+def joined_alternatives(messages: list[str]) -> str:
+    """Return pydantic's messages about the alternatives of a union as one."""
+    first, *rest = messages
+    return " or ".join([first, *(message.removeprefix("Input should be ") for message in rest)])

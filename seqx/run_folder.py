@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from seqx.storage.atomic import atomic_folder, remove_leftovers, write_atomicall
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.identity import Identity, IdentityFile, model_identity
 from seqx.storage.json_format import read_json
-from seqx.storage.locks import file_lock
+from seqx.storage.locks import folder_lock
 from seqx.storage.manifest import sha256
 from seqx.storage.model_folder import SCORES, read_scores, scores_text, write_model, write_scores
 from seqx.training.config import Patience
@@ -90,33 +90,13 @@ class RunFolder:
             UserError: the folder has another run, another process uses it, or it cannot be written
         """
         check_usable(self.folder)
-        with self._lock():
+        with folder_lock(self.folder, "run", on_conflict=main_guard.exit_if_trial_worker):
             remove_leftovers(self.folder)
             check_same_recipe(self.folder, recipe, plugins)
             if (self.folder / "recipe.yaml").is_file():
                 check_steps(self.folder, self.checkpoints, recipe.plain()["training"]["steps"])
             if not changed_plugins:
                 check_same_plugins(self.folder, self.checkpoints, plugins)
-            yield
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Create the folder, and lock it in the block."""
-        with ExitStack() as stack:
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                is_locked = stack.enter_context(file_lock(self.folder / ".lock"))
-            except BlockingIOError:
-                main_guard.exit_if_trial_worker()
-                raise UserError(
-                    f"{self.folder}: another run uses this folder; wait for it, or choose another --folder"
-                ) from None
-            except OSError as error:
-                raise unwritable(self.folder, error, "choose another --folder") from None
-            if not is_locked:
-                raise UserError(
-                    f"{self.folder}: this file system does not support locks; choose another --folder"
-                )
             yield
 
     def threads(self, processes: int) -> int | None:

@@ -139,19 +139,18 @@ def _checked_data(record: seqx.Record) -> _CheckedData:
     Raises:
         UserError: a value has another type
     """
+    data = {
+        "task": record.recipe["task"]["type"],
+        "updates": record.progress.step,
+        "steps": record.recipe["training"]["steps"],
+        "parameters": record.parameters,
+        "published": record.recipe.get("published"),
+    }
     try:
-        return _CHECKED_DATA.validate_python(
-            {
-                "task": record.recipe["task"]["type"],
-                "updates": record.progress.step,
-                "steps": record.recipe["training"]["steps"],
-                "parameters": record.parameters,
-                "published": record.recipe.get("published"),
-            }
-        )
+        return _CHECKED_DATA.validate_python(data)
     except ValidationError as error:
         raise seqx.UserError(
-            f"{record.folder}: cannot be read ({seqx.first_error(error)}); compare this run with the "
+            f"{record.folder}: cannot be read ({seqx.first_error(error, data)}); compare this run with the "
             "version of seqx that wrote it"
         ) from None
 

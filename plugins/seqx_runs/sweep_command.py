@@ -1,6 +1,7 @@
 """The command `seqx sweep`."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -81,7 +82,8 @@ def sweep(
 
     Each combination of values and seeds is a trial, which `seqx run` trains. All trials are checked before
     the first one starts. Run the same command again to resume; finished trials are not repeated. KEY=VALUE
-    changes a setting of all trials. The exit code is 1 if a trial failed.
+    changes a setting of all trials. The exit code is 1 if a trial failed, and 75 if a signal stopped the
+    trials.
     """  # noqa: D301  \b keeps the lines of the example
     check_table_options(ctx)
     if show and write:
@@ -93,7 +95,8 @@ def sweep(
         return
     report = partial(click.echo, err=True)
     runner = Runner(jobs=jobs, device=device, report=report, gpus=torch.cuda.device_count())
-    stopped = stopped_so_far(found, steps) if show else runner.run(found, steps)
+    with nullcontext() if show else seqx.folder_lock(found.folder, "sweep"):
+        stopped = stopped_so_far(found, steps) if show else runner.run(found, steps)
     results = Results(
         sweep=found,
         states={trial: TrialState.read(trial) for trial in found.trials},

@@ -1,6 +1,7 @@
 """Read the file of a sweep."""
 
 import json
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -15,6 +16,7 @@ from seqx_runs.sweep_trials import Configuration, Halving, Sweep
 
 _RANGES = ("uniform", "log_uniform")
 _SAMPLE_SEED = 12345
+_MAX_TRIALS = 10_000
 
 
 class SweepFile(BaseModel):
@@ -50,7 +52,7 @@ def read_sweep(file: Path, folder: Path | None = None, overrides: Sequence[str] 
     except ValidationError as error:
         known = ", ".join(SweepFile.model_fields)
         raise seqx.UserError(
-            f"{file}: {seqx.first_error(error)}; the fields of a sweep are {known}"
+            f"{file}: {seqx.first_error(error, plain)}; the fields of a sweep are {known}"
         ) from None
     settings = {**fields.settings, **dict(map(_parsed, overrides))}
     if fields.seeds is not None and "training.seed" in settings:
@@ -62,16 +64,12 @@ def read_sweep(file: Path, folder: Path | None = None, overrides: Sequence[str] 
         "profile": _as_list(fields.profile),
     }
     axes |= {key: _values(key, value, fields, file) for key, value in settings.items()}
-    configurations = _configurations(axes, fields.sample, file.parent)
-    seeds = (
-        fields.seeds
-        if isinstance(fields.seeds, list)
-        else range(1, fields.seeds + 1)
-        if fields.seeds
-        else [None]
-    )
+    wanted = fields.seeds
+    _check_count(axes, fields.sample, len(wanted) if isinstance(wanted, list) else wanted or 1, file)
+    seeds = wanted if isinstance(wanted, list) else range(1, wanted + 1) if wanted else [None]
     if len(set(seeds)) < len(seeds):
         raise seqx.UserError(f"{file}: seeds: a seed occurs twice; remove one")
+    configurations = _configurations(axes, fields.sample, file.parent)
     return Sweep(
         name=file.stem,
         configurations=configurations,
@@ -80,6 +78,21 @@ def read_sweep(file: Path, folder: Path | None = None, overrides: Sequence[str] 
         halving=fields.halving,
         folder=folder or Path("runs", file.stem),
     )
+
+
+def _check_count(axes: Mapping[str, Any], sample: int | None, seeds: int, file: Path) -> None:
+    """Refuse more trials than `_MAX_TRIALS`; name the field with the most values."""
+    lists = {key: len(values) for key, values in axes.items()} if sample is None else {"sample": sample}
+    counts = {**lists, "seeds": seeds}
+    trials = math.prod(counts.values())
+    if trials > _MAX_TRIALS:
+        largest = max(counts, key=counts.__getitem__)
+        name = largest if largest in SweepFile.model_fields else f"settings: {largest}"
+        product = " x ".join(f"{count:,} ({key})" for key, count in counts.items() if count > 1)
+        raise seqx.UserError(
+            f"{file}: {name}: {trials:,} trials are too many: {product}; the maximum is {_MAX_TRIALS:,}, so "
+            "set fewer values"
+        )
 
 
 def _parsed(override: str) -> tuple[str, Any]:

@@ -9,9 +9,9 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import seqx
 from seqx_runs.sweep_state import TrialState, dev_score, rank_key
 from seqx_runs.sweep_trials import Configuration, Sweep, Trial
 
@@ -35,12 +35,13 @@ class Runner:
     report: Callable[[str], None]
     gpus: int = 0
     failed: dict[Trial, str] = field(default_factory=dict)
-    """The last line of the log of each trial that failed."""
+    """The last line that each trial that failed has written to its log."""
+    _stop_request: seqx.StopRequest = field(default_factory=seqx.StopRequest, init=False)
 
     def run(self, sweep: Sweep, steps: int) -> dict[Configuration, int]:
         """Run all trials, with successive halving if the sweep requests it.
 
-        A signal stops the trials; the same call resumes them.
+        A signal stops the trials; the same call resumes them. The caller locks the folder of the sweep.
 
         Args:
             sweep: the sweep
@@ -48,12 +49,17 @@ class Runner:
 
         Returns:
             the configurations that were stopped early, with the numbers of updates
+
+        Raises:
+            KeyboardInterrupt: a signal stopped the trials, and each saved a checkpoint; or a second Ctrl-C
+                killed them
         """
         stopped: dict[Configuration, int] = {}
-        for step in rungs(sweep, steps):
-            self._run_until([each for each in sweep.trials if each.configuration not in stopped], step)
-            stopped |= stopped_at(sweep, stopped, step)
-        self._run_until([each for each in sweep.trials if each.configuration not in stopped], None)
+        with self._stop_request.handling_signals(), self._stop_request.deferred():
+            for step in rungs(sweep, steps):
+                self._run_until([each for each in sweep.trials if each.configuration not in stopped], step)
+                stopped |= stopped_at(sweep, stopped, step)
+            self._run_until([each for each in sweep.trials if each.configuration not in stopped], None)
         return stopped
 
     def _run_until(self, trials: Iterable[Trial], step: int | None) -> None:
@@ -62,41 +68,45 @@ class Runner:
         running: dict[Trial, subprocess.Popen[bytes]] = {}
         slots: dict[Trial, int] = {}
         paused: set[Trial] = set()
+        log_starts: dict[Trial, int] = {}
         total = len(waiting)
-        with _sigterm_as_interrupt():
-            try:
-                while waiting or running:
-                    while waiting and len(running) < self.jobs:
-                        trial = waiting.popleft()
-                        slots[trial] = min({*range(self.jobs)} - {slots[each] for each in running})
-                        running[trial] = start(trial, self.device, self._environment(slots[trial]))
-                        self.report(
-                            f"[{total - len(waiting)}/{total}] {trial}: started; its output is in {trial.log}"
-                        )
-                    for trial, process in [*running.items()]:
-                        if process.poll() is not None:
-                            del running[trial]
-                            self._report_end(trial, process.returncode, was_paused=trial in paused)
-                        elif (
-                            step is not None
-                            and trial not in paused
-                            and dev_score(trial.folder, step) is not None
-                        ):
-                            paused.add(trial)
-                            process.terminate()  # it saves a checkpoint
-                    time.sleep(_POLL_S)
-            finally:
-                if running:
-                    self.report(f"stopping {len(running)} trials; each saves a checkpoint")
-                _stop(running.values())
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.jobs:
+                    self._stop_request.raise_if_requested()
+                    trial = waiting.popleft()
+                    slots[trial] = min({*range(self.jobs)} - {slots[each] for each in running})
+                    log_starts[trial] = trial.log.stat().st_size if trial.log.exists() else 0
+                    verb = "resumed" if trial.is_resumable else "started"
+                    running[trial] = start(trial, self.device, self._environment(slots[trial]))
+                    self.report(
+                        f"[{total - len(waiting)}/{total}] {trial}: {verb}; its output is in {trial.log}"
+                    )
+                self._stop_request.raise_if_requested()
+                for trial, process in [*running.items()]:
+                    if process.poll() is not None:
+                        del running[trial]
+                        last_line = _last_line(trial, log_starts[trial])
+                        self._report_end(trial, process.returncode, last_line, was_paused=trial in paused)
+                    elif (
+                        step is not None and trial not in paused and dev_score(trial.folder, step) is not None
+                    ):
+                        paused.add(trial)
+                        process.terminate()  # it saves a checkpoint
+                time.sleep(_POLL_S)
+        finally:
+            if running:
+                count = f"{len(running)} trials; each" if len(running) > 1 else "1 trial; it"
+                self.report(f"stopping {count} saves a checkpoint")
+            _stop(running.values())
 
-    def _report_end(self, trial: Trial, code: int, *, was_paused: bool) -> None:
+    def _report_end(self, trial: Trial, code: int, last_line: str, *, was_paused: bool) -> None:
         if code == 0:
             self.report(f"{trial}: finished{_test_score(trial)}")
         elif was_paused and code == os.EX_TEMPFAIL:
             self.report(f"{trial}: paused until it is compared with the others")
         else:
-            self.failed[trial] = _last_line(trial) or f"exit code {code}"
+            self.failed[trial] = last_line or f"exit code {code}"
             self.report(f"{trial}: failed: {self.failed[trial]}")
 
     def _environment(self, slot: int) -> Mapping[str, str]:
@@ -179,16 +189,6 @@ def _is_done(trial: Trial, step: int | None) -> bool:
     return TrialState.read(trial).finished
 
 
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C in the block."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _stop(processes: Iterable["subprocess.Popen[bytes]"]) -> None:
     """Let processes save and end; a second Ctrl-C kills them."""
     running = [*processes]
@@ -210,7 +210,11 @@ def _test_score(trial: Trial) -> str:
     return next((f", test {name} {score['value']:.2f}" for name, score in scores.items()), "")
 
 
-def _last_line(trial: Trial) -> str:
-    """Return the last line of the log of a trial that is not blank."""
-    lines = trial.log.read_text(encoding="utf-8", errors="replace").splitlines()
+def _last_line(trial: Trial, log_start: int) -> str:
+    """Return the last line that is not blank after the first `log_start` bytes of the log of a trial."""
+    if not trial.log.exists():
+        return ""
+    with trial.log.open("rb") as log:
+        log.seek(log_start)
+        lines = log.read().decode(errors="replace").splitlines()
     return next((line for line in reversed(lines) if line.strip()), "")

@@ -75,6 +75,11 @@ class Trial:
         return existing[0] if existing else self.parent / "trials" / f"{name}-{digest}"
 
     @property
+    def is_resumable(self) -> bool:
+        """True if the run has a checkpoint."""
+        return any(self.folder.glob("checkpoints/[0-9]*"))
+
+    @property
     def log(self) -> Path:
         """The file with the output of the run."""
         return self.parent / "logs" / f"{self.folder.name}.log"
@@ -103,9 +108,16 @@ class Sweep:
             for each in self.configurations
         ]
 
+    @cached_property
+    def _by_configuration(self) -> Mapping[Configuration, list[Trial]]:
+        found: dict[Configuration, list[Trial]] = {each: [] for each in self.configurations}
+        for trial in self.trials:
+            found[trial.configuration].append(trial)
+        return found
+
     def of(self, configuration: Configuration) -> list[Trial]:
         """Return the trials of a configuration."""
-        return [trial for trial in self.trials if trial.configuration is configuration]
+        return self._by_configuration[configuration]
 
 
 def value_text(value: Any) -> str:

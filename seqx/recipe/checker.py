@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from seqx.errors import COMMAND_LINE, Location, Problem, RecipeError, shortened
+from seqx.errors import COMMAND_LINE, Location, Problem, RecipeError, joined_alternatives, shortened
 from seqx.plugin.registry import Registry, Setting, provided_parameters, renamed_settings, section_settings
 from seqx.recipe.annotations import (
     ComponentShape,
@@ -280,13 +280,10 @@ def _pydantic_errors(error: ValidationError, node: Node, path: str) -> list[tupl
         messages = by_node.setdefault((inner.at, inner_path), (inner, []))[1]
         if message not in messages:
             messages.append(message)
-    return [(inner, inner_path, _joined(messages)) for (_, inner_path), (inner, messages) in by_node.items()]
-
-
-def _joined(messages: list[str]) -> str:
-    start = "Input should be "
-    first, *rest = messages
-    return " or ".join([first, *(message.removeprefix(start) for message in rest)])
+    return [
+        (inner, inner_path, joined_alternatives(messages))
+        for (_, inner_path), (inner, messages) in by_node.items()
+    ]
 
 
 def _shown(node: Node) -> str:

@@ -2,13 +2,15 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
-from seqx.errors import DamagedError, UserError, shortened, unreadable
+from seqx.errors import DamagedError, UserError, joined_alternatives, shortened, unreadable
 from seqx.storage.bounded_read import open_bounded, read_bounded_json
 
 T = TypeVar("T")
@@ -168,9 +170,10 @@ def read_json_lines(adapter: TypeAdapter[T], file: Path, advice: str) -> Iterato
                     raise DamagedError(f"{file}:{number}: cannot be read ({problem}); {advice}")
                 text = raw.decode(errors="replace").removesuffix("\n")
                 try:
-                    value = adapter.validate_python(json.loads(text))
+                    parsed = json.loads(text)
+                    value = adapter.validate_python(parsed)
                 except ValidationError as error:
-                    problem = first_error(error)
+                    problem = first_error(error, parsed)
                     raise DamagedError(f"{file}:{number}: cannot be read ({problem}); {advice}") from None
                 except (ValueError, RecursionError):
                     continue
@@ -183,17 +186,36 @@ def _validated(adapter: TypeAdapter[T], value: object, file: Path) -> T:
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        raise DamagedError(f"{file}: cannot be read ({first_error(error)})") from None
+        raise DamagedError(f"{file}: cannot be read ({first_error(error, value)})") from None
 
 
-def first_error(error: ValidationError, key: str = "") -> str:
+def first_error(error: ValidationError, value: object, key: str = "") -> str:
     """Return the first of pydantic's errors as "path.to.value: message".
 
     Args:
         error: pydantic's errors
+        value: the checked value
         key: the path of the checked value in the file; empty for the whole file
     """
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    path = ".".join(shortened(str(part)) for part in (key, *first["loc"]) if part != "")
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{path or 'the whole value'}: {shortened(message, 200)}"
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    first = details[0]["loc"][:1]
+    found = [(_path(each, value), each["msg"]) for each in details if each["loc"][:1] == first]
+    deepest = max((path for path, _ in found), key=len)  # of the alternatives of a union
+    messages = dict.fromkeys(
+        re.sub(r" or instance of \w+", "", message).removeprefix("Value error, ")
+        for path, message in found
+        if path == deepest
+    )
+    path_text = ".".join(shortened(str(part)) for part in (key, *deepest) if part != "")
+    return f"{path_text or 'the whole value'}: {shortened(joined_alternatives([*messages]), 200)}"
+
+
+def _path(detail: ErrorDetails, value: Any) -> tuple[int | str, ...]:
+    """Return the keys and indices that lead to a wrong value, without pydantic's names of types."""
+    path: list[int | str] = []
+    for step in detail["loc"]:
+        is_item = isinstance(value, list) and isinstance(step, int) and step < len(value)
+        if is_item or (isinstance(value, dict) and step in value):
+            path.append(step)
+            value = value[step]
+    return (*path, detail["loc"][-1]) if detail["type"] == "missing" else tuple(path)

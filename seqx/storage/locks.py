@@ -2,9 +2,11 @@
 
 import fcntl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
+
+from seqx.errors import UserError, unwritable
 
 
 @contextmanager
@@ -26,6 +28,36 @@ def file_lock(file: Path, *, on_wait: Callable[[], object] | None = None) -> Ite
     """
     with file.open("a", encoding="utf-8") as stream:
         yield _acquire(stream, on_wait)
+
+
+@contextmanager
+def folder_lock(
+    folder: Path, user: str, *, on_conflict: Callable[[], object] = lambda: None
+) -> Iterator[None]:
+    """Create a folder, and lock it in the block; the option --folder of a command names it.
+
+    Args:
+        folder: the folder; its file `.lock` is locked
+        user: a noun for the command that uses the folder, such as "run"
+        on_conflict: called before the error if another process uses the folder
+
+    Raises:
+        UserError: another process uses the folder, or it cannot be written or locked
+    """
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            is_locked = stack.enter_context(file_lock(folder / ".lock"))
+        except BlockingIOError:
+            on_conflict()
+            raise UserError(
+                f"{folder}: another {user} uses this folder; wait for it, or choose another --folder"
+            ) from None
+        except OSError as error:
+            raise unwritable(folder, error, "choose another --folder") from None
+        if not is_locked:
+            raise UserError(f"{folder}: this file system does not support locks; choose another --folder")
+        yield
 
 
 def _acquire(stream: IO[str], on_wait: Callable[[], object] | None) -> bool:

@@ -116,7 +116,7 @@ def _entry(name: str, value: object) -> _Entry:
     try:
         return _ENTRY.validate_python(value)
     except ValidationError as error:
-        raise ValueError(f"its header: {first_error(error, name)}") from None
+        raise ValueError(f"its header: {first_error(error, value, name)}") from None
 
 
 def check_fits(model: nn.Module, tensors: Mapping[str, TensorInfo], file: Path) -> None:

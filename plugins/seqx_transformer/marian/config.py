@@ -160,11 +160,13 @@ def read(file: Path, kind: type[M]) -> M:
         UserError: it cannot be read, or a field has a value that seqx cannot express
     """
     try:
-        return kind.model_validate(seqx.read_bounded_json(file, MAX_BYTES))
-    except ValidationError as error:
-        raise refused(file, seqx.first_error(error)) from None
+        fields = seqx.read_bounded_json(file, MAX_BYTES)
     except (OSError, ValueError) as error:
         raise seqx.UserError(f"{file}: cannot be read ({error}); download the model again") from None
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise refused(file, seqx.first_error(error, fields)) from None
 
 
 def read_config(folder: Path) -> tuple[Config, Generation]:

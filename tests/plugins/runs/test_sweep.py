@@ -193,7 +193,28 @@ def test_invalid_trials_are_refused_before_the_first_one_starts(monkeypatch: pyt
         ("[]", "sweep.yaml: is not a sweep; it needs at least `recipe: NAME`"),
         ("recipe: tiny.yaml\nseed: 3", "sweep.yaml: seed: "),
         ("settings: {}", "sweep.yaml: recipe: "),
-        ("recipe: tiny.yaml\nseeds: 0", "sweep.yaml: seeds"),
+        ("recipe: 3", "sweep.yaml: recipe: Input should be a valid string or a valid list; the fields"),
+        (
+            "recipe: tiny.yaml\nprofile: [3]",
+            "sweep.yaml: profile.0: Input should be a valid string; the fields",
+        ),
+        (
+            "recipe: tiny.yaml\nseeds: 0",
+            "sweep.yaml: seeds: Input should be greater than or equal to 1 or a v",
+        ),
+        (
+            "recipe: tiny.yaml\nseeds: [1, a]",
+            "sweep.yaml: seeds.1: Input should be a valid integer; the fields",
+        ),
+        (
+            "recipe: tiny.yaml\nhalving: 3",
+            "sweep.yaml: halving: Input should be a valid dictionary; the fields",
+        ),
+        (
+            "recipe: tiny.yaml\nsettings: {a: [1, 2]}\nseeds: 1000000000000000000000",
+            "sweep.yaml: seeds: 2,000,000,000,000,000,000,000 trials are too many: 2 (a) x 1,000,",
+        ),
+        ("recipe: tiny.yaml\nsample: 10001", "sweep.yaml: sample: 10,001 trials are too many"),
         ("recipe: tiny.yaml\nseeds: [1, 1]", "sweep.yaml: seeds: a seed occurs twice"),
         ("recipe: tiny.yaml\nsettings: {a: []}", "sweep.yaml: settings: a has no values"),
         ("recipe: tiny.yaml\nsettings: {a: [1, 1]}", "sweep.yaml: settings: a lists a value twice"),
@@ -242,31 +263,63 @@ def test_trials_are_stopped_when_the_sweep_is_killed() -> None:
 def test_other_trials_continue_after_a_failed_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(trial: Trial, *_: object) -> Process:
         trial.log.parent.mkdir(parents=True, exist_ok=True)
-        trial.log.write_text("no memory\n\n")
+        with trial.log.open("a") as log:
+            log.write("" if trial.seed == 2 else "no memory\n\n")
         started.append(trial)
         return Process(code=2 if "16" in str(trial) else 0)
 
     started: list[Trial] = []
     monkeypatch.setattr(sweep_runner, "start", start)
+    log = read_sweep(write_sweep()).trials[2].log
+    log.parent.mkdir(parents=True)
+    log.write_text("a line of an earlier process\n")
     result = run_seqx("sweep", write_sweep(), "--jobs", "3")
     assert (result.exit_code, len(started)) == (1, 4)
     assert f"\nd_model=16, seed=1: failed: no memory (see {started[0].log})\n" in result.stdout
+    assert f"\nd_model=16, seed=2: failed: exit code 2 (see {log})\n" in result.stdout
 
 
 @pytest.mark.promise("sweep-is-resumed")
 @pytest.mark.usefixtures("recipe")
-def test_signal_stops_all_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_sweep_on_a_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_runner, "start", lambda *_: pytest.fail("a trial was started"))
+    with seqx.folder_lock(Path("runs/sweep"), "sweep"):
+        assert refused("sweep", write_sweep()) == (
+            "runs/sweep: another sweep uses this folder; wait for it, or choose another --folder\n"
+        )
+        assert "d_model=16, seed=1: not started\n" in done("sweep", "sweep.yaml", "--show")
+
+
+@pytest.mark.promise("sweep-is-resumed")
+@pytest.mark.usefixtures("recipe")
+@pytest.mark.parametrize(("count", "stopped"), [(1, "1 trial; it"), (2, "2 trials; each")])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_stops_all_trials(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals, count: int, stopped: str
+) -> None:
     def start(*_: object) -> Process:
         processes.append(Process(code=None))
-        if len(processes) == 2:
-            signal.raise_signal(signal.SIGTERM)
+        if len(processes) == count:
+            signal.raise_signal(number)
         return processes[-1]
 
     processes: list[Process] = []
     monkeypatch.setattr(sweep_runner, "start", start)
     result = run_seqx("sweep", write_sweep(), "--jobs", "3")
-    assert (result.exit_code, len(processes), processes[0].terminated) == (130, 2, 1)
-    assert "stopping 1 trials; each saves a checkpoint\n" in result.stderr
+    assert (result.exit_code, [each.terminated for each in processes]) == (75, [1] * count)
+    end = f"stopped by {number.name}; run the same command again to continue\n"
+    assert result.stderr.endswith(f"stopping {stopped} saves a checkpoint\n{end}")
+
+
+@pytest.mark.usefixtures("recipe")
+def test_trial_with_a_checkpoint_is_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_runner, "start", lambda *_: Process(code=0))
+    monkeypatch.setattr(sweep_runner, "_POLL_S", 0)
+    trial = read_sweep(write_sweep()).trials[1]
+    (trial.folder / "checkpoints/00000001").mkdir(parents=True)
+    result = run_seqx("sweep", "sweep.yaml")
+    assert "[1/4] d_model=16, seed=1: started; " in result.stderr
+    assert "[2/4] d_model=32, seed=1: resumed; " in result.stderr
 
 
 def record_validation(trial: Trial, width: float, by: str) -> None:
