@@ -54,7 +54,7 @@ def engine_search(engine: Engine, folder: Path, task: Task, model: Model, search
         UserError: the engine cannot express the model, or the task does not use a search
     """
     if search is None:
-        raise UserError(f"{folder}: the task of this model does not use a search; leave out --engine")
+        raise UserError(f"{folder}: the task of this model does not use a search; leave out the engine")
     trained = trained_model(folder, task, model, search)
     check_exportable(engine, trained, folder)
     parts = {

@@ -81,7 +81,7 @@ def load(
     if engine is not None:
         if others or torch_device.type != "cpu":
             raise UserError(
-                "an engine answers with one model, on the CPU; set --device cpu, or leave out --engine"
+                "an engine answers with one model, on the CPU; set the device to cpu, or leave out the engine"
             )
         search = engine_search(engine, first.folder, first.task, model, search)
     if torch_device.type == "cpu":

@@ -238,6 +238,6 @@ def _device(name: str) -> torch.device:
     if local >= gpus:
         raise UserError(
             f"device {name!r}: local rank {local} has no GPU, because this machine has only {gpus}; start "
-            "as many processes as there are GPUs, or use --device cpu"
+            "as many processes as there are GPUs, or use the device cpu"
         )
     return torch.device("cuda", local)

@@ -240,8 +240,8 @@ def _check_plugins(
 ) -> None:
     if not allowed and plugins:
         message = (
-            "the code of this local plugin would be run; read it, then pass --trust-local-plugins if you "
-            "trust it"
+            "the code of this local plugin would be run; read it, then pass --trust-local-plugins (in "
+            "Python: trust_local_plugins=True) if you trust it"
         )
         raise RecipeError([Problem(at, message) for at in plugins.values()])
     own = {file.resolve() for file in plugins}

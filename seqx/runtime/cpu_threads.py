@@ -240,7 +240,7 @@ def keep_thread_count(recorded: int | None, requested: int | None, warn: Callabl
         warn(
             f"this run continues with {_quantity(number)}, as it began, and not with {default} ({reason}), "
             "because that would change the last bits of its results; to use "
-            f"{default}, set --threads {default}"
+            f"{default}, set --threads {default} (in Python: threads={default})"
         )
 
 

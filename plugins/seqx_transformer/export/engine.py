@@ -43,14 +43,14 @@ class CTranslate2Engine(seqx.Engine):
         try:
             search = seqx.describe(model.search)
             if search.stop != "bound":
-                yield "search.stop: CTranslate2 has another rule; set search.stop=bound, or no --engine"
+                yield "search.stop: CTranslate2 has another rule; set search.stop=bound, or no engine"
             if search.changes_scores:
                 yield (
                     "search.processors: CTranslate2 does not have them, nor search.forced_eos; set "
-                    "processors=[] and forced_eos=false, or leave out --engine"
+                    "processors=[] and forced_eos=false, or leave out the engine"
                 )
         except seqx.UnspecifiedError as error:
-            yield f"search: CTranslate2 does not have {error.name}; set search=beam, or leave out --engine"
+            yield f"search: CTranslate2 does not have {error.name}; set search=beam, or leave out the engine"
 
     def identity(self) -> Mapping[str, object]:
         """Return the version of CTranslate2."""

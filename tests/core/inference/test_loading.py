@@ -165,7 +165,9 @@ def test_load_runs_no_local_plugin_without_permission(broken: Path) -> None:
     recipe.write_text("plugins: [./mine.py]\n" + recipe.read_text("utf-8"), "utf-8")
     (broken / "mine.py").write_text("raise SystemExit('it ran')\n", "utf-8")
     Manifest.seal(broken, FORMAT)
-    with pytest.raises(seqx.UserError, match="--trust-local-plugins"):
+    with pytest.raises(
+        seqx.UserError, match=r"--trust-local-plugins \(in Python: trust_local_plugins=True\)"
+    ):
         seqx.load(broken)
     with pytest.raises(seqx.UserError, match=r"mine.py has changed since it was recorded"):
         seqx.load(broken, trust_local_plugins=True)

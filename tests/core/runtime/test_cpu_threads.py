@@ -212,7 +212,7 @@ def test_settings_of_users_disable_the_watcher(monkeypatch: pytest.MonkeyPatch) 
 
 KEPT_MESSAGE = (
     "this run continues with 3 threads, as it began, and not with 2 (OMP_NUM_THREADS), because that would "
-    "change the last bits of its results; to use 2, set --threads 2"
+    "change the last bits of its results; to use 2, set --threads 2 (in Python: threads=2)"
 )
 CHANGED_MESSAGE = (
     "this run computed with 1 thread before and continues with 2 (--threads); the last bits of its results "
