@@ -9,6 +9,7 @@ import click
 
 from seqx.commands.templates import (
     COMMAND,
+    EXAMPLE,
     IN_RECIPES,
     INTERFACES,
     RECIPES,
@@ -116,7 +117,7 @@ new_component.help = (
 
 
 def _with_advice(interface: str, name: str) -> str:
-    lines = [f"# A component of the interface {camel_case(interface)}. Change it to suit your needs; then"]
+    lines = [f"# {EXAMPLE.format(name=name)}; then"]
     lines += [f"#   seqx check {name}.py    checks that it obeys the laws of its interface"]
     if interface in RECIPES:
         lines += [f"#   seqx run {name}.yaml    trains a model with it"]

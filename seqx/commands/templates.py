@@ -21,6 +21,9 @@ RECIPES = sorted(path.stem for path in (_FOLDER / "recipes").glob("*.yaml"))
 IN_RECIPES = [*RECIPES, "input_layer"]
 """The interfaces whose components recipes name, so that a file is enough; others need an installed plugin."""
 
+EXAMPLE = "An example, whatever its name: replace the code and its docstring with your own {name}"
+"""The comment at the beginning of the Python file of a new component or command."""
+
 _REGISTERED_AS = {"generator": "Model", "slots": "Model", "grammar": "Task"}
 """The interfaces of components by their template, if the name differs."""
 
@@ -71,7 +74,8 @@ def package_texts(interface: str, name: str) -> Mapping[str, str]:
         texts["pyproject.toml"] = re.sub(
             r"\[project\.entry-points\.seqx\]\n.*\n", entry, texts["pyproject.toml"]
         )
-    return {**texts, f"seqx_{name}/__init__.py": component_text(interface, name)}
+    code = f"# {EXAMPLE.format(name=name)}.\n{component_text(interface, name)}"
+    return {**texts, f"seqx_{name}/__init__.py": code}
 
 
 def camel_case(name: str) -> str:
