@@ -58,8 +58,9 @@ def parse(
 
     With --nbest, each line is LINE (the number of the input), RANK, SCORE and TREE, separated by tabs. Trees
     are ranked by the score: the log-probability divided by the length penalty of the search. With --json,
-    each input is answered with one object: input, output, score, logprob, tree and, in nbest, all answers. A
-    tree has label, span (words from 0, end excluded) and children, in every format of the output.
+    each input is answered with one object: input, output, score, logprob, tree and, with --nbest, nbest: the
+    list of all answers. A tree has label, span (words from 0, end excluded) and children, in every format of
+    the output.
     """
     if sentences and requests.as_json:
         raise click.UsageError("--sentences cannot be combined with --json-input")

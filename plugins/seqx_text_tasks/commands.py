@@ -22,7 +22,7 @@ def generate(answer: seqx.StdinCommand) -> None:
 
     With --nbest, which needs beam search, each line is LINE (the number of the input), RANK, SCORE and TEXT,
     separated by tabs. With --json, each input is answered with one object: input, output, score and logprob
-    of the continuation and, in nbest, all answers.
+    of the continuation and, with --nbest, nbest: the list of all answers.
     """
     answer(task=LanguageModel)
 
@@ -49,9 +49,9 @@ def classify(answer: seqx.StdinCommand) -> None:
     """Classify each line of standard input; write one label per line.
 
     With --nbest, each line is LINE (the number of the input), RANK, PROBABILITY and LABEL, separated by tabs.
-    With --json, each input is answered with one object: input, output, score, logprob and, in nbest, all
-    answers. Several MODELs form an ensemble that averages their probabilities. An empty line is answered with
-    an empty line.
+    With --json, each input is answered with one object: input, output, score, logprob and, with --nbest,
+    nbest: the list of all answers. Several MODELs form an ensemble that averages their probabilities. An
+    empty line is answered with an empty line.
 
     If the task truncates long inputs, standard error says how many were truncated.
     """

@@ -18,7 +18,8 @@ def translate(answer: seqx.StdinCommand, *, requests: seqx.RequestLines) -> None
     standard error says how many.
 
     With --nbest, each line is LINE (the number of the input), RANK, SCORE and TEXT, separated by tabs. With
-    --json, each input is answered with one object: input, output, score, logprob and, in nbest, all answers.
+    --json, each input is answered with one object: input, output, score, logprob and, with --nbest, nbest:
+    the list of all answers.
 
     Constraints: a prefix may end within a word, which the translation completes; an empty prefix is no
     constraint. A phrase matches whole words only: cat does not match cats. With --json-input, each line has

@@ -134,6 +134,7 @@ class StdinCommand:
             predictor.hypotheses(lines.requests(parse, pending, group_lines, prepare), window)
         )
         number, warnings, structure = 0, list[AnswerWarning](), predictor.task.structure
+        lists = self.nbest is not None or predictor.num_answers > 1
         for number, nbest in enumerate(answers, 1):
             warnings = sum_warnings([NBest(warnings=warnings), nbest])
             shown = [
@@ -143,11 +144,11 @@ class StdinCommand:
             if request.constrained and request.input.strip() and not nbest:
                 unanswered.append(number)
             tokens = scores_of_tokens(predictor, request.input, nbest) if self.token_scores else None
-            row = (
-                _format_json(text, shown, tokens, [structure(answer) for answer, _ in nbest], structure(""))
-                if self.as_json
-                else self._format_plain(number, shown, format_score, one_line)
-            )
+            if self.as_json:
+                parts = [structure(answer) for answer, _ in nbest]
+                row = _format_json(text, shown, tokens, parts, structure(""), lists=lists)
+            else:
+                row = self._format_plain(number, shown, format_score, one_line)
             sink.write(row.encode("utf-8", errors="replace"))
             sink.flush()
             for write in writers:
@@ -320,6 +321,8 @@ def _format_json(
     tokens: Sequence[TokenScores] | None,
     parts: Sequence[Mapping[str, object]],
     no_parts: Mapping[str, object],
+    *,
+    lists: bool,
 ) -> str:
     """Return the answers to an input as a JSON object.
 
@@ -329,6 +332,7 @@ def _format_json(
         tokens: the scores of the tokens of each answer; None: leave them out
         parts: the parts of each answer, from `Task.structure`
         no_parts: those of an input without an answer
+        lists: add the list of all answers
     """
     nbest: list[dict[str, object]] = [
         {"output": output, "score": hypothesis.score, "logprob": hypothesis.logprob, **of_answer}
@@ -337,4 +341,5 @@ def _format_json(
     for answer, of_answer in zip(nbest, tokens or (), strict=False):
         answer["tokens"] = of_answer
     best = nbest[0] if nbest else {"output": "", "score": None, "logprob": None, **no_parts}
-    return json_text({"input": text, **best, "nbest": nbest}, ensure_ascii=False) + "\n"
+    row = {"input": text, **best, **({"nbest": nbest} if lists else {})}
+    return json_text(row, ensure_ascii=False) + "\n"

@@ -190,6 +190,8 @@ def test_parse_json(model: Path, answers: list[str]) -> None:
     assert [row["input"] for row in rows] == LINES
     assert [row["output"] for row in rows] == answers
     assert rows[1] == {"input": "", **dict.fromkeys(("score", "logprob", "tree")), "output": "", "nbest": []}
+    (one,) = map(json.loads, answered(call(LINES[0], model, "--json")))
+    assert one.keys() == {"input", "output", "score", "logprob", "tree"}
     for row in (row for row in rows if row["output"]):
         first, second = row["nbest"]
         assert first == {key: row[key] for key in ("output", "score", "logprob", "tree")}

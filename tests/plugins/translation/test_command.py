@@ -171,11 +171,14 @@ def test_translate_json_prints_one_object_per_line(model: Path, answers: list[st
     rows = [json.loads(row) for row in call("\n".join(LINES), model, "--json").stdout.split("\n")[:-1]]
     assert [row["input"] for row in rows] == LINES
     assert [row["output"].replace("\n", " ") for row in rows] == answers
-    assert rows[1] == {"input": "", "output": "", "score": None, "logprob": None, "nbest": []}
-    assert rows[0]["nbest"] == [{key: rows[0][key] for key in ("output", "score", "logprob")}]
+    assert rows[1] == {"input": "", "output": "", "score": None, "logprob": None}
+    assert rows[0].keys() == rows[1].keys()
     assert rows[0]["logprob"] < rows[0]["score"] < 0
     several = json.loads(call(LINES[0], model, "--json", "--nbest", "3").stdout)
     assert len(several["nbest"]) == 3
+    assert several["nbest"][0] == {key: several[key] for key in ("output", "score", "logprob")}
+    of_setting = json.loads(call(LINES[0], model, "--json", "search={type: beam, size: 4, nbest: 3}").stdout)
+    assert len(of_setting["nbest"]) == 3
 
 
 def test_translate_nbest_prints_ranked_answers(model: Path, answers: list[str]) -> None:
