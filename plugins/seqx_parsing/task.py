@@ -86,7 +86,7 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
     """
 
     action = "parse"
-    next_commands = ('echo "There were many carpets in a hotel." | seqx parse --raw --draw {model}',)
+    next_commands = ("echo {input} | seqx parse --draw {model}",)
     starting_point = seqx.StartingPoint(
         columns=("trees in brackets",), template=Path(__file__).with_name("starting_point.yaml")
     )

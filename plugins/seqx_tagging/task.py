@@ -39,7 +39,7 @@ class Tagging(seqx.MetricTask):
     """
 
     action = "tag"
-    next_commands = ('echo "There were many carpets ." | seqx tag --columns {model}',)
+    next_commands = ("echo {input} | seqx tag --columns {model}",)
     starting_point = seqx.StartingPoint(
         columns=("words and tags in columns",),
         template=Path(__file__).with_name("starting_point.yaml"),

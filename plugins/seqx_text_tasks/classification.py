@@ -23,7 +23,7 @@ class Classification(ColumnTask):
     """
 
     action = "classify"
-    next_commands = ('echo "There were many carpets in a hotel." | seqx classify {model}',)
+    next_commands = ("echo {input} | seqx classify {model}",)
     source_tokens = 25.0
     starting_point = seqx.StartingPoint(
         columns=("text", "label"),

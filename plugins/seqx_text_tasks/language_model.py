@@ -34,7 +34,7 @@ class LanguageModel(seqx.GenerationTask, seqx.CorpusTask):
     """
 
     action = "generate"
-    next_commands = ('echo "There were" | seqx generate {model}',)
+    next_commands = ("echo {start} | seqx generate {model}",)
     starting_point = seqx.StartingPoint(
         columns=("text",), template=Path(__file__).parent / "starting_points/language_model.yaml", stacks=1
     )

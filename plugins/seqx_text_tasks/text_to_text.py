@@ -76,7 +76,7 @@ class TextToText(ColumnTask, seqx.Seq2SeqTask):
     An input is a line with the columns of the template in ascending order, separated by tabs.
     """
 
-    next_commands = ('echo "There were many carpets in a hotel." | seqx answer {model}',)
+    next_commands = ("echo {input} | seqx answer {model}",)
     starting_point = seqx.StartingPoint(
         columns=("source text", "target text"),
         template=Path(__file__).parent / "starting_points/text_to_text.yaml",

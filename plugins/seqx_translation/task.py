@@ -30,7 +30,7 @@ class Translation(seqx.Seq2SeqTask):
     """
 
     action = "translate"
-    next_commands = ('echo "There were many carpets in a hotel." | seqx translate {model}',)
+    next_commands = ("echo {input} | seqx translate {model}",)
     starting_point = seqx.StartingPoint(
         columns=("source text", "its translation"), template=Path(__file__).with_name("starting_point.yaml")
     )

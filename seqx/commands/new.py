@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from seqx.commands.next_commands import shell_name
 from seqx.commands.templates import (
     COMMAND,
     EXAMPLE,
@@ -104,9 +105,9 @@ def new_component(interface: str, name: str, *, folder: Path) -> None:
         write_atomically(file, text)
     module, recipe = (str(folder / f"{name}{suffix}") for suffix in (".py", ".yaml"))
     click.echo(f"{module}: the {camel_case(interface)} {name}. Next steps:")
-    click.echo(f"  seqx check {module}")
+    click.echo(f"  {shell_name()} check {module}")
     if has_recipe:
-        click.echo(f"  seqx run {recipe}")
+        click.echo(f"  {shell_name()} run {recipe}")
     else:
         click.echo(f"  name the file in a recipe: plugins: [{module}]")
 

@@ -1,6 +1,7 @@
 """The command `seqx new recipe`: a commented recipe for a task, files and a budget of time."""
 
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from string import Template
 import click
 
 from seqx.commands.loading import load_checked
+from seqx.commands.next_commands import shell_name
 from seqx.commands.recipe_index import matmul_speed
 from seqx.commands.recipe_sizes import BYTES_PER_WORD, MAX_EPOCHS, Sizes, sizes
 from seqx.commands.text_format import format_count, format_long_duration
@@ -97,8 +99,8 @@ def new_recipe(
     if chosen.is_limited_by_text:
         click.echo(f"The text limits the run, not the time: {_too_little_text(words['train'])}")
     click.echo("Next steps:")
-    click.echo(f"  seqx show {file}")
-    click.echo(f"  seqx run {file}")
+    for command in ("show", "run"):
+        click.echo(f"  {shell_name()} {command} {shlex.quote(str(file))}")
 
 
 def _tasks() -> dict[str, tuple[type[Task], StartingPoint]]:

@@ -211,7 +211,11 @@ class Task(ABC):
     """The recipe that `seqx new recipe` writes for the task; None: it offers none."""
 
     next_commands: ClassVar[Sequence[str]] = ()
-    """Commands that a finished run prints, to use its model; {model} is replaced by the model folder."""
+    """Commands that a finished run prints, to use its model.
+
+    {model} is replaced by the model folder, {input} by a short input of the test or development split, and
+    {start} by the first words of a reference.
+    """
 
     max_length: int | None = None
     """The maximum tokens of a training input, EOS included; predictors split longer inputs. None: any."""

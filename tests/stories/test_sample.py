@@ -1,10 +1,12 @@
 """The paper's recipe with a small model on the generated sample, from the recipe to a score."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
+from seqx_sample import Sample
 from tests.stories.tiny import (
     TINY,
     answers,
@@ -37,8 +39,10 @@ def test_recipe_is_trained_scored_and_its_model_is_moved() -> None:
     assert result.exit_code == 0, result.output
     output = result.stdout
     run = Path("runs/wmt_en_de-sample")
-    assert result.stderr.endswith(
-        'next, for example:\n  echo "There were many carpets in a hotel." | '
+    _, _, commands = result.stderr.partition("next, for example:\n  echo ")
+    text, _, commands = commands.partition(" | ")
+    assert shlex.split(text)[0] in (english for english, _ in Sample().rows("test"))
+    assert commands == (
         f"seqx translate {run}/model\n  seqx evaluate {run}/model --sentences answers.jsonl\n"
         f"  seqx report {run}\n"
     )
