@@ -206,21 +206,29 @@ def test_word_differences_mark_words_of_one_side() -> None:
 
 
 @pytest.mark.slow
-def test_report_shows_attention_in_a_browser(finished_run: Path, tmp_path: Path) -> None:
-    chromium = shutil.which("chromium")
-    if chromium is None:
+def chromium(url: str, folder: Path, option: str) -> str:
+    """Run Chromium without a window on a page, and return what it prints."""
+    program = shutil.which("chromium")
+    if program is None:
         pytest.skip("Chromium is not installed")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
-    url = (finished_run / "report.html").as_uri()
-    done = subprocess.run(
-        [chromium, *options, "--dump-dom", url], capture_output=True, text=True, timeout=60, check=True
-    )
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}", option, url]
+    return subprocess.run([program, *options], capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_report_is_printed_on_few_pages(finished_run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "report.pdf"
+    chromium((finished_run / "report.html").as_uri(), tmp_path, f"--print-to-pdf={file}")
+    assert 2 <= len(re.findall(rb"/Type */Page\b", file.read_bytes())) <= 8
+
+
+def test_report_shows_attention_in_a_browser(finished_run: Path, tmp_path: Path) -> None:
+    shown_page = chromium((finished_run / "report.html").as_uri(), tmp_path, "--dump-dom")
     weights = [
         json.loads(str(each["data-weights"]))
         for each in page_of(finished_run).attributes("div")
         if "data-weights" in each
     ]
     first = weights[0][0][0]
-    shown = re.findall(r'<li style="--w: (\d+);?">', done.stdout)
+    shown = re.findall(r'<li style="--w: (\d+);?">', shown_page)
     assert [*map(int, shown[: len(first)])] == first
-    assert 'aria-pressed="true"' in done.stdout
+    assert 'aria-pressed="true"' in shown_page
