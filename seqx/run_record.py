@@ -59,11 +59,7 @@ class Record:
 
     @cached_property
     def metrics(self) -> RecordedMetrics:
-        """The losses, scores and other metrics that the callback `metrics` recorded.
-
-        Raises:
-            UserError: `metrics.jsonl` cannot be read
-        """
+        """The losses, scores and other metrics that the callback `metrics` recorded."""
         return MetricsFile(self.folder).read()
 
     def __repr__(self) -> str:

@@ -117,6 +117,7 @@ def _run_data(record: seqx.Record) -> Row:
         "best_step": record.progress.best_step,
         "metrics": _metrics_interval(record.recipe),
         "recorded": bool(metrics.start),
+        "metrics_problem": metrics.problem,
         "scored_at": None
         if record.scores is not None or "dev" not in evaluations
         else evaluations["dev"].step,
@@ -218,8 +219,10 @@ def _unknown_speed_reason(row: Row) -> str:
     """Return the reason why the speed of a run is unknown."""
     if row["metrics"] is None:
         return "its recipe has no callback `metrics`"
+    if row.get("metrics_problem"):
+        return "its `metrics.jsonl` is damaged"
     if not row["recorded"]:
-        return "its `metrics.jsonl` is missing or empty"
+        return "its `metrics.jsonl` is missing or has no complete line"
     return f"its callback `metrics` has recorded no update yet (it records every {row['metrics']:,} updates)"
 
 
@@ -236,6 +239,8 @@ def _metrics_interval(recipe: Mapping[str, Any]) -> int | None:
 def _warnings(rows: Sequence[Row]) -> Iterator[str]:
     """Yield warnings about unfinished runs, unknown speeds and incomparable perplexities."""
     for row in rows:
+        if row.get("metrics_problem"):  # missing in the data of earlier versions
+            yield row["metrics_problem"]
         if not row["finished"]:
             failure = f"; it {row['failed']}" if row["failed"] else ""
             yield f"{row['run']}: not finished, {_score_source(row)}{failure}"

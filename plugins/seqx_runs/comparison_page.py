@@ -38,7 +38,7 @@ def write_page(
         sentences: sentences whose scores differ; `named_outputs` has pairs of a run and its output
 
     Raises:
-        UserError: the file cannot be written, or the metrics of a run cannot be read
+        UserError: the file cannot be written
     """
     shown = [column for column in columns if column.texts is not None]
     text = render(

@@ -38,6 +38,7 @@ def _run(record: seqx.Record) -> dict[str, Any]:
         "folder": str(record.folder),
         "state": run_facts.state_of(record, ended=False),
         "failure": None if record.scores is not None else metrics.failed,
+        "metrics_problem": metrics.problem,
         "tiles": run_facts.tiles_of(record),
         "scores": [
             (split, name, f"{score.value:.2f}", score.signature)

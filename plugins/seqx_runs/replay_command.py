@@ -81,6 +81,8 @@ def replay(
             order=by,
             top=top,
         )
+    if problem := seqx.MetricsFile(run).read().problem:
+        click.echo(problem, err=True)
     if as_json:
         click.echo(seqx.json_text(plain_replay(replayed), indent=2, ensure_ascii=False))
     else:

@@ -94,6 +94,7 @@ def _run_values(record: seqx.Record, *, ended: bool) -> dict[str, Any]:
         "folder": str(record.folder),
         "state": run_facts.state_of(record, ended=ended),
         "failure": None if record.scores is not None else metrics.failed,
+        "metrics_problem": metrics.problem,
         "tiles": run_facts.tiles_of(record),
         "learning": learning_charts(metrics),
         "speed": speed_charts(metrics),

@@ -38,12 +38,9 @@ class LiveBlock:
 
     def _add_recorded(self, run: seqx.Run) -> None:
         """Add the points that a resumed run recorded before this start."""
-        try:
-            recorded = seqx.MetricsFile(run.folder).read() if run.done else None
-        except seqx.UserError:  # the curves begin at this start; the callback `metrics` reports the error
-            recorded = None
-        if recorded is None:
+        if not run.done:
             return
+        recorded = seqx.MetricsFile(run.folder).read()
         for line in recorded.updates:
             if line["step"] <= run.done:
                 self._losses.add(line.get("loss", float("nan")))

@@ -3,9 +3,9 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -145,41 +145,60 @@ def read_json_as(adapter: TypeAdapter[T], file: Path, max_bytes: int) -> T:
     return _validated(adapter, value, file)
 
 
-def read_json_lines(adapter: TypeAdapter[T], file: Path, advice: str) -> Iterator[tuple[str, T]]:
+def read_json_lines(
+    adapter: TypeAdapter[T],
+    file: Path,
+    advice: str,
+    *,
+    on_damage: Callable[[int, str], object] | None = None,
+) -> Iterator[tuple[str, T]]:
     """Yield the text and the value of each line of a JSON Lines file, which may be missing.
 
-    Lines that are not JSON are skipped: a killed process can leave an incomplete line.
+    A last line without a line feed that is not JSON is skipped: a killed process can leave it.
 
     Args:
         adapter: the type of the value of each line
         file: the file; each line ends with a line feed
         advice: the end of each message, which says what to do
+        on_damage: called with the number of each damaged line (from 1) and its problem; the line is skipped;
+            None: lines that are not JSON are skipped, and other damaged lines raise an error
 
     Raises:
-        DamagedError: the file cannot be read, or a line is too long or of another type
+        DamagedError: the file cannot be read; or, without `on_damage`, a line is too long or of another type
     """
     if not file.exists():
         return
+
+    def refuse(number: int, problem: str) -> None:
+        raise DamagedError(f"{file}:{number}: cannot be read ({problem}); {advice}")
+
     try:
         with open_bounded(file, _MAX_LINES_BYTES) as stream:
-            number = 0
-            while raw := stream.readline(_MAX_BYTES + 1):
-                number += 1
+            for number, raw in enumerate(_cut_lines(stream), start=1):
                 if len(raw) > _MAX_BYTES:
-                    problem = f"it has more than {_MAX_BYTES:,} bytes"
-                    raise DamagedError(f"{file}:{number}: cannot be read ({problem}); {advice}")
+                    (on_damage or refuse)(number, f"it has more than {_MAX_BYTES:,} bytes")
+                    continue
                 text = raw.decode(errors="replace").removesuffix("\n")
                 try:
                     parsed = json.loads(text)
                     value = adapter.validate_python(parsed)
                 except ValidationError as error:
-                    problem = first_error(error, parsed)
-                    raise DamagedError(f"{file}:{number}: cannot be read ({problem}); {advice}") from None
+                    (on_damage or refuse)(number, first_error(error, parsed))
                 except (ValueError, RecursionError):
-                    continue
-                yield text, value
+                    if on_damage is not None and raw.endswith(b"\n"):
+                        on_damage(number, "it is not JSON")
+                else:
+                    yield text, value
     except OSError as error:
         raise DamagedError(f"{file}: cannot be read: {error.strerror}; {advice}") from None
+
+
+def _cut_lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield each line; of one with more than `_MAX_BYTES` bytes, only `_MAX_BYTES` + 1."""
+    while raw := stream.readline(_MAX_BYTES + 1):
+        yield raw
+        while len(raw) > _MAX_BYTES and not raw.endswith(b"\n"):
+            raw = stream.readline(_MAX_BYTES + 1)
 
 
 def _validated(adapter: TypeAdapter[T], value: object, file: Path) -> T:

@@ -3,7 +3,7 @@
 Each line is a JSON object, whose field "kind" is its type. The callback `metrics` writes them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
@@ -12,7 +12,7 @@ from annotated_types import Ge, Lt
 from pydantic import Discriminator, Tag, TypeAdapter
 from typing_extensions import TypedDict
 
-from seqx.errors import unwritable
+from seqx.errors import DamagedError, unwritable
 from seqx.interfaces.scores import Score
 from seqx.storage.append_only_file import AppendOnlyFile
 from seqx.storage.json_format import json_text, read_json_lines
@@ -159,6 +159,7 @@ class RecordedMetrics:
     evaluations: Sequence[RecordedEvaluation] = ()  # the lines of kind "evaluation"
     notices: Sequence[NoticedLine] = ()  # the lines of kind "noticed"
     failed: str | None = None  # how the run ended; None if it was resumed afterwards, or did not fail
+    problem: str | None = None  # a message about damaged lines, which are left out, or an unreadable file
 
     @property
     def step(self) -> int:
@@ -231,18 +232,14 @@ class MetricsFile:
         return pending or end > 0
 
     def read(self) -> RecordedMetrics:
-        """Read the complete lines.
-
-        Raises:
-            UserError: the file cannot be read, or has another format
-        """
+        """Read the complete lines. Damaged lines are left out; `RecordedMetrics.problem` describes them."""
         start: Mapping[str, Any] = {}
         updates: list[UpdateLine] = []
         evaluations: list[RecordedEvaluation] = []
         notices: list[NoticedLine] = []
         failed = None
-        advice = "read this run with the version of seqx that wrote it"
-        for _, line in read_json_lines(_LINE, self.path, advice):
+        problems: list[str] = []
+        for line in self._readable_lines(problems):
             match line["kind"]:
                 case "start":
                     start = line
@@ -262,8 +259,35 @@ class MetricsFile:
                     )
             failed = _failure_text(line) if line["kind"] == "failed" else None
         return RecordedMetrics(
-            start=start, updates=updates, evaluations=evaluations, notices=notices, failed=failed
+            start=start,
+            updates=updates,
+            evaluations=evaluations,
+            notices=notices,
+            failed=failed,
+            problem=" ".join(problems) or None,
         )
+
+    def _readable_lines(self, problems: list[str]) -> Iterator[Any]:
+        """Yield the values of the lines that can be read; at the end, append at most one problem."""
+        advice = "restore the file, or remove it"
+        damaged: list[tuple[int, str]] = []
+        count = 0
+        try:
+            for _, line in read_json_lines(
+                _LINE, self.path, advice, on_damage=lambda *problem: damaged.append(problem)
+            ):
+                count += 1
+                yield line
+        except DamagedError as error:
+            problems.append(str(error))
+            return
+        if damaged and not count:
+            lines = "1 line" if len(damaged) == 1 else f"{len(damaged):,} lines"
+            problems.append(f"{self.path}: is not a file of metrics ({lines}, all damaged); {advice}")
+        elif damaged:
+            number, reason = damaged[0]
+            skipped = "1 damaged line is" if len(damaged) == 1 else f"{len(damaged):,} damaged lines are"
+            problems.append(f"{self.path}:{number}: cannot be read ({reason}); {skipped} left out")
 
 
 def _is_rewritten(kind: str, is_last_step: bool) -> bool:

@@ -309,8 +309,10 @@ def test_compare_notes_why_the_speed_of_a_run_is_unknown(monkeypatch: pytest.Mon
     interrupt_run("early", last="update")
     recipe = Path("early/recipe.yaml")
     recipe.write_text(recipe.read_text().replace("every: 1\n", "every: 100\n"))
-    with Path("early/metrics.jsonl").open("a") as file:
-        file.write('\n{"kind": "failed", "error": "Stopped", "message": "SIGTERM"}\n')
+    metrics = Path("early/metrics.jsonl")
+    metrics.write_text(metrics.read_text().removesuffix('{"kind": "upd'))
+    with metrics.open("a") as file:
+        file.write('{"kind": "failed", "error": "Stopped", "message": "SIGTERM"}\n')
     output = done("compare", "early")
     interval = "has recorded no update yet (it records every 100 updates), so its speed is unknown"
     best = r"its best score in validation is \d+\.\d\d, at update [36]; it was stopped by SIGTERM\n"
@@ -318,7 +320,9 @@ def test_compare_notes_why_the_speed_of_a_run_is_unknown(monkeypatch: pytest.Mon
     assert f"early: its callback `metrics` {interval}" in output
     assert "has no callback" not in output
     Path("early/metrics.jsonl").unlink()
-    assert "early: its `metrics.jsonl` is missing or empty, so its speed" in done("compare", "early")
+    assert "early: its `metrics.jsonl` is missing or has no complete line, so its speed" in done(
+        "compare", "early"
+    )
     recipe.write_text(re.sub(r"- type: metrics\n +every: 100\n", "", recipe.read_text()))
     assert "early: its recipe has no callback `metrics`, so its speed" in done("compare", "early")
     recipe.write_text(re.sub(r"callbacks:\n(- .*\n(  .*\n)*)+", "callbacks: 7\n", recipe.read_text()))
@@ -340,7 +344,7 @@ def test_compare_shows_a_run_without_metrics() -> None:
     row = table(printed)[0]
     assert (row["updates"], row["tokens/s"], row["dev perplexity"]) == ("6", "-", "- (4.9)")
     assert row["dev bleu"] != "- (30.00)"
-    assert printed.count("base: its `metrics.jsonl` is missing or empty") == 1
+    assert printed.count("base: its `metrics.jsonl` is missing or has no complete line") == 1
 
 
 def test_compare_reads_a_finished_run_without_checkpoints() -> None:
@@ -359,26 +363,9 @@ def test_compare_names_runs_with_equal_names_by_path() -> None:
         ("rm -r base", "base: is not the folder of a run; name one, such as runs/NAME"),
         ("mv base/model base.model && rm -r base && mv base.model base", "base: is the folder of a model"),
         ("echo 'training: {}' > base/recipe.yaml", "base: cannot be read (KeyError: 'steps'); read it"),
-        ("echo '{\"kind\": \"update\"}' >> base/metrics.jsonl", "base/metrics.jsonl:16: cannot be read "),
-        *(
-            (f"echo '{line}' >> base/metrics.jsonl", "base/metrics.jsonl:16: cannot be read (")
-            for line in (
-                "[1]",
-                '{"kind": []}',
-                '{"kind": "update", "step": "x", "tokens": 1, "seconds": 1}',
-                '{"kind": "update", "step": 1, "tokens": 1, "seconds": 1e400}',
-                '{"kind": "start", "parameters": [], "device": "cpu", "precision": "fp32"}',
-                '{"kind": "evaluation", "step": 1, "split": "dev", "scores": {"x": 3}, "perplexity": 1}',
-                '{"kind": "evaluation", "step": 1, "split": [], "scores": {}, "perplexity": 1}',
-                '{"kind": "failed", "error": 3}',
-            )
-        ),
         ("sed -i 's/ steps: 6/ steps: x/' base/recipe.yaml; rm -r base/mod*", "base: cannot be read (steps:"),
         ("sed -i 's/bleu: 30/bleu: x/' base/recipe.yaml", "base: cannot be read (published.dev.bleu: "),
         ("sed -i 's/\"parameters\": /&-/' base/model/model.json", "base/model/model.json: cannot be read (p"),
-        ("head -c 2M /dev/zero >> base/metrics.jsonl", "base/metrics.jsonl:16: cannot be read (it has more"),
-        ("truncate -s 1T base/metrics.jsonl", "base/metrics.jsonl: cannot be read: it has 1,"),
-        ("rm base/metrics.jsonl; mkfifo base/metrics.jsonl", "base/metrics.jsonl: cannot be read: it is no"),
         ("echo '{\"format\": 99}' > base/environment.json", "base/environment.json: written by a newer seqx"),
     ],
 )  # fmt: skip
@@ -412,10 +399,69 @@ def test_compare_checks_each_file_of_a_run(name: str, text: str, reason: str) ->
     assert output.count("\n") == 1
 
 
+LEFT_OUT = "1 damaged line is left out"
+
+
+@pytest.mark.parametrize(
+    ("damage", "note"),
+    [
+        *(
+            (f"sed -i '5i {line}' base/metrics.jsonl", f":5: cannot be read ({reason}); {LEFT_OUT}")
+            for line, reason in (
+                ("garbage", "it is not JSON"),
+                ("[1,2]", "the whole value: Input should be a valid dictionary"),
+                ('{"kind": []}', "kind: Input should be a valid string"),
+                ('{"kind": "failed", "error": 3}', "error: Input should be a valid string"),
+                (
+                    '{"kind": "update", "step": "x", "tokens": 1, "seconds": 1}',
+                    "step: Input should be a valid integer, unable to parse string as an integer",
+                ),
+            )
+        ),
+        (
+            "sed -i -e '5i x' -e '9i [3]' -e '12i 7' base/metrics.jsonl",
+            ":5: cannot be read (it is not JSON); 3 damaged lines are left out",
+        ),
+        (
+            "head -c 2M /dev/zero >> base/metrics.jsonl",
+            f":16: cannot be read (it has more than 1,048,576 bytes); {LEFT_OUT}",
+        ),
+        (
+            "printf 'a\\n\\377\\nb' > base/metrics.jsonl",
+            ": is not a file of metrics (2 lines, all damaged); restore the file, or remove it",
+        ),
+        (
+            "rm base/metrics.jsonl; mkdir base/metrics.jsonl",
+            ": cannot be read: Is a directory; restore the file, or remove it",
+        ),
+        (
+            "rm base/metrics.jsonl; mkfifo base/metrics.jsonl",
+            ": cannot be read: it is not a regular file; restore the file, or remove it",
+        ),
+        (
+            "truncate -s 1T base/metrics.jsonl",
+            ": cannot be read: it has 1,099,511,627,776 bytes; the maximum is 4,294,967,296; restore",
+        ),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_compare_notes_damaged_metrics_and_uses_the_rest(damage: str, note: str) -> None:
+    before = rows_of("base", "deep")
+    subprocess.run(["bash", "-ec", damage], check=True)
+    printed = done("compare", "base", "deep")
+    assert f"\nbase/metrics.jsonl{note}" in printed
+    assert printed.count("base/metrics.jsonl") == 1
+    assert "missing or" not in printed
+    first, second = rows_of("base", "deep")
+    assert (first["scores"], second["scores"]) == (before[0]["scores"], before[1]["scores"])
+    if "left out" in note:
+        assert first["tokens_per_second"] == before[0]["tokens_per_second"]
+
+
 def test_compare_ignores_an_incomplete_last_line() -> None:
     before = done("compare", "base")
     with Path("base/metrics.jsonl").open("ab") as file:
-        file.write(b"[" * 200_000 + b'\n{"kind": "upd\xff\n' + b"9" * 5000 + b"\n{")
+        file.write(b'{"kind": "upd\xff')
     assert done("compare", "base") == before
 
 

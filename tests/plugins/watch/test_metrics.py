@@ -181,18 +181,18 @@ def test_metrics_without_a_checkpoint_start_again(tmp_path: Path) -> None:
     ids=lambda line: line[:30],
 )
 def test_malformed_metrics_line_is_one_message(tmp_path: Path, line: str) -> None:
-    """A resumed run and `seqx compare` report it in the same way."""
+    """A resumed run refuses it; readers leave it out."""
     simulate_killed_run(tmp_path, b"")
     file = tmp_path / "metrics.jsonl"
     text = file.read_text(encoding="utf-8")
     file.write_text(f"{text.partition(chr(10))[0]}\n{line}\n{text}", encoding="utf-8")
-    for read_metrics in (
-        Simulation(run(tmp_path, done=20), Metrics(every=10)).start,
-        seqx.MetricsFile(tmp_path).read,
-    ):
-        with pytest.raises(seqx.UserError, match=r"metrics\.jsonl:2: cannot be read \(.*\); \w+") as caught:
-            read_metrics()
-        assert "\n" not in str(caught.value)
+    with pytest.raises(seqx.UserError, match=r"metrics\.jsonl:2: cannot be read \(.*\); \w+") as caught:
+        Simulation(run(tmp_path, done=20), Metrics(every=10)).start()
+    recorded = seqx.MetricsFile(tmp_path).read()
+    assert recorded.problem is not None
+    assert recorded.problem.partition(";")[0] == str(caught.value).partition(";")[0]
+    assert recorded.problem.endswith("; 1 damaged line is left out")
+    assert [each["step"] for each in recorded.updates] == [10, 20, 30]
 
 
 @pytest.mark.parametrize("line", [b"[" * 200_000, b"\xff\xfe", b"9" * 5000, b'{"kind": "upd', b""])
