@@ -13,8 +13,8 @@ import seqx
 _REPLACED = str.maketrans({"“": "``", "”": "''", "‘": "` ", "’": "'", "—": "--", "…": "..."})  # noqa: RUF001
 """Typographic characters and their replacements in the Penn Treebank."""
 
-_ATTACHED = re.compile(r"""\w[,;:!?]['"”’)]*(?=\s|$)|\w\.['"”’)]*\s*$|(?:^|\s)["“(]\w""")  # noqa: RUF001
-"""Punctuation that a treebank separates from its word; periods only at the end of a line."""
+_ATTACHED = re.compile(r"""[^\W_][,;:!?]['"”’)]*(?=\s|$)|[^\W_]\.['"”’)]*\s*$|(?:^|\s)["“(]\w""")  # noqa: RUF001
+"""Punctuation that a treebank separates from its word; periods only at the end of a line. `._.` has a tag."""
 
 
 class WordsCheck:
@@ -36,8 +36,8 @@ class WordsCheck:
         """Warn on standard error if punctuation is attached to words in most inputs."""
         if self._attached * 2 > self._inputs:
             click.echo(
-                f"{self._attached:,} of {self._inputs:,} inputs look like running text, because punctuation "
-                f"is attached to words, such as {self._example!r}; add --raw to split them into words",
+                f"most inputs look like running text ({self._attached:,} of {self._inputs:,}), because "
+                f"punctuation is attached to words, as in {self._example!r}; add --raw to split them",
                 err=True,
             )
 

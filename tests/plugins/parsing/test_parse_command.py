@@ -151,8 +151,8 @@ def test_parse_warns_once_of_running_text_without_raw(model: Path) -> None:
     text = "The doctor gives her a book, but he sleeps.\n\nA dog sleeps .\n“Who?”\n"
     result = call(text, model)
     assert result.stderr == (
-        "2 of 3 inputs look like running text, because punctuation is attached to words, such as 'book,'; "
-        "add --raw to split them into words\n"
+        "most inputs look like running text (2 of 3), because punctuation is attached to words, as in "
+        "'book,'; add --raw to split them\n"
     )
     assert call(text, model, "--raw").stderr == ""
     treebank = [
@@ -162,6 +162,7 @@ def test_parse_warns_once_of_running_text_without_raw(model: Path) -> None:
         "-LRB- a -RRB-",
     ]
     assert call("\n".join(treebank), model).stderr == ""
+    assert call("Oh_UH ,_, no_UH ._.\n", model).stderr == ""
 
 
 def test_parse_splits_lines_into_sentences(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
