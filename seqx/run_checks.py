@@ -46,13 +46,15 @@ def check_usable(folder: Path) -> None:
     check_name(folder)
     if not folder.is_dir():
         if folder.exists():
-            raise UserError(f"{folder}: is a file; choose another --folder")
+            raise UserError(f"{folder}: is a file; choose another folder (--folder)")
         return
     if (folder / WEIGHTS).exists():
-        raise UserError(f"{folder}: is the folder of a model; choose another --folder for the run")
+        raise UserError(f"{folder}: is the folder of a model; choose another folder (--folder) for the run")
     others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
     if others and not (folder / "recipe.yaml").is_file():
-        raise UserError(f"{folder}: has no run, but other files ({min(others)}); choose another --folder")
+        raise UserError(
+            f"{folder}: has no run, but other files ({min(others)}); choose another folder (--folder)"
+        )
 
 
 def check_same_recipe(folder: Path, recipe: Configured[Any], plugins: Plugins) -> None:
@@ -73,7 +75,7 @@ def check_same_recipe(folder: Path, recipe: Configured[Any], plugins: Plugins) -
     ]
     if different:
         raise UserError(
-            f"{folder}: has a run of another recipe; choose another --folder, or remove this one. "
+            f"{folder}: has a run of another recipe; choose another folder (--folder), or remove this one. "
             "Differences:\n" + "\n".join(different[:12])
         )
 
@@ -85,7 +87,7 @@ def check_steps(folder: Path, checkpoints: Checkpoints, steps: int) -> None:
     if saved and saved[-1] > steps:
         raise UserError(
             f"{folder}: this run has made {saved[-1]} updates, more than training.steps={steps}; "
-            f"set training.steps to {saved[-1]} or more, or choose another --folder"
+            f"set training.steps to {saved[-1]} or more, or choose another folder (--folder)"
         )
 
 
@@ -96,8 +98,8 @@ def check_same_plugins(folder: Path, checkpoints: Checkpoints, plugins: Plugins)
         return  # the run was stopped before it began
     if name := changed_plugin(folder, plugins):
         raise UserError(
-            f"{folder}: {name} has changed since this run began; choose another --folder for a new run, "
-            "restore its text, or resume with `seqx run --changed-plugins`"
+            f"{folder}: {name} has changed since this run began; choose another folder (--folder) for a "
+            "new run, restore its text, or resume with `seqx run --changed-plugins`"
         )
 
 
@@ -127,7 +129,7 @@ def check_learning_rates(folder: Path, schedule: Schedule, steps: int, done: int
         raise UserError(
             f"{folder}: this run has made {done} updates with training.steps={before}; "
             f"training.steps={steps} would change the learning rates from update {first} on; choose "
-            f"another --folder, or remove the checkpoints from step {first} on"
+            f"another folder (--folder), or remove the checkpoints from step {first} on"
         )
 
 

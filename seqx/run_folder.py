@@ -135,7 +135,7 @@ class RunFolder:
         if self.vocabulary.is_dir() and fingerprint(self.vocabulary) != file.made_from.vocabulary:
             raise UserError(
                 f"{self.vocabulary}: differs from the vocabulary that this run began with; restore it, or "
-                "choose another --folder"
+                "choose another folder (--folder)"
             )
         return file.made_from
 
@@ -290,4 +290,4 @@ def _write_plugin(data: bytes, file: Path) -> None:
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(data)
     except OSError as error:
-        raise unwritable(file, error, "choose another --folder") from None
+        raise unwritable(file, error, "choose another folder (--folder)") from None

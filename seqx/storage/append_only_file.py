@@ -25,4 +25,4 @@ class AppendOnlyFile:
             with self.path.open("a", encoding="utf-8", errors="replace", newline="\n") as file:
                 file.write(text)
         except OSError as error:
-            raise unwritable(self.path, error, "choose another --folder") from None
+            raise unwritable(self.path, error, "choose another folder (--folder)") from None

@@ -51,12 +51,14 @@ def folder_lock(
         except BlockingIOError:
             on_conflict()
             raise UserError(
-                f"{folder}: another {user} uses this folder; wait for it, or choose another --folder"
+                f"{folder}: another {user} uses this folder; wait for it, or choose another folder (--folder)"
             ) from None
         except OSError as error:
-            raise unwritable(folder, error, "choose another --folder") from None
+            raise unwritable(folder, error, "choose another folder (--folder)") from None
         if not is_locked:
-            raise UserError(f"{folder}: this file system does not support locks; choose another --folder")
+            raise UserError(
+                f"{folder}: this file system does not support locks; choose another folder (--folder)"
+            )
         yield
 
 

@@ -67,7 +67,8 @@ def test_text_that_changes_between_starts_is_refused(split: str, tmp_path: Path)
     message = refused("run", recipe).splitlines()
     assert message[-1] == (
         f"runs/tiny/data.json: the text of {split} has changed since this run began (its files, or "
-        "the code that prepares them); restore it and run the same command again, or choose another --folder"
+        "the code that prepares them); restore it and run the same command again, or choose another "
+        "folder (--folder)"
     )
     file.write_bytes(before)
     done("run", recipe)

@@ -187,7 +187,9 @@ def test_launcher_prints_an_error_of_all_ranks_once() -> None:
     result = forked.run("run", recipe, "--folder", "taken", "--devices", "2", "--device", "cpu")
 
     assert result.returncode == 2
-    assert result.stderr == "taken: has no run, but other files (thesis.txt); choose another --folder\n"
+    assert (
+        result.stderr == "taken: has no run, but other files (thesis.txt); choose another folder (--folder)\n"
+    )
 
 
 def test_launcher_checks_the_recipe_before_it_starts_ranks() -> None:

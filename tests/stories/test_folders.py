@@ -12,9 +12,12 @@ def test_run_refuses_a_folder_with_other_files() -> None:
     precious.write_text("text", encoding="utf-8")
     before = files(Path("project"))
     assert refused("run", tiny(), "--folder", "project") == (
-        "project: has no run, but other files (model); choose another --folder\n"
+        "project: has no run, but other files (model); choose another folder (--folder)\n"
     )
-    assert refused("run", tiny(), "--folder", precious) == f"{precious}: is a file; choose another --folder\n"
+    assert (
+        refused("run", tiny(), "--folder", precious)
+        == f"{precious}: is a file; choose another folder (--folder)\n"
+    )
     assert files(Path("project")) == before
 
 
@@ -23,7 +26,9 @@ def test_run_refuses_a_folder_of_a_model_and_takes_an_empty_one() -> None:
     done("run", tiny(), "training.steps=2")
     before = files(Path("runs/tiny/model"))
     message = refused("run", tiny(), "training.steps=2", "--folder", "runs/tiny/model")
-    assert message == "runs/tiny/model: is the folder of a model; choose another --folder for the run\n"
+    assert (
+        message == "runs/tiny/model: is the folder of a model; choose another folder (--folder) for the run\n"
+    )
     assert files(Path("runs/tiny/model")) == before
 
 

@@ -86,8 +86,8 @@ def test_steps_cannot_change_if_the_schedule_depends_on_them(schedule: str) -> N
     message = refused("run", recipe, setting, "training.schedule.warmup=2", "training.steps=8")
     assert message == (
         f"{run}: this run has made 6 updates with training.steps=6; training.steps=8 would change the "
-        f"learning rates from update {first} on; choose another --folder, or remove the checkpoints from "
-        f"step {first} on\n"
+        f"learning rates from update {first} on; choose another folder (--folder), or remove the checkpoints "
+        f"from step {first} on\n"
     )
     assert "finished" in done("run", recipe, setting, "training.schedule.warmup=2")
 

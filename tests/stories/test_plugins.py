@@ -57,8 +57,8 @@ def test_local_plugin_is_copied_with_the_model_and_runs_only_if_trusted(tmp_path
 
     (folder / "mine.py").write_text(MINE.replace("another name", "a new name"), encoding="utf-8")
     assert refused("run", recipe, "training.steps=4") == (
-        f"{run}: plugins/mine.py has changed since this run began; choose another --folder for a new run, "
-        "restore its text, or resume with `seqx run --changed-plugins`\n"
+        f"{run}: plugins/mine.py has changed since this run began; choose another folder (--folder) for a "
+        "new run, restore its text, or resume with `seqx run --changed-plugins`\n"
     )
     assert done("run", recipe, "training.steps=2", "--changed-plugins").startswith(
         f"{run}: this run is finished; its scores from before plugins/mine.py changed (choose another "

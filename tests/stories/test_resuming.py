@@ -59,7 +59,9 @@ def test_killed_and_interrupted_run_resumes_bitwise() -> None:
     process = start_and_signal(recipe, 5, signal.SIGSTOP)
     assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
     message = refused("run", recipe)
-    assert message == f"{run}: another run uses this folder; wait for it, or choose another --folder\n"
+    assert (
+        message == f"{run}: another run uses this folder; wait for it, or choose another folder (--folder)\n"
+    )
     process.kill()
     process.communicate()
     assert not (run / "model").exists()
@@ -93,14 +95,17 @@ def test_some_settings_may_change_when_a_run_is_resumed() -> None:
     before = files(run)
     output = refused("run", recipe, "training.tokens=400", "model.encoder.norm_order=pre")
     assert output.splitlines() == [
-        f"{run}: has a run of another recipe; choose another --folder, or remove this one. Differences:",
+        (
+            f"{run}: has a run of another recipe; choose another folder (--folder), or remove this one. "
+            "Differences:"
+        ),
         "  model.encoder.norm_order: post before, pre now",
         "  training.tokens: 300 before, 400 now",
     ]
     output = refused("run", recipe, "training.steps=4")
     assert output == (
         f"{run}: this run has made 6 updates, more than training.steps=4; set training.steps to 6 or more, "
-        "or choose another --folder\n"
+        "or choose another folder (--folder)\n"
     )
     assert "finished" in done("run", recipe, "training.microbatch=1000", "callbacks=[progress]")
     assert files(run) == before

@@ -90,7 +90,7 @@ class LocalSGD(seqx.Parallelism):
             raise seqx.UserError(
                 f"training.parallel: this run did not begin with local_sgd, every: {self.every}, and "
                 f"{self.world.size} processes; resume it as it began (its recipe.yaml and environment.json "
-                "show how), or choose another --folder"
+                "show how), or choose another folder (--folder)"
             )
         own = states[self.world.rank]
         self._updates = own["updates"]

@@ -90,5 +90,6 @@ class DataFingerprint:
         if current and recorded and current != recorded:
             raise UserError(
                 f"{self._file}: the text of {split} has changed since this run began (its files, or the code "
-                "that prepares them); restore it and run the same command again, or choose another --folder"
+                "that prepares them); restore it and run the same command again, or choose another "
+                "folder (--folder)"
             )

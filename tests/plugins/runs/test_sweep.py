@@ -285,7 +285,7 @@ def test_second_sweep_on_a_folder_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(sweep_runner, "start", lambda *_: pytest.fail("a trial was started"))
     with seqx.folder_lock(Path("runs/sweep"), "sweep"):
         assert refused("sweep", write_sweep()) == (
-            "runs/sweep: another sweep uses this folder; wait for it, or choose another --folder\n"
+            "runs/sweep: another sweep uses this folder; wait for it, or choose another folder (--folder)\n"
         )
         assert "d_model=16, seed=1: not started\n" in done("sweep", "sweep.yaml", "--show")
 
