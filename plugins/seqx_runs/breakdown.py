@@ -3,7 +3,7 @@
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import seqx
@@ -38,6 +38,7 @@ class Breakdown:
     names: Sequence[str]  # of the scores
     parts: Sequence[Part]
     note: str
+    unseen: Part | None = None  # the inputs with a word that no training input has, if that is known
 
     @property
     def highest(self) -> float:
@@ -62,7 +63,10 @@ def by_rarest_word(answers: RunAnswers) -> Breakdown | None:
     rarest = [min((counts[word] for word in a.input.split()), default=0) for a in answers.evaluation.answers]
     counted = "all" if is_complete else "the first"
     note = f"Times that the word occurs in the inputs of {counted} {rows:,} training rows."
-    return _breakdown(answers, "Score by rarest word of the input", rarest, FREQUENCIES, "times", note)
+    found = _breakdown(answers, "Score by rarest word of the input", rarest, FREQUENCIES, "times", note)
+    if found is None or not is_complete or min(rarest) > 0:
+        return found
+    return replace(found, unseen=found.parts[0])
 
 
 def _breakdown(

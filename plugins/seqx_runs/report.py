@@ -13,6 +13,7 @@ import seqx
 from seqx_runs import run_facts
 from seqx_runs.attention_view import attention_views
 from seqx_runs.breakdown import by_length, by_rarest_word
+from seqx_runs.conclusions import Scores, conclusions
 from seqx_runs.pages import render
 from seqx_runs.run_answers import RESAMPLES, RunAnswers, default_split, read_answers
 from seqx_runs.run_curves import learning_charts, speed_charts
@@ -68,6 +69,14 @@ def write_report(
         "scores": list(_score_rows(record, answers)),
         "missing_answers": missing,
     }
+    values["conclusions"] = conclusions(
+        record.metrics,
+        _scores_of(record),
+        again=answers.evaluation.scores if answers is not None else {},
+        split=values["split"],
+        rarest=values["rarest"],
+        mistakes=[group for _, groups in values["mistakes"] for group in groups],
+    )
     page = render("report.html", **values)
     if len(page.encode()) > MAX_BYTES:
         page = render("report.html", **values | {"attention": [], "ranking": None, "is_shortened": True})
@@ -113,10 +122,14 @@ def _run_values(record: seqx.Record, *, ended: bool) -> dict[str, Any]:
     }
 
 
+def _scores_of(record: seqx.Record) -> Scores:
+    """Return the scores of the final model, or of the last validation of an unfinished run."""
+    return record.scores or {split: each.scores for split, each in record.metrics.last_evaluations.items()}
+
+
 def _score_rows(record: seqx.Record, answers: RunAnswers | None) -> Iterator[ScoreRow]:
     """Yield the scores of the final model, or of the last validation of an unfinished run."""
-    evaluations = record.metrics.last_evaluations
-    by_split = record.scores or {split: each.scores for split, each in evaluations.items()}
+    evaluations, by_split = record.metrics.last_evaluations, _scores_of(record)
     published = record.recipe.get("published") or {}
     for split, scores in by_split.items():
         again = answers.evaluation.scores if answers is not None and answers.split.name == split else {}
@@ -128,7 +141,7 @@ def _score_rows(record: seqx.Record, answers: RunAnswers | None) -> Iterator[Sco
                 split=split,
                 name=name,
                 value=f"{score.value:.2f}",
-                interval=f"{interval.mean:.2f} ± {interval.margin:.2f}" if interval and is_same else "",
+                interval=_limits(interval) if interval and is_same else "",
                 published="" if known is None else f"{known:.2f}",
                 signature=score.signature,
             )
@@ -143,16 +156,23 @@ def _score_rows(record: seqx.Record, answers: RunAnswers | None) -> Iterator[Sco
             )
 
 
+def _limits(interval: seqx.Interval) -> str:
+    return f"{interval.mean - interval.margin:.2f} to {interval.mean + interval.margin:.2f}"
+
+
 def _answer_values(answers: RunAnswers | None) -> dict[str, Any]:
     """Return the values of the template that need the answers of the run."""
     if answers is None:
-        empty = dict.fromkeys(("breakdowns", "attention", "mistakes", "tables"), ())
-        return {"split": None, "ranking": None, **empty}
+        empty = dict.fromkeys(("breakdowns", "inputs", "attention", "mistakes", "tables"), ())
+        return {"split": None, "ranking": None, "rarest": None, **empty}
     found, task = answers.evaluation.answers, answers.task
     by_category = groupby(task.mistakes(found), key=lambda group: group.category)
+    rarest = by_rarest_word(answers)
     return {
         "split": answers.split.name,
-        "breakdowns": [part for part in (by_length(answers), by_rarest_word(answers)) if part is not None],
+        "breakdowns": [part for part in (by_length(answers), rarest) if part is not None],
+        "rarest": rarest,
+        "inputs": [answer.input for answer in found],
         "ranking": rank_answers(task, found),
         "attention": attention_views(answers.predictor, task.inputs(answers.split)),
         "mistakes": [(category, [*groups]) for category, groups in by_category],

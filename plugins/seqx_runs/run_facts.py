@@ -68,6 +68,10 @@ def tiles_of(record: seqx.Record) -> Facts:
     tiles = [
         (f"{split} {name}", f"{score.value:.2f}") for name, score in [*scores.get(split, {}).items()][:2]
     ]
+    if split == "test":
+        tiles += [
+            (f"dev {name}", f"{score.value:.2f}") for name, score in [*scores.get("dev", {}).items()][:1]
+        ]
     evaluation = metrics.last_evaluations.get(split)
     if evaluation is not None and evaluation.perplexity is not None:
         tiles.append((f"{split} perplexity", seqx.format_number(evaluation.perplexity)))

@@ -47,6 +47,8 @@ class Ranking:
     best: Sequence[ScoredAnswer]
     worst: Sequence[ScoredAnswer]
     count: int  # of all answers
+    tied_best: int  # answers that have the best score
+    tied_worst: int  # answers that have the worst score
 
 
 def rank_answers(task: seqx.Task, answers: Sequence[seqx.Answer]) -> Ranking | None:
@@ -62,14 +64,17 @@ def rank_answers(task: seqx.Task, answers: Sequence[seqx.Answer]) -> Ranking | N
         return None
     name = next(iter(scores[0]))
     main = [of_answer[name] for of_answer in scores]
+    ranks = [score.rank for score in main]
     by_length = sorted(range(len(answers)), key=lambda i: -len(answers[i].input))
-    worst = sorted(by_length, key=lambda i: main[i].rank)[:NUMBER]
-    best = [i for i in sorted(by_length, key=lambda i: -main[i].rank) if i not in worst][:NUMBER]
+    worst = sorted(by_length, key=lambda i: ranks[i])[:NUMBER]
+    best = [i for i in sorted(by_length, key=lambda i: -ranks[i]) if i not in worst][:NUMBER]
     return Ranking(
         score=name,
         best=[_scored(task, answers[i], i, main[i].value) for i in best],
         worst=[_scored(task, answers[i], i, main[i].value) for i in worst],
         count=len(answers),
+        tied_best=ranks.count(max(ranks)),
+        tied_worst=ranks.count(min(ranks)),
     )
 
 

@@ -19,6 +19,7 @@ _MIN_COPIED = 4  # letters of a source word that counts as copied
 _MAX_PHRASE = 6  # words of a repeated phrase
 
 _TOKEN = re.compile(r"\w+(?:[-'’.,]\w+)*|[^\w\s]")  # noqa: RUF001  a typographic apostrophe
+_SENTENCE_ENDS = frozenset(".!?")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
@@ -67,6 +68,17 @@ def _group(
 
 def _words(text: str) -> list[str]:
     return [token for token in _TOKEN.findall(text) if token[0].isalnum()]
+
+
+def _words_of_sentences(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield the words of a text, and true for the first word of each sentence."""
+    begins = True
+    for token in _TOKEN.findall(text):
+        if token[0].isalnum():
+            yield token, begins
+            begins = False
+        elif token in _SENTENCE_ENDS:
+            begins = True
 
 
 def _find_empty(answer: Answer, reference: str) -> str | None:
@@ -137,16 +149,32 @@ def _find_punctuation(answer: Answer, reference: str) -> str | None:
 
 
 def _word_groups(answers: Sequence[Answer], references: Sequence[str]) -> Iterator[MistakeGroup]:
-    """Yield groups of words that are missing in outputs, and of words that are too many there."""
+    """Yield groups of words that are missing in outputs, and of words that are too many there.
+
+    The first word of a sentence is lower-cased, unless it has a capital inside of a sentence too.
+    """
+    capitalised = {
+        word
+        for text in (*(answer.output for answer in answers), *references)
+        for word, begins in _words_of_sentences(text)
+        if not begins
+    }
+
+    def count(text: str) -> Counter[str]:
+        return Counter(
+            word.lower() if begins and word not in capitalised else word
+            for word, begins in _words_of_sentences(text)
+        )
+
     missing, extra = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
     in_references, in_outputs = Counter[str](), Counter[str]()
     for index, (answer, reference) in enumerate(zip(answers, references, strict=True)):
-        written, expected = Counter(_words(answer.output)), Counter(_words(reference))
+        written, expected = count(answer.output), count(reference)
         in_outputs.update(written)
         in_references.update(expected)
         for found, difference in ((missing, expected - written), (extra, written - expected)):
-            for word, count in difference.items():
-                found[word] += [index] * count
+            for word, times in difference.items():
+                found[word] += [index] * times
     for category, groups, totals, unit in (
         ("missing words", missing, in_references, "occurrences in references"),
         ("extra words", extra, in_outputs, "occurrences in outputs"),

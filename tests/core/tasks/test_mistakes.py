@@ -63,6 +63,17 @@ def test_text_mistakes_count_missing_and_extra_words() -> None:
     assert (extra.count, extra.total) == (1, 2)
 
 
+def test_text_mistakes_ignore_capitals_at_the_beginning_of_sentences() -> None:
+    answers = [
+        seqx.Answer(input="x", output="Ja. Anna lacht.", reference="Ja. Mochte Anna Tee? Der Hund."),
+        seqx.Answer(input="x", output="Ist das Anna?", reference="Anna mochte das Tier."),
+    ]
+    counts = {(g.category, g.name): (g.count, g.total) for g in text_mistakes(answers)}
+    assert counts["missing words", "mochte"] == (2, 2)
+    assert counts["missing words", "der"] == counts["extra words", "ist"] == (1, 1)
+    assert not {("missing words", name) for name in ("Mochte", "Der", "Anna")} & counts.keys()
+
+
 def test_label_mistakes_count_each_pair_of_labels() -> None:
     pairs = [
         seqx.LabelPair(i, output, reference)

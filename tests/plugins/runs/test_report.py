@@ -7,12 +7,16 @@ import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+import seqx
 from seqx_runs import report
 from seqx_runs.pages import visible
-from seqx_runs.sentences import Span, word_differences
+from seqx_runs.sentences import Span, rank_answers, word_differences
+from seqx_sample import Sample
 from tests.stories.tiny import TINY, done, refused, tiny
 
 HOSTILE = "</script><script>alert(1)</script> \x00\x1b[31m \u202eabc & <b>"
@@ -88,10 +92,35 @@ def test_report_is_written_at_the_end_of_a_run(finished_run: Path) -> None:
     scores = json.loads((finished_run / "model" / "scores.json").read_text())
     assert f"{scores['test']['chrf']['value']:.2f}" in page.sections["scores"]
     assert scores["test"]["bleu"]["signature"] in page.sections["scores"]
-    assert "±" in page.sections["scores"]
+    assert re.search(r"\d\.\d\d to \d+\.\d\d", page.sections["scores"])
+    assert "±" not in page.sections["scores"]
+    assert f"dev bleu{scores['dev']['bleu']['value']:.2f}" in page.sections["header"]
     assert "Training loss" in page.sections["curves"]
     assert re.search(r"clip: 5(\.0)?command line", page.sections["recipe"])
     assert "seqx run" in page.sections["commands"]
+
+
+def test_report_shows_conclusions_and_the_inputs_of_mistakes(finished_run: Path) -> None:
+    page = page_of(finished_run)
+    assert "The most frequent mistake on test is " in page.sections["conclusions"]
+    number, text = re.search(r"number (\d+)[^\n]*?([A-Z][^\n]*\.)", page.sections["errors"]).groups()  # type: ignore[union-attr]
+    english = [english for english, _ in Sample(test=6).rows("test")]
+    assert text.endswith(english[int(number) - 1][-60:])
+
+
+def test_ranking_counts_ties_and_shows_long_sentences_first() -> None:
+    texts = ["a b", "c d e f", "g h i", "j k", "l m n o p"]
+    answers = [seqx.Answer(input=text, output="x", reference="x" if text == "j k" else "y") for text in texts]
+    task: Any = SimpleNamespace(
+        answer_scores=lambda each: [
+            {"exact": seqx.Score(value=100.0 * (a.output == a.reference), signature="")} for a in each
+        ],
+        draw_difference=lambda _: (),
+    )
+    ranking = rank_answers(task, answers)
+    assert ranking is not None
+    assert (ranking.tied_worst, ranking.tied_best) == (4, 1)
+    assert [row.input for row in ranking.worst][:4] == ["l m n o p", "c d e f", "g h i", "a b"]
 
 
 def test_report_needs_no_other_file_and_no_mouse(finished_run: Path) -> None:

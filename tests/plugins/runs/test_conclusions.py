@@ -1,0 +1,117 @@
+"""The conclusions at the top of `report.html`: each sentence is shown only if the data support it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seqx
+from seqx_runs.breakdown import Breakdown, Part
+from seqx_runs.conclusions import MAX_CONCLUSIONS, conclusions
+
+NOTHING: Mapping[str, Any] = {
+    "scores": {},
+    "again": {},
+    "split": "test",
+    "rarest": None,
+    "mistakes": (),
+}
+
+
+def score(value: float, *, lower: bool = False, interval: seqx.Interval | None = None) -> seqx.Score:
+    return seqx.Score(value=value, signature="", lower_is_better=lower, interval=interval)
+
+
+def validated(folder: Path, values: Sequence[float], *, lower: bool = False) -> seqx.RecordedMetrics:
+    """Return the metrics of a run with these dev scores, and the final score of its model."""
+    file = seqx.MetricsFile(folder)
+    for step, value in [*enumerate(values, 1), (len(values), 0.0)]:
+        line: seqx.ScoreLine = {"value": value, "signature": ""}
+        if lower:
+            line["lower_is_better"] = True
+        scores = {"bleu": line}
+        file.append(
+            {"kind": "evaluation", "step": step, "split": "dev", "scores": scores, "perplexity": None}
+        )
+    return file.read()
+
+
+def group(name: str, category: str, count: int) -> seqx.MistakeGroup:
+    return seqx.MistakeGroup(name=name, category=category, count=count, total=50, unit="answers")
+
+
+def sentences(**values: Any) -> list[str]:
+    return conclusions(**{"metrics": seqx.RecordedMetrics(), **NOTHING, **values})
+
+
+def test_no_data_have_no_conclusions() -> None:
+    assert sentences() == []
+
+
+@pytest.mark.parametrize(("values", "lower"), [([1, 10, 20, 30], False), ([9, 7, 5], True)])
+def test_conclusions_advise_longer_training_of_a_rising_score(
+    values: list[float], lower: bool, tmp_path: Path
+) -> None:
+    (sentence,) = sentences(metrics=validated(tmp_path, values, lower=lower))
+    change = f"at update {len(values)} ({values[-2]:.2f} to {values[-1]:.2f})"
+    assert sentence == (
+        f"The dev bleu was still improving at the last validation, {change}: train longer (training.steps)."
+    )
+
+
+@pytest.mark.parametrize("values", [[], [10, 20], [10, 30, 20], [20, 10, 30], [10, 30, 30.1]])
+def test_conclusions_advise_no_longer_training_of_other_scores(values: list[float], tmp_path: Path) -> None:
+    assert sentences(metrics=validated(tmp_path, values)) == []
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_conclusions_name_inputs_with_unseen_words(is_known: bool) -> None:
+    unseen, other = Part(name="0 times", count=1, scores=[10.0]), Part(name="1", count=3, scores=[50.0])
+    rarest = Breakdown(
+        title="", names=["bleu"], parts=[unseen, other], note="", unseen=unseen if is_known else None
+    )
+    found = sentences(rarest=rarest, again={"bleu": score(40)})
+    expected = "1 of 4 inputs (25.0%) have a word (between spaces) that no training input has; their bleu is "
+    assert found == [f"{expected}10.00, against 40.00 of all inputs."] * is_known
+
+
+def test_conclusions_count_repeated_phrases_and_the_most_frequent_mistake() -> None:
+    mistakes = [
+        group("repeated phrase", "repetition", 9),
+        group("der", "missing words", 2),
+        group("NP", "labels", 3),
+    ]
+    assert sentences(mistakes=mistakes) == [
+        "9 of 50 answers (18.0%) on test have a repeated phrase that the reference does not have.",
+        "The most frequent mistake on test is labels: NP, 3 of 50 answers (6.0%).",
+    ]
+    assert sentences(mistakes=[group("repeated phrase", "repetition", 0), group("a", "b", 0)]) == []
+
+
+@pytest.mark.parametrize(
+    ("dev", "interval", "end"),
+    [
+        (60, seqx.Interval(mean=50, margin=5), "; that of dev is outside of the 95% interval of test."),
+        (60, None, "."),
+        (54, seqx.Interval(mean=50, margin=5), None),
+        (51, None, None),
+    ],
+)
+def test_conclusions_compare_dev_and_test(
+    dev: float, interval: seqx.Interval | None, end: str | None
+) -> None:
+    scores = {"dev": {"bleu": score(dev)}, "test": {"bleu": score(50)}}
+    found = sentences(scores=scores, again={"bleu": score(50, interval=interval)})
+    assert found == ([] if end is None else [f"The bleu of dev and test differ: {dev:.2f} and 50.00{end}"])
+
+
+def test_conclusions_are_few(tmp_path: Path) -> None:
+    unseen = Part(name="0 times", count=1, scores=[10.0])
+    found = sentences(
+        metrics=validated(tmp_path, [1, 2, 3]),
+        scores={"dev": {"bleu": score(60)}, "test": {"bleu": score(50)}},
+        rarest=Breakdown(title="", names=["bleu"], parts=[unseen], note="", unseen=unseen),
+        mistakes=[group("repeated phrase", "repetition", 9), group("der", "missing words", 2)],
+    )
+    assert len(found) == MAX_CONCLUSIONS
