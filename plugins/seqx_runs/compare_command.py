@@ -12,8 +12,9 @@ from seqx_runs.comparison import (
     differences_from_first,
     different_tasks_note,
     format_comparison,
+    signature_notes,
 )
-from seqx_runs.comparison_page import write_page
+from seqx_runs.comparison_page import check_page, write_page
 from seqx_runs.comparison_significance import changed_sentences, named_sentences, with_significance
 from seqx_runs.comparison_table import TableFormat, format_table, run_columns, tasks_of
 from seqx_runs.table_options import check_table_options, table_options
@@ -66,6 +67,7 @@ def compare(
     parentheses, and the test sentences whose scores differ most. Scores of different tasks are left out.
     """
     check_table_options(ctx)
+    check_page(html)
     rows = compare_runs(runs)
     tasks = tasks_of(rows)
     if len(tasks) == 1 and len(rows) > 1 and (resamples or sentences):
@@ -86,6 +88,6 @@ def compare(
     elif table_format:
         if len(tasks) > 1:
             click.echo(different_tasks_note(tasks), err=True)
-        click.echo("\n".join(format_table(run_columns(rows), table_format)))
+        click.echo("\n".join(format_table(run_columns(rows), table_format, [*signature_notes(rows)])))
     else:
         click.echo("\n".join([*format_comparison(rows), *changed_sentences(rows)]))

@@ -70,7 +70,13 @@ def comparison_notes(rows: Sequence[Row]) -> list[str]:
     """Return the notes below the table."""
     if len(tasks_of(rows)) > 1:
         return [*_warnings(rows)]
-    return [*_sources(rows), *_signatures(rows), *significance_notes(rows), *_models(rows), *_warnings(rows)]
+    return [
+        *_sources(rows),
+        *signature_notes(rows),
+        *significance_notes(rows),
+        *_models(rows),
+        *_warnings(rows),
+    ]
 
 
 def differences_from_first(rows: Sequence[Row]) -> dict[str, list[str]]:
@@ -176,7 +182,7 @@ def _sources(rows: Sequence[Row]) -> Iterator[str]:
         yield f"published, in parentheses: {source}" + (f" ({', '.join(runs)})" if len(sources) > 1 else "")
 
 
-def _signatures(rows: Sequence[Row]) -> Iterator[str]:
+def signature_notes(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the settings of each score; if a score has several, list their runs.
 
     Scores of different splits are not compared, so their settings may differ.
@@ -192,7 +198,7 @@ def _signatures(rows: Sequence[Row]) -> Iterator[str]:
     lines: dict[str, list[str]] = {}
     for name, signatures in found.items():
         for settings, where in signatures.items():
-            line = settings + (f" ({', '.join(where)})" if len(signatures) > 1 else "")
+            line = settings + (f" ({', '.join(dict.fromkeys(where))})" if len(signatures) > 1 else "")
             lines.setdefault(line, []).append(name)
         if any(len(each) > 1 for (other, _), each in by_split.items() if other == name):
             lines.setdefault("scores with different signatures cannot be compared", []).append(name)

@@ -16,6 +16,18 @@ Points = Mapping[float, float]
 """The values of a quantity by update."""
 
 
+def check_page(file: Path | None) -> None:
+    """Refuse a page in a folder that is missing; call this before a long computation.
+
+    Raises:
+        UserError: the folder does not exist
+    """
+    if file is not None and not file.parent.is_dir():
+        raise seqx.UserError(
+            f"{file}: the folder {file.parent} does not exist; create it, or name another file"
+        )
+
+
 def write_page(
     file: Path,
     *,
@@ -53,7 +65,6 @@ def write_page(
         sentences=sentences,
     )
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise seqx.unwritable(file, error, "name another file") from None

@@ -45,14 +45,26 @@ class Column:
     texts: Sequence[str] | None
 
 
-def format_table(columns: Sequence[Column], table_format: TableFormat) -> Iterator[str]:
-    """Yield the lines of a table; CSV has unrounded values, LaTeX needs the package booktabs."""
+def format_table(
+    columns: Sequence[Column], table_format: TableFormat, signatures: Sequence[str] = ()
+) -> Iterator[str]:
+    """Yield the lines of a table.
+
+    Args:
+        columns: the columns
+        table_format: the format; CSV has unrounded values, LaTeX needs the package booktabs
+        signatures: lines that LaTeX has as comments below the table
+    """
     if table_format == "csv":
         yield from _csv_lines(columns)
         return
     shown = [(column.name, column.texts) for column in columns if column.texts is not None]
     header, rows = [name for name, _ in shown], [*zip(*(texts for _, texts in shown), strict=True)]
-    yield from seqx.markdown_table(header, rows) if table_format == "markdown" else _latex_lines(header, rows)
+    if table_format == "markdown":
+        yield from seqx.markdown_table(header, rows)
+        return
+    yield from _latex_lines(header, rows)
+    yield from (f"% {line}" for line in signatures)
 
 
 def run_columns(rows: Sequence[Row]) -> list[Column]:

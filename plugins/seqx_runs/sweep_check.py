@@ -1,12 +1,12 @@
 """Checks of all trials of a sweep before the first one starts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import seqx
 from seqx_runs.sweep_trials import Configuration, Sweep
 
-_MAX_SHOWN = 5  # configurations with errors
+_MAX_SHOWN = 5  # problems
 
 
 def checked_recipes(sweep: Sweep) -> Mapping[Configuration, Mapping[str, Any]]:
@@ -16,7 +16,7 @@ def checked_recipes(sweep: Sweep) -> Mapping[Configuration, Mapping[str, Any]]:
         UserError: some recipes have problems; the message names their trials
     """
     recipes: dict[Configuration, Mapping[str, Any]] = {}
-    problems: list[str] = []
+    by_problem: dict[str, list[Configuration]] = {}
     for configuration in sweep.configurations:
         trial = sweep.of(configuration)[0]
         try:
@@ -24,14 +24,23 @@ def checked_recipes(sweep: Sweep) -> Mapping[Configuration, Mapping[str, Any]]:
                 configuration.recipe_file, configuration.profile, trial.overrides
             )
         except seqx.UserError as error:
-            problems.append(f"trial {configuration}:\n{error}")
+            by_problem.setdefault(str(error), []).append(configuration)
+    problems = [f"{_named(found, sweep)}:\n{text}" for text, found in by_problem.items()]
     if len(problems) > _MAX_SHOWN:
-        problems = [*problems[:_MAX_SHOWN], f"and {len(problems) - _MAX_SHOWN} more trials"]
+        problems = [*problems[:_MAX_SHOWN], f"and {len(problems) - _MAX_SHOWN} more problems"]
     if sweep.halving is not None:
         problems += _halving_problems(sweep, recipes)
     if problems:
         raise seqx.UserError("\n".join([f"{sweep.name}: no trial was started:", *problems]))
     return recipes
+
+
+def _named(configurations: Sequence[Configuration], sweep: Sweep) -> str:
+    """Return a text that names the configurations with the same problem."""
+    if len(configurations) > 1 and len(configurations) == len(sweep.configurations):
+        return "all trials"
+    others = f" and {len(configurations) - 1} more" if len(configurations) > 1 else ""
+    return f"trial {configurations[0]}{others}"
 
 
 def _halving_problems(sweep: Sweep, recipes: Mapping[Configuration, Mapping[str, Any]]) -> list[str]:

@@ -9,7 +9,7 @@ import click
 import torch
 
 import seqx
-from seqx_runs.comparison_page import write_page
+from seqx_runs.comparison_page import check_page, write_page
 from seqx_runs.comparison_table import TableFormat, format_table
 from seqx_runs.sweep_check import checked_recipes
 from seqx_runs.sweep_file import read_sweep
@@ -27,7 +27,7 @@ from seqx_runs.table_options import check_table_options, table_options
 @click.option(
     "--folder",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     help="Parent of the run folders.  [default: runs/SWEEP]",
 )
 @click.option(
@@ -88,6 +88,7 @@ def sweep(
     check_table_options(ctx)
     if show and write:
         raise click.UsageError("--show and --write exclude each other; remove one of them", ctx)
+    check_page(html)
     found = read_sweep(sweep_file, folder, overrides)
     steps = max(recipe["training"]["steps"] for recipe in checked_recipes(found).values())
     if write:
@@ -109,7 +110,7 @@ def sweep(
             page,
             title=f"Sweep {found.name}",
             columns=results.columns(),
-            notes=[*results.notes()],
+            notes=[results.common_settings(), *results.signatures(), *results.notes()],
             curves={str(each): [trial.folder for trial in found.of(each)] for each in found.configurations},
         )
         click.echo(f"report: {page}", err=True)
@@ -136,8 +137,9 @@ def _print(results: Results, table_format: TableFormat | None, *, as_json: bool)
     if as_json:
         click.echo(seqx.json_text(results.as_json(), indent=2, ensure_ascii=False))
         return
-    lines = [*format_table(results.columns(), table_format or "markdown")]
+    signatures = [*results.signatures()]
+    lines = [*format_table(results.columns(), table_format or "markdown", signatures)]
     if not table_format:
-        notes = [*results.notes()]
+        notes = [*signatures, *results.notes()]
         lines += ["", *notes] if notes else []
     click.echo("\n".join(lines))

@@ -73,7 +73,7 @@ def write_jobs(
 
     Args:
         scheduler: the scheduler
-        folder: the folder for the files; it is created
+        folder: the folder for the files; it is created, but not its parent
         name: the name of the sweep
         trials: the trials to run
         jobs: number of trials at the same time, for SLURM
@@ -91,7 +91,7 @@ def write_jobs(
     texts = {_TRIALS: "".join(f"{_command(trial)}\n" for trial in trials)}
     texts |= {file: template.substitute(values) for file, template in _FILES[scheduler].items()}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         for file, text in texts.items():
             (folder / file).write_text(text, encoding="utf-8")
     except OSError as error:

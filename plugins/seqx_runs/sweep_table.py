@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from seqx_runs.comparison import signature_notes
 from seqx_runs.comparison_significance import SPLIT, with_significance
 from seqx_runs.comparison_table import SPLITS, Column, Row, score_names
 from seqx_runs.sweep_state import TrialState
@@ -120,9 +121,40 @@ class Results:
         yield Column(name=title, values=means, texts=texts)
         yield Column(name=f"{title} standard deviation", values=deviations, texts=None)
         p_values = [self.p_values.get(each, {}).get(name) for each in self.sweep.configurations]
-        if split == SPLIT and any(value is not None for value in p_values):
-            shown = ["-" if value is None else f"{value:.3f}" for value in p_values]
+        shown = [
+            f"{value:.3f}" if value is not None else "equal" if self._is_equal(each, name) else "-"
+            for value, each in zip(p_values, self.sweep.configurations, strict=True)
+        ]
+        if split == SPLIT and {*shown} != {"-"}:
             yield Column(name=f"p ({title})", values=p_values, texts=shown)
+
+    def _is_equal(self, configuration: Configuration, name: str) -> bool:
+        """Return true if a score of the test set has one value, also in the baseline."""
+        baseline = self.sweep.baseline
+        scores = [_values(self.rows(each), SPLIT, name) for each in (configuration, baseline)]
+        is_tested = len(self.sweep.seeds) > 1 and configuration is not baseline
+        return is_tested and _are_equal(*scores)
+
+    def common_settings(self) -> str:
+        """Return a line with the recipe, the profile and the settings that all configurations have."""
+        baseline = self.sweep.baseline
+        values = {"recipe": baseline.recipe, "profile": baseline.profile, **baseline.settings}
+        others = [
+            {"recipe": each.recipe, "profile": each.profile, **each.settings}
+            for each in self.sweep.configurations
+        ]
+        common = [
+            f"{key}={value_text(value)}"
+            for key, value in values.items()
+            if value is not None and all(other[key] == value for other in others)
+        ]
+        return f"all trials: {', '.join(common) or 'no common settings'}"
+
+    def signatures(self) -> Iterator[str]:
+        """Yield the signatures of the scores, each one once."""
+        yield from signature_notes(
+            [{**row, "run": str(each)} for each in self.sweep.configurations for row in self.rows(each)]
+        )
 
     def notes(self) -> Iterator[str]:
         """Yield notes below the table: the test, and the trials without results."""
@@ -156,13 +188,26 @@ class Results:
 
 
 def _welch_tests(baseline: Sequence[Row], rows: Sequence[Row]) -> Mapping[str, float]:
-    """Return the p-value of each score of the test set that has several values in both lists."""
+    """Return the p-value of each score of the test set that has several values in both lists.
+
+    Perplexities are compared only if all runs have the same vocabulary.
+    """
+    is_one_vocabulary = len({row["vocabulary"] for row in [*baseline, *rows]}) == 1
     pairs = {
         name: (_values(baseline, SPLIT, name), _values(rows, SPLIT, name))
         for name in score_names([*baseline, *rows], SPLIT)
-        if name != "perplexity"
+        if name != "perplexity" or is_one_vocabulary
     }
-    return {name: welch(*pair) for name, pair in pairs.items() if min(map(len, pair)) > 1}
+    return {
+        name: welch(*pair)
+        for name, pair in pairs.items()
+        if min(map(len, pair)) > 1 and not _are_equal(*pair)
+    }
+
+
+def _are_equal(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Return true if all values are the same, so that there is nothing to test."""
+    return min(len(first), len(second)) > 1 and len({*first, *second}) == 1
 
 
 def _values(rows: Sequence[Row], split: str, name: str) -> list[float]:

@@ -31,7 +31,7 @@ class AttentionFolder:
     def __init__(self, folder: Path, predictor: Predictor) -> None:
         import_matplotlib()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)
         except OSError as error:
             raise unwritable(f"--attention {folder}", error) from None
         self._folder = folder

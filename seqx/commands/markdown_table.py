@@ -9,13 +9,20 @@ from rich.table import Table
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a Markdown table with aligned columns, readable as plain text."""
-    table = Table(*header, box=box.MARKDOWN)
+    """Yield the lines of a Markdown table with aligned columns, readable as plain text.
+
+    Vertical bars in cells are escaped, and line breaks become spaces.
+    """
+    table = Table(*map(_escaped, header), box=box.MARKDOWN)
     for column in table.columns:
         column.no_wrap = True
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(_escaped, row))
     console = Console(file=io.StringIO(), width=10_000, color_system=None, markup=False, emoji=False)
     with console.capture() as text:
         console.print(table)
     yield from (line.rstrip() for line in text.get().splitlines() if line.strip())
+
+
+def _escaped(cell: str) -> str:
+    return " ".join(cell.splitlines()).replace("|", r"\|")

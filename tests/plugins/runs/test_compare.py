@@ -141,8 +141,8 @@ def test_compare_tests_no_outputs_of_changed_test_data_or_unfinished_runs() -> N
 def test_compare_writes_a_page_with_curves_and_sentences_of_unfinished_runs_too() -> None:
     interrupt_run("half", last="finished")
     note = "half: not finished, its scores are those of the validation at update 6"
-    assert note in done("compare", "base", "deep", "half", "--html", "page/compare.html")
-    page = Path("page/compare.html").read_text()
+    assert note in done("compare", "base", "deep", "half", "--html", "compare.html")
+    page = Path("compare.html").read_text()
     assert note in page
     assert re.findall(r"<h3 dir=\"auto\">(.*)</h3>", page) == ["deep against base", "half against base"]
     for quantity in ("training loss per token", "dev bleu", "dev chrf", "dev perplexity"):
@@ -150,8 +150,8 @@ def test_compare_writes_a_page_with_curves_and_sentences_of_unfinished_runs_too(
     shown = rows_of("base", "deep", "half")[1]["changed_sentences"]
     assert page.count('<div class="sentence">') == len(shown)
     assert not re.search(r"(src|href)=.http", page)
-    assert refused("compare", "base", "--html", "page/compare.html/x").startswith(
-        "page/compare.html/x: cannot"
+    assert refused("compare", "base", "--html", "missing/x.html") == (
+        "missing/x.html: the folder missing does not exist; create it, or name another file\n"
     )
 
 
@@ -161,7 +161,11 @@ def test_compare_writes_latex_and_csv() -> None:
     assert float(rows[1]["test chrf"]) == scores["test"]["chrf"]["value"]
     assert (rows[0]["published dev bleu"], rows[1]["published dev bleu"]) == ("30.0", "")
     assert rows[0]["finished"] == "true"
-    latex = done("compare", "base", "deep", "--format", "latex").splitlines()
+    printed = done("compare", "base", "deep", "--format", "latex").splitlines()
+    end = printed.index(r"\end{tabular}") + 1
+    latex, comments = printed[:end], printed[end:]
+    assert all(re.match(r"% [a-z, ]+: .", line) for line in comments)
+    assert any("case:lc" in line for line in comments)
     header, first = latex[2].split(" & "), latex[4].split(" & ")
     assert (latex[0], latex[1], len(latex)) == (
         f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",

@@ -19,8 +19,9 @@ from seqx_runs import sweep_runner
 from seqx_runs.sweep_check import checked_recipes
 from seqx_runs.sweep_file import read_sweep
 from seqx_runs.sweep_runner import stopped_so_far
-from seqx_runs.sweep_table import welch
-from seqx_runs.sweep_trials import Trial
+from seqx_runs.sweep_state import TrialState
+from seqx_runs.sweep_table import Results, welch
+from seqx_runs.sweep_trials import Configuration, Sweep, Trial
 from tests import forked
 from tests.plugins.runs.test_compare import table
 from tests.stories.tiny import done, lines, refused, tiny
@@ -162,6 +163,76 @@ def test_sweep_writes_a_page_with_the_mean_of_the_curves_over_seeds(in_finished_
     ]
     mean = fmean(values[-1] for values in losses)
     assert f"d_model=16, update 2: {seqx.format_number(mean)}</title>" in page
+    assert "all trials: recipe=tiny.yaml, training.steps=2" in page
+
+
+def test_sweep_prints_each_signature_once(in_finished_sweep: str) -> None:
+    done("sweep", "sweep.yaml")
+    page = Path("runs/sweep/report.html").read_text()
+    latex = done("sweep", "sweep.yaml", "--show", "--format", "latex")
+    for text, prefix in ((in_finished_sweep, "\n"), (latex, "\n% "), (page, "")):
+        assert [text.count(f"{prefix}{name}: ") for name in ("bleu", "chrf")] == [1, 1]
+
+
+def test_sweep_compares_perplexities_of_one_vocabulary_and_marks_equal_scores() -> None:
+    def results(*, vocabulary: str) -> Results:
+        sweep = Sweep(
+            name="x",
+            configurations=(chosen := [configuration(width) for width in (1, 2)]),
+            seeds=[1, 2],
+            baseline=chosen[0],
+            halving=None,
+            folder=Path("x"),
+        )
+        states = {
+            trial: TrialState(
+                started=True,
+                row={
+                    "finished": True,
+                    "failed": None,
+                    "published": None,
+                    "vocabulary": "a" if trial.configuration is chosen[0] else vocabulary,
+                    "scores": {"test": {"bleu": {"value": 0.0, "signature": ""}}},
+                    "perplexity": {"test": trial.configuration.settings["width"] + trial.seed / 10},
+                },
+            )
+            for trial in sweep.trials
+            if trial.seed is not None
+        }
+        return Results(sweep=sweep, states=states)
+
+    def configuration(width: int) -> Configuration:
+        settings = {"width": width}
+        return Configuration(recipe="x", recipe_file="x", profile=None, settings=settings, varied=settings)
+
+    columns = {column.name: column.texts for column in results(vocabulary="a").columns()}
+    assert columns["p (test bleu)"] == ["-", "equal"]
+    assert columns["p (test perplexity)"] == ["-", "0.005"]
+    assert "p (test perplexity)" not in {column.name for column in results(vocabulary="b").columns()}
+
+
+@pytest.mark.usefixtures("recipe")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--html", "missing/x.html"), "missing/x.html: the folder missing does not exist; create it"),
+        (("--write", "slurm", "missing/jobs"), "missing/jobs: cannot be written: No such file or directory"),
+        (("--show", "--folder", "tiny.yaml"), "Usage: "),
+        (
+            ("training.steps=-1",),
+            "sweep: no trial was started:\nall trials:\ncommand line:1:16: training.steps: ",
+        ),
+    ],
+    ids=str,
+)
+def test_sweep_refuses_wrong_options(
+    monkeypatch: pytest.MonkeyPatch, options: Sequence[str], message: str
+) -> None:
+    monkeypatch.setattr(sweep_runner, "start", lambda *_: pytest.fail("a trial was started"))
+    printed = refused("sweep", write_sweep(), *options)
+    assert printed.startswith(message)
+    assert printed.count("no trial") <= 1
+    assert not Path("missing").exists()
 
 
 def test_sweep_writes_all_data_as_json_and_tables_as_csv_and_latex(in_finished_sweep: str) -> None:
