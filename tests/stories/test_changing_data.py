@@ -120,7 +120,7 @@ def test_text_is_prepared_again_if_the_plugin_of_the_task_changes(
         Path("verbs.py").write_text(code, encoding="utf-8")
         done("run", recipe, "training.steps=1", "--folder", folder)
         entries.append(len([*Path("fresh").glob("*/made_from.json")]))
-    assert entries == ([2, 4] if is_prepared_again else [2, 2])  # the vocabulary and the examples
+    assert entries == ([3, 6] if is_prepared_again else [3, 3])  # vocabulary, examples and warnings
 
 
 def test_touched_file_counts_as_unchanged(tmp_path: Path) -> None:
