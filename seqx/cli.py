@@ -54,7 +54,10 @@ COMMANDS = {
     "average": ("seqx.commands.average:average", "Average checkpoints of a run into a model."),
     "export": ("seqx.commands.export:export_model", "Write a MODEL in the format of another program."),
     "import": ("seqx.commands.export:import_model", "Read a model in the format of another program."),
-    "check": ("seqx.commands.check:check", "Check recipes and count the parameters of their models."),
+    "check": (
+        "seqx.commands.check:check",
+        "Check recipes and count the parameters of their models, or check the components of a Python file.",
+    ),
     "show": ("seqx.commands.show:show", "Print the resolved recipe and where each value came from."),
     "explain": (
         "seqx.commands.explain:explain",
@@ -82,7 +85,10 @@ COMMANDS = {
         "List the installed plugins, their components and commands.",
     ),
     "components": ("seqx.commands.components:components", "List components and explain their settings."),
-    "new": ("seqx.commands.new:new", "Write a recipe for your own text, or create a plugin from a template."),
+    "new": (
+        "seqx.commands.new:new",
+        "Write a recipe for your own text, a component of your own, or a plugin, from a template.",
+    ),
 }
 """seqx's own commands: name, module and attribute, and the first line of the help."""
 

@@ -88,6 +88,7 @@ def compare(
     elif table_format:
         if len(tasks) > 1:
             click.echo(different_tasks_note(tasks), err=True)
-        click.echo("\n".join(format_table(run_columns(rows), table_format, [*signature_notes(rows)])))
+        signatures = [*signature_notes(rows)] if len(tasks) == 1 else []
+        click.echo("\n".join(format_table(run_columns(rows), table_format, signatures)))
     else:
         click.echo("\n".join([*format_comparison(rows), *changed_sentences(rows)]))
