@@ -92,10 +92,10 @@ def run_columns(rows: Sequence[Row]) -> list[Column]:
 
 
 def tasks_of(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """Return the names of the runs of each task."""
+    """Return the names of the runs of each task; rows of earlier versions have no task."""
     tasks: dict[str, list[str]] = {}
     for row in rows:
-        tasks.setdefault(row["task"], []).append(row["run"])
+        tasks.setdefault(row.get("task", ""), []).append(row["run"])
     return tasks
 
 

@@ -54,7 +54,7 @@ def test_translate_answers_line_by_line(model: Path, answers: list[str]) -> None
 
 @pytest.mark.slow
 def test_translate_writes_attention_for_each_line(model: Path, answers: list[str], tmp_path: Path) -> None:
-    folder = tmp_path / "new" / "looks"
+    folder = tmp_path / "looks"
     lines = [*LINES[:2], "The dog sleeps."]
     result = call("\n".join(lines), model, "--attention", folder)
     assert (result.exit_code, result.stdout, result.stderr) == (
