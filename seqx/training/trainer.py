@@ -110,7 +110,7 @@ class Trainer:
 
     def select_model(self, folder: Path, write_model: WriteModel) -> Evaluation | None:
         """Write the candidate with the best score as the model into `folder`; see `selection`."""
-        if self._world.is_rank_zero and self._detector.may_diverge:  # the last `_save` kept all checkpoints
+        if self._world.is_rank_zero:  # `_save` may have kept all checkpoints, or was killed before it pruned
             self._checkpointer.prune(self._config.keep_checkpoints, select=self._config.order)
         return select_model(
             self._config,

@@ -6,11 +6,14 @@ import re
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 
+from seqx.storage.checkpoints import Checkpoints
+from seqx.training.checkpointer import Checkpointer
 from tests.forked import Forked
 from tests.stories.tiny import TINY, done, files, lines, refused, seqx, tiny, weights
 
@@ -236,3 +239,24 @@ def test_resumed_run_keeps_its_number_of_threads(monkeypatch: pytest.MonkeyPatch
         environment.write_text(json.dumps({**about, **recorded}), encoding="utf-8")
         (Path("runs/tiny/model") / "scores.json").unlink()
         assert threads("training.steps=8") == (1, "")
+
+
+def test_run_that_was_killed_before_it_pruned_checkpoints_prunes_them_when_resumed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The process ends between the last save and the removal of old checkpoints."""
+    recipe, settings = tiny(TINY), ("training.keep_checkpoints=1", "training.average=1")
+    prune = Checkpointer.prune
+
+    def killed(self: Checkpointer, *arguments: Any, **options: Any) -> None:
+        if self.checkpoints.steps()[-1] == 6:
+            raise KeyboardInterrupt
+        prune(self, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpointer, "prune", killed)
+        assert seqx("run", recipe, *settings).exit_code == 130
+    checkpoints = Checkpoints(Path("runs/tiny/checkpoints"))
+    assert checkpoints.steps() == [4, 6]
+    done("run", recipe, *settings)
+    assert checkpoints.steps() == [6]
