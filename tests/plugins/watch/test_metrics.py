@@ -264,5 +264,6 @@ def test_metrics_lines_are_the_same_after_an_interruption(tmp_path: Path) -> Non
     simulation = Simulation(run(tmp_path / "resumed", done=14), other)
     simulation.start()
     simulation.update(15, 20)
-    assert read(tmp_path / "resumed")[-1] == expected
+    resumed = read(tmp_path / "resumed")[-1]
+    assert {**resumed, "memory": 0} == {**expected, "memory": 0}  # that of this process may have grown
     assert expected["updates"] == 10
