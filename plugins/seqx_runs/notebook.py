@@ -34,12 +34,7 @@ def _run(record: seqx.Record) -> dict[str, Any]:
     metrics = record.metrics
     by_split = record.scores or {split: each.scores for split, each in metrics.last_evaluations.items()}
     return {
-        "name": metrics.start.get("run") or record.folder.resolve().name,
-        "folder": str(record.folder),
-        "state": run_facts.state_of(record, ended=False),
-        "failure": None if record.scores is not None else metrics.failed,
-        "metrics_problem": metrics.problem,
-        "tiles": run_facts.tiles_of(record),
+        **run_facts.summary_of(record, ended=False),
         "scores": [
             (split, name, f"{score.value:.2f}", score.signature)
             for split, scores in by_split.items()

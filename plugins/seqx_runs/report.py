@@ -99,12 +99,7 @@ def _run_values(record: seqx.Record, *, ended: bool) -> dict[str, Any]:
     notices = [(line["step"], line["what"]) for line in metrics.notices]
     return {
         "version": seqx.__version__,
-        "name": metrics.start.get("run") or record.folder.resolve().name,
-        "folder": str(record.folder),
-        "state": run_facts.state_of(record, ended=ended),
-        "failure": None if record.scores is not None else metrics.failed,
-        "metrics_problem": metrics.problem,
-        "tiles": run_facts.tiles_of(record),
+        **run_facts.summary_of(record, ended=ended),
         "learning": learning_charts(metrics),
         "speed": speed_charts(metrics),
         "notices": notices[:MAX_NOTICES],

@@ -29,6 +29,24 @@ class RecipeLine(NamedTuple):
 Facts = list[tuple[str, str]]
 
 
+def summary_of(record: seqx.Record, *, ended: bool) -> dict[str, Any]:
+    """Return the values with which the report and the view in notebooks begin.
+
+    Args:
+        record: the run
+        ended: the caller knows that the run has ended
+    """
+    metrics = record.metrics
+    return {
+        "name": metrics.start.get("run") or record.folder.resolve().name,
+        "folder": str(record.folder),
+        "state": state_of(record, ended=ended),
+        "failure": None if record.scores is not None else metrics.failed,
+        "metrics_problem": metrics.problem,
+        "tiles": tiles_of(record),
+    }
+
+
 def state_of(record: seqx.Record, *, ended: bool) -> State:
     """Return the state of a run.
 
