@@ -6,7 +6,6 @@ A command is imported only when it is called, so that `seqx --help` imports neit
 import ast
 import contextlib
 import difflib
-import functools
 import importlib
 import os
 import re
@@ -14,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,12 +21,10 @@ import click
 
 from seqx import __version__
 from seqx.errors import PluginError, UserError, user_can_fix
+from seqx.plugin.installed import COMMAND_GROUP, entry_points, origin
 from seqx.runtime import printing
 from seqx.runtime.signals import Stopped, StopRequest
 from seqx_toolkit import DISTRIBUTION
-
-GROUP = "seqx.commands"
-"""The group of the entry points of plugins' commands."""
 
 EXIT_USER_ERROR = 2
 """The exit code after an error that the user can fix."""
@@ -117,7 +114,7 @@ class CommandGroup(click.Group):
             return command
         entries = self.plugin_commands.get(cmd_name, [])
         if len(entries) > 1:
-            sources = ", ".join(_source(entry) for entry in entries)
+            sources = ", ".join(origin(entry)[1] for entry in entries)
             raise PluginError(
                 f"{cmd_name}: several plugins have a command of this name: {sources}; uninstall all but one"
             )
@@ -198,11 +195,9 @@ def plugin_commands() -> tuple[dict[str, list[EntryPoint]], list[EntryPoint]]:
     """Return the commands of plugins by name, and the commands whose name a command of seqx has."""
     by_name: dict[str, list[EntryPoint]] = {}
     ignored = []
-    for entry in sorted(
-        entry_points(group=GROUP), key=lambda entry: (_source(entry) != DISTRIBUTION, entry.name)
-    ):
+    for entry in entry_points(group=COMMAND_GROUP):
         same_name = by_name.setdefault(entry.name, [])
-        if entry.name in COMMANDS or any(_source(other) == DISTRIBUTION for other in same_name):
+        if entry.name in COMMANDS or any(origin(other)[1] == DISTRIBUTION for other in same_name):
             ignored.append(entry)
         else:
             same_name.append(entry)
@@ -249,25 +244,15 @@ def _exit_with_message(ctx: click.Context, error: Exception, message: str) -> No
     ctx.exit(error.code if isinstance(error, UserError) else EXIT_USER_ERROR)
 
 
-def _source(entry: EntryPoint) -> str:
-    return _name_of(entry.dist) if entry.dist else entry.value
-
-
-@functools.lru_cache(maxsize=32)
-def _name_of(dist: Distribution) -> str:
-    """Return the name from the cache, because `dist` reads and parses a file at each access."""
-    return dist.name
-
-
 def _load(entry: EntryPoint) -> click.Command:
     try:
         command = entry.load()
     except (Exception, SystemExit) as error:
         raise PluginError(
-            f"{entry.name}: this command of {_source(entry)} does not load: {type(error).__name__}: {error}"
+            f"{entry.name}: this command of {origin(entry)[1]} does not load: {type(error).__name__}: {error}"
         ) from error
     if not isinstance(command, click.Command):
-        raise PluginError(f"{entry.name}: {entry.value} of {_source(entry)} is not a click command")
+        raise PluginError(f"{entry.name}: {entry.value} of {origin(entry)[1]} is not a click command")
     return command
 
 
@@ -280,8 +265,8 @@ def summary(entry: EntryPoint) -> str:
         body = []
     for item in body:
         if isinstance(item, ast.FunctionDef) and item.name == entry.attr:
-            return (ast.get_docstring(item) or "").partition("\n")[0] or f"From {_source(entry)}."
-    return f"From {_source(entry)}."
+            return (ast.get_docstring(item) or "").partition("\n")[0] or f"From {origin(entry)[1]}."
+    return f"From {origin(entry)[1]}."
 
 
 def _source_file(module: str) -> Path | None:

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from seqx.errors import UserError
 from seqx.interfaces.learning import Schedule
 from seqx.plugin.loading import LOCAL_FOLDER, PLUGINS_FIELD, Plugins, changed_local_plugin
@@ -19,6 +17,7 @@ from seqx.recipe import (
     with_new_names,
     yaml_tree,
 )
+from seqx.recipe.yaml_writer import dump
 from seqx.storage.atomic import check_name
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.json_format import read_as
@@ -149,7 +148,7 @@ def recipe_text(recipe: Configured[Any], plugins: Plugins) -> str:
     """Return the resolved recipe as YAML, with the paths of local plugins relative to the run folder."""
     local = [f"{LOCAL_FOLDER}/{file.name}" for file in local_files(plugins)]
     plain = {**({"plugins": local} if local else {}), **recipe.plain()}
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
+    return dump(plain)
 
 
 def local_files(plugins: Plugins) -> list[Path]:

@@ -6,7 +6,6 @@ import os
 import platform
 from collections.abc import Callable, Iterable
 from importlib.machinery import PathFinder
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import click
 
 from seqx import __version__
 from seqx.errors import UserError
+from seqx.plugin.installed import PLUGIN_GROUP, entry_points
 from seqx.storage.atomic import write_atomically
 from seqx.storage.cache_folder import default_cache
 
@@ -64,7 +64,7 @@ def _key(files: Iterable[Path]) -> str:
         OSError: a file cannot be read
         ValueError: a plugin has no files
     """
-    packages = {"seqx", *(entry.module.partition(".")[0] for entry in entry_points(group="seqx"))}
+    packages = {"seqx", *(entry.module.partition(".")[0] for entry in entry_points(group=PLUGIN_GROUP))}
     parts: list[object] = [os.cpu_count(), os.environ.get("OMP_NUM_THREADS")]
     parts += [__version__, platform.node(), platform.python_version()]
     for package in sorted(packages):

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from seqx.cli import plugin_commands
-from seqx.plugin.loading import Fault, Plugin, home, load_plugins, origin, package
+from seqx.plugin.installed import origin
+from seqx.plugin.loading import Fault, Plugin, home, load_plugins, package
 
 
 @click.command()

@@ -3,11 +3,11 @@
 import keyword
 import re
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from seqx.errors import UserError
-from seqx.plugin.loading import GROUP, Plugins, home, origin
+from seqx.plugin.installed import PLUGIN_GROUP, entry_points, origin
+from seqx.plugin.loading import Plugins, home
 
 _FOLDER = Path(__file__).parents[1] / "templates"
 PLACEHOLDER = "newcomer"  # the name of the plugin in the templates
@@ -103,7 +103,7 @@ def check_name(name: str, plugins: Plugins, *, module: str, interface: str | Non
             "underscores, begins with a letter, does not end with an underscore, and is neither a keyword of "
             f"Python or YAML nor seqx{hint}"
         )
-    for entry in entry_points(group=GROUP):
+    for entry in entry_points(group=PLUGIN_GROUP):
         if entry.name == name:
             raise UserError(
                 f"a plugin called {name!r} is installed, from {origin(entry)[1]}; choose another name"

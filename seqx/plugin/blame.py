@@ -10,13 +10,13 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from traceback import walk_tb
 from types import FrameType
 
 from seqx.errors import PluginError, UserError
-from seqx.plugin.loading import GROUP, home, inside, origin, register
+from seqx.plugin.installed import PLUGIN_GROUP, entry_points, origin
+from seqx.plugin.loading import home, inside, register
 from seqx.plugin.local import LOCAL_MODULE
 from seqx.plugin.registry import Component, Registry, where
 from seqx_toolkit import DISTRIBUTION
@@ -115,7 +115,7 @@ def _describe(
 
 
 def _installed_and_local() -> Iterator[_PluginCode]:
-    for entry in entry_points(group=GROUP):
+    for entry in entry_points(group=PLUGIN_GROUP):
         folder = home(entry.module)
         if folder is not None:
             version, source = origin(entry)

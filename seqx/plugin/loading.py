@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
 from typing import NotRequired
 
@@ -22,12 +22,11 @@ from seqx import __version__
 from seqx.errors import Location, PluginError, UserError, shortened
 from seqx.interfaces.learning import Callback
 from seqx.plugin import hooks
+from seqx.plugin.installed import PLUGIN_GROUP, entry_points, order, origin
 from seqx.plugin.local import LOCAL_MODULE, import_local
 from seqx.plugin.registry import Component, Registry
 from seqx.storage.bounded_read import read_bounded
 from seqx_toolkit import DISTRIBUTION
-
-GROUP = "seqx"
 
 LOCAL_FOLDER = "plugins"
 """The folder beside the recipe of a run or a model that holds its local plugins."""
@@ -117,7 +116,7 @@ def load_plugins(
         PluginError: a local plugin does not load
     """
     plugins = Plugins()
-    for entry in sorted(entry_points(group=GROUP) if found is None else found, key=_order):
+    for entry in entry_points(group=PLUGIN_GROUP) if found is None else sorted(found, key=order):
         version, source = origin(entry)
         try:
             _check_name(entry, plugins)
@@ -153,23 +152,6 @@ def home(module: str) -> Path | None:
     return Path(folder).resolve() if folder else None
 
 
-def origin(entry: EntryPoint) -> tuple[str, str]:
-    """Return the version and the name of the distribution that has an entry point."""
-    return _version_and_name(entry.dist) if entry.dist else ("unknown", entry.value)
-
-
-@functools.lru_cache(maxsize=32)
-def _version_and_name(dist: Distribution) -> tuple[str, str]:
-    """Return version and name from the cache, because `dist` reads and parses a file at each access."""
-    return dist.version, dist.name
-
-
-def _order(entry: EntryPoint) -> tuple[bool, str, str]:
-    """Return a sort key. Included plugins come first: another plugin with the same name is refused."""
-    source = origin(entry)[1] if entry.dist else ""
-    return source != DISTRIBUTION, source, entry.name
-
-
 def _check_name(entry: EntryPoint, plugins: Plugins) -> None:
     for other in plugins.loaded:
         if other.name == entry.name:
@@ -181,7 +163,7 @@ def _check_name(entry: EntryPoint, plugins: Plugins) -> None:
 @functools.lru_cache(maxsize=32)
 def _check_version(dist: Distribution) -> None:
     """Check that a distribution with plugins allows this version of seqx; a success is cached."""
-    version, source = _version_and_name(dist)
+    version, source = dist.version, dist.name
     if source == DISTRIBUTION:
         return
     # Only plugins of other distributions need these modules.
@@ -235,28 +217,41 @@ def inside(file: Path, folder: Path) -> bool:
 
 
 def register(module: object, name: str, registry: Registry) -> list[Component]:
-    """Call the hook of a plugin that adds its components to `registry`, and return them.
+    """Add the components of a plugin to `registry`, and return them.
 
     Raises:
         PluginError: the plugin implements a hook that does not exist, or adds no component and has no other
             hook
+        RegistrationError: another component has the name, or a constructor does not fit its interface
+    """
+    components = _components(module, getattr(module, "seqx_register", None), name)
+    registry.extend(components)
+    return [*components]
+
+
+@functools.lru_cache(maxsize=64)
+def _components(module: object, _seqx_register: object, name: str) -> Sequence[Component]:
+    """Return the components that the hook `seqx_register` of a plugin adds, with their plugin's name.
+
+    They are cached, because inspecting all constructors takes long. A module that was reloaded has another
+    function `seqx_register`, and is inspected again.
     """
     manager = hooks.manager_of(hooks)
     implemented = hooks.implemented_hooks(manager, module)
     manager.register(module, name=name)
-    with registry.on_behalf_of(name):
-        manager.hook.seqx_register(registry=registry)
-        components = registry.components_of(name)
-        if not components and not {*implemented} - {"seqx_register"}:
-            advice = (
-                "its seqx_register does not call registry.add"
-                if implemented
-                else "it has no function seqx_register that is marked @seqx.hookimpl"
-            )
-            raise PluginError(f"registers no component: {advice}")
-        for component in components:
-            if issubclass(component.interface, Callback) and isinstance(component.maker, type):
-                hooks.check_events(component.maker)
+    registry = Registry(plugin=name)
+    manager.hook.seqx_register(registry=registry)
+    components = registry.components_of(name)
+    if not components and not {*implemented} - {"seqx_register"}:
+        advice = (
+            "its seqx_register does not call registry.add"
+            if implemented
+            else "it has no function seqx_register that is marked @seqx.hookimpl"
+        )
+        raise PluginError(f"registers no component: {advice}")
+    for component in components:
+        if issubclass(component.interface, Callback) and isinstance(component.maker, type):
+            hooks.check_events(component.maker)
     return components
 
 

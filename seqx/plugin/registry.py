@@ -4,8 +4,7 @@ import dataclasses
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
@@ -59,14 +58,16 @@ class Component:
 
 
 class Registry:
-    """The components of all plugins, by interface and name."""
+    """Components, by interface and name.
 
-    def __init__(self) -> None:
-        self.failed_plugins: list[
-            str
-        ] = []  # names of plugins that failed to load and have no components here
+    Args:
+        plugin: the name of the plugin to which components belong that are added with `add`
+    """
+
+    def __init__(self, plugin: str | None = None) -> None:
+        self.failed_plugins: list[str] = []  # these have no components here
         self._components: dict[type, dict[str, Component]] = {}
-        self._plugin: str | None = None
+        self._plugin = plugin
 
     def add(self, interface: TypeForm[T], **makers: Callable[..., T]) -> None:
         """Register components of an interface.
@@ -89,14 +90,24 @@ class Registry:
                 raise RegistrationError(
                     f"{where(maker)}: a setting cannot be called 'type', because 'type' names the component"
                 )
-            existing = self._components.get(cls, {}).get(name)
+            self.extend([Component(name, cls, maker, settings, self._plugin)])
+
+    def extend(self, components: Sequence[Component]) -> None:
+        """Add components that another registry has checked: all of them, or none.
+
+        Raises:
+            RegistrationError: another component of the same interface has the name
+        """
+        for new in components:
+            existing = self._components.get(new.interface, {}).get(new.name)
             if existing is not None:
                 owner = f"from plugin {existing.plugin!r}, " if existing.plugin else "from "
                 raise RegistrationError(
-                    f"{where(maker)}: {cls.__name__} {name!r} already exists, {owner}{existing.where}; "
-                    "choose another name"
+                    f"{new.where}: {new.interface.__name__} {new.name!r} already exists, "
+                    f"{owner}{existing.where}; choose another name"
                 )
-            self._components.setdefault(cls, {})[name] = Component(name, cls, maker, settings, self._plugin)
+        for new in components:
+            self._components.setdefault(new.interface, {})[new.name] = new
 
     def interfaces(self) -> list[type]:
         """Return every interface that has a component, in the order of registration."""
@@ -117,19 +128,6 @@ class Registry:
     def components_of(self, plugin: str) -> list[Component]:
         """Return the components that a plugin registered."""
         return [c for named in self._components.values() for c in named.values() if c.plugin == plugin]
-
-    @contextmanager
-    def on_behalf_of(self, plugin: str) -> Iterator[None]:
-        """Attribute components that are added in the block to `plugin`; remove them if the block fails."""
-        previous, self._plugin = self._plugin, plugin
-        components_before = {interface: dict(named) for interface, named in self._components.items()}
-        try:
-            yield
-        except BaseException:
-            self._components = components_before
-            raise
-        finally:
-            self._plugin = previous
 
 
 def provided_parameters(maker: Callable[..., Any]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 Scalars follow the core schema of YAML 1.2, so `1e-4` is a number and `no` is a string. Trees are immutable.
 """
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -86,6 +87,17 @@ def read_yaml(path: Path) -> Any:
 
 def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node:
     """Return the tree of a text; an empty text is null. See `read` for `problems` and errors."""
+    node, found = _parse(text, source)
+    if problems is not None:
+        problems += found
+    elif found:
+        raise RecipeError(found)
+    return node
+
+
+@functools.lru_cache(maxsize=8)
+def _parse(text: str, source: str) -> tuple[Node, list[Problem]]:
+    """Return the tree and its problems from a cache, because a run reads its recipe several times."""
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
@@ -104,14 +116,9 @@ def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node
         at = _location(source, _BREAK.split(text), loader.get_mark())
         raise RecipeError([Problem(at, f"not valid YAML: {error}")]) from error
     if root is None:
-        return Node(None, Location(source, 1, 1))
+        return Node(None, Location(source, 1, 1)), []
     reader = _Reader(source, _BREAK.split(text))
-    node = reader.node(root, 0)
-    if problems is not None:
-        problems += reader.problems
-    elif reader.problems:
-        raise RecipeError(reader.problems)
-    return node
+    return reader.node(root, 0), reader.problems
 
 
 def _location_at(source: str, text: str, position: int) -> Location:

@@ -8,8 +8,8 @@ import yaml
 from seqx.recipe.yaml_tree import TAG_PREFIX, resolved_tag
 
 
-class _Dumper(yaml.SafeDumper):
-    """PyYAML's dumper, which quotes strings that YAML 1.2 would read as numbers."""
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """PyYAML's dumper, with libyaml if it is there; it quotes strings that YAML 1.2 reads as numbers."""
 
     def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
         return resolved_tag(kind, value, implicit)

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from seqx import recipe
-from seqx.cli import COMMANDS, GROUP
+from seqx.cli import COMMANDS
 from seqx.commands.templates import component_text, recipe_text
 from seqx.plugin import hooks, loading
+from seqx.plugin.installed import COMMAND_GROUP
 from seqx.training.config import Training
 from seqx.training.description import Experiment
 from seqx_sample import Sample
@@ -32,7 +33,7 @@ def test_each_training_setting_is_explained(setting: str) -> None:
     assert f"\n| `{setting}` | " in TEXTS["settings.md"]
 
 
-@pytest.mark.parametrize("verb", [*COMMANDS, *(entry.name for entry in entry_points(group=GROUP))])
+@pytest.mark.parametrize("verb", [*COMMANDS, *(entry.name for entry in entry_points(group=COMMAND_GROUP))])
 def test_each_command_is_in_a_listing(verb: str) -> None:
     commands = [
         command.text
@@ -180,7 +181,7 @@ def test_pyproject_listing_matches_the_template() -> None:
     part = tomllib.loads(shown)["project"]
     assert part["dependencies"] == template["project"]["dependencies"]
     assert part["entry-points"]["seqx"] == template["project"]["entry-points"]["seqx"]
-    assert list(part["entry-points"]) == ["seqx", GROUP]
+    assert list(part["entry-points"]) == ["seqx", COMMAND_GROUP]
 
 
 def test_commits_of_components_changed_only_the_listed_core_files() -> None:

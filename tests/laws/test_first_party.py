@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 ENTRY_POINTS = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"][
     "entry-points"
 ]["seqx"]
-PLUGINS = [importlib.import_module(module) for module in sorted(set(ENTRY_POINTS.values()))]
+PLUGIN_GROUP = [importlib.import_module(module) for module in sorted(set(ENTRY_POINTS.values()))]
 
 SMALL: dict[str, Any] = {
     "layers": 2,
@@ -174,7 +174,7 @@ test_recurrent_language_model = seqx.testing.laws(
     without=[seqx_recurrent.GRUEncoder, seqx_recurrent.LSTMEncoder],
 )
 test_laws = seqx.testing.laws(
-    *PLUGINS,
+    *PLUGIN_GROUP,
     settings=treebanks()
     | {
         seqx_convolution.ConvolutionDecoder: CONVOLUTION

@@ -15,9 +15,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import seqx.cli
-from seqx.cli import COMMANDS, GROUP, main
+from seqx.cli import COMMANDS, main
 from seqx.interfaces import tensors
 from seqx.plugin.hooks import hookimpl
+from seqx.plugin.installed import COMMAND_GROUP, order
 from seqx.plugin.registry import Registry
 
 RECIPE = """\
@@ -27,7 +28,7 @@ training: {steps: 100}
 """
 
 Call = Callable[..., Result]
-PLUGIN_COMMANDS = {entry.name for entry in entry_points(group=GROUP)}
+PLUGIN_COMMANDS = {entry.name for entry in entry_points(group=COMMAND_GROUP)}
 
 
 @pytest.fixture
@@ -350,7 +351,7 @@ def test_plugin_cannot_replace_a_command_of_seqx(
     own = entry_points(group="seqx.commands")
     install_command(2, name)
     (entry,) = vars(seqx.cli)["entry_points"](group="seqx.commands")
-    monkeypatch.setattr("seqx.cli.entry_points", lambda group: [entry, *own])
+    monkeypatch.setattr("seqx.cli.entry_points", lambda group: sorted([entry, *own], key=order))
     assert CliRunner().invoke(main, [name, "--help"]).output == before
     assert "Greets" not in CliRunner().invoke(main, ["--help"]).output
     output = CliRunner().invoke(main, ["plugins"]).output

@@ -6,7 +6,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from seqx import recipe
-from seqx.plugin.loading import GROUP, load_plugins
+from seqx.plugin.installed import PLUGIN_GROUP
+from seqx.plugin.loading import load_plugins
 from seqx.training.description import Experiment
 from seqx_toolkit import DISTRIBUTION
 
@@ -16,7 +17,9 @@ SCHEMA = RECIPES / "schema.json"
 
 def test_shipped_schema_is_current() -> None:
     """Ignore plugins of other distributions that are installed here."""
-    entries = [entry for entry in entry_points(group=GROUP) if entry.dist and entry.dist.name == DISTRIBUTION]
+    entries = [
+        entry for entry in entry_points(group=PLUGIN_GROUP) if entry.dist and entry.dist.name == DISTRIBUTION
+    ]
     schema = recipe.schema(load_plugins(found=entries).registry, Experiment)
     text = SCHEMA.read_text(encoding="utf-8")
     assert text == json.dumps(schema, indent=1) + "\n", "run `seqx schema > recipes/schema.json`"

@@ -1,6 +1,7 @@
 """A plugin that fails does not affect others; callbacks get the events of a run."""
 
 import hashlib
+import importlib
 import os
 import pickle
 import sys
@@ -147,6 +148,16 @@ def test_a_plugin_that_fails_does_not_affect_others(
     assert fault.trace.startswith("Traceback (most recent call last):")
     assert plugins.registry.failed_plugins == ["bad"]
     assert names(plugins) == {"x", "y"}
+
+
+def test_a_reloaded_plugin_is_inspected_again(installed: Callable[..., list[EntryPoint]]) -> None:
+    (entry,) = entries = installed(one=GOOD.format(name="one"))
+    before, again = load_plugins(found=entries), load_plugins(found=entries)
+    assert before.loaded[0].components[0] is again.loaded[0].components[0]
+    Path("plugin_one.py").write_text(GOOD.format(name="another"))
+    importlib.reload(entry.load())
+    assert names(load_plugins(found=entries)) == {"another"}
+    assert names(before) == {"one"}
 
 
 def test_second_plugin_with_the_same_name_is_a_fault(installed: Callable[..., list[EntryPoint]]) -> None:

@@ -105,9 +105,8 @@ def test_whole_numbers_as_defaults_of_float_settings_become_floats() -> None:
 
 
 def test_a_component_has_file_line_and_plugin() -> None:
-    registry = Registry()
-    with registry.on_behalf_of("mine"):
-        registry.add(Kind, good=Good)
+    registry = Registry(plugin="mine")
+    registry.add(Kind, good=Good)
     (component,) = registry.components(Kind).values()
     assert (component.name, component.interface, component.plugin) == ("good", Kind, "mine")
     assert component.summary == "Good."
@@ -197,19 +196,15 @@ def test_a_component_name_can_be_registered_once() -> None:
     )
 
 
-def test_components_of_a_failing_plugin_are_removed() -> None:
-    registry = Registry()
+def test_either_all_or_no_components_of_a_plugin_are_added() -> None:
+    registry, other = Registry(), Registry(plugin="mine")
     registry.add(Kind, good=Good)
-
-    def half() -> None:
-        with registry.on_behalf_of("mine"):
-            registry.add(Kind, other=Good)
-            registry.add(Good, heir=partial(Heir, 3))
-            registry.add(Kind, wide=Wide)
-
-    with pytest.raises(RegistrationError):
-        half()
-    assert list(registry.components(Kind)) == ["good"]
+    other.add(Good, other=Good)
+    other.add(Kind, good=Good)
+    with pytest.raises(RegistrationError) as caught:
+        registry.extend(other.components_of("mine"))
+    assert str(caught.value).startswith(f"{where(Good)}: Kind 'good' already exists")
+    assert registry.components(Kind)["good"].plugin is None
     assert registry.interfaces() == [Kind]
 
 
