@@ -1,5 +1,6 @@
 """Batches of the inputs of several requests, which are decoded together in one thread."""
 
+import itertools
 import logging
 import threading
 import time
@@ -15,6 +16,8 @@ _MAX_DELAY = 0.05  # seconds
 _DELAY = 0.1  # part of the time of the last batch
 _TOKENS = 32  # of a text, on average, in a batch with the maximum number of texts
 _CHARACTERS = 4  # of a token, to estimate the number of tokens
+_LONGER = 2  # times as many tokens as the first text of a batch, for the longest other one
+_SHORT = 64  # tokens of a text that every batch may have
 
 Decode = Callable[[Sequence[Any]], Sequence[Any]]
 """A function that answers texts or requests. Those with equal functions can be decoded together."""
@@ -46,6 +49,7 @@ class Job:
     texts: Sequence[Any]
     lengths: Sequence[int]  # number of tokens of each text
     future: Future[list[Any]] = field(default_factory=Future)
+    turn: int = 0  # the jobs with the lowest numbers are in the next batch
     taken: int = 0  # number of texts that were decoded or are being decoded
     answers: list[Any] = field(default_factory=list)
 
@@ -70,9 +74,13 @@ class Job:
 class Batcher:
     """A queue of inputs, and a thread that decodes them in batches.
 
-    A batch takes one text of each waiting job in turn, so that a long job does not delay short ones. If the
-    last batch had several jobs, the thread waits for as many texts, at most a tenth of the time that the last
-    batch took: the clients that were answered last may send their next requests.
+    A batch takes one text of each waiting job in turn, so that a long job does not delay short ones. A job
+    with further texts comes after those that arrived while its last batch was decoded. So a job with one text
+    waits for the batch that is being decoded, and for its own one. To keep the latter short, it has one text
+    of each job if the first job has only one, and no text that is much longer than the first one.
+
+    If the last batch had several jobs, the thread waits for as many texts, at most a tenth of the time that
+    the last batch took: the clients that were answered last may send their next requests.
 
     Args:
         max_batch: the maximum number of texts of a batch. They also have at most `_TOKENS` times as many
@@ -94,6 +102,7 @@ class Batcher:
         self._jobs: list[Job] = []
         self._changed = threading.Condition()
         self._is_stopping = False
+        self._turns = itertools.count()
         self._last_jobs, self._last_seconds = 0, 0.0
         self._thread = threading.Thread(target=self._run, name="decoding", daemon=True)
         self._thread.start()
@@ -134,6 +143,7 @@ class Batcher:
             self._jobs = [job for job in self._jobs if job.waiting]
             if self._count() + (len(texts) if lines is None else lines) > self._max_waiting:
                 raise QueueFullError
+            job.turn = next(self._turns)
             self._jobs.append(job)
             self._changed.notify()
         return job.future
@@ -154,6 +164,9 @@ class Batcher:
             self._answer(batch)
             self._last_seconds = time.perf_counter() - start
             self._last_jobs = len({id(job) for job in batch})
+            with self._changed:
+                for job in dict.fromkeys(batch):
+                    job.turn = next(self._turns)
             self._observe(len(batch), self._last_seconds)
 
     def _take(self) -> list[Job]:
@@ -173,22 +186,26 @@ class Batcher:
 
     def _next_batch(self) -> list[Job]:
         """Return the job of each text of the next batch, decoded by the function of the oldest."""
-        jobs = [job for job in self._jobs if job.waiting]
-        same = [job for job in jobs if job.decode == jobs[0].decode]
+        self._jobs = sorted((job for job in self._jobs if job.waiting), key=lambda job: job.turn)
+        first = self._jobs[0]
+        is_filled = first.waiting > 1
+        longest = max(_SHORT, _LONGER * first.lengths[first.taken])
+        same = [job for job in self._jobs if job.decode == first.decode]
         batch: list[Job] = []
         tokens = _TOKENS * self._max_batch
         while same and len(batch) < self._max_batch:
             job = same.pop(0)
-            tokens -= job.lengths[job.taken]
+            length = job.lengths[job.taken]
+            if length > longest and batch.count(job) < len(batch):
+                continue
+            tokens -= length
             if batch and tokens < 0:
                 break
             batch.append(job)
             job.taken += 1
-            if job.waiting:
+            if job.waiting and is_filled:
                 same.append(job)
-        taken = dict.fromkeys(batch)
-        # The jobs that continue come last, after those of other models.
-        self._jobs = [job for job in jobs if job not in taken] + [job for job in taken if job.waiting]
+        self._jobs = [job for job in self._jobs if job.waiting]
         return batch
 
     def _answer(self, batch: Sequence[Job]) -> None:

@@ -25,6 +25,16 @@ class Decoder:
         self.batches: list[tuple[Any, list[str]]] = []
         self._functions: dict[str, Decode] = {}
         self.begun, self.released = threading.Event(), threading.Event()
+        self._passed = threading.Semaphore(0)
+
+    def hold(self, number: int) -> None:
+        """Let the waiting batch pass, and wait until batch `number` (from 0) has begun and waits."""
+        self._passed.release()
+        for _ in range(3000):
+            if len(self.batches) > number:
+                return
+            time.sleep(0.01)
+        pytest.fail("no batch was begun")
 
     def __getitem__(self, key: str) -> Decode:
         """Return the function of a key, always the same."""
@@ -33,7 +43,8 @@ class Decoder:
     def __call__(self, key: Any, texts: Sequence[str]) -> list[seqx.NBest]:
         self.batches.append((key, [*texts]))
         self.begun.set()
-        assert self.released.wait(30)
+        while not self.released.wait(0.01) and not self._passed.acquire(blocking=False):
+            pass
         for index, text in enumerate(texts):
             if text == "refused":
                 raise seqx.InputError("the input is refused", index)
@@ -88,6 +99,43 @@ def test_batcher_limits_the_tokens_of_a_batch(batcher: Batcher, decoder: Decoder
     assert [texts_of(each) for each in (long, short, huge)] == [texts, ["X", "Y"], ["Z" * 9_000]]
     sizes = [[len(text) for text in batch] for _, batch in decoder.batches[1:]]
     assert sizes == [[300, 1], [9_000], [300, 1], [300]]
+
+
+def test_short_text_waits_only_for_the_running_batch_of_a_long_job(
+    batcher: Batcher, decoder: Decoder
+) -> None:
+    long = batcher.submit(decoder["a"], ["W" * 400] * 3)
+    decoder.hold(1)
+    short = batcher.submit(decoder["a"], ["x"])
+    decoder.released.set()
+    assert texts_of(short) == ["X"]
+    assert len(texts_of(long)) == 3
+    assert [[len(text) for text in batch] for _, batch in decoder.batches[1:]] == [[400], [1], [400], [400]]
+
+
+def test_short_text_is_decoded_with_one_text_of_each_other_job(batcher: Batcher, decoder: Decoder) -> None:
+    long = batcher.submit(decoder["a"], [str(number) for number in range(9)])
+    decoder.hold(1)
+    shorts = [batcher.submit(decoder["a"], [text]) for text in "xy"]
+    decoder.released.set()
+    assert [texts_of(short) for short in shorts] == [["X"], ["Y"]]
+    assert texts_of(long) == [str(number) for number in range(9)]
+    assert [batch for _, batch in decoder.batches[1:]] == [
+        ["0", "1", "2", "3"],
+        ["x", "y", "4"],
+        ["5", "6", "7", "8"],
+    ]
+
+
+def test_long_job_is_not_delayed_by_a_stream_of_short_ones(batcher: Batcher, decoder: Decoder) -> None:
+    long = batcher.submit(decoder["a"], ["W" * 400] * 2)
+    for number in range(1, 4):
+        decoder.hold(number)
+        batcher.submit(decoder["a"], ["x"])
+    decoder.released.set()
+    assert len(texts_of(long)) == 2
+    sizes = [[len(text) for text in batch] for _, batch in decoder.batches[1:]]
+    assert sizes[:3] == [[400], [1], [400, 1]]
 
 
 def test_batcher_forgets_cancelled_jobs(batcher: Batcher, decoder: Decoder) -> None:
