@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -16,6 +17,7 @@ from starlette.routing import Route
 import seqx
 from seqx_serve import schemas
 from seqx_serve.batching import Batcher
+from seqx_serve.constraints import check_answered, check_single_lines, constrained, constraints_of
 from seqx_serve.decoding import Decoder
 from seqx_serve.documents import Document, read_document
 from seqx_serve.explanations import explanation_of
@@ -108,11 +110,15 @@ class Service:
             model = self._models.translator(fields.source, fields.target, fields.model)
         except UnavailableError as error:
             raise HTTPException(400, str(error)) from None
-        self._reader.check_characters(texts)
+        constraints = constraints_of(fields)
+        self._reader.check_characters(texts, constraints)
         documents = await _documents(texts, fields.format or "text")
+        check_single_lines([document.texts for document in documents], constraints)
         lines = [line for document in documents for line in document.texts]
         self._reader.check_lines(lines)
-        nbests = await self._decoder.decode(request, Answers(model, 1 + fields.alternatives), lines)
+        answers = Answers(model, 1 + fields.alternatives)
+        nbests = await self._decoder.decode(request, answers, constrained(lines, constraints))
+        check_answered(lines, nbests, constraints)
         remaining = iter(nbests)
         versions = [
             versions_of(document, [next(remaining) for _ in document.inputs], fields.alternatives)
@@ -141,9 +147,12 @@ class Service:
             model = self._models.find(fields.model, action)
         except UnavailableError as error:
             raise HTTPException(400, str(error)) from None
-        self._reader.check_characters(texts)
+        constraints = constraints_of(fields)
+        self._reader.check_characters(texts, constraints)
         self._reader.check_lines(texts)
-        nbests = await self._decoder.decode(request, Answers(model, fields.nbest), texts)
+        inputs = constrained(texts, constraints)
+        nbests = await self._decoder.decode(request, Answers(model, fields.nbest), inputs)
+        check_answered(texts, nbests, constraints)
         results = [result_of(model, text, nbest) for text, nbest in zip(texts, nbests, strict=True)]
         return JSONResponse(plain(schemas.AnswerResponse(results=results, warnings=warnings_of(nbests))))
 
@@ -154,12 +163,8 @@ class Service:
             model = self._models.find(fields.model)
         except UnavailableError as error:
             raise HTTPException(400, str(error)) from None
-        require, forbid = (
-            (phrases,) if isinstance(phrases, str) else tuple(phrases or ())
-            for phrases in (fields.require, fields.forbid)
-        )
-        self._reader.check_characters([fields.q, fields.prefix, *require, *forbid])
-        wanted = seqx.Request(input=fields.q, prefix=fields.prefix, require=require, forbid=forbid)
+        wanted = replace(constraints_of(fields), input=fields.q)
+        self._reader.check_characters([fields.q], wanted)
         reasons: list[str] = []
         try:
             ((nbest, maps),) = await self._decoder.decode(

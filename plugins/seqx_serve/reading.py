@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
+import seqx
 from seqx_serve import schemas
 from seqx_serve.limits import Limits
 from seqx_serve.middleware import CLIENT_LEFT, CLOSE
@@ -66,13 +67,14 @@ class Reader:
         if self._keys and not any(matches):
             raise HTTPException(403, "the API key is wrong or missing; set api_key to one of this server")
 
-    def check_characters(self, texts: Sequence[str]) -> None:
-        """Check the number of characters of a request.
+    def check_characters(self, texts: Sequence[str], constraints: seqx.Request) -> None:
+        """Check the number of characters of a request, those of its constraints included.
 
         Raises:
             HTTPException: there are too many
         """
-        _check_count(sum(map(len, texts)), self._limits.characters, "characters")
+        counted = [*texts, constraints.prefix, *constraints.require, *constraints.forbid]
+        _check_count(sum(map(len, counted)), self._limits.characters, "characters")
 
     def check_lines(self, lines: Sequence[str]) -> None:
         """Check the number of inputs of a request, which the queue must be able to hold.

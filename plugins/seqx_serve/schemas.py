@@ -29,8 +29,24 @@ class Request(BaseModel):
     api_key: ApiKey = None
 
 
-class TranslateRequest(Request):
-    """Texts to translate. Each line of a text is an input of the model."""
+class ConstrainedRequest(Request):
+    """Inputs with constraints, which only models whose `constraints` in /models is true accept."""
+
+    prefix: Annotated[str, MaxLen(1000), Field(description="beginning of each answer")] = ""
+    require: Annotated[
+        Phrase | Annotated[list[Phrase], MaxLen(8)] | None, Field(description="phrases that each answer has")
+    ] = None
+    forbid: Annotated[
+        Phrase | Annotated[list[Phrase], MaxLen(8)] | None, Field(description="phrases that no answer has")
+    ] = None
+
+
+class TranslateRequest(ConstrainedRequest):
+    """Texts to translate. Each line of a text is an input of the model.
+
+    The constraints are an extension of LibreTranslate's API. With `prefix` or `require`, each text is one
+    line.
+    """
 
     q: Annotated[str | list[str], Field(description="a text or several texts", examples=["The house."])]
     source: Annotated[str, Field(description="code of the source language, or auto", examples=["en"])]
@@ -46,7 +62,7 @@ class DetectRequest(Request):
     q: Text
 
 
-class AnswerRequest(Request):
+class AnswerRequest(ConstrainedRequest):
     """Inputs of a model that does not translate, such as sentences to parse. Each text is one input."""
 
     q: Annotated[
@@ -56,22 +72,12 @@ class AnswerRequest(Request):
     model: ModelName = None
 
 
-class ExplainRequest(Request):
-    """An input of any model, whose answers are wanted with the search and the attention.
-
-    Only models whose `constraints` in /models is true accept a prefix and phrases.
-    """
+class ExplainRequest(ConstrainedRequest):
+    """An input of any model, whose answers are wanted with the search and the attention."""
 
     q: Text
     nbest: Annotated[int, Ge(1), Le(100), Field(description="number of answers")] = 4
     model: ModelName = None
-    prefix: Annotated[str, MaxLen(1000), Field(description="beginning of each answer")] = ""
-    require: Annotated[
-        Phrase | Annotated[list[Phrase], MaxLen(8)] | None, Field(description="phrases that each answer has")
-    ] = None
-    forbid: Annotated[
-        Phrase | Annotated[list[Phrase], MaxLen(8)] | None, Field(description="phrases that no answer has")
-    ] = None
 
 
 class Detection(Response):
@@ -179,7 +185,7 @@ class ModelInfo(Response):
     action: str
     source: str | None = None
     target: str | None = None
-    constraints: Annotated[bool, Field(description="true if /explain accepts a prefix and phrases")]
+    constraints: Annotated[bool, Field(description="true if it accepts prefix, require and forbid")]
 
 
 class Health(Response):

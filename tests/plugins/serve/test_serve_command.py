@@ -131,6 +131,7 @@ def translate(q: object, **others: object) -> dict[str, Any]:
     return {"q": q, "source": "en", "target": "de", **others}
 
 
+@pytest.mark.promise("libretranslate-client")
 def test_published_client_gets_direct_answers(server: Server, direct: seqx.Predictor) -> None:
     client = libretranslate.LibreTranslateAPI(server.url)
     assert client.translate(LINES[0], "en", "de") == direct([LINES[0]])[0]
@@ -290,6 +291,46 @@ def test_explain_obeys_constraints(server: Server, direct: seqx.Predictor) -> No
     status, answer = server.post("/explain", q=SENTENCE, model="parser", require="(NPP")
     assert (status, answer["result"]["answers"]) == (200, [])
     assert "the model writes no symbol '(NPP'" in answer["warnings"][0]
+
+
+def test_translate_and_parse_obey_constraints(server: Server, direct: seqx.Predictor) -> None:
+    constraints = {"prefix": "Hund", "require": ["Haus"], "forbid": "Katze"}
+    requests = [
+        seqx.Request(input=line, prefix="Hund", require=("Haus",), forbid=("Katze",)) for line in LINES[:2]
+    ]
+    expected = direct(requests)
+    assert all(re.match(r"Hund.*\bHaus\b", text) for text in expected)
+    sent = [*LINES[:2], ""]
+    answer = server.post("/translate", **translate(sent, **constraints))
+    assert answer == (200, {"translatedText": [*expected, ""]})
+    form = urlencode([*translate(LINES[0]).items(), *constraints.items()], doseq=True)
+    answer = server.send("POST", "/translate", form, Content_Type="application/x-www-form-urlencoded")
+    assert answer == (200, {"translatedText": expected[0]})
+    first = " ".join(direct(LINES)).split()[0]
+    forbidden = direct([seqx.Request(input=line, forbid=(first,)) for line in LINES])
+    _, answer = server.post("/translate", **translate("\n".join(LINES), forbid=first))
+    assert answer == {"translatedText": "\n".join(forbidden)}
+    tree = server.post("/parse", q=SENTENCE, prefix="(S")[1]["results"][0]["answers"][0]["text"]
+    assert tree.startswith("(TOP (S ")
+
+
+@pytest.mark.promise("server-refuses-with-a-reason")
+@pytest.mark.parametrize(
+    ("path", "fields", "reason"),
+    [
+        ("/translate", translate("a\nb", require="Haus"), "text 1 of q has 2 lines, but prefix and require"),
+        ("/translate", translate("<p>a<p>b", format="html", prefix="x"), "text 1 of q has 2 lines"),
+        ("/translate", translate("a", forbid=" "), "forbid: a phrase has only spaces"),
+        ("/translate", translate("x" * 1990, prefix="x" * 11), "the request has 2,001 characters"),
+        ("/translate", translate(["", "a house"], require="a", forbid="a"), "'a house' has no answer within"),
+        ("/parse", {"q": SENTENCE, "require": "(NPP"}, "the model writes no symbol '(NPP'"),
+    ],
+)
+def test_server_refuses_constraints_with_a_reason(
+    server: Server, path: str, fields: Any, reason: str
+) -> None:
+    status, answer = server.post(path, **fields)
+    assert (status, reason in answer["error"]) == (422, True), answer
 
 
 def test_explain_leaves_out_what_is_too_long(direct: seqx.Predictor) -> None:

@@ -1,0 +1,64 @@
+"""Constraints on the answers to the inputs of a request: an extension of LibreTranslate's API."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from starlette.exceptions import HTTPException
+
+import seqx
+from seqx_serve import schemas
+
+
+def constraints_of(fields: schemas.ConstrainedRequest) -> seqx.Request:
+    """Return the constraints of a request, with an empty input.
+
+    Raises:
+        HTTPException: a phrase has only spaces
+    """
+    phrases = {}
+    for name, value in (("require", fields.require), ("forbid", fields.forbid)):
+        phrases[name] = (value,) if isinstance(value, str) else tuple(value or ())
+        if not all(phrase.strip() for phrase in phrases[name]):
+            raise HTTPException(422, f"{name}: a phrase has only spaces; write a word, or leave it out")
+    return seqx.Request(input="", prefix=fields.prefix, **phrases)
+
+
+def constrained(lines: Sequence[str], constraints: seqx.Request) -> Sequence[str | seqx.Request]:
+    """Return the inputs of a model for some lines, each with the constraints."""
+    if not constraints.constrained:
+        return lines
+    return [replace(constraints, input=line) for line in lines]
+
+
+def check_single_lines(texts: Sequence[Sequence[str]], constraints: seqx.Request) -> None:
+    """Check that each text has one line, if a prefix or a phrase is required of its answer.
+
+    Raises:
+        HTTPException: a text has several lines
+    """
+    if not (constraints.prefix or constraints.require):
+        return
+    for number, lines in enumerate(texts, 1):
+        if len(lines) > 1:
+            raise HTTPException(
+                422,
+                f"text {number} of q has {len(lines)} lines, but prefix and require apply to each line; "
+                "send q as a list with one line in each text",
+            )
+
+
+def check_answered(lines: Sequence[str], nbests: Sequence[seqx.NBest], constraints: seqx.Request) -> None:
+    """Check that the constraints left an answer to each line that has text.
+
+    Raises:
+        HTTPException: a line has no answer
+    """
+    if not constraints.constrained:
+        return
+    for line, nbest in zip(lines, nbests, strict=True):
+        if line.strip() and not nbest:
+            raise HTTPException(
+                422,
+                f"{line[:40]!r} has no answer within the maximum length that meets prefix, require and "
+                "forbid; change them, or send the other lines without this one",
+            )
