@@ -1,6 +1,5 @@
 """The callback `tensorboard`."""
 
-import importlib.util
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Gt
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 class TensorBoard(seqx.Callback):
     """Curves of a run for TensorBoard, in the run's folder `tensorboard/`.
 
-    `tensorboard --logdir FOLDER` shows them. The callback needs the package `tensorboard`. Each point is the
+    `tensorboard --logdir FOLDER` shows them. The callback needs the extra `tensorboard`. Each point is the
     mean over the updates since the previous point. The scores of the final model are under "model/". When a
     run resumes from a checkpoint, the points of later steps are hidden.
 
@@ -27,11 +26,7 @@ class TensorBoard(seqx.Callback):
     """
 
     def __init__(self, *, every: Annotated[int, Gt(0)] = 100) -> None:
-        if importlib.util.find_spec("tensorboard") is None:
-            raise seqx.UserError(
-                "callbacks: tensorboard is not installed; "
-                "run pip install tensorboard, or remove the callback from the recipe"
-            )
+        seqx.import_extra("tensorboard", "tensorboard")
         self.every = every
         self._writer: SummaryWriter | None = None
         self._window = Window()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqx.errors import UserError
+from seqx.runtime.extras import import_extra
 
 _INCHES_PER_TOKEN = 0.16
 _MIN_WEIGHT = 0.02  # lines of smaller weights are not drawn
@@ -31,11 +31,8 @@ def import_matplotlib() -> ModuleType:
     Raises:
         UserError: it is not installed
     """
-    try:
-        import matplotlib as mpl  # noqa: PLC0415  it is slow to import, and optional
-    except ImportError:
-        raise UserError("figures need matplotlib, which is not installed: pip install matplotlib") from None
-    return mpl
+    package: ModuleType = import_extra("matplotlib", "draw")
+    return package
 
 
 def draw_maps(panels: Sequence[Panel], file: Path) -> None:

@@ -10,7 +10,7 @@ PURPOSES: Mapping[str, str] = {
     "tensorboard": "the callback tensorboard",
     "draw": "figures of attention weights (--attention)",
     "ctranslate2": "export to CTranslate2, and search with it (--engine ctranslate2)",
-    "huggingface": "export to Hugging Face transformers, and import from it",
+    "huggingface": "export to Hugging Face transformers",
     "onnx": "export to ONNX",
     "serve": "seqx serve",
     "datasets": "the corpus datasets of Hugging Face",

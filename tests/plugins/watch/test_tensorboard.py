@@ -1,12 +1,10 @@
 """The callback `tensorboard`, whose files are read with TensorBoard."""
 
-import importlib.util
 import warnings
 from pathlib import Path
 
 import pytest
 
-import seqx
 from seqx_watch import TensorBoard
 from tests.plugins.watch.simulation import Simulation, run
 
@@ -62,9 +60,3 @@ def test_tensorboard_curves_of_a_resumed_run(tmp_path: Path) -> None:
             ),
         )
     }
-
-
-def test_tensorboard_callback_names_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(seqx.UserError, match="pip install tensorboard"):
-        TensorBoard()
