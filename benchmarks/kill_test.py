@@ -1,15 +1,18 @@
 """Runs that are killed at random times and resumed, compared with uninterrupted runs.
 
-    python -m benchmarks.kill_test --kills 50 --saves 10 --full 10 --out kill_test.json
+    python -m benchmarks.kill_test --kills 50 --saves 10 --stops 20 --full 10 --out kill_test.json
 
-Short runs of translation and parsing on the embedded sample are killed by SIGKILL and started again with the
-same command. A run takes more than an epoch. It uses a moving average of the weights, validation, selection
-of the best checkpoint, and metrics over three updates.
+Short runs of translation and parsing on the embedded sample, and runs that fine-tune the model of the
+former, are killed by SIGKILL and started again with the same command. A run takes more than an epoch. It
+uses a moving average of the weights, validation, selection of the best checkpoint, and metrics over three
+updates.
 
 - `--kills`: this number of kills happens at times that are uniformly distributed over a run, from preparation
   to test.
 - `--saves`: at least this number of them happens during a save. Such a kill waits for the temporary folder of
   the save, and counts if the folder still exists after the kill.
+- `--stops`: at least this number of starts is stopped by SIGTERM at such times. Such a start must end with
+  exit code 75, or finish.
 - `--full`: this number of further kills happens on a small disk (a tmpfs, which needs root). When the disk is
   full, the run must stop with exit code 2 and one message, and resume after the disk has grown.
 
@@ -29,7 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,6 +95,15 @@ model:
 search: {type: beam, size: 2, ratio: 2, extra: 10}
 """,
 }
+_INITIAL = "MODEL"  # in a recipe: the folder of the uninterrupted run of translation
+RECIPES["extension"] = RECIPES["translation"].replace("size: 340", "size: 340, symbols: [<2fr>, <2de>]")
+RECIPES["fine-tuning"] = RECIPES["translation"]
+INITIAL_MODELS = {
+    "extension": "{model: MODEL, vocabulary: extend, freeze: [encoder]}",
+    "fine-tuning": "{model: MODEL, reset_optimizer: false, freeze: ['*.norm.*']}",
+}
+"""The setting `training.init_from` of the runs that fine-tune; both score the old test set, too."""
+
 TIME_LIMIT = 120  # seconds for one start
 MAX_STARTS = 60  # of one run
 
@@ -101,6 +113,7 @@ class Outcome:
     """The counts of all runs."""
 
     kills: int = 0
+    stops: int = 0  # starts that SIGTERM stopped
     inside_saves: int = 0  # kills after which a temporary folder existed
     on_full_disks: int = 0  # kills on small disks
     full: int = 0  # starts that stopped because the disk was full
@@ -134,6 +147,12 @@ class Command:
         os.kill(self.pid, signal.SIGKILL)
         self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
+    def stop(self) -> int:
+        """Stop the process by SIGTERM, and return its exit code."""
+        os.kill(self.pid, signal.SIGTERM)
+        self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.code
+
     def _run(self, recipe: Path, folder: Path, cache: Path) -> None:
         """Run the command in the forked process, and exit."""
         code = 1
@@ -156,8 +175,12 @@ class KillTest:
     def __init__(self, name: str, parent: Path, rng: random.Random, outcome: Outcome) -> None:
         self.name, self.parent, self.rng, self.outcome = name, parent, rng, outcome
         self.recipe = parent / f"{name}.yaml"
-        self.recipe.write_text(RECIPES[name] + TRAINING, encoding="utf-8")
+        text = RECIPES[name] + TRAINING
+        if initial := INITIAL_MODELS.get(name, "").replace(_INITIAL, str(parent / "translation-whole")):
+            text = text.replace("training:\n", f"training:\n  init_from: {initial}\n")
+        self.recipe.write_text(text, encoding="utf-8")
         self.uninterrupted = parent / f"{name}-whole"
+        self._was_stopped = False
         start_time = time.monotonic()
         self._wait(Command(self.recipe, self.uninterrupted, parent / "cache-whole"))
         self.seconds = time.monotonic() - start_time
@@ -165,15 +188,19 @@ class KillTest:
         assert progress is not None, "the run is finished"
         outcome.undisturbed[name] = {"took": round(self.seconds, 1), **asdict(progress)}
 
-    def run(self, kills: int, saves: int, folder: Path, *, disk: "Disk | None" = None) -> None:
+    def run(
+        self, kills: int, saves: int, folder: Path, *, stops: int = 0, disk: "Disk | None" = None
+    ) -> None:
         """Run to the end, with up to `kills` kills, up to `saves` of them during a save.
 
         Args:
             kills: largest number of kills
             saves: largest number of kills that wait for a save
             folder: run folder
+            stops: largest number of starts that are stopped by SIGTERM, in turn with kills
             disk: the small disk that contains the folder; None: enough space
         """
+        self._was_stopped = False
         cache = self.parent / "cache"
         shutil.rmtree(cache, ignore_errors=True)  # so that preparation may be killed, too
         shutil.rmtree(folder, ignore_errors=True)
@@ -183,8 +210,16 @@ class KillTest:
             during_save = saves > 0 and kills > 0
             # A resumed run is shorter; half the time of a whole run covers most of it.
             kill_time = time.monotonic() + self.rng.uniform(0, self.seconds * (0.5 if start else 1.0))
-            while not command.has_ended() and kills > 0:
-                if set(_temporary_folders(folder)) - before if during_save else time.monotonic() > kill_time:
+            by_stop = stops > 0 and start % 2 == 1
+            while not command.has_ended() and (kills > 0 or by_stop):
+                if by_stop and time.monotonic() > kill_time:
+                    if self._stop(command, folder):
+                        return
+                    stops -= 1
+                    break
+                if not by_stop and (
+                    set(_temporary_folders(folder)) - before if during_save else time.monotonic() > kill_time
+                ):
                     time.sleep(self.rng.uniform(0, 0.008) if during_save else 0)
                     command.kill()
                     inside = bool(set(_temporary_folders(folder)) - before)
@@ -201,6 +236,16 @@ class KillTest:
                     return
         self.outcome.wrong.append(f"{self.name}: not finished after {MAX_STARTS} starts")
 
+    def _stop(self, command: Command, folder: Path) -> bool:
+        """Stop a start by SIGTERM; return true if the run has finished meanwhile."""
+        if command.stop() == 0:
+            return self._is_finished(command, folder, None)
+        self._was_stopped = True
+        self.outcome.stops += 1
+        if command.code != 75:
+            self.outcome.wrong.append(f"{self.name}: SIGTERM ended a run with exit code {command.code}")
+        return False
+
     def _is_finished(self, command: Command, folder: Path, disk: "Disk | None") -> bool:
         """Wait for a start; return false, and grow the disk, if the disk was full."""
         message = self._wait(command, may_be_full=disk is not None)
@@ -213,7 +258,8 @@ class KillTest:
         if command.code == 0:
             self.outcome.runs += 1
             self.outcome.different += [
-                f"{self.name}: {name}" for name in differences(folder, self.uninterrupted)
+                f"{self.name}: {name}"
+                for name in differences(folder, self.uninterrupted, saves=not self._was_stopped)
             ]
         return True
 
@@ -286,6 +332,8 @@ def kill_runs(
     full: int,
     each: int,
     seed: int,
+    stops: int = 0,
+    recipes: Sequence[str] = tuple(RECIPES),
 ) -> Outcome:
     """Kill runs of the recipes in turn.
 
@@ -296,23 +344,30 @@ def kill_runs(
         full: number of further kills on a small disk
         each: largest number of kills of one run
         seed: seed of the times of the kills
+        stops: smallest number of starts that SIGTERM stops
+        recipes: names of the recipes; fine-tuning needs the run of "translation", which comes before
     """
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(None):
         seqx(["check", "wmt_en_de"])  # imports the modules of a run before the first fork
     outcome, rng = Outcome(), random.Random(seed)  # noqa: S311
-    tests = [KillTest(name, parent, rng, outcome) for name in RECIPES]
+    tests = [KillTest(name, parent, rng, outcome) for name in recipes]
     # The names of the folders are those of the uninterrupted runs, because the metrics contain them.
     folders = [parent / test.name / f"{test.name}-whole" for test in tests]
     for folder in folders:
         folder.parent.mkdir()
     turn = 0
-    while outcome.kills < kills or outcome.inside_saves < saves:
+    while outcome.kills < kills or outcome.inside_saves < saves or outcome.stops < stops:
         if turn > 4 * kills:
             outcome.wrong.append(f"only {outcome.kills} kills in {turn} runs")
             break
         left = max(kills - outcome.kills, saves - outcome.inside_saves)
         test, folder = tests[turn % len(tests)], folders[turn % len(tests)]
-        test.run(min(each, left), min(each, saves - outcome.inside_saves), folder)
+        test.run(
+            min(each, left),
+            min(each, saves - outcome.inside_saves),
+            folder,
+            stops=min(each, stops - outcome.stops),
+        )
         turn += 1
     for turn in range(4 * full):
         if outcome.on_full_disks >= full:
@@ -333,6 +388,7 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
     rows = {
         "kills": outcome["kills"],
         "kills during a save": outcome["inside_saves"],
+        "starts that SIGTERM stopped": outcome["stops"],
         "kills on a small disk": outcome["on_full_disks"],
         "starts that stopped with one message because the disk was full": outcome["full"],
         "starts with a wrong exit code or message": len(outcome["wrong"]),
@@ -348,6 +404,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--kills", type=int, default=50, help="number of kills")
     parser.add_argument("--saves", type=int, default=10, help="smallest number of kills during a save")
+    parser.add_argument("--stops", type=int, default=10, help="smallest number of stops by SIGTERM")
     parser.add_argument("--full", type=int, default=10, help="number of further kills on a small disk")
     parser.add_argument("--each", type=int, default=5, help="largest number of kills of one run")
     parser.add_argument("--seed", type=int, default=1, help="seed of the times of the kills")
@@ -355,7 +412,9 @@ def main() -> None:
     options = parser.parse_args()
     start_time = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        settings = {name: getattr(options, name) for name in ("kills", "saves", "full", "each", "seed")}
+        settings = {
+            name: getattr(options, name) for name in ("kills", "saves", "stops", "full", "each", "seed")
+        }
         outcome = kill_runs(Path(folder), **settings)
     record = {
         "asked": settings,

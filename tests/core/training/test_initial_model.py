@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import seqx
+from benchmarks.run_differences import differences
 from seqx.parallel import World
 from seqx.storage import state_dict
 from seqx.storage.checkpoints import Checkpoints
@@ -21,9 +23,11 @@ from seqx_tagging import TagAccuracy, Tagging
 from seqx_text import Marian, SentencePiece
 from seqx_text_tasks import Classification
 from seqx_text_tasks.labels import Labels
+from seqx_training import CrossEntropy
 from tests.core.parallel.test_training import train
 from tests.letters import Letters, Rows
 from tests.models import RECIPE
+from tests.stories.test_stopping import send_at_call
 from tests.stories.tiny import seqx as call
 
 TRAINING = """\
@@ -136,6 +140,30 @@ def test_frozen_parameters_keep_their_bits_to_the_end_of_a_resumed_run(
     for name, old in before.items():
         is_frozen = name.startswith("encoder.") or ".norm." in name
         assert torch.equal(old, after[name]) == is_frozen, name
+
+
+@pytest.mark.promise("resume-is-bitwise-equal")
+@pytest.mark.parametrize(
+    "initial",
+    [
+        (EXTENDED[0].replace("}", ", freeze: [encoder]}"), EXTENDED[1]),
+        ("training.init_from={model: first, reset_optimizer: false, freeze: ['*.norm.*']}",),
+    ],
+    ids=["extended", "continued"],
+)
+def test_stopped_fine_tuning_resumes_bitwise(
+    initial: tuple[str, ...], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = (*initial, "training.steps=4", "training.save_every=2", "training.average=2")
+    done(*settings, "--folder", str(tmp_path / "whole"))
+    stopped = ("run", "tiny.yaml", "--device", "cpu", *settings, "--folder", str(tmp_path / "stopped"))
+    for update in (1, 2):  # of a start: the first and the third update of the run
+        with monkeypatch.context() as patch:
+            send_at_call(patch, CrossEntropy, "forward", update, signal.SIGTERM)
+            assert call(*stopped).exit_code == 75
+    done(*settings, "--folder", str(tmp_path / "stopped"))
+    assert differences(tmp_path / "stopped", tmp_path / "whole", saves=False) == []
+    assert (tmp_path / "stopped" / "old_test.json").exists()
 
 
 @pytest.mark.slow
