@@ -80,14 +80,20 @@ class Comet(seqx.Metric):
     def _load(self) -> Any:  # noqa: ANN401  a class of an optional package
         try:
             comet = importlib.import_module("comet")
-        except ImportError:
-            message = f"comet: needs the package {_PACKAGE}; install it (pip install {_PACKAGE})"
+        except ImportError as error:
+            message = (
+                f"comet: {_PACKAGE} cannot be imported ({error}); install the extra of this plugin in its "
+                "folder: pip install '.[comet]'"
+            )
             raise seqx.UserError(message) from None
         try:
             path = self.model if Path(self.model).is_file() else comet.download_model(self.model)
             return comet.load_from_checkpoint(path)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
-            message = f"comet: the model {self.model} cannot be loaded ({error}); set model to its checkpoint"
+            message = (
+                f"comet: the model {self.model} cannot be loaded ({error}); check its name and the connection "
+                "to the hub, or set model to the path of a checkpoint"
+            )
             raise seqx.UserError(message) from None
 
 

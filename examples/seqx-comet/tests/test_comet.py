@@ -76,7 +76,10 @@ def test_comet_is_a_metric_of_the_command_score(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.usefixtures("comet")
 @pytest.mark.parametrize(
     ("model", "message"),
-    [("missing", "comet: the model missing cannot be loaded"), ("", "needs the package")],
+    [
+        ("missing", "comet: the model missing cannot be loaded"),
+        ("", r"cannot be imported .* pip install '\.\[comet\]'"),
+    ],
 )
 def test_comet_reports_what_is_missing(model: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if not model:

@@ -30,8 +30,11 @@ class MLflow(seqx.Callback):
     ) -> None:
         try:
             self._module = importlib.import_module("mlflow")
-        except ImportError:
-            message = "mlflow: the package is missing; run pip install mlflow-skinny, or remove the callback"
+        except ImportError as error:
+            message = (
+                f"mlflow: cannot be imported ({error}); install the extra of this plugin in its folder: "
+                "pip install '.[mlflow]', or remove the callback"
+            )
             raise seqx.UserError(message) from None
         self.uri = uri
         self.experiment = experiment

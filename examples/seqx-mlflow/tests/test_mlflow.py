@@ -117,7 +117,7 @@ def test_mlflow_run_is_continued_by_a_resumed_run(calls: list[tuple[Any, ...]], 
 
 def test_missing_mlflow_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(seqx.UserError, match="run pip install mlflow-skinny"):
+    with pytest.raises(seqx.UserError, match=r"pip install '\.\[mlflow\]'"):
         MLflow()
 
 

@@ -61,8 +61,12 @@ def _study(folder: Path) -> tuple[Any, Any]:
     """Create or load the study of a folder; return it with Optuna's state of failed trials."""
     try:
         optuna = importlib.import_module("optuna")
-    except ImportError:
-        raise seqx.UserError("tune: the package optuna is missing; run pip install optuna") from None
+    except ImportError as error:
+        message = (
+            f"tune: optuna cannot be imported ({error}); install the extra of this plugin in its folder: "
+            "pip install '.[optuna]'"
+        )
+        raise seqx.UserError(message) from None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

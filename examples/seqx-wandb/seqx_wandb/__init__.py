@@ -31,8 +31,11 @@ class WandB(seqx.Callback):
     ) -> None:
         try:
             self._module = importlib.import_module("wandb")
-        except ImportError:
-            message = "wandb: the package is missing; run pip install wandb, or remove the callback"
+        except ImportError as error:
+            message = (
+                f"wandb: cannot be imported ({error}); install the extra of this plugin in its folder: "
+                "pip install '.[wandb]', or remove the callback"
+            )
             raise seqx.UserError(message) from None
         self.project = project
         self.mode = mode

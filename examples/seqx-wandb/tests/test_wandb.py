@@ -116,7 +116,7 @@ def test_wandb_run_is_continued_by_a_resumed_run(trackers: list[Tracker], tmp_pa
 
 def test_missing_wandb_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(seqx.UserError, match="run pip install wandb"):
+    with pytest.raises(seqx.UserError, match=r"pip install '\.\[wandb\]'"):
         WandB()
 
 
