@@ -58,10 +58,15 @@ def _normalizers(text: seqx.TextSpec) -> Iterator[str]:
 def _scores(model: seqx.TrainedModel) -> str:
     """Return a table of the scores."""
     rows = [
-        f"| {split} | {name} | {score.value:.2f} | `{score.signature}` |"
+        f"| {split} | {name} | {score.value:.2f} | `{_in_cell(score.signature)}` |"
         for split, scores in model.scores.items()
         for name, score in scores.items()
     ]
     if not rows:
         return "No scores were recorded."
     return "\n".join(["| split | metric | score | signature |", "|---|---|---|---|", *rows])
+
+
+def _in_cell(text: str) -> str:
+    """Return text for a cell of a Markdown table, in which a bar ends the cell even within code."""
+    return text.replace("|", r"\|")

@@ -75,7 +75,7 @@ class HuggingFace(seqx.Exporter):
         spec, text = seqx.describe(model.model), seqx.describe(model.task)
         config = _config(spec)
         _write_json(folder / "config.json", config)
-        save_file(dict(_weights(spec)), str(folder / "model.safetensors"), metadata={"format": "pt"})
+        save_file(dict(_weights(spec, config["max_position_embeddings"])), str(folder / "model.safetensors"), metadata={"format": "pt"})
         generation = _generation(seqx.describe(model.search) if model.search is not None else None, config)
         _write_json(folder / "generation_config.json", generation)
         _write_tokenizer(text, folder, config["max_position_embeddings"])
@@ -145,11 +145,15 @@ def _config(model: seqx.ModelSpec) -> dict[str, Any]:
     return config
 
 
-def _weights(model: seqx.ModelSpec) -> Iterator[tuple[str, Tensor]]:
+def _weights(model: seqx.ModelSpec, positions: int) -> Iterator[tuple[str, Tensor]]:
     """Yield the weights by their names in Marian and Pegasus.
 
     The features of all vectors of width d_model are reordered, because the sines and cosines of positions
     alternate in seqx, while in Marian all cosines follow all sines.
+
+    Args:
+        model: the description of the model
+        positions: the number of positions
     """
     assert model.encoder is not None, "`problems` has checked it"
     order = torch.cat([torch.arange(0, model.d_model, 2), torch.arange(1, model.d_model, 2)])
@@ -167,6 +171,9 @@ def _weights(model: seqx.ModelSpec) -> Iterator[tuple[str, Tensor]]:
     bias = torch.zeros(len(model.projection)) if model.projection_bias is None else model.projection_bias
     yield "final_logits_bias", bias.detach().float()[None].contiguous()
     for side, stack in (("encoder", model.encoder), ("decoder", model.decoder)):
+        if stack.norm_order == "pre" and stack.positions.vectors is not None:
+            # transformers computes them, too, but warns that weights of Pegasus are missing.
+            yield f"model.{side}.embed_positions.weight", ordered(stack.positions.vectors(positions), 1)
         if stack.norm is not None:
             yield from _norm(f"model.{side}.layer_norm", stack.norm, ordered)
         for i, layer in enumerate(stack.layers):
