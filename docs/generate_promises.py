@@ -3,20 +3,21 @@
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
 ROOT = Path(__file__).parents[1]
 PROMISES = ROOT / "tests" / "promises.yaml"
+CONSTRAINTS = ROOT / "constraints.txt"
 
 INTRODUCTION = """\
 # Promises and tests
 
-For each promise there are tests that inject the fault. "Cases" is the number of test cases of pytest.
-[Reliability](../explanation/reliability.md) explains the behaviour behind them.
+For each promise there are tests that inject the fault, or compare with another program. "Cases" is the number
+of test cases of pytest. [Reliability](../explanation/reliability.md) explains the behaviour behind them.
 
 The tests of a promise have the marker `@pytest.mark.promise("NAME")`. The names and the texts are in
 `tests/promises.yaml`, and `python -m docs.generate` writes this page.
@@ -47,16 +48,30 @@ def promises(collected: Iterable[tuple[str, str]] | None = None) -> str:
             f"promises without a test: {sorted(known - tests.keys())}; "
             f"tests with an unknown promise: {sorted(tests.keys() - known)}"
         )
-    lines = [INTRODUCTION]
+    lines, versions = [INTRODUCTION], _versions()
     for title, section in sections.items():
-        lines += [f"## {title}", "", "| promise | injected fault | tests | cases |", "|---|---|---|---|"]
+        is_comparison = any("programs" in entry for entry in section.values())
+        column = "compared with" if is_comparison else "injected fault"
+        lines += [f"## {title}", "", f"| promise | {column} | tests | cases |", "|---|---|---|---|"]
         lines += [
-            f"| {entry['promise']} | {entry.get('fault', '')} | {_tests(tests[name].tests)} "
+            f"| {entry['promise']} | {_against(entry, versions)} | {_tests(tests[name].tests)} "
             f"| {tests[name].cases} |"
             for name, entry in section.items()
         ]
         lines.append("")
     return "\n".join(lines)
+
+
+def _against(entry: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """Return the injected fault, or the programs with the versions of the tests."""
+    programs = [f"{name} {versions[name]}" for name in entry.get("programs", ())]
+    return ", ".join(programs) or str(entry.get("fault", ""))
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of the packages with which the tests run."""
+    lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==", 1) for line in lines if "==" in line and not line.startswith("#"))
 
 
 def _tests(nodes: list[str]) -> str:

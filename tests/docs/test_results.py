@@ -36,6 +36,7 @@ def test_number_of_agreeing_table_3_rows() -> None:
     assert f"Of the {len(rows)} rows {agree} move perplexity" in DOCUMENTS[0].read_text(encoding="utf-8")
 
 
+@pytest.mark.promise("500-sentences-equal")
 @pytest.mark.parametrize(
     "program", ["engine ctranslate2, fp32", "CTranslate2, fp32, alpha 0", "transformers, fp32, alpha 0"]
 )

@@ -28,6 +28,7 @@ def test_tree_brackets_have_labels_and_spans() -> None:
     assert Tree("TOP", (Tree("A", ()), Leaf("X", "x"))).brackets()[1] == Bracket("A", 0, 0)
 
 
+@pytest.mark.promise("nltk-trees")
 def test_tree_is_converted_to_nltk_and_back() -> None:
     assert tree_of(SENTENCE).to_nltk() == NltkTree.fromstring(SENTENCE)
     for text in (SENTENCE, ODD):

@@ -13,6 +13,7 @@ for extra in ("schemathesis", "starlette", "uvicorn", "prometheus_client", "pyth
     pytest.importorskip(extra)
 
 
+@pytest.mark.promise("openapi-is-true")
 @pytest.mark.slow
 def test_server_answers_generated_requests_as_its_openapi_document_says(tmp_path: Path) -> None:
     write_model(tmp_path / "en-de" / "model")

@@ -108,6 +108,7 @@ def rows(folder: Path, *names: str, columns: tuple[str, ...] = ("en", "de")) -> 
     return list(corpus.rows("train"))
 
 
+@pytest.mark.promise("corpora-of-clients")
 def test_mtdata_ids_are_downloaded_once_and_read_in_the_order_of_the_columns(
     server: Server, tmp_path: Path
 ) -> None:

@@ -233,6 +233,7 @@ def test_tmx_is_read_as_a_stream(tmp_path: Path) -> None:
     tracemalloc.stop()
 
 
+@pytest.mark.promise("corpora-of-clients")
 @pytest.mark.slow
 def test_datasets_loads_local_files_and_saved_datasets(tmp_path: Path) -> None:
     import datasets

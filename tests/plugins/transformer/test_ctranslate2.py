@@ -58,6 +58,7 @@ def scores(model: seqx.TrainedModel, folder: Path) -> tuple[list[float], list[fl
     )
 
 
+@pytest.mark.promise("ctranslate2-scores")
 @pytest.mark.parametrize("recipe", [TRANSLATION, LANGUAGE_MODEL], ids=["encoder-decoder", "decoder-only"])
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
 def test_ctranslate2_computes_the_same_scores(
@@ -74,6 +75,7 @@ def test_ctranslate2_computes_the_same_scores(
     assert min(ours) < -50
 
 
+@pytest.mark.promise("ctranslate2-scores")
 @pytest.mark.parametrize(
     "settings",
     [
@@ -155,6 +157,7 @@ def test_missing_package_is_named_with_the_command_that_installs_it(
         list(CTranslate2().problems(model))
 
 
+@pytest.mark.promise("engine-hypotheses")
 @pytest.mark.parametrize(
     "search", ["size=3,alpha=0", "size=1,alpha=0", "size=4,alpha=0.6,nbest=2", "size=3,alpha=0,nbest=3"]
 )
@@ -198,6 +201,7 @@ def call(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
+@pytest.mark.promise("cards-run")
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", [TRANSLATION, LANGUAGE_MODEL], ids=["encoder-decoder", "decoder-only"])
 def test_code_of_the_model_card_runs_without_seqx(recipe: str, tmp_path: Path) -> None:

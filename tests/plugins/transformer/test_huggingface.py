@@ -51,18 +51,24 @@ def exported(model: seqx.TrainedModel, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.promise("transformers-scores")
 @pytest.mark.slow
 @pytest.mark.parametrize(("stack", "settings"), CASES.values(), ids=CASES)
 def test_transformers_computes_the_same_scores(
     stack: str, settings: str, vocabulary: Path, tmp_path: Path
 ) -> None:
+    from transformers import AutoModelForSeq2SeqLM
+
     model = random_model(tmp_path / "model", stack, settings, vocabulary=vocabulary)
     out = exported(model, tmp_path / "out")
     torch.manual_seed(2)
     sides = [[torch.randint(4, 400, (length,)).tolist() for length in (22, 9, 1)] for _ in range(2)]
     assert huggingface_scores(out, *sides) == pytest.approx(seqx_scores(model.model, *sides), abs=1e-4)
+    _, found = AutoModelForSeq2SeqLM.from_pretrained(out, output_loading_info=True)
+    assert not any(found.values()), found  # otherwise transformers prints a warning about them
 
 
+@pytest.mark.promise("transformers-scores")
 @pytest.mark.slow
 def test_transformers_computes_the_same_logits_and_beams(vocabulary: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -130,6 +136,7 @@ def test_decoder_only_model_is_refused(vocabulary: Path, tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.promise("cards-run")
 @pytest.mark.slow
 def test_code_of_the_model_card_runs_without_seqx(tmp_path: Path) -> None:
     recipe = TRANSLATION.replace(

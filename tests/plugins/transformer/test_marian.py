@@ -59,6 +59,7 @@ def symbols_in_seqx(predictor: seqx.Predictor, tokenizer: Any) -> list[int]:
     return [ids[name] for name in names]
 
 
+@pytest.mark.promise("marian-import")
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_imported_model_has_the_logits_and_beams_of_transformers(
@@ -98,6 +99,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.promise("marian-import")
 @pytest.mark.slow
 def test_searches_of_generation_config_find_the_outputs_of_transformers(tmp_path: Path) -> None:
     source = write_marian(tmp_path / "hub", encoder_layers=1, decoder_layers=2)
@@ -151,6 +153,7 @@ def unusual_lines(count: int) -> list[str]:
     return lines
 
 
+@pytest.mark.promise("marian-tokens")
 @pytest.mark.parametrize("separate", [False, True])
 def test_tokenizer_has_the_ids_and_texts_of_marian_tokenizer(separate: bool, tmp_path: Path) -> None:
     source = write_marian(tmp_path / "hub", separate=separate, encoder_layers=1, decoder_layers=1)

@@ -23,6 +23,7 @@ HEADS = "attention: {type: multihead, heads: 2}"
 SENTENCES = ["The cat sees the dog.", "We wait.", "A soldier waits."]
 
 
+@pytest.mark.promise("onnx-scores")
 @pytest.mark.slow
 def test_onnx_runtime_computes_the_same_and_the_model_card_runs_without_seqx(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
