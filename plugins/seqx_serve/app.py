@@ -17,7 +17,7 @@ from starlette.routing import Route
 import seqx
 from seqx_serve import schemas
 from seqx_serve.batching import Batcher
-from seqx_serve.constraints import check_answered, check_single_lines, constrained, constraints_of
+from seqx_serve.constraints import check_single_lines, constrained, constraints_of, unanswered
 from seqx_serve.decoding import Decoder
 from seqx_serve.documents import Document, read_document
 from seqx_serve.explanations import explanation_of
@@ -118,7 +118,7 @@ class Service:
         self._reader.check_lines(lines)
         answers = Answers(model, 1 + fields.alternatives)
         nbests = await self._decoder.decode(request, answers, constrained(lines, constraints))
-        check_answered(lines, nbests, constraints)
+        warnings = [*unanswered(lines, nbests, constraints), *(warnings_of(nbests) or ())]
         remaining = iter(nbests)
         versions = [
             versions_of(document, [next(remaining) for _ in document.inputs], fields.alternatives)
@@ -135,7 +135,7 @@ class Service:
             detected_language=([detected] * len(texts) if is_list else detected)
             if fields.source == AUTO
             else None,
-            warnings=warnings_of(nbests),
+            warnings=warnings or None,
         )
         return JSONResponse(plain(response))
 
@@ -152,9 +152,9 @@ class Service:
         self._reader.check_lines(texts)
         inputs = constrained(texts, constraints)
         nbests = await self._decoder.decode(request, Answers(model, fields.nbest), inputs)
-        check_answered(texts, nbests, constraints)
+        warnings = [*unanswered(texts, nbests, constraints), *(warnings_of(nbests) or ())]
         results = [result_of(model, text, nbest) for text, nbest in zip(texts, nbests, strict=True)]
-        return JSONResponse(plain(schemas.AnswerResponse(results=results, warnings=warnings_of(nbests))))
+        return JSONResponse(plain(schemas.AnswerResponse(results=results, warnings=warnings or None)))
 
     async def explain(self, request: Request) -> Response:
         """Answer one input with any model, and show the search and the attention."""
@@ -165,16 +165,16 @@ class Service:
             raise HTTPException(400, str(error)) from None
         wanted = replace(constraints_of(fields), input=fields.q)
         self._reader.check_characters([fields.q], wanted)
-        reasons: list[str] = []
+        nbest, maps, reasons = seqx.NBest(), None, list[str]()
         try:
             ((nbest, maps),) = await self._decoder.decode(
                 request, Explanations(model, fields.nbest), [wanted]
             )
+            unanswered([fields.q], [nbest], wanted)
         except HTTPException as error:
             if error.status_code != 422 or not wanted.constrained:
                 raise
-            # There is no answer, as with other constraints that no output meets; the reason is known here.
-            nbest, maps, reasons = seqx.NBest(), None, [error.detail]
+            reasons = [error.detail]
         # Thousands of numbers take long, so this is done in a thread.
         return await asyncio.to_thread(
             lambda: JSONResponse(plain(explanation_of(model, fields.q, nbest, maps, reasons)))

@@ -8,6 +8,8 @@ from starlette.exceptions import HTTPException
 import seqx
 from seqx_serve import schemas
 
+_NONE = "no answer within the maximum length that meets prefix, require and forbid"
+
 
 def constraints_of(fields: schemas.ConstrainedRequest) -> seqx.Request:
     """Return the constraints of a request, with an empty input.
@@ -47,18 +49,16 @@ def check_single_lines(texts: Sequence[Sequence[str]], constraints: seqx.Request
             )
 
 
-def check_answered(lines: Sequence[str], nbests: Sequence[seqx.NBest], constraints: seqx.Request) -> None:
-    """Check that the constraints left an answer to each line that has text.
+def unanswered(lines: Sequence[str], nbests: Sequence[seqx.NBest], constraints: seqx.Request) -> list[str]:
+    """Return a warning about each line that has no answer which meets the constraints.
 
     Raises:
-        HTTPException: a line has no answer
+        HTTPException: no line has an answer
     """
     if not constraints.constrained:
-        return
-    for line, nbest in zip(lines, nbests, strict=True):
-        if line.strip() and not nbest:
-            raise HTTPException(
-                422,
-                f"{line[:40]!r} has no answer within the maximum length that meets prefix, require and "
-                "forbid; change them, or send the other lines without this one",
-            )
+        return []
+    asked = [(line, nbest) for line, nbest in zip(lines, nbests, strict=True) if line.strip()]
+    reasons = [f"{line[:40]!r} has {_NONE}" for line, nbest in asked if not nbest]
+    if reasons and len(reasons) == len(asked):
+        raise HTTPException(422, f"{reasons[0]}; change them")
+    return reasons

@@ -42,6 +42,7 @@ function showAnswers(result, warnings) {
     get("tree").replaceChildren(list);
   }
   get("warnings").textContent = (warnings ?? []).join("; ");
+  get("all").hidden = !answers.length;
   get("nbest").replaceChildren(...answers.map((answer, index) => {
     const row = element("tr");
     const cells = [index + 1, answer.text, answer.score.toFixed(4), answer.logprob.toFixed(4)];
@@ -182,7 +183,8 @@ async function answer() {
     showAttention(found.attention);
     get("results").hidden = false;
     const number = found.result.answers.length;
-    get("status").textContent = number === 1 ? "1 answer." : `${number} answers.`;
+    const reasons = number ? [] : found.warnings ?? [];  // read out by screen readers, too
+    get("status").textContent = [number === 1 ? "1 answer." : `${number} answers.`, ...reasons].join(" ");
   } catch (error) {
     get("results").hidden = true;
     get("status").textContent = `Error: ${error.message}`;

@@ -45,6 +45,10 @@ def test_page_labels_its_controls_and_uses_no_other_host(server: Server) -> None
     labelled = {attributes["for"] for tag, attributes in elements if tag == "label"}
     controls = {attributes["id"] for tag, attributes in elements if tag in ("textarea", "select", "input")}
     assert controls == labelled
+    tables = [attributes for tag, attributes in elements if tag == "table"]
+    assert {attributes.get("aria-labelledby") for attributes in tables} <= {*ids}, (
+        "screen readers name tables"
+    )
     script = server.get("/page.js")[1]
     assert set(re.findall(r'(?<!\.)\bget\("([\w-]+)"\)', script)) <= set(ids)
     for text in (page, script, server.get("/page.css")[1]):

@@ -31,6 +31,7 @@ for extra in ("starlette", "uvicorn", "prometheus_client", "python_multipart", "
     pytest.importorskip(extra)
 
 from seqx_serve import explanations  # noqa: E402  it needs the extra
+from seqx_serve.constraints import unanswered  # noqa: E402
 from seqx_serve.models import ServedModel  # noqa: E402
 
 LINES = ["the man sees a dog", "a house", "letters and carpets", "Emma is sick ."]
@@ -291,6 +292,9 @@ def test_explain_obeys_constraints(server: Server, direct: seqx.Predictor) -> No
     status, answer = server.post("/explain", q=SENTENCE, model="parser", require="(NPP")
     assert (status, answer["result"]["answers"]) == (200, [])
     assert "the model writes no symbol '(NPP'" in answer["warnings"][0]
+    _, answer = server.post("/explain", q=LINES[0], require="Haus", forbid="Haus")
+    assert answer["result"]["answers"] == []
+    assert answer["warnings"][0].startswith(f"{LINES[0]!r} has no answer within the maximum length")
 
 
 def test_translate_and_parse_obey_constraints(server: Server, direct: seqx.Predictor) -> None:
@@ -331,6 +335,14 @@ def test_server_refuses_constraints_with_a_reason(
 ) -> None:
     status, answer = server.post(path, **fields)
     assert (status, reason in answer["error"]) == (422, True), answer
+
+
+def test_lines_whose_constraints_cannot_be_met_are_named() -> None:
+    answered = seqx.NBest([seqx.Candidate("x", seqx.Hypothesis(ids=[], score=0.0, logprob=0.0))])
+    nbests = [answered, seqx.NBest(), seqx.NBest()]
+    (warning,) = unanswered(["a house", "two houses", " "], nbests, seqx.Request(input="", forbid=("Haus",)))
+    assert warning.startswith("'two houses' has no answer within the maximum length that meets prefix, ")
+    assert unanswered(["a house", "two houses", " "], nbests, seqx.Request(input="")) == []
 
 
 def test_explain_leaves_out_what_is_too_long(direct: seqx.Predictor) -> None:
