@@ -104,7 +104,7 @@ def write_tokenizers(source: Path, folder: Path, vocabularies: tuple[Vocabulary,
     """Write the files that the tokenizers `marian` of source and target load.
 
     Raises:
-        UserError: a SentencePiece model is missing
+        UserError: a SentencePiece model is missing or damaged
     """
     sides: Any = zip(
         ("source.spm", "target.spm"), ("tokenizer", "target_tokenizer"), vocabularies, strict=True
@@ -116,8 +116,29 @@ def write_tokenizers(source: Path, folder: Path, vocabularies: tuple[Vocabulary,
             raise seqx.UserError(
                 f"{source / name}: cannot be read ({error}); download the model again"
             ) from None
+        _check_model(source / name, content)
         (folder / tokenizer).mkdir()
         (folder / tokenizer / "sentencepiece.model").write_bytes(content)
         (folder / tokenizer / "vocabulary.json").write_text(
             seqx.json_text(vocabulary.symbols, ensure_ascii=False), encoding="utf-8"
         )
+
+
+def _check_model(file: Path, content: bytes) -> None:
+    """Check that a file is a SentencePiece model.
+
+    Raises:
+        UserError: it is not, or a subword is not UTF-8
+    """
+    import sentencepiece  # noqa: PLC0415
+
+    try:
+        # SentencePiece would accept an empty file as a model without subwords.
+        model = sentencepiece.SentencePieceProcessor(model_proto=content or b"\0")
+        for i in range(model.get_piece_size()):
+            model.id_to_piece(i)  # raises an error if the subword is not UTF-8
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise seqx.UserError(
+            f"{file}: cannot be read as a SentencePiece model ({reason}); download the model again"
+        ) from None

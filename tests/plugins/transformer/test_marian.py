@@ -302,8 +302,11 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "vocabulary of lists": (_text("vocab.json", '{"</s>": []}'), "vocab.json"),
     "half of a surrogate pair": (_half_surrogate_pair, "vocab.json: a symbol is not valid Unicode"),
-    "symbol that is not UTF-8": (_invalid_symbol, "cannot be read as a SentencePiece model"),
-    "damaged SentencePiece model": (_text("target.spm", "x"), "cannot be read as a SentencePiece model"),
+    "symbol that is not UTF-8": (_invalid_symbol, "target.spm: cannot be read as a SentencePiece model"),
+    "damaged SentencePiece model": (
+        _text("target.spm", "x"),
+        "target.spm: cannot be read as a SentencePiece model",
+    ),
 }
 
 
