@@ -183,7 +183,7 @@ def _check_refusals(exporter: Exporter, model: TrainedModel) -> None:
     for setting, part in parts.items():
         unknown = copy.copy(part)
         unknown.__class__ = type("Unknown", (type(part),), {})
-        changed = replace(model, **{setting: unknown})  # type: ignore[arg-type]  # one of three fields
+        changed = replace(model, **{setting: unknown})
         assert any(problem.startswith(setting) for problem in exporter.problems(changed)), (
             f"problems: a {setting} of an unknown class is not refused; read it with seqx.describe, and name "
             "the setting in the problem"

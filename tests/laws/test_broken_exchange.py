@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ class Answers(seqx.Engine):
             return
         for setting, part in (("task", model.task), ("model", model.model), ("search", model.search)):
             try:
-                seqx.describe(part)  # type: ignore[call-overload]
+                seqx.describe(cast("Any", part))
             except seqx.UnspecifiedError as error:
                 yield f"{setting}: {error.name} is unknown"
 

@@ -91,8 +91,8 @@ class Comet(seqx.Metric):
             return comet.load_from_checkpoint(path)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             message = (
-                f"comet: the model {self.model} cannot be loaded ({error}); check its name and the connection "
-                "to the hub, or set model to the path of a checkpoint"
+                f"comet: the model {self.model} cannot be loaded ({error}); check its name and the "
+                "connection to the hub, or set model to the path of a checkpoint"
             )
             raise seqx.UserError(message) from None
 

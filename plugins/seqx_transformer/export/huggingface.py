@@ -75,7 +75,11 @@ class HuggingFace(seqx.Exporter):
         spec, text = seqx.describe(model.model), seqx.describe(model.task)
         config = _config(spec)
         _write_json(folder / "config.json", config)
-        save_file(dict(_weights(spec, config["max_position_embeddings"])), str(folder / "model.safetensors"), metadata={"format": "pt"})
+        save_file(
+            dict(_weights(spec, config["max_position_embeddings"])),
+            str(folder / "model.safetensors"),
+            metadata={"format": "pt"},
+        )
         generation = _generation(seqx.describe(model.search) if model.search is not None else None, config)
         _write_json(folder / "generation_config.json", generation)
         _write_tokenizer(text, folder, config["max_position_embeddings"])
