@@ -388,7 +388,7 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
     rows = {
         "kills": outcome["kills"],
         "kills during a save": outcome["inside_saves"],
-        "starts that SIGTERM stopped": outcome["stops"],
+        **({"starts that SIGTERM stopped": outcome["stops"]} if "stops" in outcome else {}),
         "kills on a small disk": outcome["on_full_disks"],
         "starts that stopped with one message because the disk was full": outcome["full"],
         "starts with a wrong exit code or message": len(outcome["wrong"]),
