@@ -96,7 +96,8 @@ class FileCorpus(seqx.Corpus):
         return seqx.RequiredData(files=[*dict.fromkeys(paths)])
 
     def setting_errors(self) -> Iterator[tuple[str, str]]:
-        """Report parts whose first row cannot be read."""
+        """Report parts whose first row cannot be read; a problem that several parts have, only once."""
+        messages = set[str]()
         for split in self.available:
             for number in range(len(getattr(self, split))):
                 try:
@@ -104,7 +105,9 @@ class FileCorpus(seqx.Corpus):
                     self.stamps(files)
                     next(self.read(files), None)
                 except seqx.UserError as error:
-                    yield f"{split}.{number}", str(error)
+                    if str(error) not in messages:
+                        yield f"{split}.{number}", str(error)
+                    messages.add(str(error))
 
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS

@@ -182,7 +182,7 @@ def _check_refusals(exporter: Exporter, model: TrainedModel) -> None:
         parts["search"] = model.search
     for setting, part in parts.items():
         unknown = copy.copy(part)
-        unknown.__class__ = type("Unknown", (type(part),), {})
+        object.__setattr__(unknown, "__class__", type("Unknown", (type(part),), {}))  # it may be frozen
         changed = replace(model, **{setting: unknown})
         assert any(problem.startswith(setting) for problem in exporter.problems(changed)), (
             f"problems: a {setting} of an unknown class is not refused; read it with seqx.describe, and name "

@@ -81,8 +81,7 @@ def test_missing_extra_is_named_in_one_message(
     ]
     result = CliRunner().invoke(main, arguments, input="the dog sees a man .\n")
     assert (result.exit_code, result.stdout) == (2, ""), result.output
-    *others, message = result.stderr.splitlines()
-    assert not any("install" in line for line in others)
+    (message,) = [line for line in result.stderr.splitlines() if "install" in line]
     assert f"pip install -c constraints.txt '.[{extra}]'" in message
     assert package in message
     assert "Traceback" not in result.stderr

@@ -182,8 +182,10 @@ async function answer() {
     showSearches(found.searches);
     showAttention(found.attention);
     get("results").hidden = false;
+    const tree = get("tree"); /* show its root, which is in the middle */
+    tree.scrollLeft = (tree.scrollWidth - tree.clientWidth) / 2;
     const number = found.result.answers.length;
-    const reasons = number ? [] : found.warnings ?? [];  // read out by screen readers, too
+    const reasons = number ? [] : found.warnings ?? []; /* screen readers announce them with the status */
     get("status").textContent = [number === 1 ? "1 answer." : `${number} answers.`, ...reasons].join(" ");
   } catch (error) {
     get("results").hidden = true;

@@ -315,7 +315,7 @@ def test_translate_and_parse_obey_constraints(server: Server, direct: seqx.Predi
     _, answer = server.post("/translate", **translate("\n".join(LINES), forbid=first))
     assert answer == {"translatedText": "\n".join(forbidden)}
     tree = server.post("/parse", q=SENTENCE, prefix="(S")[1]["results"][0]["answers"][0]["text"]
-    assert tree.startswith("(TOP (S ")
+    assert tree.startswith("(TOP (S")
 
 
 @pytest.mark.promise("server-refuses-with-a-reason")

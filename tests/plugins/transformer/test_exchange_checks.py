@@ -6,7 +6,7 @@ import pytest
 
 from seqx.testing import check_engine, check_export, check_import
 from seqx_transformer import CTranslate2, CTranslate2Engine, FromHuggingFace, HuggingFace
-from tests.exported import random_model
+from tests.exported import TRANSLATION, random_model
 from tests.marian import write_marian
 
 HEADS = "attention: {type: multihead, heads: 2}"
@@ -25,7 +25,9 @@ def test_ctranslate2_obeys_the_checks_of_exporters_and_engines(vocabulary: Path,
 @pytest.mark.slow
 def test_huggingface_obeys_the_checks_of_exporters(vocabulary: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    random_model(tmp_path / "model", HEADS, vocabulary=vocabulary)
+    # transformers has a fixed maximum length, which the outputs of a random model reach.
+    recipe = TRANSLATION.replace("extra: 4", "ratio: 0, extra: 8")
+    random_model(tmp_path / "model", HEADS, recipe=recipe, vocabulary=vocabulary)
     check_export(HuggingFace(), tmp_path / "model")
 
 
