@@ -186,7 +186,7 @@ def source(model: Path) -> Path:
 
 EXPORTS = {
     "accepts unknown classes": "a task of an unknown class is not refused",
-    "catches interrupts": "it continues after OSError",
+    "catches interrupts": "it continues after KeyboardInterrupt",
     "leaves temporary files": "temporary files are left",
     "changes the weights": "the weights of the model were changed",
     "writes outside": "temporary files are left|after an error it leaves|code fails",
