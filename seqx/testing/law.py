@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import nn
 
 from seqx.plugin.base_constructor import check_base_constructor
 from seqx.plugin.registry import Component, Registry, where
+from seqx.testing.checks import set_seed
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Subject:
 
     def build(self, *arguments: Any, seed: int = 0) -> Any:
         """Build the component with provided parameters and a seed; set a module to evaluation mode."""
-        torch.manual_seed(seed)
+        set_seed(seed)
         instance = self.component.maker(*arguments, **self.settings)
         check_base_constructor(self.component, instance)
         return instance.eval() if isinstance(instance, nn.Module) else instance
