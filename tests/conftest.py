@@ -8,6 +8,7 @@ import tempfile
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # torch asks a DNS server for the name of 127.0.0.1 whenever it connects. Wait one second, not five.
 os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:5")
+os.environ.setdefault("TORCH_DYNAMO_RUN_GC_AFTER_COMPILE", "0")  # it visits all objects of the tests
 os.environ.setdefault("PYTHONFAULTHANDLER", "1")  # a process that crashes prints its Python stacks
 
 from collections.abc import Callable, Iterator

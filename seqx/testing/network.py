@@ -143,7 +143,8 @@ def compiles(sample: Sample, subject: Subject) -> None:
     network = sample.network(subject)
     torch.compiler.reset()
     try:
-        compiled = torch.compile(sample.run, backend="aot_eager", fullgraph=True)
+        # Graph breaks are found by the trace. Other backends take as long again, to translate the graph.
+        compiled = torch.compile(sample.run, backend="eager", fullgraph=True)
         assert_close(
             compiled(network),
             sample.run(network),
