@@ -1,12 +1,16 @@
 """Model folders of small models with random weights."""
 
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import yaml
 from safetensors.torch import save_model
 from torch import nn
 
+import seqx
 from seqx import recipe
 from seqx.inference.loading import InferenceRecipe
 from seqx.plugin.environment import environment
@@ -30,6 +34,9 @@ model:
   decoder: {type: transformer, layers: 1, attention: {type: multihead, heads: 2}}
 search: {type: beam, size: 3, extra: 4}
 """
+
+_VOCABULARIES: dict[str, tempfile.TemporaryDirectory[str]] = {}
+"""The vocabularies of tasks on the sample that this process has learned, by task."""
 
 PARSING = """\
 task:
@@ -82,8 +89,7 @@ def write_model(
     experiment = recipe.check(recipe.load(file).tree, plugins.registry, InferenceRecipe)()
     if vocabulary is None:
         vocabulary = folder.parent / f"{folder.name}-vocabulary"
-        vocabulary.mkdir()
-        experiment.task.learn(vocabulary, lambda _, __: None)
+        _learn(experiment.task, vocabulary, text)
     experiment.task.load(vocabulary)
     torch.manual_seed(seed)
     model = experiment.model(experiment.task.vocab_sizes)
@@ -95,3 +101,17 @@ def write_model(
         folder, average([weights]), recipe=text, vocabulary=vocabulary, info=environment(plugins)
     )
     return folder
+
+
+def _learn(task: seqx.Task, vocabulary: Path, text: str) -> None:
+    """Write the vocabulary of a recipe's task. That of a task on the sample, which is constant, is kept."""
+    settings = yaml.safe_load(text)["task"]
+    known = _VOCABULARIES.get(str(settings))
+    if known is not None:
+        shutil.copytree(Path(known.name, "task"), vocabulary)
+        return
+    vocabulary.mkdir()
+    task.learn(vocabulary, lambda _, __: None)
+    if settings["corpus"] == "sample" or settings["corpus"]["type"] == "sample":
+        known = _VOCABULARIES[str(settings)] = tempfile.TemporaryDirectory()
+        shutil.copytree(vocabulary, Path(known.name, "task"))
