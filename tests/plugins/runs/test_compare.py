@@ -19,6 +19,8 @@ from seqx_runs.difference_lines import difference_lines
 from tests.stories.tiny import TINY, done, refused, tiny
 
 PUBLISHED = "published: {source: 'Smith 2020, table 1', parameters: 40e3, dev: {bleu: 30, perplexity: 4.9}}\n"
+QUICK = ("--resamples", "0", "--sentences", "0")
+"""Options for tests of other parts of the output. Bootstrap tests and scores of sentences take longest."""
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,14 @@ def finished_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         changes = ("model.decoder.layers=2", "model.encoder.layers=2", "task.metrics.0={lowercase: true}")
         done("run", recipe, "--folder", "deep", *changes, "training.tokens=200", "published=null")
     return folder
+
+
+@pytest.fixture(scope="module")
+def compared(finished_runs: Path) -> str:
+    """Return the output of `seqx compare base deep`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(finished_runs)
+        return done("compare", "base", "deep")
 
 
 @pytest.fixture(autouse=True)
@@ -56,18 +66,17 @@ def rows_of(*arguments: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_compare_shows_scores_beside_published_scores() -> None:
+def test_compare_shows_scores_beside_published_scores(compared: str) -> None:
     scores = json.loads(Path("base/model/scores.json").read_text())
     about = json.loads(Path("base/model/model.json").read_text())
-    printed = done("compare", "base", "deep")
-    base, deep = table(printed)
+    base, deep = table(compared)
     assert base["parameters"] == f"{about['parameters']:,} (40,000)"
     assert base["updates"] == deep["updates"] == "6"
     assert base["dev bleu"] == f"{scores['dev']['bleu']['value']:.2f} (30.00)"
     assert base["test chrf"] == f"{scores['test']['chrf']['value']:.2f}"
     assert base["dev perplexity"].endswith(" (4.9)")
     assert all("(" not in cell for cell in deep.values())
-    assert "published, in parentheses: Smith 2020, table 1\n" in printed
+    assert "published, in parentheses: Smith 2020, table 1\n" in compared
     row = rows_of("base")[0]
     assert row["finished"]
     assert row["scores"] == scores
@@ -78,24 +87,22 @@ def test_compare_shows_scores_beside_published_scores() -> None:
     assert row["tokens_per_second"] == pytest.approx(speed)
 
 
-def test_compare_lists_differences_from_the_first_run() -> None:
-    printed = done("compare", "base", "deep")
-    assert printed.partition("deep against base:\n")[2].partition("\n\n")[0].splitlines() == [
+def test_compare_lists_differences_from_the_first_run(compared: str) -> None:
+    assert compared.partition("deep against base:\n")[2].partition("\n\n")[0].splitlines() == [
         "  model.{decoder,encoder}.layers: 2 (1)",
         "  task.metrics.0.lowercase: true (false)",
         "  training.tokens: 200 (300)",
     ]
-    assert "deep against base: no differences" not in printed
+    assert "deep against base: no differences" not in compared
     shutil.copytree("base", "again")
-    assert done("compare", "base", "again").endswith("\nagain against base: no differences\n")
+    assert done("compare", "base", "again", *QUICK).endswith("\nagain against base: no differences\n")
 
 
-def test_compare_tests_scores_with_equal_signatures_against_the_first_run() -> None:
-    printed = done("compare", "base", "deep")
-    base = table(printed)[0]
+def test_compare_tests_scores_with_equal_signatures_against_the_first_run(compared: str) -> None:
+    base = table(compared)[0]
     assert base["p (test chrf)"] == "-"
     assert "p (test bleu)" not in base  # their signatures differ
-    assert "p (test chrf): nrefs:1|bs:1000|seed:12345|case:mixed|" in printed
+    assert "p (test chrf): nrefs:1|bs:1000|seed:12345|case:mixed|" in compared
     row = rows_of("base", "deep", "--resamples", "100")[1]
     (result,) = row["significance"]["test"].values()
     assert 0 < result["p_value"] <= 1
@@ -104,12 +111,12 @@ def test_compare_tests_scores_with_equal_signatures_against_the_first_run() -> N
     for sentence in row["changed_sentences"]:
         assert sentence["outputs"] == [lines[sentence["sentence"] - 1] for lines in texts]
         assert sentence["outputs"][0] != sentence["outputs"][1]
-        assert f"\n    deep: {sentence['outputs'][1]}\n" in f"{printed}\n"
+        assert f"\n    deep: {sentence['outputs'][1]}\n" in f"{compared}\n"
     changes = [abs(after - before) for before, after in (each["scores"] for each in row["changed_sentences"])]
     assert 0 < len(changes) <= 3
     assert changes[-1] > 0
     assert changes == sorted(changes, reverse=True)
-    assert done("compare", "base", "deep", "--resamples", "0", "--sentences", "0").count("p (") == 0
+    assert done("compare", "base", "deep", *QUICK).count("p (") == 0
 
 
 def test_compare_finds_no_significance_between_equal_outputs() -> None:
@@ -147,7 +154,7 @@ def test_compare_writes_a_page_with_curves_and_sentences_of_unfinished_runs_too(
     assert re.findall(r"<h3 dir=\"auto\">(.*)</h3>", page) == ["deep against base", "half against base"]
     for quantity in ("training loss per token", "dev bleu", "dev chrf", "dev perplexity"):
         assert f"<figcaption>{quantity}</figcaption>" in page
-    shown = rows_of("base", "deep", "half")[1]["changed_sentences"]
+    shown = rows_of("base", "deep", "half", "--resamples", "0")[1]["changed_sentences"]
     assert page.count('<div class="sentence">') == len(shown)
     assert not re.search(r"(src|href)=.http", page)
     assert refused("compare", "base", "--html", "missing/x.html") == (
@@ -155,8 +162,8 @@ def test_compare_writes_a_page_with_curves_and_sentences_of_unfinished_runs_too(
     )
 
 
-def test_compare_writes_latex_and_csv() -> None:
-    rows = list(csv.DictReader(io.StringIO(done("compare", "base", "deep", "--format", "csv"))))
+def test_compare_writes_latex_and_csv(compared: str) -> None:
+    rows = list(csv.DictReader(io.StringIO(done("compare", "base", "deep", "--format", "csv", *QUICK))))
     scores = json.loads(Path("deep/model/scores.json").read_text())
     assert float(rows[1]["test chrf"]) == scores["test"]["chrf"]["value"]
     assert (rows[0]["published dev bleu"], rows[1]["published dev bleu"]) == ("30.0", "")
@@ -174,7 +181,7 @@ def test_compare_writes_latex_and_csv() -> None:
     )
     assert (first[0], len(first)) == ("base", len(header))
     assert done("compare", "base", "deep", "--format", "markdown") == "".join(
-        f"{line}\n" for line in done("compare", "base", "deep").split("\n\n")[0].splitlines()
+        f"{line}\n" for line in compared.split("\n\n", maxsplit=1)[0].splitlines()
     )
     assert refused("compare", "base", "--json", "--format", "csv").endswith(
         "exclude each other; remove one of them\n"
@@ -189,8 +196,8 @@ def test_latex_table_escapes_special_characters() -> None:
     ]
 
 
-def test_compare_lists_signatures_once_or_with_their_runs() -> None:
-    printed = done("compare", "base", "deep").splitlines()
+def test_compare_lists_signatures_once_or_with_their_runs(compared: str) -> None:
+    printed = compared.splitlines()
     assert len([line for line in printed if line.startswith("chrf: ")]) == 1
     cased, lower, warning = (line for line in printed if line.startswith("bleu: "))
     assert "chrf" not in warning
@@ -244,8 +251,8 @@ def test_compare_shows_only_sizes_and_speeds_of_different_tasks() -> None:
     ]
 
 
-def test_compare_warns_about_different_vocabularies_and_test_data() -> None:
-    assert "vocabularies" not in done("compare", "base", "deep")
+def test_compare_warns_about_different_vocabularies_and_test_data(compared: str) -> None:
+    assert "vocabularies" not in compared
     done("run", tiny(), "task.tokenizer.size=330", "task.corpus.test=5", "--folder", "larger")
     printed = done("compare", "base", "larger")
     assert "the runs have different vocabularies" in printed
@@ -269,8 +276,8 @@ def rename_settings(recipe: Path) -> None:
 def test_compare_lists_no_differences_for_renamed_settings() -> None:
     shutil.copytree("base", "old")
     rename_settings(Path("old/recipe.yaml"))
-    assert "old against base: no differences" in done("compare", "base", "old")
-    assert "base against old: no differences" in done("compare", "old", "base")
+    assert "old against base: no differences" in done("compare", "base", "old", *QUICK)
+    assert "base against old: no differences" in done("compare", "old", "base", *QUICK)
     training = seqx.Record.read(Path("old")).recipe["training"]
     assert training == seqx.Record.read(Path("base")).recipe["training"]
     assert "keep_checkpoints" in training
@@ -346,7 +353,7 @@ def test_compare_shows_a_run_before_its_first_validation() -> None:
 
 def test_compare_shows_a_run_without_metrics() -> None:
     Path("base/metrics.jsonl").unlink()
-    printed = done("compare", "base", "deep")
+    printed = done("compare", "base", "deep", *QUICK)
     row = table(printed)[0]
     assert (row["updates"], row["tokens/s"], row["dev perplexity"]) == ("6", "-", "- (4.9)")
     assert row["dev bleu"] != "- (30.00)"
@@ -360,7 +367,7 @@ def test_compare_reads_a_finished_run_without_checkpoints() -> None:
 
 def test_compare_names_runs_with_equal_names_by_path() -> None:
     shutil.copytree("base", "other/base")
-    assert [row["run"] for row in rows_of("base", "other/base")] == ["base", "other/base"]
+    assert [row["run"] for row in rows_of("base", "other/base", *QUICK)] == ["base", "other/base"]
 
 
 @pytest.mark.parametrize(
@@ -403,6 +410,12 @@ def test_compare_checks_each_file_of_a_run(name: str, text: str, reason: str) ->
     output = refused("compare", "base", "deep")
     assert output.startswith(f"base/{name}: cannot be read ({reason}")
     assert output.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def undamaged(finished_runs: Path) -> list[dict[str, Any]]:
+    """Return the data of the runs before one is damaged."""
+    return rows_of(*(str(finished_runs / name) for name in ("base", "deep")), *QUICK)
 
 
 LEFT_OUT = "1 damaged line is left out"
@@ -451,17 +464,18 @@ LEFT_OUT = "1 damaged line is left out"
     ],
     ids=lambda text: text[:30],
 )
-def test_compare_notes_damaged_metrics_and_uses_the_rest(damage: str, note: str) -> None:
-    before = rows_of("base", "deep")
+def test_compare_notes_damaged_metrics_and_uses_the_rest(
+    undamaged: list[dict[str, Any]], damage: str, note: str
+) -> None:
     subprocess.run(["bash", "-ec", damage], check=True)
-    printed = done("compare", "base", "deep")
+    printed = done("compare", "base", "deep", *QUICK)
     assert f"\nbase/metrics.jsonl{note}" in printed
     assert printed.count("base/metrics.jsonl") == 1
     assert "missing or" not in printed
-    first, second = rows_of("base", "deep")
-    assert (first["scores"], second["scores"]) == (before[0]["scores"], before[1]["scores"])
+    first, second = rows_of("base", "deep", *QUICK)
+    assert [row["scores"] for row in (first, second)] == [row["scores"] for row in undamaged]
     if "left out" in note:
-        assert first["tokens_per_second"] == before[0]["tokens_per_second"]
+        assert first["tokens_per_second"] == undamaged[0]["tokens_per_second"]
 
 
 def test_compare_ignores_an_incomplete_last_line() -> None:

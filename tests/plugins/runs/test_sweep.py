@@ -313,8 +313,10 @@ def test_wrong_sweep_is_refused(text: str, message: str) -> None:
 
 @pytest.mark.promise("sweep-is-resumed")
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no signal on the end of a parent")
-def test_trials_are_stopped_when_the_sweep_is_killed() -> None:
-    sweep = subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True)
+def test_trials_are_stopped_when_the_sweep_is_killed(tmp_path: Path) -> None:
+    file = tmp_path / "killed.py"
+    file.write_text(KILLED, encoding="utf-8")
+    sweep = forked.Forked([sys.executable, file], stdout=subprocess.PIPE, text=True)
     assert sweep.stdout is not None
     with sweep, sweep.stdout:
         child = Path("/proc", sweep.stdout.readline().strip(), "cmdline")
