@@ -122,8 +122,8 @@ def test_clean_trees_of_the_data(data: Callable[[str], Path], name: str) -> None
     """Every eighth tree of CRAFT is cleaned, and all trees of the others."""
     folder, _, file = name.partition("/")
     before, after, words = set(), set(), set()
-    step = 8 if folder == "craft_treebank" else 1
-    for tree in islice(read(seqx.read_lines(data(folder) / file), file), 0, None, step):
+    step = 8 if folder == "craft_treebank" else 1  # it has one tree in each line
+    for tree in read(islice(seqx.read_lines(data(folder) / file), 0, None, step), file):
         leaves = [leaf for leaf in tree.leaves() if leaf.tag != "-NONE-"]
         reference, training_tree = clean(tree), clean(tree, training=True)
         if not leaves:

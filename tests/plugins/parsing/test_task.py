@@ -56,7 +56,7 @@ def learned(folder: Path, rows: list[str], **settings: Any) -> Parsing:
 
 @pytest.fixture
 def rows(data: Callable[[str], Path]) -> list[str]:
-    return [str(tree) for tree in trees(data("ptb_nltk_sample"))[:400]]
+    return [str(tree) for tree in trees(data("ptb_nltk_sample"), 400)]
 
 
 def scores_of_answers(
