@@ -18,6 +18,7 @@ from seqx.plugin.loading import load_plugins
 from seqx.storage import model_folder
 from seqx.storage.weights import average
 
+# An untrained model seldom ends an output before it has the maximum length, so this length is small.
 RECIPE = """\
 task:
   type: translation
@@ -32,7 +33,7 @@ model:
   embedding_std: 0.5
   encoder: {type: transformer, layers: 1, attention: {type: multihead, heads: 2}}
   decoder: {type: transformer, layers: 1, attention: {type: multihead, heads: 2}}
-search: {type: beam, size: 3, extra: 4}
+search: {type: beam, size: 3, ratio: 0.25, extra: 4}
 """
 
 _VOCABULARIES: dict[str, tempfile.TemporaryDirectory[str]] = {}
