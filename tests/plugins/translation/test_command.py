@@ -55,11 +55,11 @@ def test_translate_answers_line_by_line(model: Path, answers: list[str]) -> None
 @pytest.mark.slow
 def test_translate_writes_attention_for_each_line(model: Path, answers: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "looks"
-    lines = [*LINES[:2], "The dog sleeps."]
+    lines = ["", LINES[0]]
     result = call("\n".join(lines), model, "--attention", folder)
     assert (result.exit_code, result.stdout, result.stderr) == (
         0,
-        "\n".join([*answers[:2], answers[3]]) + "\n",
+        f"\n{answers[0]}\n",
         "",
     )
     written = {
@@ -69,23 +69,23 @@ def test_translate_writes_attention_for_each_line(model: Path, answers: list[str
         for rest in [".safetensors", *(f"-{pair}-{kind}.svg" for pair in PAIRS for kind in ("map", "lines"))]
     }
     assert {file.name for file in folder.iterdir()} == written
-    weights = load_file(folder / "000001.safetensors")
+    weights = load_file(folder / "000002.safetensors")
     assert set(weights) == {
         "encoder.layers.0.attention",
         "decoder.layers.0.attention",
         "decoder.layers.0.cross_attention",
     }
-    with safe_open(folder / "000001.safetensors", "pt") as file:
+    with safe_open(folder / "000002.safetensors", "pt") as file:
         source, target = (json.loads(file.metadata()[side]) for side in ("source", "target"))
     assert "".join(source).replace("▁", " ") == " The old man sees the house.</s>"
     assert weights["decoder.layers.0.cross_attention"].shape == (2, len(target), len(source))
     for found in weights.values():
         torch.testing.assert_close(found.sum(-1), torch.ones(found.shape[:2]))
-    picture = (folder / "000001-target-source-map.svg").read_text("utf-8")
+    picture = (folder / "000002-target-source-map.svg").read_text("utf-8")
     assert all(f">{token}</text>" in picture for token in ("▁The", "&lt;/s&gt;"))
     assert "head 2" in picture
     again = tmp_path / "again"
-    assert call(LINES[0], model, "--attention", again).exit_code == 0
+    assert call("\n".join(lines), model, "--attention", again).exit_code == 0
     pictures = list(again.glob("*.svg"))
     assert len(pictures) == 2 * len(PAIRS)
     assert all((folder / file.name).read_bytes() == file.read_bytes() for file in pictures)
