@@ -8,6 +8,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -73,14 +74,20 @@ PACKERS: list[Callable[[bytes], bytes]] = [
 ]
 
 
+@cache
+def packed(pack: Callable[[bytes], bytes]) -> bytes:
+    """Return the compressed text."""
+    return pack(TEXT)
+
+
 @pytest.mark.parametrize("pack", PACKERS)
 @pytest.mark.parametrize("name", ["a", "a.gz", "a.en", "a.zip"])
 def test_compressed_files_are_recognised_under_any_name(
     pack: Callable[[bytes], bytes], name: str, tmp_path: Path
 ) -> None:
-    (tmp_path / name).write_bytes(pack(TEXT))
+    (tmp_path / name).write_bytes(packed(pack))
     assert list(seqx.read_lines(tmp_path / name)) == LINES
-    assert list(read_standard_input(io.BytesIO(pack(TEXT)))) == LINES
+    assert list(read_standard_input(io.BytesIO(packed(pack)))) == LINES
 
 
 def test_plain_text_may_have_the_name_of_a_compressed_file(tmp_path: Path) -> None:
@@ -113,7 +120,7 @@ def test_members_of_compressed_files_are_concatenated(pack: Callable[[bytes], by
 
 @pytest.mark.parametrize("pack", PACKERS)
 def test_truncated_compressed_files_are_reported(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
-    file, whole = tmp_path / "a", pack(TEXT)
+    file, whole = tmp_path / "a", packed(pack)
     for length in (14, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:length])
         with pytest.raises(seqx.UserError, match="/a: is damaged or cut off"):
@@ -122,7 +129,7 @@ def test_truncated_compressed_files_are_reported(pack: Callable[[bytes], bytes],
 
 @pytest.mark.parametrize("pack", [*PACKERS[:3], zstd])
 def test_damaged_compressed_files_are_reported(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
-    whole = bytearray(pack(TEXT))
+    whole = bytearray(packed(pack))
     whole[len(whole) // 2] ^= 0xFF
     (tmp_path / "a").write_bytes(whole)
     with pytest.raises(seqx.UserError, match="/a: is damaged or cut off"):
