@@ -19,10 +19,11 @@ from tests.marian import LANGUAGES, write_generation, write_marian
 pytest.importorskip("transformers")
 
 SENTENCES = ["The cat sees the dog.", "We wait.", ">>fra<< A soldier put a letter there.", "Ünknown 日本"]
+FEW_LAYERS = {"encoder_layers": 2, "decoder_layers": 2}
 CASES: dict[str, dict[str, Any]] = {
     "opus-mt-en-de": {},
-    "separate-vocabularies": {"separate": True},
-    "separate-untied": {"separate": True, "tie_word_embeddings": False},
+    "separate-vocabularies": {"separate": True, **FEW_LAYERS},
+    "separate-untied": {"separate": True, "tie_word_embeddings": False, **FEW_LAYERS},
     "relu-unscaled": {
         "activation_function": "relu",
         "scale_embedding": False,
@@ -108,7 +109,7 @@ def test_searches_of_generation_config_find_the_outputs_of_transformers(tmp_path
         write_generation(
             source,
             bad_words_ids=[[json.loads((source / "config.json").read_text())["pad_token_id"]]],
-            **changes,
+            **{"max_length": 30, **changes},
         )
         model, tokenizer = theirs(source)
         predictor = seqx.load(imported(source, tmp_path / name), device="cpu", precision="fp32")
