@@ -89,11 +89,16 @@ class Planner:
         self.argument, self.profile, self.overrides, self.target = argument, profile, [*overrides], target
         self.gpu = None if target.gpu is None else gpu_of(target.gpu)
         self._probe: Probe | None = None  # of the first plan
+        self._trace: Trace | None = None  # of the plan without changes
         self._overhead = OVERHEAD
         self._process = CONTEXT_BYTES
 
-    def plan(self, changes: Sequence[str] = ()) -> Plan:
+    def plan(self, changes: Sequence[str] = (), *, same_updates: bool = False) -> Plan:
         """Return the plan of the recipe with further overrides.
+
+        Args:
+            changes: the overrides
+            same_updates: each update is computed as without the changes, so it need not be traced again
 
         Raises:
             UserError: the recipe has problems
@@ -108,7 +113,11 @@ class Planner:
             work = workload.measure(trial, batches, source)
             precision = self._precision(trial)
             largest, typical = workload.largest_and_typical(batches)
-            traced = trace(trial, precision, largest, typical, accumulates=work.microbatches > 1)
+            traced = self._trace if same_updates else None
+            if traced is None:
+                traced = trace(trial, precision, largest, typical, accumulates=work.microbatches > 1)
+            if not changes:
+                self._trace = traced
             if self.gpu is None and self._probe is None:
                 self._measure(trial, batches, largest, work, traced)
             plan = self._result(trial, traced, work, precision)

@@ -127,7 +127,7 @@ def within_budget(planner: Planner, plan: Plan, budget: float) -> Proposal | Non
             "time, or make the model, training.tokens or the development set smaller"
         )
     overrides = _scaled(plan, steps, validations, saves)
-    return Proposal(overrides=overrides, plan=planner.plan(overrides))
+    return Proposal(overrides=overrides, plan=planner.plan(overrides, same_updates=True))
 
 
 def _count(planned: int, seconds: float, each: float) -> int:
