@@ -103,6 +103,7 @@ if TYPE_CHECKING:  # token ids, examples, answers and scores
     from seqx.interfaces.scores import Interval as Interval
     from seqx.interfaces.scores import Score as Score
     from seqx.interfaces.scores import Significance as Significance
+    from seqx.interfaces.scores import main_scores as main_scores
     from seqx.interfaces.scores import perplexity as perplexity
     from seqx.interfaces.scores import signature_settings as signature_settings
     from seqx.interfaces.task import Candidate as Candidate
@@ -197,6 +198,7 @@ if TYPE_CHECKING:  # commands
     from seqx.commands.markdown_table import markdown_table as markdown_table
     from seqx.commands.model_options import ModelOptions as ModelOptions
     from seqx.commands.model_options import model_options as model_options
+    from seqx.commands.output_path import OutputPath as OutputPath
     from seqx.commands.replay import Replay as Replay
     from seqx.commands.replayed_update import ReplayedBatch as ReplayedBatch
     from seqx.commands.replayed_update import ReplayedExample as ReplayedExample

@@ -7,6 +7,7 @@ import click
 
 from seqx.commands.arguments import trust_option
 from seqx.commands.loading import load_checked_run
+from seqx.commands.output_path import OutputPath
 from seqx.errors import UserError
 from seqx.run_folder import RunFolder
 from seqx.training.preflight import count_parameters
@@ -21,8 +22,8 @@ from seqx.training.preflight import count_parameters
 @click.option(
     "--out",
     metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Folder of the model.  [default: RUN/averaged-K]",
+    type=OutputPath(is_new=True),
+    help="New folder of the model.  [default: RUN/averaged-K]",
 )
 @trust_option
 @click.pass_context
@@ -54,7 +55,6 @@ def average(
     select = "last" if last else "best" if best else config.order
     if not checkpoints.steps():
         raise UserError(f"{run}: this run has saved no checkpoint yet; wait for the first one")
-    _check_free(out)
     warn = partial(click.echo, err=True)
     count = last or best or config.average
     steps, weights = checkpoints.average(count, select=select, warn=warn, set_aside=False)
@@ -64,7 +64,8 @@ def average(
             "training.select=best, which keeps the checkpoints with the best scores"
         )
     folder = out or run / f"averaged-{len(steps)}"
-    _check_free(folder)
+    if folder.exists():
+        raise UserError(f"{folder}: exists already; remove it, or choose another folder with --out")
     experiment.task.load(run_folder.vocabulary)
     run_folder.write_model(
         folder,
@@ -80,8 +81,3 @@ def average(
         plural = "" if len(steps) == 1 else "s"
         click.echo(f"{run} has {len(steps)} checkpoint{plural} to average, not {requested}", err=True)
     click.echo(f"{folder}: the mean of steps {', '.join(map(str, steps))}")
-
-
-def _check_free(folder: Path | None) -> None:
-    if folder is not None and folder.exists():
-        raise UserError(f"{folder}: exists already; remove it, or choose another --out")

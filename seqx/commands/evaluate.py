@@ -7,6 +7,7 @@ import click
 
 from seqx.commands.arguments import is_text_file, split_overrides
 from seqx.commands.model_options import ModelOptions, model_options
+from seqx.commands.output_path import OutputPath
 from seqx.data.held_out import held_out_warnings
 from seqx.errors import UserError
 from seqx.interfaces.scores import Answer, Score
@@ -27,7 +28,7 @@ from seqx.storage.json_format import json_text
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 @click.option(
     "--sentences",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputPath(is_file=True),
     metavar="FILE",
     help="Write each input with its answer, references and scores to FILE, as JSON lines.",
 )

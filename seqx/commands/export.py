@@ -8,6 +8,7 @@ import click
 
 from seqx.commands.arguments import trust_option
 from seqx.commands.component_option import component_from_option
+from seqx.commands.output_path import OutputPath
 from seqx.errors import UserError
 from seqx.inference.exchange import check_exportable, trained_model, write_export
 from seqx.inference.imports import write_import
@@ -18,7 +19,7 @@ from seqx.storage.atomic import atomic_folder
 _LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")  # the characters of SPDX identifiers
 
 out_option = click.option(
-    "--out", metavar="DIR", type=click.Path(path_type=Path), required=True, help="New folder to write."
+    "--out", metavar="DIR", type=OutputPath(is_new=True), required=True, help="New folder to write."
 )
 
 
@@ -38,7 +39,6 @@ def export_model(
     MODEL is a model folder or the folder of a finished run. FORMAT is the name of an exporter, or settings
     such as '{type: NAME, setting: value}'. Plugins add exporters; `seqx components exporter` lists them.
     """
-    _check_free(out)
     if licence is not None and not _LICENCE.fullmatch(licence):
         raise UserError(
             f"--license: {licence!r} is not an identifier; write one such as cc-by-4.0 or apache-2.0"
@@ -66,14 +66,8 @@ def import_model(source: Path, *, origin: str, out: Path) -> None:
     name of an importer, or settings such as '{type: NAME, setting: value}'. Plugins add importers;
     `seqx components importer` lists them.
     """
-    _check_free(out)
     importer = component_from_option(Importer, "--from", origin)
     if not source.exists():
         raise UserError(f"{source}: there is no such file or folder")
     write_import(importer, source, out)
     click.echo(f"{out}: written")
-
-
-def _check_free(folder: Path) -> None:
-    if folder.exists():
-        raise UserError(f"{folder}: exists already; remove it, or choose another --out")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from seqx.commands.next_commands import shell_name
+from seqx.commands.output_path import OutputPath
 from seqx.commands.templates import (
     COMMAND,
     EXAMPLE,
@@ -78,7 +79,7 @@ def _check_interface(_ctx: click.Context, _param: click.Parameter, interface: st
 @click.option(
     "--folder",
     metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutputPath(),
     default=Path(),
     help="Folder of the files.  [default: the current folder]",
 )
@@ -100,7 +101,7 @@ def new_component(interface: str, name: str, *, folder: Path) -> None:
     for file in texts:
         if file.exists() or file.is_symlink():
             raise UserError(f"{file}: exists already; choose another name, or another --folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     for file, text in texts.items():
         write_atomically(file, text)
     module, recipe = (str(folder / f"{name}{suffix}") for suffix in (".py", ".yaml"))
@@ -138,7 +139,7 @@ def _with_advice(interface: str, name: str) -> str:
 @click.option(
     "--folder",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=OutputPath(is_new=True),
     help="Folder of the plugin.  [default: seqx-NAME]",
 )
 def new_plugin(name: str, *, interface: str, folder: Path | None) -> None:

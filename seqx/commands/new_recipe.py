@@ -12,6 +12,7 @@ import click
 
 from seqx.commands.loading import load_checked
 from seqx.commands.next_commands import shell_name
+from seqx.commands.output_path import OutputPath
 from seqx.commands.recipe_index import matmul_speed
 from seqx.commands.recipe_sizes import BYTES_PER_WORD, MAX_EPOCHS, Sizes, sizes
 from seqx.commands.text_format import format_count, format_long_duration
@@ -39,7 +40,7 @@ _COMMENT_COLUMN = 30
     epilog="Example: seqx new recipe my.yaml --task translation --train train.en --train train.de "
     "--dev dev.en --dev dev.de --budget 1h",
 )
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE", type=OutputPath(is_new=True))
 @click.option(
     "--task", "task_name", metavar="NAME", help="Task, such as translation; left out: all are listed."
 )
@@ -63,13 +64,7 @@ def new_recipe(
     """
     if file.suffix not in (".yaml", ".yml"):
         raise UserError(f"{file}: the name of a recipe ends in .yaml; write {file.with_suffix('.yaml')}")
-    if file.exists():
-        raise UserError(f"{file}: exists already; choose another name, or remove it")
-    tasks = _tasks()
-    name = task_name or _ask("--task", f"Task ({', '.join(tasks)})")
-    if name not in tasks:
-        raise UserError(f"--task: no task with a starting point is called {name!r}{hint(name, tasks)}")
-    task, point = tasks[name]
+    name, task, point = _chosen_task(task_name)
     files = {
         "train": train or _ask_files("--train", "Training", point),
         "dev": dev or _ask_files("--dev", "Development", point, needed=False),
@@ -91,13 +86,27 @@ def new_recipe(
         file.write_text(_text(name, task, file, files, chosen, words["train"]), encoding="utf-8")
     except OSError as error:
         raise unwritable(file, error) from error
+    _print_result(file, chosen, words["train"])
+
+
+def _chosen_task(name: str | None) -> tuple[str, type[Task], StartingPoint]:
+    """Return the name, the class and the starting point of a task; without a name, ask for it."""
+    tasks = _tasks()
+    name = name or _ask("--task", f"Task ({', '.join(tasks)})")
+    if name not in tasks:
+        raise UserError(f"--task: no task with a starting point is called {name!r}{hint(name, tasks)}")
+    return name, *tasks[name]
+
+
+def _print_result(file: Path, chosen: Sizes, words: int) -> None:
+    """Check the recipe, and print its size, its duration and the next commands."""
     parameters = count_parameters(build_checked(load_checked(str(file)).configured))
     click.echo(
         f"{file}: written and checked; {parameters:,} parameters, {chosen.steps:,} updates, "
         f"{_duration(chosen)}"
     )
     if chosen.is_limited_by_text:
-        click.echo(f"The text limits the run, not the time: {_too_little_text(words['train'])}")
+        click.echo(f"The text limits the run, not the time: {_too_little_text(words)}")
     click.echo("Next steps:")
     for command in ("show", "run"):
         click.echo(f"  {shell_name()} {command} {shlex.quote(str(file))}")

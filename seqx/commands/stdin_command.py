@@ -16,6 +16,7 @@ from seqx.commands.arguments import is_text_file, split_overrides
 from seqx.commands.attention_folder import AttentionFolder
 from seqx.commands.input_lines import InputLines
 from seqx.commands.model_options import ModelOptions, model_options
+from seqx.commands.output_path import OutputPath
 from seqx.commands.token_scores import TokenScores, scores_of_tokens
 from seqx.commands.trace_file import TraceFile
 from seqx.errors import UserError
@@ -44,19 +45,19 @@ _OPTIONS = (
     ),
     click.option(
         "--attention",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=OutputPath(),
         metavar="DIR",
         help="Write the attention weights of each line, and figures of them, to DIR.",
     ),
     click.option(
         "--trace",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=OutputPath(is_file=True),
         metavar="FILE",
         help="Write the hypotheses of each step of the search to FILE, as JSON lines.",
     ),
     click.option(
         "--alignment",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=OutputPath(is_file=True),
         metavar="FILE",
         help="Write the word alignment of each line and its answer to FILE, such as 0-0 1-2.",
     ),

@@ -82,7 +82,9 @@ def test_existing_folder_is_not_touched(tmp_path: Path, monkeypatch: pytest.Monk
     Path("seqx-mine").mkdir()
     Path("broken").symlink_to("nowhere")
     assert refused("new", "mine") == ("seqx-mine: exists already; choose another name, or another --folder\n")
-    assert refused("new", "mine", "--folder", "broken").startswith("broken: exists already")
+    assert refused("new", "mine", "--folder", "broken").startswith(
+        "broken: exists already; remove it, or choose another --folder"
+    )
     assert not list(Path("seqx-mine").iterdir())
 
 

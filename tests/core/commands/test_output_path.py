@@ -1,0 +1,67 @@
+"""Options that name a file or a folder to write: none of them creates the parents of a path with a typo."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+import seqx
+from seqx.cli import main as cli
+from seqx.commands.output_path import OutputPath
+
+READ = {"--gold", "--hypotheses", "--prefix", "--references", "--source", "--api-key-file", "--domains"}
+"""Options that name files to read."""
+
+RUN_FOLDERS = {"run --folder", "sweep --folder"}
+"""Options whose default, runs/NAME, has a parent that does not exist yet."""
+
+
+def _path_parameters(
+    command: click.Command, name: str = ""
+) -> Iterator[tuple[str, click.Parameter, click.Path]]:
+    """Yield each path that a command and its commands name, with the name of its option."""
+    for parameter in command.params:
+        types = parameter.type.types if isinstance(parameter.type, click.Tuple) else [parameter.type]
+        for each in types:
+            if isinstance(each, click.Path):
+                yield f"{name} {parameter.opts[0]}".strip(), parameter, each
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for each_name in command.list_commands(context):
+            found = command.get_command(context, each_name)
+            assert found is not None
+            yield from _path_parameters(found, f"{name} {each_name}".strip())
+
+
+PATHS = [*_path_parameters(cli)]
+WRITTEN = {name: (parameter, kind) for name, parameter, kind in PATHS if isinstance(kind, OutputPath)}
+
+
+def test_options_that_write_have_one_type() -> None:
+    options = {name for name, parameter, _ in PATHS if isinstance(parameter, click.Option)}
+    others = {name for name in options if name.split()[-1] not in READ}
+    assert others - RUN_FOLDERS == WRITTEN.keys() & options
+    assert {"average --out", "export --out", "import --out", "compare --html", "sweep --write"} <= others
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_output_in_a_missing_folder_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parameter, kind = WRITTEN[name]
+    option = name.rsplit(maxsplit=1)[-1] if isinstance(parameter, click.Option) else "name"
+    with pytest.raises(seqx.UserError) as raised:
+        kind.convert("a/b", parameter, None)
+    assert str(raised.value) == (f"a/b: the folder a does not exist; create it, or choose another {option}")
+    assert kind.convert("b", parameter, None) == Path("b")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_new_output_that_exists_is_refused(tmp_path: Path) -> None:
+    kind, option = OutputPath(is_new=True), click.Option(["--out"])
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for path in (tmp_path, tmp_path / "link"):
+        with pytest.raises(seqx.UserError, match="exists already; remove it, or choose another --out"):
+            kind.convert(str(path), option, None)
