@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar, cast, get_type_hints
 from typing_extensions import TypeForm
 
 from seqx.errors import RegistrationError
-from seqx.plugin.whole_defaults import convert_whole_defaults
+from seqx.plugin.whole_defaults import float_defaults
 
 T = TypeVar("T")
 
@@ -45,6 +45,15 @@ class Component:
     maker: Callable[..., Any]
     settings: Mapping[str, Setting]
     plugin: str | None = None
+
+    def build(self, *positional: Any, **settings: Any) -> Any:
+        """Build the component as a recipe does: whole numbers that are defaults of floats become floats.
+
+        Args:
+            positional: the positional parameters of the interface
+            settings: settings by name; the others have their defaults
+        """
+        return self.maker(*positional, **{**float_defaults(self.maker), **settings})
 
     @property
     def where(self) -> str:
@@ -251,8 +260,13 @@ def _parameters(maker: Any) -> Mapping[str, inspect.Parameter]:
 
 @functools.cache
 def _signature(maker: Callable[..., Any]) -> inspect.Signature:
-    convert_whole_defaults(maker)
-    return inspect.signature(maker)
+    signature, floats = inspect.signature(maker), float_defaults(maker)
+    if not floats:
+        return signature
+    parameters = signature.parameters.values()
+    return signature.replace(
+        parameters=[each.replace(default=floats.get(each.name, each.default)) for each in parameters]
+    )
 
 
 def _without_partial(maker: Callable[..., Any]) -> Callable[..., Any]:

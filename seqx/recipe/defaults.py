@@ -11,6 +11,7 @@ from pydantic_core import PydanticSerializationError
 
 from seqx.errors import Location
 from seqx.plugin.registry import Component, Registry, section_settings
+from seqx.plugin.whole_defaults import with_floats
 from seqx.recipe.annotations import (
     ComponentShape,
     LeafShape,
@@ -41,7 +42,10 @@ class Defaults:
             case SectionShape() if isinstance(default, wanted.cls):
                 settings = {
                     name: self.value(
-                        getattr(default, name), shape(s.annotation, self.registry), parent, f"{path}.{name}"
+                        with_floats(getattr(default, name), s.annotation),
+                        shape(s.annotation, self.registry),
+                        parent,
+                        f"{path}.{name}",
                     )
                     for name, s in section_settings(wanted.cls).items()
                 }

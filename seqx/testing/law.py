@@ -24,7 +24,7 @@ class Subject:
     def build(self, *arguments: Any, seed: int = 0) -> Any:
         """Build the component with provided parameters and a seed; set a module to evaluation mode."""
         set_seed(seed)
-        instance = self.component.maker(*arguments, **self.settings)
+        instance = self.component.build(*arguments, **self.settings)
         check_base_constructor(self.component, instance)
         return instance.eval() if isinstance(instance, nn.Module) else instance
 

@@ -96,12 +96,21 @@ class WholeSection:
 def test_whole_numbers_as_defaults_of_float_settings_become_floats() -> None:
     expected = "[10.0, 2.0, (0.0, 1.0), (3, 4.0), 4, 5, True]"
     defaults = [setting.default for setting in settings_of(Whole).values()]
-    assert str(defaults) == str(Whole(4).values) == expected
     registry = Registry()
-    registry.add(Kind, seven=partial(Whole, start=7))
-    seven = registry.components(Kind)["seven"]
-    assert (repr(seven.settings["start"].default), str(seven.maker(4).values[0])) == ("7.0", "7.0")
-    assert repr(section_settings(WholeSection)["rate"].default) == repr(WholeSection().rate) == "3.0"
+    registry.add(Kind, ten=Whole, seven=partial(Whole, start=7))
+    ten, seven = (registry.components(Kind)[name] for name in ("ten", "seven"))
+    assert str(defaults) == str(ten.build(4).values) == expected
+    assert (repr(seven.settings["start"].default), str(seven.build(4).values[0])) == ("7.0", "7.0")
+    assert str(seven.build(4, start=8, heads=2).values) == "[8, 2.0, (0.0, 1.0), (3, 4.0), 2, 5, True]"
+    assert repr(section_settings(WholeSection)["rate"].default) == "3.0"
+
+
+def test_registration_does_not_change_defaults_of_a_constructor() -> None:
+    registry = Registry()
+    registry.add(Kind, ten=Whole, seven=partial(Whole, start=7))
+    registry.components(Kind)["ten"].build(4)
+    assert str(Whole(4).values) == "[10, 2, (0, 1), (3, 4), 4, 5, True]"
+    assert repr(WholeSection().rate) == "3"
 
 
 def test_a_component_has_file_line_and_plugin() -> None:
