@@ -16,18 +16,6 @@ Points = Mapping[float, float]
 """The values of a quantity by update."""
 
 
-def check_page(file: Path | None) -> None:
-    """Refuse a page in a folder that is missing; call this before a long computation.
-
-    Raises:
-        UserError: the folder does not exist
-    """
-    if file is not None and not file.parent.is_dir():
-        raise seqx.UserError(
-            f"{file}: the folder {file.parent} does not exist; create it, or name another file"
-        )
-
-
 def write_page(
     file: Path,
     *,
@@ -82,7 +70,9 @@ def _charts(curves: Mapping[str, Sequence[Path]]) -> Iterator[LineChart]:
     evaluations = (
         evaluation for each in metrics.values() for read in each for evaluation in read.evaluations
     )
-    names = dict.fromkeys(name for each in evaluations if each.split == "dev" for name in each.scores)
+    names = dict.fromkeys(
+        name for each in evaluations if each.split == "dev" for name in seqx.main_scores(each.scores)
+    )
     for name in [*names, "perplexity"]:
         yield chart(f"dev {name}", partial(_dev_scores, name=name))
 

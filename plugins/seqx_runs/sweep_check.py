@@ -1,23 +1,35 @@
 """Checks of all trials of a sweep before the first one starts."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import seqx
 from seqx_runs.sweep_trials import Configuration, Sweep
 
 _MAX_SHOWN = 5  # problems
+_REPORT_S = 3.0  # between two lines about the progress
 
 
-def checked_recipes(sweep: Sweep) -> Mapping[Configuration, Mapping[str, Any]]:
+def checked_recipes(
+    sweep: Sweep, report: Callable[[str], object] = lambda _: None
+) -> Mapping[Configuration, Mapping[str, Any]]:
     """Check the recipe of each configuration as `seqx check` does; return them with all defaults.
+
+    Args:
+        sweep: the sweep
+        report: called with a line about the progress every few seconds
 
     Raises:
         UserError: some recipes have problems; the message names their trials
     """
     recipes: dict[Configuration, Mapping[str, Any]] = {}
     by_problem: dict[str, list[Configuration]] = {}
-    for configuration in sweep.configurations:
+    reported = time.monotonic()
+    for number, configuration in enumerate(sweep.configurations):
+        if time.monotonic() - reported >= _REPORT_S:
+            reported = time.monotonic()
+            report(f"{sweep.name}: checked {number:,} of {len(sweep.configurations):,} configurations")
         trial = sweep.of(configuration)[0]
         try:
             recipes[configuration] = seqx.resolved_recipe(

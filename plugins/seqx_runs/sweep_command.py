@@ -1,7 +1,6 @@
 """The command `seqx sweep`."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import click
 import torch
 
 import seqx
-from seqx_runs.comparison_page import check_page, write_page
+from seqx_runs.comparison_page import write_page
 from seqx_runs.comparison_table import TableFormat, format_table
 from seqx_runs.sweep_check import checked_recipes
 from seqx_runs.sweep_file import read_sweep
@@ -42,14 +41,14 @@ from seqx_runs.table_options import check_table_options, table_options
 @click.option("--show", is_flag=True, help="Run nothing; print the table of the trials so far.")
 @click.option(
     "--write",
-    type=(click.Choice(["slurm", "skypilot"]), click.Path(path_type=Path)),
+    type=(click.Choice(["slurm", "skypilot"]), seqx.OutputPath()),
     metavar="slurm|skypilot DIR",
     help="Run nothing; write files with which a scheduler runs the unfinished trials.",
 )
 @table_options
 @click.option(
     "--html",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=seqx.OutputPath(is_file=True),
     metavar="FILE",
     help="HTML page with the table and curves.  [default: FOLDER/report.html, unless --show is set]",
 )
@@ -67,6 +66,7 @@ def sweep(
     write: tuple[Scheduler, Path] | None,
     table_format: TableFormat | None,
     as_json: bool,
+    all_scores: bool,
     html: Path | None,
 ) -> None:
     """Train a recipe with several settings and seeds, and compare the results.
@@ -88,37 +88,30 @@ def sweep(
     check_table_options(ctx)
     if show and write:
         raise click.UsageError("--show and --write exclude each other; remove one of them", ctx)
-    check_page(html)
     found = read_sweep(sweep_file, folder, overrides)
-    steps = max(recipe["training"]["steps"] for recipe in checked_recipes(found).values())
-    if write:
-        _write(found, *write, jobs, f"seqx sweep {sweep_file} --folder {found.folder} --show")
-        return
     report = partial(click.echo, err=True)
+    recipes = checked_recipes(found, report)
+    steps = max(recipe["training"]["steps"] for recipe in recipes.values())
+    if write:
+        _write_jobs(found, *write, jobs, f"seqx sweep {sweep_file} --folder {found.folder} --show")
+        return
     runner = Runner(jobs=jobs, device=device, report=report, gpus=torch.cuda.device_count())
-    with nullcontext() if show else seqx.folder_lock(found.folder, "sweep"):
-        stopped = stopped_so_far(found, steps) if show else runner.run(found, steps)
+    stopped = stopped_so_far(found, steps) if show else runner.run(found, steps)
     results = Results(
         sweep=found,
         states={trial: TrialState.read(trial) for trial in found.trials},
         stopped=stopped,
         failed=runner.failed,
+        all_scores=all_scores or as_json,
     )
     page = html or (None if show else found.folder / "report.html")
     if page is not None:
-        write_page(
-            page,
-            title=f"Sweep {found.name}",
-            columns=results.columns(),
-            notes=[results.common_settings(), *results.signatures(), *results.notes()],
-            curves={str(each): [trial.folder for trial in found.of(each)] for each in found.configurations},
-        )
-        click.echo(f"report: {page}", err=True)
+        _write_page(page, results)
     _print(results, table_format, as_json=as_json)
     ctx.exit(1 if runner.failed else 0)
 
 
-def _write(found: Sweep, scheduler: Scheduler, folder: Path, jobs: int, show: str) -> None:
+def _write_jobs(found: Sweep, scheduler: Scheduler, folder: Path, jobs: int, show: str) -> None:
     """Write the files of a scheduler, and print `show`, the command for the results."""
     if found.halving is not None:
         raise seqx.UserError(
@@ -131,6 +124,18 @@ def _write(found: Sweep, scheduler: Scheduler, folder: Path, jobs: int, show: st
     for file in write_jobs(scheduler, folder, found.name, trials, jobs):
         click.echo(file)
     click.echo(f"{len(trials)} trials; `{show}` prints the table of finished trials", err=True)
+
+
+def _write_page(page: Path, results: Results) -> None:
+    found = results.sweep
+    write_page(
+        page,
+        title=f"Sweep {found.name}",
+        columns=results.columns(),
+        notes=[results.common_settings(), *results.signatures(), *results.notes()],
+        curves={str(each): [trial.folder for trial in found.of(each)] for each in found.configurations},
+    )
+    click.echo(f"report: {page}", err=True)
 
 
 def _print(results: Results, table_format: TableFormat | None, *, as_json: bool) -> None:

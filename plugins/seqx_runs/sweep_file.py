@@ -44,16 +44,7 @@ def read_sweep(file: Path, folder: Path | None = None, overrides: Sequence[str] 
     Raises:
         UserError: the file cannot be read, or its fields are wrong
     """
-    plain = seqx.read_yaml(file)
-    if not isinstance(plain, dict):
-        raise seqx.UserError(f"{file}: is not a sweep; it needs at least `recipe: NAME`")
-    try:
-        fields = SweepFile.model_validate(plain)
-    except ValidationError as error:
-        known = ", ".join(SweepFile.model_fields)
-        raise seqx.UserError(
-            f"{file}: {seqx.first_error(error, plain)}; the fields of a sweep are {known}"
-        ) from None
+    fields = _read_fields(file)
     settings = {**fields.settings, **dict(map(_parsed, overrides))}
     if fields.seeds is not None and "training.seed" in settings:
         raise seqx.UserError(
@@ -66,18 +57,44 @@ def read_sweep(file: Path, folder: Path | None = None, overrides: Sequence[str] 
     axes |= {key: _values(key, value, fields, file) for key, value in settings.items()}
     wanted = fields.seeds
     _check_count(axes, fields.sample, len(wanted) if isinstance(wanted, list) else wanted or 1, file)
-    seeds = wanted if isinstance(wanted, list) else range(1, wanted + 1) if wanted else [None]
-    if len(set(seeds)) < len(seeds):
-        raise seqx.UserError(f"{file}: seeds: a seed occurs twice; remove one")
+    seeds = _seeds(wanted, file)
     configurations = _configurations(axes, fields.sample, file.parent)
     return Sweep(
         name=file.stem,
         configurations=configurations,
-        seeds=[*seeds],
+        seeds=seeds,
         baseline=_baseline(configurations, fields.baseline, file),
         halving=fields.halving,
         folder=folder or Path("runs", file.stem),
     )
+
+
+def _read_fields(file: Path) -> SweepFile:
+    """Read the fields of the file of a sweep.
+
+    Raises:
+        UserError: the file cannot be read, or has no fields of a sweep
+    """
+    plain = seqx.read_yaml(file)
+    if not isinstance(plain, dict):
+        raise seqx.UserError(f"{file}: is not a sweep; it needs at least `recipe: NAME`")
+    try:
+        return SweepFile.model_validate(plain)
+    except ValidationError as error:
+        known = ", ".join(SweepFile.model_fields)
+        raise seqx.UserError(
+            f"{file}: {seqx.first_error(error, plain)}; the fields of a sweep are {known}"
+        ) from None
+
+
+def _seeds(wanted: int | list[int] | None, file: Path) -> list[int] | list[None]:
+    """Return the seeds of all configurations; None: the seed of the recipe."""
+    if not wanted:
+        return [None]
+    seeds = wanted if isinstance(wanted, list) else [*range(1, wanted + 1)]
+    if len(set(seeds)) < len(seeds):
+        raise seqx.UserError(f"{file}: seeds: a seed occurs twice; remove one")
+    return seeds
 
 
 def _check_count(axes: Mapping[str, Any], sample: int | None, seeds: int, file: Path) -> None:

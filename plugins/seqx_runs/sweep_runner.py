@@ -9,7 +9,9 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import seqx
 from seqx_runs.sweep_state import TrialState, dev_score, rank_key
@@ -37,11 +39,12 @@ class Runner:
     failed: dict[Trial, str] = field(default_factory=dict)
     """The last line that each trial that failed has written to its log."""
     _stop_request: seqx.StopRequest = field(default_factory=seqx.StopRequest, init=False)
+    _lock: int = field(default=-1, init=False)  # descriptor of the lock, which the trials inherit
 
     def run(self, sweep: Sweep, steps: int) -> dict[Configuration, int]:
         """Run all trials, with successive halving if the sweep requests it.
 
-        A signal stops the trials; the same call resumes them. The caller locks the folder of the sweep.
+        A signal stops the trials; the same call resumes them.
 
         Args:
             sweep: the sweep
@@ -51,12 +54,17 @@ class Runner:
             the configurations that were stopped early, with the numbers of updates
 
         Raises:
+            UserError: another sweep, or one of its trials, uses the folder
             KeyboardInterrupt: a signal stopped the trials, and each saved a checkpoint; or a second Ctrl-C
                 killed them
         """
         stopped: dict[Configuration, int] = {}
-        with self._stop_request.handling_signals(), self._stop_request.deferred():
-            for step in rungs(sweep, steps):
+        with (
+            _sweep_lock(sweep.folder) as self._lock,
+            self._stop_request.handling_signals(),
+            self._stop_request.deferred(),
+        ):
+            for step in halving_steps(sweep, steps):
                 self._run_until([each for each in sweep.trials if each.configuration not in stopped], step)
                 stopped |= stopped_at(sweep, stopped, step)
             self._run_until([each for each in sweep.trials if each.configuration not in stopped], None)
@@ -78,7 +86,8 @@ class Runner:
                     slots[trial] = min({*range(self.jobs)} - {slots[each] for each in running})
                     log_starts[trial] = trial.log.stat().st_size if trial.log.exists() else 0
                     verb = "resumed" if trial.is_resumable else "started"
-                    running[trial] = start(trial, self.device, self._environment(slots[trial]))
+                    running[trial] = start(trial, self.device, self._environment(slots[trial]), self._lock)
+                    _record_running(self._lock, running)
                     self.report(
                         f"[{total - len(waiting)}/{total}] {trial}: {verb}; its output is in {trial.log}"
                     )
@@ -86,6 +95,7 @@ class Runner:
                 for trial, process in [*running.items()]:
                     if process.poll() is not None:
                         del running[trial]
+                        _record_running(self._lock, running)
                         last_line = _last_line(trial, log_starts[trial])
                         self._report_end(trial, process.returncode, last_line, was_paused=trial in paused)
                     elif (
@@ -120,7 +130,7 @@ class Runner:
         return variables
 
 
-def rungs(sweep: Sweep, steps: int) -> Iterator[int]:
+def halving_steps(sweep: Sweep, steps: int) -> Iterator[int]:
     """Yield the numbers of updates below `steps` after which successive halving stops trials."""
     if sweep.halving is not None:
         step = sweep.halving.steps
@@ -153,7 +163,7 @@ def stopped_at(sweep: Sweep, before: Mapping[Configuration, int], step: int) -> 
 def stopped_so_far(sweep: Sweep, steps: int) -> Mapping[Configuration, int]:
     """Return the configurations that were stopped, with the numbers of updates, from their run folders."""
     stopped: dict[Configuration, int] = {}
-    for step in rungs(sweep, steps):
+    for step in halving_steps(sweep, steps):
         remaining = [trial for trial in sweep.trials if trial.configuration not in stopped]
         if not all(_is_done(trial, step) or TrialState.read(trial).failure for trial in remaining):
             break
@@ -161,8 +171,51 @@ def stopped_so_far(sweep: Sweep, steps: int) -> Mapping[Configuration, int]:
     return stopped
 
 
-def start(trial: Trial, device: str, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    """Start or resume a trial in a session of its own, which Ctrl-C in a terminal does not reach."""
+@contextmanager
+def _sweep_lock(folder: Path) -> Iterator[int]:
+    """Lock the folder of a sweep; yield the descriptor of the lock, which trials inherit.
+
+    Raises:
+        UserError: another sweep uses the folder, or a trial of a sweep that was killed is not yet finished
+    """
+
+    def refuse() -> None:
+        """Name the trials that run: those whose process, as the lock file has it, still exists."""
+        lines = (line.split("\t", 1) for line in (folder / ".lock").read_text(encoding="utf-8").splitlines())
+        running = [name for number, name in lines if _exists(int(number))]
+        if running:
+            trials = "trials" if len(running) > 1 else "trial"
+            raise seqx.UserError(
+                f"{folder}: the {trials} {'; '.join(running)} of another sweep in this folder still "
+                f"{'run' if len(running) > 1 else 'runs'}; wait for it, or choose another folder (--folder)"
+            )
+
+    with seqx.folder_lock(folder, "sweep", on_conflict=refuse) as lock:
+        _record_running(lock, {})
+        yield lock
+
+
+def _record_running(lock: int, running: Mapping[Trial, "subprocess.Popen[bytes]"]) -> None:
+    """Write the process numbers and names of the trials that run into the lock file."""
+    os.ftruncate(lock, 0)
+    os.write(lock, "".join(f"{process.pid}\t{trial}\n" for trial, process in running.items()).encode())
+
+
+def _exists(process: int) -> bool:
+    """Return true if there is a process with this number."""
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
+    return True
+
+
+def start(trial: Trial, device: str, environment: Mapping[str, str], lock: int) -> "subprocess.Popen[bytes]":
+    """Start or resume a trial in a session of its own, which Ctrl-C in a terminal does not reach.
+
+    The trial inherits the lock of the sweep: if the sweep is killed, the folder is locked until the trial has
+    saved its checkpoint and ended.
+    """
     trial.log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "seqx", "run", *trial.arguments, "--folder", str(trial.folder)]
     with trial.log.open("ab") as log:
@@ -173,6 +226,7 @@ def start(trial: Trial, device: str, environment: Mapping[str, str]) -> "subproc
             stdout=log,
             stderr=log,
             start_new_session=True,
+            pass_fds=[lock],
             preexec_fn=end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  no threads here
         )
 

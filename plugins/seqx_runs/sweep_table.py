@@ -11,7 +11,7 @@ import numpy as np
 
 from seqx_runs.comparison import signature_notes
 from seqx_runs.comparison_significance import SPLIT, with_significance
-from seqx_runs.comparison_table import SPLITS, Column, Row, score_names
+from seqx_runs.comparison_table import SPLITS, Column, Row, score_names, without_details
 from seqx_runs.sweep_state import TrialState
 from seqx_runs.sweep_trials import Configuration, Sweep, Trial, value_text
 
@@ -27,17 +27,20 @@ class Results:
         states: the state of each trial
         stopped: the configurations that successive halving stopped, with the numbers of updates
         failed: the reasons of trials that failed
+        all_scores: include the scores that explain others
     """
 
     sweep: Sweep
     states: Mapping[Trial, TrialState]
     stopped: Mapping[Configuration, int] = field(default_factory=dict)
     failed: Mapping[Trial, str] = field(default_factory=dict)
+    all_scores: bool = False
 
     def rows(self, configuration: Configuration) -> list[Row]:
         """Return the data of the finished trials of a configuration."""
         states = [self.states[trial] for trial in self.sweep.of(configuration)]
-        return [state.row for state in states if state.finished and state.row is not None]
+        rows = [state.row for state in states if state.finished and state.row is not None]
+        return rows if self.all_scores else [*map(without_details, rows)]
 
     @cached_property
     def p_values(self) -> Mapping[Configuration, Mapping[str, float]]:
@@ -199,7 +202,7 @@ def _welch_tests(baseline: Sequence[Row], rows: Sequence[Row]) -> Mapping[str, f
         if name != "perplexity" or is_one_vocabulary
     }
     return {
-        name: welch(*pair)
+        name: welch_p_value(*pair)
         for name, pair in pairs.items()
         if min(map(len, pair)) > 1 and not _are_equal(*pair)
     }
@@ -219,7 +222,7 @@ def _values(rows: Sequence[Row], split: str, name: str) -> list[float]:
     return [value for value in found if value is not None]
 
 
-def welch(first: Sequence[float], second: Sequence[float]) -> float:
+def welch_p_value(first: Sequence[float], second: Sequence[float]) -> float:
     """Return the two-sided p-value of Welch's t-test, which allows different variances (Welch 1947)."""
     errors = [stdev(values) ** 2 / len(values) for values in (first, second)]
     difference = abs(fmean(first) - fmean(second))

@@ -33,13 +33,19 @@ def file_lock(file: Path, *, on_wait: Callable[[], object] | None = None) -> Ite
 @contextmanager
 def folder_lock(
     folder: Path, user: str, *, on_conflict: Callable[[], object] = lambda: None
-) -> Iterator[None]:
+) -> Iterator[int]:
     """Create a folder, and lock it in the block; the option --folder of a command names it.
+
+    A process that inherits the file descriptor (`pass_fds` of `subprocess`) keeps the lock until it ends,
+    even if this process is killed.
 
     Args:
         folder: the folder; its file `.lock` is locked
         user: a noun for the command that uses the folder, such as "run"
         on_conflict: called before the error if another process uses the folder
+
+    Yields:
+        the descriptor of the locked file `.lock`, which may be written, too
 
     Raises:
         UserError: another process uses the folder, or it cannot be written or locked
@@ -47,7 +53,8 @@ def folder_lock(
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            is_locked = stack.enter_context(file_lock(folder / ".lock"))
+            stream = stack.enter_context((folder / ".lock").open("a", encoding="utf-8"))
+            is_locked = _acquire(stream, None)
         except BlockingIOError:
             on_conflict()
             raise UserError(
@@ -59,7 +66,7 @@ def folder_lock(
             raise UserError(
                 f"{folder}: this file system does not support locks; choose another folder (--folder)"
             )
-        yield
+        yield stream.fileno()
 
 
 def _acquire(stream: IO[str], on_wait: Callable[[], object] | None) -> bool:

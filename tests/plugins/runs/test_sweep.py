@@ -15,12 +15,12 @@ import pytest
 import yaml
 
 import seqx
-from seqx_runs import sweep_runner
+from seqx_runs import sweep_check, sweep_runner
 from seqx_runs.sweep_check import checked_recipes
 from seqx_runs.sweep_file import read_sweep
 from seqx_runs.sweep_runner import stopped_so_far
 from seqx_runs.sweep_state import TrialState
-from seqx_runs.sweep_table import Results, welch
+from seqx_runs.sweep_table import Results, welch_p_value
 from seqx_runs.sweep_trials import Configuration, Sweep, Trial
 from tests import forked
 from tests.plugins.runs.test_compare import table
@@ -93,7 +93,7 @@ class Process:
     """A trial that does not train: it ends with `code` at once, or, without a code, when it is stopped."""
 
     def __init__(self, code: int | None = 0) -> None:
-        self.returncode, self.terminated = code, 0
+        self.returncode, self.terminated, self.pid = code, 0, os.getpid()
 
     def poll(self) -> int | None:
         return self.returncode
@@ -216,7 +216,10 @@ def test_sweep_compares_perplexities_of_one_vocabulary_and_marks_equal_scores() 
     ("options", "message"),
     [
         (("--html", "missing/x.html"), "missing/x.html: the folder missing does not exist; create it"),
-        (("--write", "slurm", "missing/jobs"), "missing/jobs: cannot be written: No such file or directory"),
+        (
+            ("--write", "slurm", "missing/jobs"),
+            "missing/jobs: the folder missing does not exist; create it, or choose another --write",
+        ),
         (("--show", "--folder", "tiny.yaml"), "Usage: "),
         (
             ("training.steps=-1",),
@@ -243,6 +246,36 @@ def test_sweep_writes_all_data_as_json_and_tables_as_csv_and_latex(in_finished_s
     header = done("sweep", "sweep.yaml", "--format", "csv").splitlines()[0]
     assert "test chrf standard deviation" in header.split(",")
     assert "$\\pm$" in done("sweep", "sweep.yaml", "--format", "latex")
+
+
+@pytest.mark.promise("sweep-is-resumed")
+@pytest.mark.usefixtures("recipe")
+def test_trial_of_a_killed_sweep_that_still_runs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trial is `sleep`; the sweep ends without waiting for it, as if it was killed."""
+    Popen = subprocess.Popen
+    sleep = ["sleep", "60"]
+    monkeypatch.setattr(subprocess, "Popen", lambda _, **options: Popen(sleep, pass_fds=options["pass_fds"]))
+    sweep = read_sweep(write_sweep())
+    with sweep_runner._sweep_lock(sweep.folder) as lock:
+        process = sweep_runner.start(sweep.trials[0], "cpu", {}, lock)
+        sweep_runner._record_running(lock, {sweep.trials[0]: process})
+    with process:
+        message = refused("sweep", write_sweep())
+        process.kill()
+    assert message == (
+        "runs/sweep: the trial d_model=16, seed=1 of another sweep in this folder still runs; wait for it, "
+        "or choose another folder (--folder)\n"
+    )
+    monkeypatch.setattr(sweep_runner, "start", lambda *_: Process(code=0))
+    assert run_seqx("sweep", write_sweep()).exit_code == 0
+
+
+@pytest.mark.usefixtures("recipe")
+def test_sweep_reports_the_progress_of_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_check, "_REPORT_S", 0)
+    reported: list[str] = []
+    checked_recipes(read_sweep(write_sweep()), reported.append)
+    assert reported == ["sweep: checked 0 of 2 configurations", "sweep: checked 1 of 2 configurations"]
 
 
 @pytest.mark.promise("sweep-continues-after-a-failed-trial")
@@ -501,4 +534,4 @@ def test_override_of_a_sweep_can_append_to_a_list() -> None:
     ],
 )
 def test_p_value_of_welch(first: Sequence[float], second: Sequence[float], expected: float) -> None:
-    assert welch(first, second) == pytest.approx(expected, abs=1e-5)
+    assert welch_p_value(first, second) == pytest.approx(expected, abs=1e-5)
