@@ -14,9 +14,9 @@ from seqx_runs.comparison import (
     format_comparison,
     signature_notes,
 )
-from seqx_runs.comparison_page import check_page, write_page
+from seqx_runs.comparison_page import write_page
 from seqx_runs.comparison_significance import changed_sentences, named_sentences, with_significance
-from seqx_runs.comparison_table import TableFormat, format_table, run_columns, tasks_of
+from seqx_runs.comparison_table import Row, TableFormat, format_table, run_columns, tasks_of, without_details
 from seqx_runs.table_options import check_table_options, table_options
 
 
@@ -41,7 +41,7 @@ from seqx_runs.table_options import check_table_options, table_options
 )
 @click.option(
     "--html",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=seqx.OutputPath(is_file=True),
     metavar="FILE",
     help="Also write an HTML page with the table, curves, differences and sentences to FILE.",
 )
@@ -54,6 +54,7 @@ def compare(
     *,
     table_format: TableFormat | None,
     as_json: bool,
+    all_scores: bool,
     resamples: int,
     sentences: int,
     html: Path | None,
@@ -67,28 +68,39 @@ def compare(
     parentheses, and the test sentences whose scores differ most. Scores of different tasks are left out.
     """
     check_table_options(ctx)
-    check_page(html)
     rows = compare_runs(runs)
-    tasks = tasks_of(rows)
-    if len(tasks) == 1 and len(rows) > 1 and (resamples or sentences):
+    if len(tasks_of(rows)) == 1 and len(rows) > 1 and (resamples or sentences):
         shown = 0 if table_format and html is None else sentences
         rows = with_significance(rows, resamples=resamples, sentences=shown, trust=trust_local_plugins)
+    main_rows = rows if all_scores else [*map(without_details, rows)]
     if html is not None:
-        write_page(
-            html,
-            title=f"Comparison of {len(rows)} runs",
-            columns=run_columns(rows),
-            notes=[*([different_tasks_note(tasks)] if len(tasks) > 1 else []), *comparison_notes(rows)],
-            curves={row["run"]: [Path(row["folder"])] for row in rows} if len(tasks) == 1 else {},
-            differences=differences_from_first(rows),
-            sentences=named_sentences(rows),
-        )
+        _write_page(html, main_rows)
     if as_json:
         click.echo(seqx.json_text(rows, indent=2, ensure_ascii=False))
-    elif table_format:
-        if len(tasks) > 1:
-            click.echo(different_tasks_note(tasks), err=True)
-        signatures = [*signature_notes(rows)] if len(tasks) == 1 else []
-        click.echo("\n".join(format_table(run_columns(rows), table_format, signatures)))
     else:
+        _print(main_rows, table_format)
+
+
+def _write_page(file: Path, rows: Sequence[Row]) -> None:
+    tasks = tasks_of(rows)
+    write_page(
+        file,
+        title=f"Comparison of {len(rows)} runs",
+        columns=run_columns(rows),
+        notes=[*([different_tasks_note(tasks)] if len(tasks) > 1 else []), *comparison_notes(rows)],
+        curves={row["run"]: [Path(row["folder"])] for row in rows} if len(tasks) == 1 else {},
+        differences=differences_from_first(rows),
+        sentences=named_sentences(rows),
+    )
+
+
+def _print(rows: Sequence[Row], table_format: TableFormat | None) -> None:
+    """Print the table alone in a format; without one, print the comparison as text."""
+    if table_format is None:
         click.echo("\n".join([*format_comparison(rows), *changed_sentences(rows)]))
+        return
+    tasks = tasks_of(rows)
+    if len(tasks) > 1:
+        click.echo(different_tasks_note(tasks), err=True)
+    signatures = [*signature_notes(rows)] if len(tasks) == 1 else []
+    click.echo("\n".join(format_table(run_columns(rows), table_format, signatures)))

@@ -192,7 +192,7 @@ def signature_notes(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         for split, named in row["scores"].items():
             for name, score in named.items():
-                settings = seqx.signature_settings(score["signature"])
+                settings = seqx.signature_settings(score["signature"], score.get("results", ()))
                 found.setdefault(name, {}).setdefault(settings, []).append(f"{row['run']} {split}")
                 by_split.setdefault((name, split), set()).add(settings)
     lines: dict[str, list[str]] = {}

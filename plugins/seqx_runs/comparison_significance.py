@@ -58,14 +58,18 @@ def _tests(
     """Return the tests of the scores that have the same signature in both runs."""
     results = baseline.task.significance(baseline.answers, other.answers, resamples)
     signatures = [
-        {name: seqx.signature_settings(score["signature"]) for name, score in each["scores"][SPLIT].items()}
-        for each in (first, row)
+        {name: _settings(score) for name, score in each["scores"][SPLIT].items()} for each in (first, row)
     ]
     return {
         name: asdict(result)
         for name, result in results.items()
         if signatures[0].get(name) == signatures[1].get(name)
     }
+
+
+def _settings(score: Mapping[str, Any]) -> str:
+    """Return the signature of a score without its results."""
+    return seqx.signature_settings(score["signature"], score.get("results", ()))
 
 
 def _changed(baseline: seqx.RecordedAnswers, other: seqx.RecordedAnswers, count: int) -> list[dict[str, Any]]:

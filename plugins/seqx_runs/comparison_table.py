@@ -91,6 +91,25 @@ def run_columns(rows: Sequence[Row]) -> list[Column]:
     ]
 
 
+def without_details(row: Row) -> Row:
+    """Return the data of a run without scores that explain others, unless a recipe has a published one."""
+    details = {
+        (split, name)
+        for split, named in row["scores"].items()
+        for name, score in named.items()
+        if score.get("is_detail") and name not in _published(row, split)
+    }
+    kept = {
+        key: {
+            split: {name: value for name, value in named.items() if (split, name) not in details}
+            for split, named in row[key].items()
+        }
+        for key in ("scores", "significance")
+        if key in row
+    }
+    return {**row, **kept}
+
+
 def tasks_of(rows: Sequence[Row]) -> dict[str, list[str]]:
     """Return the names of the runs of each task; rows of earlier versions have no task."""
     tasks: dict[str, list[str]] = {}

@@ -80,7 +80,7 @@ def _validations(metrics: seqx.RecordedMetrics) -> list[Any]:
 
 def _score_series(metrics: seqx.RecordedMetrics) -> Iterator[Series]:
     validations = _validations(metrics)
-    names = list(dict.fromkeys(name for each in validations for name in each.scores))
+    names = list(dict.fromkeys(name for each in validations for name in seqx.main_scores(each.scores)))
     for name in names[:MAX_SCORES]:
         points = [(float(v.step), float(v.scores[name].value)) for v in validations if name in v.scores]
         yield Series(name=name, points=points)

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -78,18 +79,19 @@ def _is_locked(folder: Path) -> bool:
         return False
 
 
+def _first(scores: Mapping[str, seqx.Score], count: int) -> Facts:
+    """Return the first main scores."""
+    return [(name, f"{score.value:.2f}") for name, score in islice(seqx.main_scores(scores).items(), count)]
+
+
 def tiles_of(record: seqx.Record) -> Facts:
     """Return the most important numbers of a run."""
     metrics = record.metrics
     scores = record.scores or {split: each.scores for split, each in metrics.last_evaluations.items()}
     split = "test" if "test" in scores else "dev"
-    tiles = [
-        (f"{split} {name}", f"{score.value:.2f}") for name, score in [*scores.get(split, {}).items()][:2]
-    ]
+    tiles = [(f"{split} {name}", value) for name, value in _first(scores.get(split, {}), 2)]
     if split == "test":
-        tiles += [
-            (f"dev {name}", f"{score.value:.2f}") for name, score in [*scores.get("dev", {}).items()][:1]
-        ]
+        tiles += [(f"dev {name}", value) for name, value in _first(scores.get("dev", {}), 1)]
     evaluation = metrics.last_evaluations.get(split)
     if evaluation is not None and evaluation.perplexity is not None:
         tiles.append((f"{split} perplexity", seqx.format_number(evaluation.perplexity)))

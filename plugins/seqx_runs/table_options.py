@@ -9,7 +9,13 @@ from seqx_runs.comparison_table import TABLE_FORMATS
 
 
 def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options --format and --json to a command."""
+    """Add the options --format, --json and --all to a command."""
+    command = click.option(
+        "--all",
+        "all_scores",
+        is_flag=True,
+        help="Also show the scores that explain others, such as the recall of an F1; --json has them always.",
+    )(command)
     command = click.option("--json", "as_json", is_flag=True, help="Print all data as JSON.")(command)
     return click.option(
         "--format",

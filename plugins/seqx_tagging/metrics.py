@@ -18,7 +18,8 @@ class TagAccuracy(seqx.Metric):
             words += len(tags)
             correct += sum(map(str.__eq__, output.split(), tags))
         value = 100 * correct / words if words else 0.0
-        return {"tag_accuracy": seqx.Score(value=value, signature=f"right:{correct}|of:{words}")}
+        signature = f"right:{correct}|of:{words}"
+        return {"tag_accuracy": seqx.Score(value=value, signature=signature, results=("right",))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,8 @@ class SpanF1(seqx.Metric):
         signature = f"precision:{100 * score.precision():.2f}|recall:{100 * score.recall():.2f}"
         value = 100 * score.f_measure()
         signature += f"|found:{found}|wanted:{wanted}|nltk"
-        return {"span_f1": seqx.Score(value=value, signature=signature)}
+        results = ("precision", "recall", "found")
+        return {"span_f1": seqx.Score(value=value, signature=signature, results=results)}
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Return a warning if the references have no span."""

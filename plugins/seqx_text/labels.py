@@ -17,7 +17,8 @@ class Accuracy(seqx.Metric):
             output.strip() == reference.strip() for output, reference in zip(outputs, references, strict=True)
         )
         value = 100 * correct / len(references) if references else 0.0
-        return {"accuracy": seqx.Score(value=value, signature=f"right:{correct}|of:{len(references)}")}
+        signature = f"right:{correct}|of:{len(references)}"
+        return {"accuracy": seqx.Score(value=value, signature=signature, results=("right",))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,5 +47,8 @@ class F1(seqx.Metric):
         if self.each:
             for label, value in values.items():
                 signature = f"right:{correct[label]}|said:{predicted[label]}|wanted:{gold[label]}"
-                scores[f"f1({label})"] = seqx.Score(value=value, signature=signature)
+                results = ("right", "said")
+                scores[f"f1({label})"] = seqx.Score(
+                    value=value, signature=signature, results=results, is_detail=True
+                )
         return scores

@@ -59,8 +59,8 @@ def metrics(means: WindowMeans) -> str:
 
 
 def scores(evaluation: seqx.Evaluation, best: str = "") -> str:
-    """Format the scores of an evaluation; `best` is appended to the first score."""
-    parts = [f"{name} {score.value:.2f}" for name, score in evaluation.scores.items()]
+    """Format the scores of an evaluation that explain no other; `best` is appended to the first score."""
+    parts = [f"{name} {score.value:.2f}" for name, score in seqx.main_scores(evaluation.scores).items()]
     if parts and best:
         parts[0] += f" ({best})"
     if evaluation.perplexity is not None:

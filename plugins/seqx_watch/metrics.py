@@ -117,7 +117,13 @@ def _scores(scores: Mapping[str, seqx.Score]) -> dict[str, seqx.ScoreLine]:
 
 def _score_line(score: seqx.Score) -> seqx.ScoreLine:
     line: seqx.ScoreLine = {"value": score.value, "signature": score.signature}
-    return {**line, "lower_is_better": True} if score.lower_is_better else line
+    if score.results:
+        line["results"] = [*score.results]
+    if score.lower_is_better:
+        line["lower_is_better"] = True
+    if score.is_detail:
+        line["is_detail"] = True
+    return line
 
 
 @dataclass(frozen=True, kw_only=True)

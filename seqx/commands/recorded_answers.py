@@ -8,7 +8,7 @@ from pathlib import Path
 from seqx.commands.loading import load_checked_run
 from seqx.data.prepare import no_progress
 from seqx.errors import UserError
-from seqx.interfaces.scores import Answer, signature_settings
+from seqx.interfaces.scores import Answer
 from seqx.interfaces.task import Task
 from seqx.storage.cache_folder import default_cache
 from seqx.storage.model_folder import read_scores
@@ -56,7 +56,7 @@ class RecordedAnswers:
         for name, score in task.rescore(answers).items():
             before = recorded.get(name, score)
             is_equal = math.isclose(before.value, score.value, rel_tol=1e-6, abs_tol=1e-6)
-            is_same_score = signature_settings(before.signature) == signature_settings(score.signature)
+            is_same_score = before.settings == score.settings
             if is_same_score and not is_equal:
                 values = f"{score.value:.2f}, but the run recorded {before.value:.2f}"
                 raise UserError(f"{file}: {name} of these outputs is {values}; {_CHANGED}")

@@ -19,6 +19,7 @@ from seqx.runtime.background import has_abandoned_threads
 from seqx.runtime.cpu_threads import MAX_THREADS
 from seqx.runtime.printing import defer_write_errors
 from seqx.runtime.signals import Stopped, StopRequest
+from seqx.storage.model_folder import SCORES
 from seqx.training.candidates import comparison_lines, read_compared
 from seqx.training.preflight import build_checked
 
@@ -141,15 +142,21 @@ def _print_scores(
         changed = changed_plugin(folder, checked.plugins) if changed_plugins else None
         advice = f" from before {changed} changed (choose another --folder to train again)" if changed else ""
         click.echo(f"{folder}: this run is finished; its scores{advice}:")
+    published = checked.configured.plain()["published"] or {}
+    details = 0
     for split, by_metric in scores.items():
         for metric, score in by_metric.items():
-            click.echo(f"{split} {metric} {score}")
+            if score.is_detail and metric not in (published.get(split) or {}):
+                details += 1
+            else:
+                click.echo(f"{split} {metric} {score}")
     for line in comparison_lines(read_compared(folder / "model")):
         click.echo(line)
-    published = checked.configured.plain()["published"] or {}
     for split in scores:
         for metric, value in (published.get(split) or {}).items():
             click.echo(f"published {split} {metric} {value:.2f}  {published['source']}")
+    if details:
+        click.echo(f"{details} scores that explain these: {folder / 'model' / SCORES}", err=True)
     click.echo(f"model: {folder / 'model'}")
     click.echo("next, for example:", err=True)
     for command in next_commands(checked, folder):

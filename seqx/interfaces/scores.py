@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from seqx.errors import UserError
 
@@ -70,17 +71,19 @@ class Interval:
     margin: float
 
 
-RESULT_FIELDS = frozenset({"error", "found", "precision", "recall", "repaired", "right", "skip", "valid"})
-"""Fields of signatures that are results, such as the number of valid outputs, and not settings."""
+_EARLIER_RESULTS = ("error", "found", "precision", "recall", "repaired", "right", "skip", "valid")
+"""The results in signatures of earlier versions, which did not record them."""
 
 
-def signature_settings(signature: str) -> str:
+def signature_settings(signature: str, results: Sequence[str] = ()) -> str:
     """Return a signature without results: scores can be compared if this text is equal.
 
-    Results are the fields in `RESULT_FIELDS`, such as `valid:299`.
+    Args:
+        signature: the signature of a score
+        results: the names of its fields that are results, see `Score`; empty: those of earlier versions
     """
-    fields = signature.split("|")
-    return "|".join(field for field in fields if field.partition(":")[0] not in RESULT_FIELDS)
+    names = results or _EARLIER_RESULTS
+    return "|".join(field for field in signature.split("|") if field.partition(":")[0] not in names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +93,26 @@ class Score:
     Args:
         value: the value
         signature: everything that the value depends on besides the texts, such as versions and options, as
-            "name:value|name:value"; the fields in `RESULT_FIELDS` are results, which differ between outputs
+            "name:value|name:value"
+        results: the names of the fields of the signature that are results, such as "valid" in `valid:299`;
+            they differ between outputs, so scores that differ in nothing else can be compared
         lower_is_better: true for metrics such as perplexity
+        is_detail: true for a score that explains another one, such as the recall of an F1; `seqx run` and
+            `seqx compare` leave it out, unless it was published
         interval: the confidence interval; None: it was not computed
     """
 
     value: float
     signature: str
+    results: Sequence[str] = ()
     lower_is_better: bool = False
+    is_detail: bool = False
     interval: Interval | None = None
+
+    @property
+    def settings(self) -> str:
+        """The signature without results: scores can be compared if this text is equal."""
+        return signature_settings(self.signature, self.results)
 
     @property
     def rank(self) -> float:
@@ -118,10 +132,12 @@ class Score:
         """Return true if this score is better than another value of the same metric."""
         return self.rank > replace(self, value=value).rank
 
-    def to_json(self) -> dict[str, float | str]:
+    def to_json(self) -> dict[str, Any]:
         """Return the value, the interval and the signature, as files and JSON output hold them."""
         interval = {} if self.interval is None else asdict(self.interval)
-        return {"value": self.value, **interval, "signature": self.signature}
+        results = {"results": [*self.results]} if self.results else {}
+        detail = {"is_detail": True} if self.is_detail else {}
+        return {"value": self.value, **interval, "signature": self.signature, **results, **detail}
 
     def __str__(self) -> str:
         """Return the text that commands print."""
@@ -131,6 +147,11 @@ class Score:
                 f" (μ = {self.interval.mean:.2f} ± {self.interval.margin:.2f})"  # as sacreBLEU prints it
             )
         return f"{self.value:.2f}{interval}  {self.signature}"
+
+
+def main_scores(scores: Mapping[str, Score]) -> dict[str, Score]:
+    """Return the scores that explain no other score; see `Score.is_detail`."""
+    return {name: score for name, score in scores.items() if not score.is_detail}
 
 
 @dataclass(frozen=True, kw_only=True)

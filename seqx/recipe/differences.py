@@ -11,13 +11,24 @@ NOT_SET = "not set"
 def differences(before: object, now: object) -> dict[str, tuple[object, object]]:
     """Return the settings that differ between two plain recipes, by path: (value before, value now).
 
-    If a recipe does not have the setting, its value is NOT_SET.
+    If a recipe does not have the setting, its value is NOT_SET. An empty list or mapping is left out if the
+    other recipe has items there, because these are listed.
     """
     old, new = _flat(before), _flat(now)
+    parents = {parent for path in (*old, *new) for parent in _parents(path)}
     pairs = {
-        path: (old.get(path, NOT_SET), new.get(path, NOT_SET)) for path in sorted(old.keys() | new.keys())
+        path: (old.get(path, NOT_SET), new.get(path, NOT_SET))
+        for path in sorted(old.keys() | new.keys())
+        if not (path in parents and (old.get(path, new.get(path)) in ([], {})))
     }
     return {path: values for path, values in pairs.items() if values[0] != values[1]}
+
+
+def _parents(path: str) -> Iterator[str]:
+    """Yield the paths that contain a setting."""
+    while "." in path:
+        path = path.rpartition(".")[0]
+        yield path
 
 
 def unset_paths(value: Value, path: str = "") -> Iterator[str]:

@@ -65,7 +65,9 @@ class ScoreLine(TypedDict):
 
     value: float | None  # null in older files if it is not finite
     signature: str
+    results: NotRequired[Sequence[str]]  # names of fields of the signature; only if there are any
     lower_is_better: NotRequired[bool]  # only if it is true
+    is_detail: NotRequired[bool]  # only if it is true
 
 
 class EvaluationLine(TypedDict):

@@ -210,3 +210,19 @@ def scores_match_score_names(subject: Subject) -> None:
         f"score_names: it returns {expected}, but the scores are {names}; list them in this order, or return "
         "None if they depend on the text"
     )
+
+
+@law(Metric)
+def signatures_declare_their_results(subject: Subject) -> None:
+    """Scores of other outputs for the same references can be compared: `results` names what differs."""
+    metric: Metric = subject.build()
+    perfect, other = metric(TREES, TREES), metric([line[: len(line) // 2] for line in TREES], TREES)
+    for name, score in perfect.items():
+        fields = {field.partition(":")[0] for field in score.signature.split("|")}
+        assert fields.issuperset(score.results), (
+            f"{name}: the results {[*score.results]} are not all fields of the signature {score.signature!r}"
+        )
+        assert score.settings == other[name].settings, (
+            f"{name}: the signature is {score.signature!r} for some outputs, {other[name].signature!r} for "
+            "others, so their scores could not be compared; name the fields that differ in `results`"
+        )

@@ -246,6 +246,12 @@ class CorrectMetric(Chrf):
                 name: dataclasses.replace(score, value=score.value + len(outputs[0]))
                 for name, score in scores.items()
             }
+        if self.fault == "signatures_declare_their_results":
+            characters = sum(map(len, outputs))
+            return {
+                name: dataclasses.replace(score, signature=f"{score.signature}|characters:{characters}")
+                for name, score in scores.items()
+            }
         return scores
 
     def score_names(self) -> Sequence[str]:

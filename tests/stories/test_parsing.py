@@ -74,6 +74,7 @@ def test_parsing_recipe_is_trained_scored_and_its_model_is_moved() -> None:
     assert constrained["f1"] == {
         "value": pytest.approx(constrained["strict_f1"]["value"]),
         "signature": str(constrained["strict_f1"]["signature"]).replace("mode:strict", "mode:evalb"),
+        "results": ["valid", "error", "skip"],
     }
 
 

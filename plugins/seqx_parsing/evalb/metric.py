@@ -11,6 +11,8 @@ from seqx_parsing.evalb.sentence import SentenceCounts, compare
 from seqx_parsing.evalb.totals import Totals
 from seqx_parsing.roots import RootLabels
 
+_RESULTS = ("valid", "error", "skip")  # fields of signatures
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evalb(seqx.Metric):
@@ -49,13 +51,14 @@ class Evalb(seqx.Metric):
         }
         prefix = "strict_" if self.strict else ""
         scores = {
-            f"{prefix}{name}": seqx.Score(value=value, signature=signature) for name, value in named.items()
+            f"{prefix}{name}": seqx.Score(
+                value=value, signature=signature, results=_RESULTS, is_detail=name != "f1"
+            )
+            for name, value in named.items()
         }
         signature = self._signature(short, f"<={parameters.cutoff}", parameters)
-        return {
-            **scores,
-            f"{prefix}f1_len{parameters.cutoff}": seqx.Score(value=short.f1, signature=signature),
-        }
+        of_short = seqx.Score(value=short.f1, signature=signature, results=_RESULTS, is_detail=True)
+        return {**scores, f"{prefix}f1_len{parameters.cutoff}": of_short}
 
     def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report a parameter file that cannot be read."""

@@ -118,3 +118,11 @@ def test_json_round_trips_numbers_that_are_not_finite(value: float) -> None:
     for found in (plain["a"][0], plain["a"][1]["b"][0]):
         read = TypeAdapter(float).validate_python(found)
         assert str(read) == str(float(found)) == str(value)
+
+
+def test_settings_of_a_score_leave_out_the_results_that_its_metric_declares() -> None:
+    score = seqx.Score(value=1, signature="recall:macro|said:7|of:9", results=["said"])
+    assert score.settings == "recall:macro|of:9"
+    assert score.to_json() == {"value": 1, "signature": score.signature, "results": ["said"]}
+    detail = seqx.Score(value=1, signature="a|valid:3", is_detail=True)  # as of earlier versions
+    assert (detail.settings, detail.to_json()["is_detail"]) == ("a", True)

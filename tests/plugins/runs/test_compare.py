@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,22 @@ def test_compare_tests_scores_with_equal_signatures_against_the_first_run(compar
     assert done("compare", "base", "deep", *QUICK).count("p (") == 0
 
 
+def test_compare_shows_scores_that_explain_others_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_details(folders: Sequence[Path]) -> list[dict[str, Any]]:
+        rows = [dict(row) for row in compare_runs(folders)]
+        for row in rows:
+            row["scores"]["test"]["chrf"]["is_detail"] = row["scores"]["dev"]["bleu"]["is_detail"] = True
+        return rows
+
+    monkeypatch.setattr("seqx_runs.compare_command.compare_runs", with_details)
+    main = table(done("compare", "base", "deep", "--html", "page.html"))[0]
+    assert "dev bleu" in main  # the recipe has a published one
+    assert not {"test chrf", "p (test chrf)"} & main.keys()
+    assert {"test chrf", "p (test chrf)"} <= table(done("compare", "base", "deep", "--all"))[0].keys()
+    assert "chrf" in rows_of("base", "deep")[1]["significance"]["test"]
+    assert "test chrf" not in Path("page.html").read_text()
+
+
 def test_compare_finds_no_significance_between_equal_outputs() -> None:
     shutil.copytree("base", "again")
     assert table(done("compare", "base", "again"))[1]["p (test bleu)"] == "1.000"
@@ -158,7 +175,7 @@ def test_compare_writes_a_page_with_curves_and_sentences_of_unfinished_runs_too(
     assert page.count('<div class="sentence">') == len(shown)
     assert not re.search(r"(src|href)=.http", page)
     assert refused("compare", "base", "--html", "missing/x.html") == (
-        "missing/x.html: the folder missing does not exist; create it, or name another file\n"
+        "missing/x.html: the folder missing does not exist; create it, or choose another --html\n"
     )
 
 
