@@ -5,7 +5,7 @@ import click
 import seqx
 from seqx_parsing.formats import FORMATS
 from seqx_parsing.reader import read
-from seqx_parsing.running_text import WordsCheck, sentence_splitter, text_options, tokenizer
+from seqx_parsing.running_text import sentence_splitter, text_options, tokenizer
 from seqx_parsing.task import Parsing
 
 
@@ -43,7 +43,7 @@ def parse(
     (barks_VBZ).
 
     Sentences that are too long for the model are parsed in parts; standard error says how many. It also says
-    how many outputs were not valid trees and had to be repaired, and if most inputs look like running text.
+    how many outputs were not valid trees and had to be repaired, and how many inputs look like running text.
 
     The formats svg (an image) and latex (an environment of the package forest) also have one line per tree.
     In the others, an empty line follows each tree: conll has one line per word with the columns of
@@ -67,14 +67,12 @@ def parse(
     if draw and form:
         raise click.UsageError("--draw is short for --format drawing; use only one of both")
     chosen = FORMATS["drawing" if draw else form or "brackets"]
-    check = WordsCheck()
     answer(
         parse=requests.read,
         format_answer=lambda text: "\n".join(map(chosen.write, read([text], "the answer"))),
         task=Parsing,
         one_line=chosen.one_line,
         group_lines=sentence_splitter(language) if sentences else iter,
-        prepare=tokenizer(language) if raw or sentences else check,
+        prepare=tokenizer(language) if raw or sentences else None,
     )
-    check.finish()
     requests.finish()

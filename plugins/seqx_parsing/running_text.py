@@ -17,6 +17,18 @@ _ATTACHED = re.compile(r"""[^\W_][,;:!?]['"”’)]*(?=\s|$)|[^\W_]\.['"”’)]
 """Punctuation that a treebank separates from its word; periods only at the end of a line. `._.` has a tag."""
 
 
+ATTACHED = (
+    "inputs look like running text: punctuation is attached to words; separate it by spaces, as "
+    "`seqx parse --raw` does"
+)
+"""The warning about inputs of a parser that are not split into words."""
+
+
+def has_attached_punctuation(text: str) -> bool:
+    """Return true if punctuation that a treebank separates is attached to a word."""
+    return _ATTACHED.search(text) is not None
+
+
 class WordsCheck:
     """A function that returns inputs as they are, and warns at the end if most look like running text."""
 

@@ -20,6 +20,7 @@ from seqx_parsing.mistakes import draw_difference, label_scores, tree_mistakes
 from seqx_parsing.reader import read, with_tags
 from seqx_parsing.roots import RootLabels, without_root
 from seqx_parsing.ruled_out import RuledOut
+from seqx_parsing.running_text import ATTACHED, has_attached_punctuation
 from seqx_parsing.tree import Leaf, Tree
 from seqx_parsing.vocabulary import Vocabulary, label, symbol
 from seqx_parsing.words import (
@@ -231,10 +232,13 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
         return "" if repaired and not self.repair else str(tree)
 
     def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[seqx.AnswerWarning]:
-        """Count the outputs that are not valid trees over the words."""
+        """Count outputs that are not valid trees over the words, and inputs that are not split into words."""
         leaves = self._leaves(text)
         repaired = sum(self._decoded(ids, leaves).repaired for ids in answers)
-        return [seqx.AnswerWarning(self._invalid_outputs, repaired, len(answers))]
+        return [
+            seqx.AnswerWarning(self._invalid_outputs, repaired, len(answers)),
+            seqx.AnswerWarning(ATTACHED, has_attached_punctuation(text), bool(text.strip())),
+        ]
 
     @property
     def _invalid_outputs(self) -> str:
@@ -358,7 +362,8 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
             for name, score in metric(scored, references).items()
         }
         valid = 100 * (1 - repaired / total) if total else 100.0
-        scores[VALID] = seqx.Score(value=valid, signature=f"repaired:{repaired}|outputs:{total}{settings}")
+        signature = f"repaired:{repaired}|outputs:{total}{settings}"
+        scores[VALID] = seqx.Score(value=valid, signature=signature, results=("repaired",))
         answers = [
             seqx.Answer(input=sentence, output=output, reference=reference)
             for sentence, output, reference in zip(inputs, outputs, references, strict=True)

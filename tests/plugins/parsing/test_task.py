@@ -150,7 +150,7 @@ def test_malformed_output_is_repaired_and_counted(tmp_path: Path, rows: list[str
             assert scores["f1"].value == 100
             assert scores["strict_f1"].value < 80
         action = "they were repaired" if repair else "their answers are empty"
-        (summed,) = seqx.sum_warnings([seqx.NBest(warnings=warnings)])
+        summed, _ = seqx.sum_warnings([seqx.NBest(warnings=warnings)])
         assert str(summed) == f"5 of 10 outputs were not valid trees over the words; {action}"
 
 

@@ -228,6 +228,8 @@ def test_parse_returns_trees_with_spans(server: Server) -> None:
         return found
 
     assert words(tree) == SENTENCE.split()
+    (warning,) = server.post("/parse", q=["the dog sees a man.", SENTENCE])[1]["warnings"]
+    assert warning.startswith("1 of 2 inputs look like running text: punctuation is attached to words; ")
 
 
 def test_server_describes_itself(server: Server) -> None:
