@@ -1,8 +1,14 @@
-"""The templates of plugins: a component and a recipe for each interface, and the files of a package."""
+"""The templates of plugins: a component and a recipe for each interface, and the files of a package.
+
+A plugin that defines interfaces has templates for them in its folder `templates`, with the folders of
+`seqx/templates`: `components/INTERFACE.py`, `recipes/INTERFACE.yaml`, and `laws/INTERFACE.py` if the tests of
+the laws need more than the component.
+"""
 
 import keyword
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from seqx.errors import UserError
@@ -10,12 +16,31 @@ from seqx.plugin.installed import PLUGIN_GROUP, entry_points, origin
 from seqx.plugin.loading import Plugins, home
 
 _FOLDER = Path(__file__).parents[1] / "templates"
+
+
+def _plugin_folders() -> Iterator[Path]:
+    """Yield the folders of installed plugins that may have templates, without importing the plugins."""
+    for package in sorted({entry.module.partition(".")[0] for entry in entry_points(group=PLUGIN_GROUP)}):
+        spec = find_spec(package)
+        for place in (spec.submodule_search_locations or ()) if spec is not None else ():
+            yield Path(place, "templates")
+
+
+def _files(kind: str, suffix: str) -> Mapping[str, Path]:
+    """Return the templates of a kind by interface; those of seqx come before those of plugins."""
+    folders = [_FOLDER, *_plugin_folders()]
+    found = {path.stem: path for folder in reversed(folders) for path in (folder / kind).glob(f"*{suffix}")}
+    return dict(sorted(found.items()))
+
+
+_COMPONENTS, _LAWS = _files("components", ".py"), _files("laws", ".py")
+_RECIPES = _files("recipes", ".yaml")
 PLACEHOLDER = "newcomer"  # the name of the plugin in the templates
 COMMAND = "command"
 """The template of a plugin with a command, which has no component."""
 
-INTERFACES = sorted(path.stem for path in (_FOLDER / "components").glob("*.py"))
-RECIPES = sorted(path.stem for path in (_FOLDER / "recipes").glob("*.yaml"))
+INTERFACES = [*_COMPONENTS]
+RECIPES = [*_RECIPES]
 """The interfaces that have a recipe which trains with the component of the template."""
 
 IN_RECIPES = [*RECIPES, "input_layer"]
@@ -33,7 +58,7 @@ _RESERVED = {"null", "seqx"}  # YAML reads null as no value; a package seqx_seqx
 
 def component_text(interface: str, name: str) -> str:
     """Return the Python text of a plugin with one component."""
-    return _named(_FOLDER / "components" / f"{interface}.py", name)
+    return _named(_COMPONENTS[interface], name)
 
 
 def recipe_text(interface: str, name: str, plugin: str | None) -> str:
@@ -44,7 +69,7 @@ def recipe_text(interface: str, name: str, plugin: str | None) -> str:
         name: the name of the component
         plugin: the file of the plugin; None: the plugin is installed
     """
-    text = _named(_FOLDER / "recipes" / f"{interface}.yaml", name)
+    text = _named(_RECIPES[interface], name)
     parent = "" if text.startswith("extends:") else "extends: quickstart\n"
     head, _, rest = f"{parent}{text}".partition("\n")
     return "\n".join([head, *([f"plugins: [./{plugin}]"] if plugin else []), rest])
@@ -55,9 +80,8 @@ def package_texts(interface: str, name: str) -> Mapping[str, str]:
     folder = _FOLDER / "plugin"
     sources = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     texts = {_path(path.relative_to(folder), name): _named(path, name) for path in sources}
-    laws = _FOLDER / "laws" / f"{interface}.py"
-    if laws.is_file():
-        texts["tests/test_laws.py"] = _named(laws, name)
+    if interface in _LAWS:
+        texts["tests/test_laws.py"] = _named(_LAWS[interface], name)
     if interface in RECIPES:
         texts[f"recipes/{name}.yaml"] = recipe_text(interface, name, None)
     else:

@@ -40,6 +40,9 @@ INTERFACES: list[type] = [
 
 assert seqx_transformer.testing.H  # the module is imported to register its laws
 
+PLUGIN_INTERFACES = {"feed_forward", "initialisation", "kernel", "linearisation", "norm"}
+"""The templates of interfaces that plugins define; the document has their listings in other sections."""
+
 DOCUMENT = ROOT / "docs/how-to/write_components.md"
 
 
@@ -96,13 +99,22 @@ def test_each_public_interface_is_listed() -> None:
 
 def test_first_listing_of_each_interface_is_its_template() -> None:
     """The templates are tested in tests/core/commands/test_new_component.py."""
-    assert len(INTERFACES) == len(TEMPLATES) - 1, "all but the template of a command"
+    assert len(INTERFACES) == len({*TEMPLATES} - {"command", *PLUGIN_INTERFACES})
     for interface in INTERFACES:
         listing = next(item for item in sections()[interface.__name__] if item.language == "python")
         name = re.search(r"registry\.add\(seqx\.\w+, (\w+)=", listing.text)
         assert name is not None
         template = re.sub(r"(?<!^)(?=[A-Z])", "_", interface.__name__).lower()
         assert listing.text == component_text(template, name[1]), listing.place
+
+
+@pytest.mark.parametrize("cls", [seqx.Run, seqx.Update, seqx.Evaluation, seqx.Score])
+def test_all_fields_that_callbacks_receive_are_listed(cls: type) -> None:
+    text = DOCUMENT.read_text(encoding="utf-8").partition("The values that events pass:")[2]
+    table = text[: text.index("`loss`, `value` and `float(update.norm)`")]
+    listed = {*re.findall(r"`(\w+)[`(]", table)}
+    assert dataclasses.is_dataclass(cls)
+    assert {each.name for each in dataclasses.fields(cls) if not each.name.startswith("_")} <= listed
 
 
 @pytest.mark.parametrize(
