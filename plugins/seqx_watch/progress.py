@@ -16,7 +16,7 @@ from seqx_watch.metrics import Window
 from seqx_watch.speed import INTERVAL, SpeedWatch
 
 if TYPE_CHECKING:
-    from seqx_watch.live_block import LiveBlock
+    from seqx_watch.live_rows import LiveRows
     from seqx_watch.terminal import Terminal
 
 _REFRESH = 1.0  # minimum seconds between updates of the terminal, each of which waits for the device
@@ -25,7 +25,7 @@ _REFRESH = 1.0  # minimum seconds between updates of the terminal, each of which
 class ConsoleProgress(seqx.Callback):
     """Display of the progress of a run on standard error, and its record in `log.txt`.
 
-    On a terminal one block is redrawn in place: the progress and the remaining time, curves of the loss and
+    On a terminal a live view is redrawn in place: the progress and the remaining time, curves of the loss and
     of the main score on the development set, speed, memory, and the last outputs, with their differences from
     the references in colour. Scores and messages scroll above it. If standard error is not a terminal,
     progress, scores and outputs are printed as lines, without curves, memory and colours. Standard output has
@@ -51,7 +51,7 @@ class ConsoleProgress(seqx.Callback):
         self.seconds = seconds
         self.examples = examples
         self._terminal: Terminal | None = None
-        self._block: LiveBlock | None = None  # its content
+        self._live: LiveRows | None = None  # its content
         self._speed: SpeedWatch | None = None
         self._warn: Callable[[str], None] | None = None
         self._last_update_time: float | None = None  # None: there was a pause since the last update
@@ -104,9 +104,9 @@ class ConsoleProgress(seqx.Callback):
         self._first, self._last_line_time = None, monotonic()
         self._speed, self._last_update_time = SpeedWatch(run.device), None
         if self._open_terminal():
-            from seqx_watch.live_block import LiveBlock  # noqa: PLC0415  only a terminal needs rich
+            from seqx_watch.live_rows import LiveRows  # noqa: PLC0415  only a terminal needs rich
 
-            self._block = LiveBlock(run)
+            self._live = LiveRows(run)
         self._last_drawn_time = -math.inf
         self._is_final, self._last_step = not run.pending, run.done
 
@@ -118,11 +118,11 @@ class ConsoleProgress(seqx.Callback):
         left = self._seconds_per_update(update, now) * (steps - step)
         self._is_final, self._last_step = False, step
         self._window.add(update)
-        if terminal and self._block:
+        if terminal and self._live:
             self._terminal_window.add(update)
             if now - self._last_drawn_time >= _REFRESH or step == steps:
-                self._block.add_means(self._terminal_window.read(), left)
-                terminal.draw(self._block.rows)
+                self._live.add_means(self._terminal_window.read(), left)
+                terminal.draw(self._live.rows)
                 self._last_drawn_time = now
         self._watch_speed(update, now)
         due = step % self.every == 0 if self.every else now - self._last_line_time >= self.seconds
@@ -154,10 +154,10 @@ class ConsoleProgress(seqx.Callback):
         self._write_line(f"step {step}/{run.training.steps}  {split}: {lines.scores(evaluation, best)}")
         for line in lines.examples(evaluation, self.examples, self._validations):
             self._write_line(line, terminal=False)
-        if self._terminal and self._block:
+        if self._terminal and self._live:
             answers = lines.selected_answers(evaluation, self.examples, self._validations)
-            self._block.add_evaluation(evaluation, best, answers)
-            self._terminal.draw(self._block.rows)
+            self._live.add_evaluation(evaluation, best, answers)
+            self._terminal.draw(self._live.rows)
         self._validations += 1
 
     @seqx.hookimpl
@@ -205,7 +205,7 @@ class ConsoleProgress(seqx.Callback):
             self._seconds, self._tokens = 0.0, 0
 
     def _draw_preparation(self, terminal: "Terminal", text: str, fraction: float | None) -> None:
-        from seqx_watch.live_block import bar  # noqa: PLC0415  only a terminal needs rich
+        from seqx_watch.live_rows import bar  # noqa: PLC0415  only a terminal needs rich
 
         terminal.draw(lambda width, ascii_only: [bar(text, fraction, width, ascii_only)])
 

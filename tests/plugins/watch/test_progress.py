@@ -233,7 +233,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     written.append(b"".join(chunks).decode())
 
 
-def test_console_progress_draws_a_block_on_a_terminal(
+def test_console_progress_draws_a_live_view_on_a_terminal(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with terminal(monkeypatch) as outputs:

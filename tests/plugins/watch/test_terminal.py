@@ -16,7 +16,7 @@ from rich.text import Text
 
 import seqx
 from seqx_watch import ConsoleProgress, progress
-from seqx_watch.live_block import compared
+from seqx_watch.live_rows import compared
 from seqx_watch.terminal import Terminal
 from tests.plugins.watch.simulation import Clock, Simulation, evaluation_with, run
 
@@ -79,7 +79,7 @@ def evaluation() -> seqx.Evaluation:
     return seqx.Evaluation(scores=evaluation_with(20.0).scores, answers=[answer])
 
 
-def test_live_block_shows_progress_curves_speed_and_outputs(
+def test_live_view_shows_progress_curves_speed_and_outputs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulated = simulation(tmp_path, monkeypatch)
@@ -96,15 +96,15 @@ def test_live_block_shows_progress_curves_speed_and_outputs(
     start = during.index("step 40/120  dev: bleu 20.00 (best 20.00 at step 40)  chrf 40.00") + 1
     assert during[start] == "step 60/120, 0:01:00 left ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  50.0%"
     assert during[start + 1].startswith("loss 4.4000 ██▇▇▇▆▆▆▆▅▅▅▄▄▄▃▃▃▃▂▂▂▁▁  ")
-    block = "\n".join(during[start:])
+    view = "\n".join(during[start:])
     for field in ("dev bleu 20.00 ▁ (best 20.00 at step 40)", "2,000 target tokens/s", "memory ", " GB"):
-        assert field in block
+        assert field in view
     assert during[-3:] == [
         "input      the cat sleeps",
         "output     die Katze läuft",
         "reference  die Katze schläft",
     ]
-    assert after == [*during[:start], ""]  # the block is removed
+    assert after == [*during[:start], ""]  # the view is removed
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_words_in_which_output_and_reference_differ_are_marked(
 
 
 @pytest.mark.promise("terminal-is-left-clean")
-def test_live_block_fits_narrow_low_and_resized_terminals(
+def test_live_view_fits_narrow_low_and_resized_terminals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulated = simulation(tmp_path, monkeypatch)
@@ -145,7 +145,7 @@ def test_live_block_fits_narrow_low_and_resized_terminals(
         simulated.finish()
 
     wide, narrow, wide_again, low, after = screens(work, (80, 30), (40, 30), (90, 30), (30, 6), (80, 24))
-    for screen in (wide, narrow, wide_again):  # no rows of an earlier block remain
+    for screen in (wide, narrow, wide_again):  # no rows of an earlier view remain
         assert len([line for line in screen if line.startswith("step") and "left" in line]) == 1
         assert len([line for line in screen if line.startswith("reference")]) == 1
     assert max(map(len, narrow[-9:])) <= 40
@@ -155,7 +155,7 @@ def test_live_block_fits_narrow_low_and_resized_terminals(
 
 
 @pytest.mark.promise("terminal-is-left-clean")
-def test_messages_scroll_above_the_live_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_scroll_above_the_live_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     simulated = simulation(tmp_path, monkeypatch)
 
     def work() -> None:

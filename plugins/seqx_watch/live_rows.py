@@ -20,7 +20,7 @@ _LABEL = 11  # characters of the label of a text
 _CONSOLE = Console()  # which `Text.wrap` asks for its defaults
 
 
-class LiveBlock:
+class LiveRows:
     """The rows that a terminal shows below the scrolling lines. `seqx_watch.terminal` draws them.
 
     Args:
@@ -64,7 +64,7 @@ class LiveBlock:
         self._score, self._best = f"dev {name} {score.value:.2f}", f" ({best})" if best else ""
 
     def rows(self, width: int, ascii_only: bool = False) -> list[Text]:
-        """Return the rows of the block, each of at most `width` cells.
+        """Return the rows of the live view, each of at most `width` cells.
 
         Args:
             width: the width of the terminal
