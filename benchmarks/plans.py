@@ -5,7 +5,8 @@
 
 Each recipe is planned by one process, and then run by another one. The data are prepared before, so both
 times are those from building the model to the last score. Memory is the maximum of the process's resident
-memory (VmHWM), minus that when the model is built, after Python, torch and the plugins have been imported.
+memory (VmHWM), minus that when the model is built, after Python, torch and the plugins have been imported. No
+report is written after the run.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -103,7 +105,8 @@ def measure(recipe: str, *arguments: str) -> Mapping[str, float]:
         return build.build_model(context)
 
     replaced = mock.patch.object(experiment, "build_model", measured_build)
-    with replaced, tempfile.TemporaryDirectory() as folder:
+    without_report = mock.patch.object(experiment, "notify_of_end", return_value=nullcontext())
+    with replaced, without_report, tempfile.TemporaryDirectory() as folder:
         experiment.run(checked.configured, checked.plugins, name="plan", folder=Path(folder), device="cpu")
         ((start, memory),) = started
         return {"seconds": time.perf_counter() - start, "bytes": memory.growth() or 0}

@@ -1,6 +1,7 @@
 """A search whose answers have assumed lengths, to measure how long a trained model would search."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -21,7 +22,9 @@ EOS_PENALTY = 50.0
 class AssumedSearch(seqx.Search):
     """A search in which hypotheses end at their assumed length.
 
-    The model of a probe is not trained, so it would end its answers at random.
+    The model of a probe is not trained, so it would end its answers at random. A grammar may end them
+    earlier: when the outermost bracket of a tree is closed, only EOS is left. `missing_seconds` is the time
+    that the rest of such answers would take.
 
     Args:
         search: the search of the recipe
@@ -31,6 +34,8 @@ class AssumedSearch(seqx.Search):
     def __init__(self, search: seqx.Search, ratio: float) -> None:
         self._search = search
         self._ratio = ratio * ANSWER_LENGTH
+        self._seconds = 0.0
+        self._assumed = self._made = 0  # extensions of hypotheses by one token
 
     @property
     def width(self) -> int:
@@ -58,23 +63,42 @@ class AssumedSearch(seqx.Search):
         trace: seqx.SearchTrace | None = None,
     ) -> Sequence[Sequence[seqx.Hypothesis]]:
         """Search with a model that ends no hypothesis before its maximum length."""
-        endless: Any = _Endless(model)
-        return self._search(endless, source, max_lengths, grammar, memory, trace)
+        endless: Any = _Endless(model, self._count)
+        started = time.perf_counter()
+        answers = self._search(endless, source, max_lengths, grammar, memory, trace)
+        self._seconds += time.perf_counter() - started
+        self._assumed += self.width * int(max_lengths.sum())
+        return answers
+
+    @property
+    def missing_seconds(self) -> float:
+        """The time that the rest of the answers that ended early would take, at the speed of the others."""
+        return self._seconds * max(0.0, self._assumed / max(1, self._made) - 1)
+
+    def _count(self, extensions: int) -> None:
+        self._made += extensions
 
 
 class _Endless:
-    """A model, or the slots of a model, in which EOS is improbable."""
+    """A model, or the slots of a model, in which EOS is improbable.
 
-    def __init__(self, wrapped: Any) -> None:
+    Args:
+        wrapped: the model or the slots
+        count: called with the number of hypotheses that each step extends
+    """
+
+    def __init__(self, wrapped: Any, count: Callable[[int], None]) -> None:
         self._wrapped = wrapped
+        self._count = count
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._wrapped, name)
 
     def slots(self, *arguments: Any) -> "_Endless":
-        return _Endless(self._wrapped.slots(*arguments))
+        return _Endless(self._wrapped.slots(*arguments), self._count)
 
     def step(self, ids: Tensor) -> Tensor:
         logits: Tensor = self._wrapped.step(ids)
         logits[:, seqx.EOS] -= EOS_PENALTY
+        self._count(len(ids))
         return logits

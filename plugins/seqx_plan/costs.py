@@ -167,6 +167,7 @@ def duration_of(trial: seqx.Trial, speed: Speed, workload: Workload, checkpoint_
     evaluations = validations + bool(workload.dev_rows)
     rows = evaluations * workload.dev_rows + workload.test_rows
     reading = (evaluations + CHECKS) * workload.dev_read_seconds + (1 + CHECKS) * workload.test_read_seconds
+    reading += workload.first_read_seconds
     return Duration(
         updates=training.steps * update,
         validations=rows * speed.row_seconds + reading,

@@ -1,6 +1,7 @@
 """The memory of this machine and of this process."""
 
 import contextlib
+import ctypes
 import os
 import re
 from pathlib import Path
@@ -24,6 +25,27 @@ def _number(file: Path, pattern: str, unit: int) -> int | None:
         if match := re.search(pattern, file.read_text(encoding="utf-8")):
             return int(match[1]) * unit
     return None
+
+
+class _MallInfo(ctypes.Structure):
+    """The struct `mallinfo2` of glibc."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks"),
+            *("fordblks", "keepcost"),
+        )
+    ]
+
+
+def allocated() -> int | None:
+    """Return the bytes that this process has allocated and not freed; None without glibc 2.33 or later."""
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if mallinfo is None:
+        return None
+    mallinfo.restype = _MallInfo
+    return int(mallinfo().uordblks)
 
 
 class PeakMemory:

@@ -22,7 +22,7 @@ from seqx_plan.costs import (
     published_speed,
 )
 from seqx_plan.devices import CONTEXT_BYTES, CUDA_WATTS, OVERHEAD, gpu_of
-from seqx_plan.probe import Probe, probe, saturated
+from seqx_plan.probe import Probe, extrapolated, probe
 from seqx_plan.tracing import Trace, trace
 from seqx_plan.workload import Workload
 
@@ -152,19 +152,20 @@ class Planner:
             needed, halvings = needed // 2, halvings + 1
         self._probe = probe(trial, batches, largest, work, self.target.seconds, halvings)
         tensors = traced.weights + traced.gradients + traced.optimizer + traced.activations
-        if self._probe.growths and not halvings:
-            passes = trial.experiment.training.steps * work.microbatches
-            self._overhead = max(0.0, saturated(self._probe.growths, passes) / tensors - 1)
+        if self._probe.samples and not halvings:
+            shapes = workload.count_shapes(batches, trial.experiment.training.steps)
+            grown = extrapolated(self._probe.samples, shapes, traced.products)
+            self._overhead = max(0.0, grown / tensors - 1)
 
     def _memory(self, trial: seqx.Trial, traced: Trace) -> Memory:
         """Return the memory of one device."""
-        measured = self.gpu is None and self._probe is not None and bool(self._probe.growths)
+        measured = self.gpu is None and self._probe is not None and bool(self._probe.samples)
         return memory_of(
             traced,
             process=self._process,
             overhead=self._overhead,
             scoring=0 if self._probe is None else self._probe.scoring,
-            source="probe, extrapolated to all passes"
+            source="probe, extrapolated to all shapes of batches"
             if measured
             else f"assumed: {OVERHEAD:.0%} of all tensors",
             available=int(self.gpu.memory * 1e9) if self.gpu else self._available(),

@@ -1,5 +1,7 @@
 """A measurement of some updates and of a validation on this machine."""
 
+import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +11,27 @@ import torch
 
 import seqx
 from seqx_plan.assumed_search import AssumedSearch
-from seqx_plan.memory import PeakMemory
-from seqx_plan.workload import Workload
+from seqx_plan.memory import PeakMemory, allocated
+from seqx_plan.workload import Shape, Workload, shape_of
 
 FIRST_ROWS = 16
 """The number of rows of the first, short validation."""
 
-MAX_RATIO = 0.7
-"""The largest assumed ratio of the growth of memory in one half of a probe to that in the half before."""
+CACHED_KERNELS = int(os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "1024"))
+"""The number of kernels that oneDNN keeps: it compiles one for each shape of a matrix product."""
+
+
+MIN_SHAPES, MAX_TIMES = 12, 4
+"""The number of shapes that a probe computes even if it takes longer, and how many times as long at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemorySample:
+    """The memory of the process after a pass of a probe, in bytes above that before the probe."""
+
+    shapes: int  # microbatches with different shapes so far
+    growth: int  # the maximum so far
+    allocated: int  # what tensors and compiled kernels occupy now; the rest of `growth` is not in use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +41,7 @@ class Probe:
     microbatches: int  # number of measured passes
     seconds_per_token: float  # per padded token of all columns
     step_seconds: float  # clipping and the optimizer, once per update
-    growths: Sequence[int]  # bytes of memory above those before the probe, after each pass; empty: unknown
+    samples: Sequence[MemorySample]  # after each pass; empty: unknown
     row_seconds: float | None  # per row of a held-out split; None: not measured
     scoring: int  # further bytes that the development set needs
 
@@ -56,48 +71,81 @@ def probe(
         return microbatch
 
     peak = PeakMemory(trial.device)
+    before = allocated() or 0
+    shapes: set[Shape] = set()
+    samples: list[MemorySample] = []
+
+    def sample(microbatch: Any) -> None:
+        shapes.add(shape_of(microbatch))
+        if (growth := peak.growth()) is not None:
+            in_use = (allocated() or 0) - before if trial.device.type == "cpu" else 0
+            samples.append(MemorySample(shapes=len(shapes), growth=growth, allocated=in_use))
+
     updates = trial.updates()
     for microbatch in map(
         fitting, largest
     ):  # libraries allocate memory in the first passes; these are not measured
         updates.add_gradients(microbatch)
+        shapes.add(shape_of(microbatch))
     updates.step()
-    tokens, pass_seconds, steps = 0, 0.0, list[float]()
-    growths = [peak.growth()]
-    end = time.perf_counter() + seconds
+    tokens, passes, pass_seconds, steps = 0, 0, 0.0, list[float]()
+    started = time.perf_counter()
+
+    def is_over() -> bool:
+        passed = time.perf_counter() - started
+        return passed >= seconds and (len(shapes) >= MIN_SHAPES or passed >= MAX_TIMES * seconds)
+
     positions = torch.randperm(len(batches.plan(0))).tolist()
-    while time.perf_counter() < end or not steps:
+    while not is_over() or not steps:
         update = seqx.update_microbatches(batches, positions[len(steps) % len(positions)])
         for microbatch in map(fitting, update):
             pass_seconds += _time(trial.device, lambda m=microbatch: updates.add_gradients(m))
             tokens += microbatch.padded_tokens
-            growths.append(peak.growth())
-            if time.perf_counter() >= end:
+            passes += 1
+            sample(microbatch)
+            if is_over():
                 break
         steps.append(_time(trial.device, updates.step))
+    before_scoring = peak.growth() or 0
     row_seconds = _validation(trial, updates, workload, seconds)
     return Probe(
-        microbatches=len(growths) - 1,
+        microbatches=passes,
         seconds_per_token=pass_seconds / tokens,
         step_seconds=sorted(steps)[len(steps) // 2],
         row_seconds=row_seconds,
-        growths=[growth for growth in growths if growth is not None],
-        scoring=(peak.growth() or 0) - (growths[-1] or 0),
+        samples=samples,
+        scoring=(peak.growth() or 0) - before_scoring,
     )
 
 
-def saturated(growths: Sequence[int], passes: float) -> float:
-    """Return the memory after a number of passes, from that after each of the first ones.
+def extrapolated(samples: Sequence[MemorySample], shapes: int, products: float) -> float:
+    """Return the memory after microbatches of many shapes, from that after each of the first ones.
 
-    On a CPU, kernels are compiled and memory is divided anew for each shape of a batch, until most shapes
-    have occurred. The growth is assumed to fall in the same proportion from each half of the probe to the
-    next.
+    On a CPU, two things grow with the number of shapes: compiled kernels, until their cache is full, and
+    fragments of memory that no other shape can use. Both are continued in proportion until the cache is full,
+    because kernels are allocated between the fragments. Then a new shape needs more memory only if no
+    fragment fits, which becomes less likely in proportion: fragments grow with the logarithm of the number.
+
+    Args:
+        samples: the memory after each pass of the probe
+        shapes: the number of shapes in the run
+        products: matrix products with different shapes, for each shape of a microbatch
     """
-    middle = len(growths) // 2
-    first, second = growths[middle] - growths[0], growths[-1] - growths[middle]
-    ratio = min(MAX_RATIO, second / first) if first else 0.0
-    halves = passes / max(1, middle)
-    return growths[0] + first * (1 - ratio**halves) / (1 - ratio)
+    last = samples[-1]
+    half = max(
+        (each for each in samples if 2 * each.shapes <= last.shapes),
+        key=lambda s: s.shapes,
+        default=samples[0],
+    )
+    more = last.shapes - half.shapes
+    if more <= 0 or shapes <= last.shapes:
+        return last.growth
+    kernels = max(0, last.allocated - half.allocated) / more  # per shape
+    fragments = max(0, last.growth - half.growth - kernels * more) / more
+    full = min(float(shapes), CACHED_KERNELS / max(1.0, products))
+    base = max(float(last.shapes), full)
+    linear = (kernels + fragments) * max(0.0, full - last.shapes)
+    return last.growth + linear + fragments * base / 2 * math.log2(shapes / base)
 
 
 def _time(device: torch.device, function: Any) -> float:
@@ -123,7 +171,10 @@ def _validation(
         rows = split.rows[:: max(1, len(split.rows) // count)][:count]
         references = [each[:: max(1, len(split.rows) // count)][:count] for each in split.more_references]
         part = seqx.Split(split.name, rows, references)
-        return _time(trial.device, lambda: updates.evaluate(part, assumed)) / len(rows)
+        before = 0.0 if assumed is None else assumed.missing_seconds
+        seconds = _time(trial.device, lambda: updates.evaluate(part, assumed))
+        missing = 0.0 if assumed is None else assumed.missing_seconds - before
+        return (seconds + missing) / len(rows)
 
     first = min(FIRST_ROWS, len(split.rows))
     per_row = evaluate(first)

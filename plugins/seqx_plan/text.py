@@ -25,8 +25,9 @@ def format_plan(plan: Plan) -> Iterator[str]:
     seconds = (duration.total, duration.updates, duration.validations, duration.checkpoints)
     total, updates, scores, checkpoints = map(seqx.format_duration, seconds)
     yield (
-        f"time: {total} without preparing the data: updates {updates}, {duration.evaluations} scores of the "
-        f"development set and one of the test set {scores}, checkpoints {checkpoints}"
+        f"time: {total} without preparing the data and writing a report: updates {updates}, "
+        f"{duration.evaluations} scores of the development set and one of the test set {scores}, "
+        f"checkpoints {checkpoints}"
     )
     yield f"energy: {plan.kilowatt_hours:.3g} kWh ({plan.speed.power_source})"
 

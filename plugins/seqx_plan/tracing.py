@@ -27,10 +27,11 @@ class Trace:
     activations: int  # all other tensors that exist at the moment of the largest memory
     flops_per_token: float  # per padded token of all columns, forward and backward
     kernels: int  # operations of one microbatch and of the optimizer's step
+    products: float  # matrix products with different shapes, for each microbatch with another shape
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """The bytes of all tensors that still exist and their maximum, and the number of operations.
+    """The bytes of all tensors that still exist and their maximum, and the operations.
 
     The FLOP counter of torch cannot be used: its hooks do not allow a backward pass within the forward pass,
     with which the loss is computed in chunks.
@@ -39,6 +40,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = self.operations = self.flops = self._live = 0
+        self.products: set[tuple[Any, ...]] = set()  # matrix products: operation and shapes
         self._seen: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(
@@ -53,6 +55,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         formula = flop_registry.get(func._overloadpacket)  # noqa: SLF001  as torch's own FLOP counter does
         if formula is not None:
             self.flops += formula(*args, **(kwargs or {}), out_val=out)
+            shapes = [tuple(each.shape) for each in tree_leaves(args) if isinstance(each, Tensor)]
+            self.products.add((func, *shapes))
         self.add(tensor for tensor in tree_leaves(out) if isinstance(tensor, Tensor))
         return out
 
@@ -141,6 +145,7 @@ def _trace(updates: seqx.TrialUpdates, largest: Sequence[Any], typical: Any, *, 
             activations=max(0, memory.peak - weights - gradients - optimizer),
             flops_per_token=flops / typical.padded_tokens,
             kernels=kernels,
+            products=len(memory.products) / (1 + len(largest)),
         )
 
 

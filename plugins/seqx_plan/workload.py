@@ -22,6 +22,14 @@ ASSUMED_EXAMPLES, ASSUMED_HELD_OUT = 100_000, 3000
 """The number of assumed examples, and of assumed rows of each held-out split."""
 
 
+COUNTED_UPDATES = 1000
+"""The number of updates of a run whose shapes are counted, and the seconds that this may take."""
+COUNTING_SECONDS = 3.0
+
+Shape = frozenset[tuple[str, tuple[int, ...]]]
+"""The names and the shapes of the columns of a microbatch."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Workload:
     """The sizes that determine the time of a run on one of its devices."""
@@ -36,6 +44,7 @@ class Workload:
     test_rows: int
     dev_read_seconds: float  # to read the rows of the split once
     test_read_seconds: float
+    first_read_seconds: float  # that the first reading of both takes in addition: a corpus may generate text
     target_length: float  # mean tokens
     target_ratio: float  # target tokens for each source token
     data_bytes: int | None  # of prepared data
@@ -81,8 +90,8 @@ def measure(trial: seqx.Trial, batches: Any, source: str) -> Workload:
     microbatches = [m for i in indices for m in seqx.update_microbatches(batches, int(i))]
     lengths = {name: store.lengths(name) for name in store.columns}
     rows = {split: _count(trial, split) for split in ("dev", "test") if split in task.available}
-    dev_rows, dev_seconds = rows.get("dev", (0, 0.0))
-    test_rows, test_seconds = rows.get("test", (0, 0.0))
+    dev_rows, dev_seconds, dev_first = rows.get("dev", (0, 0.0, 0.0))
+    test_rows, test_seconds, test_first = rows.get("test", (0, 0.0, 0.0))
     source_tokens = int(lengths["source"].sum()) if "source" in lengths else 0
     files = [] if assumed else [file for file in Path(store.folder).rglob("*") if file.is_file()]
     return Workload(
@@ -96,21 +105,46 @@ def measure(trial: seqx.Trial, batches: Any, source: str) -> Workload:
         test_rows=test_rows,
         dev_read_seconds=dev_seconds,
         test_read_seconds=test_seconds,
+        first_read_seconds=max(0.0, dev_first - dev_seconds) + max(0.0, test_first - test_seconds),
         target_length=float(lengths["target"].mean()),
         target_ratio=int(lengths["target"].sum()) / max(1, source_tokens),
         data_bytes=None if assumed else sum(file.stat().st_size for file in files),
     )
 
 
-def _count(trial: seqx.Trial, split: str) -> tuple[int, float]:
-    """Return the number of rows of a split, and the seconds to read them once more."""
+def _count(trial: seqx.Trial, split: str) -> tuple[int, float, float]:
+    """Return the number of rows of a split, and the seconds to read them again and for the first time."""
     if trial.is_assumed:
-        return ASSUMED_HELD_OUT, 0.0
-    rows = sum(1 for _ in trial.experiment.task.rows(split))
-    started = time.perf_counter()  # after the first reading, which may generate or download the text
-    for _ in trial.experiment.task.rows(split):
-        pass
-    return rows, time.perf_counter() - started
+        return ASSUMED_HELD_OUT, 0.0, 0.0
+    times = [time.perf_counter()]
+    for _ in range(2):
+        rows = len(trial.experiment.task.read_split(split).rows)
+        times.append(time.perf_counter())
+    return rows, times[2] - times[1], times[1] - times[0]
+
+
+def shape_of(microbatch: Any) -> Shape:
+    """Return the shape of a microbatch."""
+    columns = microbatch.batch.columns
+    return frozenset((name, tuple(column.layout.keep.shape)) for name, column in columns.items())
+
+
+def count_shapes(batches: Any, updates: int) -> int:
+    """Return the number of different shapes of the microbatches in a number of updates.
+
+    If not all of them can be counted in time, the number is too small.
+    """
+    shapes: set[Shape] = set()
+    epoch = index = 0
+    end = time.perf_counter() + COUNTING_SECONDS
+    for _ in range(min(updates, COUNTED_UPDATES)):
+        if index == len(batches.plan(epoch)):
+            epoch, index = epoch + 1, 0
+        shapes.update(map(shape_of, seqx.update_microbatches(batches, index, epoch)))
+        index += 1
+        if time.perf_counter() > end:
+            break
+    return len(shapes)
 
 
 def largest_and_typical(batches: Any) -> tuple[list[Any], Any]:

@@ -7,10 +7,11 @@ from typing import Literal
 import numpy as np
 import torch
 
-from seqx.build import Context, build_batches, build_data, build_task
+from seqx.build import Context, build_batches, build_data, build_task, data_settings
 from seqx.commands.loading import CheckedRecipe
 from seqx.data.batches import Batches
 from seqx.data.loader import Microbatch, Position, UpdateBatch
+from seqx.data.prepare import cached_training_warnings
 from seqx.data.ragged import Integers, Ragged
 from seqx.data.store import Store
 from seqx.inference import Predictor, evaluate
@@ -117,10 +118,15 @@ class Trial:
         return all(expand_path(file).exists() for file in required.files)
 
     def read_data(self) -> None:
-        """Read the vocabulary and the examples of the recipe from the cache; prepare them if necessary."""
+        """Read vocabulary and examples of the recipe from the cache; prepare and check them if necessary."""
         vocabulary = build_task(self._context)
         model = model_without_weights(self.experiment)
         self.store = build_data(self._context, model, vocabulary)
+        cached_training_warnings(
+            self.experiment.task,
+            data_settings(self._context, vocabulary),
+            progress=self._context.report_preparation,
+        )
 
     def assume_data(self, lengths: Integers) -> None:
         """Assume examples whose columns all have these lengths, with ids spread over the vocabularies."""
@@ -162,9 +168,9 @@ class Trial:
         return TrialUpdates(experiment=self.experiment, accumulation=accumulation, optimizer=optimizer)
 
 
-def update_microbatches(batches: Batches, index: int) -> list[Microbatch]:
-    """Return the microbatches of one update of the first epoch."""
-    return batches.update_batch(batches.plan(0), Position(0, index)).microbatches
+def update_microbatches(batches: Batches, index: int, epoch: int = 0) -> list[Microbatch]:
+    """Return the microbatches of one update of an epoch."""
+    return batches.update_batch(batches.plan(epoch), Position(epoch, index)).microbatches
 
 
 def largest_microbatches(batches: Batches) -> list[Microbatch]:

@@ -2,8 +2,10 @@
 
 import gc
 import json
+import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 
 import seqx
 from seqx_plan import devices, workload
-from seqx_plan.probe import saturated
+from seqx_plan.probe import CACHED_KERNELS, MemorySample, extrapolated
 from seqx_plan.proposals import seconds_of
 from seqx_plan.tracing import Recorder
 from tests.models import PARSING
@@ -175,7 +177,47 @@ def test_recorder_counts_live_tensors_and_operations() -> None:
     assert b.shape == (8, 4)
 
 
+def samples(
+    allocated: Callable[[int], float], fragments: Callable[[int], float], count: int
+) -> list[MemorySample]:
+    """Return the memory after passes with 1, 2, ... shapes."""
+    return [
+        MemorySample(shapes=n, growth=round(allocated(n) + fragments(n)), allocated=round(allocated(n)))
+        for n in range(1, count + 1)
+    ]
+
+
 def test_memory_that_no_longer_grows_is_not_extrapolated() -> None:
-    assert saturated([100, 150, 150, 150], 1e6) == 150
-    assert saturated([100, 140, 160, 170, 175], 2) == pytest.approx(160)
-    assert 175 < saturated([100, 140, 160, 170, 175], 1e6) < 181
+    assert extrapolated(samples(lambda _: 100, lambda _: 50, 20), 100_000, 20) == 150
+    assert extrapolated(samples(lambda _: 100, lambda n: 50 * n, 20), 20, 20) == 1100  # no other shape
+
+
+def test_memory_of_kernels_grows_until_their_cache_is_full() -> None:
+    measured = samples(lambda n: 1000 * n, lambda _: 0, 16)
+    assert extrapolated(measured, 40, 16) == 40_000
+    assert extrapolated(measured, 100_000, 16) == 1000 * CACHED_KERNELS / 16
+    assert extrapolated(measured, 100_000, CACHED_KERNELS) == 16_000  # the cache was full before
+
+
+def test_fragments_of_memory_grow_with_the_logarithm_of_the_number_of_shapes() -> None:
+    measured = samples(lambda _: 100, lambda n: 1000 * math.log2(n), 16)
+    assert extrapolated(measured, 64, CACHED_KERNELS / 16) == 100 + 6000
+    assert extrapolated(measured, 2**20, CACHED_KERNELS / 16) == 100 + 20_000
+
+
+def test_fragments_grow_in_proportion_until_the_cache_of_kernels_is_full() -> None:
+    measured = samples(lambda _: 100, lambda n: 50 * n, 16)
+    assert extrapolated(measured, 32, CACHED_KERNELS / 32) == 100 + 50 * 32
+    assert extrapolated(measured, 128, CACHED_KERNELS / 32) == 100 + 50 * 32 + 2 * 50 * 16
+
+
+def test_shapes_of_all_updates_of_a_run_are_counted() -> None:
+    plans = [[(2, 3), (4, 5)], [(2, 3), (6, 7)]]  # two epochs, alternating
+
+    def update_batch(plan: list[tuple[int, int]], position: Any) -> Any:
+        layout = seqx.Layout.of(torch.ones(plan[position.index], dtype=torch.bool))
+        columns = {"target": SimpleNamespace(layout=layout)}
+        return SimpleNamespace(microbatches=[SimpleNamespace(batch=SimpleNamespace(columns=columns))])
+
+    batches = SimpleNamespace(plan=lambda epoch: plans[epoch % 2], update_batch=update_batch)
+    assert [workload.count_shapes(batches, updates) for updates in (1, 2, 3, 4, 9)] == [1, 2, 2, 3, 3]
