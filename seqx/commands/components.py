@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from seqx.commands.listing_cache import stored
+from seqx.commands.listing_cache import from_cache
 from seqx.errors import UserError
 from seqx.recipe.files import load
 from seqx.recipe.suggestions import hint, nearest
@@ -22,7 +22,7 @@ def components(interface: str | None, name: str | None, *, recipe: str | None) -
     its components with their summaries. With an INTERFACE and the NAME of a component, explain its settings.
     """
     files = [] if recipe is None else [*load(recipe).plugins]
-    interfaces: dict[str, Any] = stored("components", files, lambda: _listing(recipe))
+    interfaces: dict[str, Any] = from_cache("components", files, lambda: _listing(recipe))
     if interface is None:
         for title, each in interfaces.items():
             click.echo(f"{title}: {', '.join(each['components'])}")

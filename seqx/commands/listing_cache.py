@@ -20,7 +20,7 @@ from seqx.storage.cache_folder import default_cache
 _KEPT = 20  # stored texts; older ones are removed
 
 
-def stored(name: str, files: Iterable[Path], create: Callable[[], tuple[Any, bool]]) -> Any:
+def from_cache(name: str, files: Iterable[Path], create: Callable[[], tuple[Any, bool]]) -> Any:
     """Return plain values from the cache; create them if they are missing, or if a plugin or file changed.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from seqx.commands.listing_cache import stored
+from seqx.commands.listing_cache import from_cache
 from seqx.commands.text_format import format_count, format_long_duration
 from seqx.errors import UserError
 from seqx.recipe.files import included_recipes
@@ -37,12 +37,12 @@ def recipes(words: Sequence[str], *, as_json: bool) -> None:
     this machine. The profile `sample` of a recipe needs no data.
     """
     files = included_recipes()
-    index: dict[str, Any] = stored("recipes", files.values(), _create)
+    index: dict[str, Any] = from_cache("recipes", files.values(), _create)
     chosen = [each for each in index["recipes"] if not words or any(map(_text(each).__contains__, words))]
     if not chosen:
         raise UserError(f"no recipe contains {' or '.join(words)}{hint(words[0], files)}")
     speed = index["flops_per_second"]
-    rows = [{**each, **_here(each, speed)} for each in chosen]
+    rows = [{**each, **_on_this_machine(each, speed)} for each in chosen]
     if as_json:
         click.echo(json.dumps({"flops_per_second": speed, "recipes": rows}, indent=2))
         return
@@ -61,7 +61,7 @@ def _text(recipe: Mapping[str, Any]) -> str:
     return f"{recipe['name']} {recipe.get('task', '')}"
 
 
-def _here(recipe: Mapping[str, Any], speed: float) -> dict[str, Any]:
+def _on_this_machine(recipe: Mapping[str, Any], speed: float) -> dict[str, Any]:
     """Return what depends on the current folder: missing files; and the estimated seconds."""
     if "error" in recipe:
         return {}

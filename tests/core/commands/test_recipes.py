@@ -66,7 +66,7 @@ def test_listing_is_created_again_after_a_change(tmp_path: Path) -> None:
         return len(calls), True
 
     def stored() -> object:
-        return listing_cache.stored("test", [file], create)
+        return listing_cache.from_cache("test", [file], create)
 
     file.write_text("first")
     assert [stored(), stored()] == [1, 1]
@@ -78,7 +78,7 @@ def test_listing_needs_no_writable_cache(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "file").touch()
     for cache in (str(tmp_path / "file"), "~nobody-here/cache"):
         monkeypatch.setenv("SEQX_CACHE", cache)
-        assert listing_cache.stored("test", [], lambda: ("value", True)) == "value"
+        assert listing_cache.from_cache("test", [], lambda: ("value", True)) == "value"
 
 
 def test_components_include_a_local_plugin_that_changed(
