@@ -18,7 +18,10 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iter
         column.no_wrap = True
     for row in rows:
         table.add_row(*map(_escaped, row))
-    console = Console(file=io.StringIO(), width=10_000, color_system=None, markup=False, emoji=False)
+    # Without a height, rich uses 80 columns on a dumb terminal.
+    console = Console(
+        file=io.StringIO(), width=10_000, height=100, color_system=None, markup=False, emoji=False
+    )
     with console.capture() as text:
         console.print(table)
     yield from (line.rstrip() for line in text.get().splitlines() if line.strip())

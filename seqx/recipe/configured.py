@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from seqx.errors import Location, Problem, RecipeError
 from seqx.plugin.base_constructor import check_base_constructor
 from seqx.plugin.registry import Component
+from seqx.plugin.whole_defaults import float_defaults
 
 T_co = TypeVar("T_co", covariant=True)
 NOT_EXPRESSIBLE: Any = object()  # stands for a default that YAML cannot express and that is left out
@@ -132,7 +133,7 @@ class Configured(Generic[T_co]):
         """
         settings = {name: item.value() for name, item in self.settings.items() if _is_set(item)}
         try:
-            built = self.maker(*positional, **settings, **keywords)
+            built = self.maker(*positional, **{**float_defaults(self.maker), **settings, **keywords})
         except ValueError as error:
             raise RecipeError([self._located(str(error))]) from error
         if self.component is not None:
