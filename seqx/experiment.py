@@ -105,6 +105,7 @@ def run(
                         run_folder.model,
                         run_folder.write_old_test,
                         device=str(context.device),
+                        before_batch=context.stop.raise_if_requested,
                     )
                 run_folder.write_scores(scores)
             return scores

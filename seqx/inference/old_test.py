@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -9,18 +10,22 @@ from seqx.data.prepare import no_progress
 from seqx.errors import UserError
 from seqx.inference.evaluation import evaluate
 from seqx.inference.loading import load
+from seqx.inference.predictor import Predictor
 from seqx.interfaces.scores import Score
 from seqx.storage.cache_folder import default_cache
 from seqx.storage.model_folder import read_scores
 
 
-def old_test_scores(initial: Path, trained: Path, *, device: str) -> Mapping[str, Mapping[str, Score]] | None:
+def old_test_scores(
+    initial: Path, trained: Path, *, device: str, before_batch: Callable[[], None] = lambda: None
+) -> Mapping[str, Mapping[str, Score]] | None:
     """Return the scores of both models on the test set of the initial model's corpus.
 
     Args:
         initial: the folder of the initial model; its recorded scores are used if it has some
         trained: the folder of the fine-tuned model
         device: the device
+        before_batch: called before each batch. It may raise an exception to end the work.
 
     Returns:
         the scores "before" and "after"; None if the corpus has no test set
@@ -33,9 +38,14 @@ def old_test_scores(initial: Path, trained: Path, *, device: str) -> Mapping[str
         return None
     old.task.fetch(default_cache() / "corpora", no_progress, splits=("test",))
     rows = old.task.read_split("test")
-    before = read_scores(initial).get("test") or evaluate(old, rows).scores
-    after = evaluate(load(trained, device=device, lenient=True), rows).scores
-    return {"before": before, "after": after}
+
+    def scores(predictor: Predictor) -> Mapping[str, Score]:
+        task, model, search = predictor.task, predictor.model, predictor.search
+        settings: Any = {"device": predictor.device, "precision": predictor.precision, "lenient": True}
+        return evaluate(Predictor(task, model, search, before_batch=before_batch, **settings), rows).scores
+
+    before = read_scores(initial).get("test") or scores(old)
+    return {"before": before, "after": scores(load(trained, device=device, lenient=True))}
 
 
 def report_old_test(
@@ -45,6 +55,7 @@ def report_old_test(
     write: Callable[[Mapping[str, Mapping[str, Score]]], None],
     *,
     device: str,
+    before_batch: Callable[[], None],
 ) -> None:
     """Print and write the scores of both models; if they cannot be computed, print why.
 
@@ -54,9 +65,10 @@ def report_old_test(
         trained: the folder of the fine-tuned model
         write: writes the scores "before" and "after"
         device: the device
+        before_batch: called before each batch. It may raise an exception to end the work.
     """
     try:
-        both = old_test_scores(initial, trained, device=device)
+        both = old_test_scores(initial, trained, device=device, before_batch=before_batch)
     except UserError as error:
         click.echo(f"training.init_from.old_test: the scores are unknown ({error})", err=True)
         return

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 import seqx
 from benchmarks.run_differences import differences
+from seqx.inference import old_test
 from seqx.parallel import World
 from seqx.storage import state_dict
 from seqx.storage.checkpoints import Checkpoints
@@ -157,9 +158,13 @@ def test_stopped_fine_tuning_resumes_bitwise(
     settings = (*initial, "training.steps=4", "training.save_every=2", "training.average=2")
     done(*settings, "--folder", str(tmp_path / "whole"))
     stopped = ("run", "tiny.yaml", "--device", "cpu", *settings, "--folder", str(tmp_path / "stopped"))
-    for update in (1, 2):  # of a start: the first and the third update of the run
+    for owner, function, number in (
+        (CrossEntropy, "forward", 1),  # in the first update
+        (CrossEntropy, "forward", 2),  # after the next start: in the third one
+        (old_test, "evaluate", 1),
+    ):
         with monkeypatch.context() as patch:
-            send_at_call(patch, CrossEntropy, "forward", update, signal.SIGTERM)
+            send_at_call(patch, owner, function, number, signal.SIGTERM)
             assert call(*stopped).exit_code == 75
     done(*settings, "--folder", str(tmp_path / "stopped"))
     assert differences(tmp_path / "stopped", tmp_path / "whole", saves=False) == []
