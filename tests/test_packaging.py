@@ -33,9 +33,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
     subprocess.run([*pip, "--target", str(folder), str(wheel)], check=True, capture_output=True)
-    with command_server.start(
-        folder.parent / "commands of installed", environment={**os.environ, "PYTHONPATH": str(folder)}
-    ):
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    commands = folder.parent / "commands of installed"
+    with command_server.start(commands, python=sys.executable, environment=environment):
         yield folder
 
 

@@ -9,7 +9,6 @@ shortens training from minutes to a second.
 import contextlib
 import gc
 import io
-import json
 import os
 import runpy
 import signal
@@ -24,13 +23,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+# Importing json and socket, too, would double the time of a client.
 CLIENT = """\
 #!{python} -IS
-import json, os, socket, sys
-link = socket.socket(socket.AF_UNIX)
+import os, sys, _socket
+link = _socket.socket(_socket.AF_UNIX)
 link.connect({address!r})
-request = json.dumps([{name!r}, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
-socket.send_fds(link, [len(request).to_bytes(4, "big")], [0, 1, 2])
+variables = [part for item in os.environb.items() for part in item]
+arguments = [os.fsencode(argument) for argument in sys.argv[1:]]
+request = b"\\0".join([{name!r}.encode(), os.getcwdb(), b"%d" % len(arguments), *arguments, *variables])
+streams = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
+link.sendmsg([len(request).to_bytes(4, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
 link.sendall(request)
 answer = link.recv(1)
 sys.exit(answer[0] if answer else 70)
@@ -112,7 +115,7 @@ SHORT = {  # overrides by the task and the type of its corpus
 def start(
     folder: Path,
     *,
-    python: str = sys.executable,
+    python: str | None = None,
     environment: Mapping[str, str] = os.environ,
     shortens: bool = False,
 ) -> Iterator[None]:
@@ -120,18 +123,22 @@ def start(
 
     Args:
         folder: a new folder
-        python: the path of the Python that runs the commands
+        python: the path of the Python that runs the commands; a fork of this process runs them if it is None
         environment: the environment variables of the server
         shortens: shorten the training of `seqx run`
     """
     folder.mkdir()
     address = folder / "socket"
-    command = [python, "-P", __file__, str(address), *(["--shorten"] if shortens else [])]
+    arguments = [str(address), *(["--shorten"] if shortens else [])]
     for name in ("seqx", "python", "pytest"):
         client = CLIENT.format(python=sys.executable, address=str(address), name=name)
         (folder / name).write_text(client, encoding="utf-8")
         (folder / name).chmod(0o755)
-    with subprocess.Popen(command, cwd=folder, env=environment) as server:
+    with (
+        subprocess.Popen([python, "-P", __file__, *arguments], cwd=folder, env=environment)
+        if python
+        else _fork("-m", "tests.docs.command_server", *arguments, cwd=folder, env=dict(environment))
+    ) as server:
         try:
             while not address.exists():
                 assert server.poll() is None
@@ -139,6 +146,12 @@ def start(
             yield
         finally:
             server.kill()
+
+
+def _fork(*command: str, **options: Any) -> subprocess.Popen[Any]:
+    from tests import forked
+
+    return forked.Forked([sys.executable, *command], **options)
 
 
 def serve(address: str, *, shortens: bool) -> None:
@@ -153,9 +166,7 @@ def serve(address: str, *, shortens: bool) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         for arguments in (["check", "wmt_en_de"], ["run", "--help"], ["translate", "--help"]):
             main(arguments, standalone_mode=False)
-    if shortens:
-        sys.path.insert(0, str(Path(__file__).parents[2]))  # for `tests`
-        cache_sample()
+    if shortens:  # this is a fork of a test process, which caches the sample
         warm_up()
     gc.collect()
     gc.freeze()  # forks do not visit the objects of this process
@@ -228,14 +239,15 @@ def _answer(link: socket.socket, shortens: bool) -> None:
         length, request = int.from_bytes(header, "big"), b""
         while len(request) < length:
             request += link.recv(length - len(request))
-        name, arguments, folder, environment = json.loads(request)
+        name, folder, count, *rest = map(os.fsdecode, request.split(b"\0"))
+        arguments, variables = rest[: int(count)], rest[int(count) :]
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
         threading.Thread(target=_stop_with_client, args=[link], daemon=True).start()
         os.chdir(folder)
         os.environ.clear()
-        os.environ.update(environment)
+        os.environ.update(zip(variables[::2], variables[1::2], strict=True))
         if shortens:
             _fork_runs()
         if shortens and name == "python":
