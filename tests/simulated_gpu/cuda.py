@@ -116,7 +116,11 @@ class _Functions(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        args, kwargs = _with_private_device(func, args, kwargs or {})
+        if getattr(func, "__name__", "") == "__get__":  # an attribute, such as `shape`
+            return func(*args)
+        return self._call(func, *_with_private_device(func, args, kwargs or {}))
+
+    def _call(self, func: Any, args: Any, kwargs: Any) -> Any:
         first = args[0] if args else None
         if isinstance(first, DeviceTensor):
             if func is Tensor.tolist:

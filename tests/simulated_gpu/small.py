@@ -20,6 +20,7 @@ from seqx.data.store import Store
 from seqx.parallel.parallelism import SingleDevice, Step
 from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import Registry
+from seqx.recipe import Configured
 from seqx.runtime.devices import autocast
 from seqx.training.config import Training
 from seqx.training.gradient_accumulation import GradientAccumulation
@@ -62,9 +63,15 @@ def registry() -> Registry:
 
 
 def setup(folder: Path, overrides: Sequence[str]) -> Setup:
+    return checked(folder, tuple(overrides))()
+
+
+@cache
+def checked(folder: Path, overrides: tuple[str, ...]) -> Configured[Setup]:
+    """Return the checked recipe with some overrides."""
     file = folder / "small.yaml"
     file.write_text(TEXT, encoding="utf-8")
-    return recipe.check(recipe.load(file, overrides=overrides).tree, registry(), Setup)()
+    return recipe.check(recipe.load(file, overrides=overrides).tree, registry(), Setup)
 
 
 @dataclass

@@ -125,9 +125,11 @@ def allowed_waits(steps: int, name: str) -> int:
 @pytest.mark.parametrize("search", SEARCHES)
 def test_searches_give_the_same_answers_as_on_the_cpu(search: str, grammar: str, recipe_folder: Path) -> None:
     size, make_grammar = GRAMMARS[grammar]
-    expected = decode(build_model(recipe_folder, size), SEARCHES[search], CPU, make_grammar())
+    model = build_model(recipe_folder, size)
+    expected = decode(model, SEARCHES[search], CPU, make_grammar())
+    model.steps = 0
     with SimulatedGpu() as gpu:
-        model = build_model(recipe_folder, size).to("cuda")
+        model.to("cuda")
         source = SOURCE.to(CUDA)
         gpu.reset()
         with torch.no_grad():
@@ -158,8 +160,9 @@ def test_ensemble_gives_the_same_answers_as_on_the_cpu(name: str, recipe_folder:
         return registry().components(seqx.Ensemble)[name].maker(models).eval()
 
     expected = decode(ensemble(), Beam(size=3), CPU)
+    model = StepCounter(ensemble())
     with SimulatedGpu() as gpu:
-        model = StepCounter(ensemble()).to("cuda")
+        model.to("cuda")
         source = SOURCE.to(CUDA)
         gpu.reset()
         with torch.no_grad():
@@ -193,8 +196,9 @@ class WaitsInEachStep(StepCounter):
 
 
 def test_wait_in_each_step_exceeds_the_limit(recipe_folder: Path) -> None:
+    model = WaitsInEachStep(build_model(recipe_folder, SIZE).model).eval()
     with torch.no_grad(), SimulatedGpu() as gpu:
-        model = WaitsInEachStep(build_model(recipe_folder, SIZE).model).eval().to("cuda")
+        model.to("cuda")
         Beam(size=3)(model, SOURCE.to(CUDA), LIMITS)
         assert model.steps <= sum(gpu.waits.values()) > allowed_waits(model.steps, "beam")
         assert any("tests/simulated_gpu/test_search.py" in where for where in gpu.waits)
