@@ -5,17 +5,20 @@ Zhao et al. 2023 (arXiv:2304.11277); Rajbhandari et al. 2020 (arXiv:1910.02054),
 
 import contextlib
 import copy
+import itertools
+import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from seqx.errors import UserError
 from seqx.interfaces.networks import Attention, Model
@@ -23,6 +26,8 @@ from seqx.interfaces.tensors import Batch, Layers
 from seqx.parallel.parallelism import Parallelism, Step
 from seqx.parallel.process_group import World
 from seqx.parallel.stragglers import Stragglers
+
+GATHERED_BYTES = 64 * 2**20  # size of the whole tensors, in bytes, that are gathered in one call
 
 
 class FSDP(Parallelism):
@@ -114,8 +119,9 @@ class FSDP(Parallelism):
     @torch.no_grad()
     def gather_full_model(self) -> None:
         """Copy the trained weights of all ranks into the whole model (collective)."""
-        for tensor, shard in self._pairs():
-            tensor.copy_(_full_tensor(shard))
+        full, trained = zip(*self._pairs(), strict=True)
+        for tensor, gathered in zip(full, _full_tensors(trained), strict=True):
+            tensor.copy_(gathered)
 
     @torch.no_grad()
     def load_full_model(self) -> None:
@@ -131,15 +137,10 @@ class FSDP(Parallelism):
 
     def full_state_dict(self, state: Any) -> Any:
         """Return nested states with whole tensors, in the memory of the CPU (collective)."""
-        match state:
-            case DTensor():
-                return _full_tensor(state).cpu()
-            case Mapping():
-                return {key: self.full_state_dict(value) for key, value in state.items()}
-            case list() | tuple():
-                return type(state)(self.full_state_dict(value) for value in state)
-            case _:
-                return state
+        shards: list[Tensor] = []
+        _replace_shards(state, shards.append)
+        gathered = _full_tensors(shards)
+        return _replace_shards(state, lambda _: next(gathered).cpu())
 
     def load_optimizer_state(self, state: Mapping[str, Any]) -> None:
         """Load this rank's shards of a state with whole tensors into the optimizer."""
@@ -190,8 +191,54 @@ def _units(step: Step) -> list[nn.Module]:
     return [*attentions, *dict.fromkeys(layers)]
 
 
+def _replace_shards(state: Any, replace: Callable[[DTensor], Any]) -> Any:
+    """Replace each sharded tensor of nested states."""
+    match state:
+        case DTensor():
+            return replace(state)
+        case Mapping():
+            return {key: _replace_shards(value, replace) for key, value in state.items()}
+        case list() | tuple():
+            return type(state)(_replace_shards(value, replace) for value in state)
+        case _:
+            return state
+
+
 def _full_tensor(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _full_tensors(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Yield each tensor as a whole (collective). Consecutive shards are gathered together."""
+    ends = itertools.accumulate(tensor.numel() * tensor.element_size() for tensor in tensors)
+    numbers = [end // GATHERED_BYTES for end in ends]
+    groups = itertools.groupby(
+        zip(tensors, numbers, strict=True), lambda pair: (_mesh_and_dtype(pair[0]), pair[1])
+    )
+    for (is_sharded, _), pairs in groups:
+        group = [tensor for tensor, _ in pairs]
+        yield from _gather(cast("list[DTensor]", group)) if is_sharded else map(_full_tensor, group)
+
+
+def _mesh_and_dtype(tensor: Tensor) -> tuple[DeviceMesh, torch.dtype] | None:
+    """Return the mesh and the dtype of a tensor whose rows are divided between ranks; None for others."""
+    if isinstance(tensor, DTensor) and tensor.placements == (Shard(0),):
+        return tensor.device_mesh, tensor.dtype
+    return None
+
+
+def _gather(shards: Sequence[DTensor]) -> Iterator[Tensor]:
+    """Yield whole tensors of one mesh and dtype, gathered in one call (collective)."""
+    mesh = shards[0].device_mesh
+    # Each rank has as many rows as rank 0, except the last ranks, which may have fewer.
+    rows = [-(-len(shard) // mesh.size()) for shard in shards]
+    lengths = [count * math.prod(shard.shape[1:]) for count, shard in zip(rows, shards, strict=True)]
+    local = [shard.to_local().detach().flatten() for shard in shards]
+    padded = [F.pad(part, (0, length - len(part))) for part, length in zip(local, lengths, strict=True)]
+    gathered = DTensor.from_local(torch.cat(padded)[None], mesh, (Shard(0),)).full_tensor()
+    parts = gathered.split(lengths, dim=1)  # type: ignore[no-untyped-call]
+    for shard, count, part in zip(shards, rows, parts, strict=True):
+        yield part.reshape(mesh.size() * count, *shard.shape[1:])[: len(shard)]
 
 
 def _shard(full: Tensor, like: Tensor) -> Tensor:
