@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +94,8 @@ def test_killed_and_interrupted_run_resumes_bitwise() -> None:
     assert [row["loss"] for row in lines(run, "update")] == [row["loss"] for row in lines(whole, "update")]
 
 
-def test_some_settings_may_change_when_a_run_is_resumed() -> None:
-    recipe, run = tiny(), Path("runs/tiny")
-    done("run", recipe)
+def test_some_settings_may_change_when_a_run_is_resumed(finished: Callable[..., Path]) -> None:
+    recipe, run = tiny(), finished()
     before = files(run)
     output = refused("run", recipe, "training.tokens=400", "model.encoder.norm_order=pre")
     assert output.splitlines() == [
@@ -124,9 +125,8 @@ def test_some_settings_may_change_when_a_run_is_resumed() -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_setting_that_a_later_version_added_is_no_difference() -> None:
-    recipe, run = tiny(), Path("runs/tiny")
-    done("run", recipe, "training.steps=2")
+def test_setting_that_a_later_version_added_is_no_difference(finished: Callable[..., Path]) -> None:
+    recipe, run = tiny(), finished("training.steps=2")
     file = run / "recipe.yaml"
     older = file.read_text(encoding="utf-8").replace("  max_nonfinite: 10\n", "")
     older, found = re.subn(r"(positions:)\s+type: (sinusoidal)\s+base: 10000.0\n", r"\1 \2\n", older)
@@ -146,9 +146,8 @@ def test_corrected_recipe_can_use_the_folder_of_a_failed_start(mistake: str) -> 
     done("run", recipe, "training.steps=2")
 
 
-def test_half_written_checkpoint_is_ignored() -> None:
-    recipe, run = tiny(), Path("runs/tiny")
-    done("run", recipe, "training.steps=4")
+def test_half_written_checkpoint_is_ignored(finished: Callable[..., Path]) -> None:
+    recipe, run = tiny(), finished("training.steps=4")
     half = run / "checkpoints" / ".00000006.killed"
     half.mkdir()
     (half / "model.safetensors").write_bytes(b"half")
@@ -165,12 +164,13 @@ def test_half_written_checkpoint_is_ignored() -> None:
 @pytest.mark.parametrize(
     "callbacks", ["[progress, {type: metrics, every: 1}]", "[{type: metrics, every: 1}]"]
 )
-def test_damaged_checkpoint_is_named_and_an_earlier_one_is_used(callbacks: str) -> None:
+def test_damaged_checkpoint_is_named_and_an_earlier_one_is_used(
+    callbacks: str, finished: Callable[..., Path]
+) -> None:
     """With and without the callback `progress`."""
-    recipe, run = tiny(), Path("runs/tiny")
-    done("run", recipe, "training.steps=4")
-    straight = tiny(name="straight.yaml")
-    done("run", straight)
+    straight = weights(finished() / "model")
+    shutil.rmtree("runs")
+    recipe, run = tiny(), finished("training.steps=4")
     file = run / "checkpoints/00000004/model.safetensors"
     data = file.read_bytes()
     file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
@@ -185,14 +185,13 @@ def test_damaged_checkpoint_is_named_and_an_earlier_one_is_used(callbacks: str) 
         assert (run / "log.txt").read_text(encoding="utf-8").count(message) == 1
     assert [row["step"] for row in lines(run, "start")] == [0, 2]
     assert [row["step"] for row in lines(run, "update")] == [*range(1, 7)]
-    ours, theirs = weights(run / "model"), weights(Path("runs/straight/model"))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    resumed = weights(run / "model")
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in straight.items())
 
 
 @pytest.mark.promise("fallback-to-older-checkpoint")
-def test_run_with_only_damaged_checkpoints_does_not_start_over() -> None:
-    recipe, run = tiny(), Path("runs/tiny")
-    done("run", recipe, "training.steps=2")
+def test_run_with_only_damaged_checkpoints_does_not_start_over(finished: Callable[..., Path]) -> None:
+    recipe, run = tiny(), finished("training.steps=2")
     (run / "checkpoints/00000002/states.json").unlink()
     message = refused("run", recipe)
     assert message.splitlines()[-1] == (

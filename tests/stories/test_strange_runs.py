@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,18 +33,18 @@ RETURN = {"why": "spike", "from": 3, "said": "rolled back", "batches": [[0, 2]]}
         ("passed_over.json", {"returns": [RETURN]}, "returns.0.to: "),  # of earlier versions
     ],
 )
-def test_malformed_files_of_a_run_are_named(name: str, text: object, where: str) -> None:
-    recipe = tiny()
-    done("run", recipe)
+def test_malformed_files_of_a_run_are_named(
+    name: str, text: object, where: str, finished: Callable[..., Path]
+) -> None:
+    recipe, _ = tiny(), finished()
     (RUN / name).write_text(json.dumps(text), encoding="utf-8")
     more = () if name.startswith("model") else ("training.steps=8",)  # a resumed run reads more files
     message = refused("run", recipe, *more).splitlines()[-1]
     assert f"{RUN / name}: cannot be read ({where}" in message
 
 
-def test_other_files_among_checkpoints_are_ignored() -> None:
-    recipe = tiny()
-    done("run", recipe, "training.steps=4")
+def test_other_files_among_checkpoints_are_ignored(finished: Callable[..., Path]) -> None:
+    recipe, _ = tiny(), finished("training.steps=4")
     for name in ("5", "\u00b2", "0000000x"):
         Path(RUN, "checkpoints", os.fsdecode(name.encode())).mkdir()
     done("run", recipe)

@@ -47,7 +47,7 @@ UNCHANGED = "training.schedule.rate=1e-30"  # smaller than half a unit in the la
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The working folder, with `tiny.yaml` and its run `first`."""
     place = tmp_path_factory.mktemp("runs")
-    text = RECIPE.replace("beam, size: 3, extra: 4", "greedy, extra: 2") + TRAINING
+    text = RECIPE.replace("beam, size: 3, extra: 4", "greedy, ratio: 0.2, extra: 2") + TRAINING
     (place / "tiny.yaml").write_text(text, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQX_CACHE", str(place / "cache"))
@@ -134,7 +134,8 @@ def test_frozen_parameters_keep_their_bits_to_the_end_of_a_resumed_run(
     more: tuple[str, ...], folder: Path, tmp_path: Path
 ) -> None:
     run = str(tmp_path / "run")
-    settings = ("training.init_from={model: first, freeze: [encoder, '*.norm.*']}", "--folder", run, *more)
+    frozen = "training.init_from={model: first, freeze: [encoder, '*.norm.*'], old_test: false}"
+    settings = (frozen, "--folder", run, *more)
     done(*settings)
     done(*settings, "training.steps=4")
     before, after = weights("first"), weights(run)
@@ -180,6 +181,7 @@ def test_frozen_parameters_keep_their_bits_on_two_ranks(strategy: str, folder: P
         f"training.init_from.model={folder / 'first'}",
         "training.init_from.freeze=[encoder, decoder.*.query]",
         "training.init_from.reset_optimizer=false",
+        "training.init_from.old_test=false",
         f"training.parallel={strategy}",
         "training.save_every=2",
     )
@@ -223,10 +225,11 @@ def steps_of_optimizer(run: str) -> set[float]:
 def test_state_of_the_optimizer_is_kept_on_request(folder: Path) -> None:
     for reset, steps in (("true", 2), ("false", 4)):
         run = f"reset_{reset}"
-        done(f"training.init_from={{model: first, reset_optimizer: {reset}}}", "--folder", run)
+        settings = f"{{model: first, reset_optimizer: {reset}, old_test: false}}"
+        done(f"training.init_from={settings}", "--folder", run)
         assert steps_of_optimizer(run) == {steps}
     # A resumed run continues from its own checkpoint.
-    done("training.init_from={model: first, reset_optimizer: false}", "--folder", run, "training.steps=3")
+    done(f"training.init_from={settings}", "--folder", run, "training.steps=3")
     assert steps_of_optimizer(run) == {5}
 
 
