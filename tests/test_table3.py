@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from seqx.plugin.loading import Plugins, load_plugins
+from seqx.plugin.loading import load_plugins
+from seqx.plugin.registry import Registry
 from seqx.recipe import Configured, check, differences, included_recipes, load
 from seqx.training.description import Experiment
 from seqx.training.preflight import count_parameters
@@ -52,15 +54,19 @@ TABLE = {
 ROWS_EXCEPT_BIG = [name for name in TABLE if name != "big"]
 
 
-@pytest.fixture(scope="module")
-def plugins() -> Plugins:
-    return load_plugins()
+@cache
+def registry() -> Registry:
+    return load_plugins().registry
 
 
-def configured(
-    plugins: Plugins, row: str, profile: str | None = None, *overrides: str
-) -> Configured[Experiment]:
-    return check(load(f"table3/{row}", profile, overrides).tree, plugins.registry, Experiment)
+@cache
+def configured(row: str, profile: str | None = None, *overrides: str) -> Configured[Experiment]:
+    return check(load(f"table3/{row}", profile, overrides).tree, registry(), Experiment)
+
+
+@cache
+def parameters_of(row: str, *overrides: str) -> int:
+    return count_parameters(configured(row, None, *overrides)())
 
 
 def settings(plain: Any) -> list[dict[str, Any]]:
@@ -88,8 +94,8 @@ def test_each_row_has_a_recipe() -> None:
 
 
 @pytest.mark.parametrize("row", TABLE)
-def test_recipe_has_the_settings_and_scores_of_its_row(plugins: Plugins, row: str) -> None:
-    plain = configured(plugins, row).plain()
+def test_recipe_has_the_settings_and_scores_of_its_row(row: str) -> None:
+    plain = configured(row).plain()
     row_of_paper = TABLE[row]
     assert plain["published"] == {
         "source": "Vaswani et al. 2017, table 3",
@@ -109,10 +115,8 @@ def test_recipe_has_the_settings_and_scores_of_its_row(plugins: Plugins, row: st
 
 
 @pytest.mark.parametrize("row", ROWS_EXCEPT_BIG)
-def test_parameters_match_the_table_with_the_padded_vocabulary_of_tensor2tensor(
-    plugins: Plugins, row: str
-) -> None:
-    parameters = count_parameters(configured(plugins, row, None, f"task.tokenizer.size={PADDED}")())
+def test_parameters_match_the_table_with_the_padded_vocabulary_of_tensor2tensor(row: str) -> None:
+    parameters = parameters_of(row, f"task.tokenizer.size={PADDED}")
     if row == "C_feedforward_1024":  # 52.48 million, which the paper prints as 53
         assert (round(parameters / 1e6, 1), TABLE[row].millions) == (52.5, 53)
     else:
@@ -120,29 +124,24 @@ def test_parameters_match_the_table_with_the_padded_vocabulary_of_tensor2tensor(
 
 
 @pytest.mark.parametrize("row", TABLE)
-def test_parameters_differ_from_the_table_with_the_vocabulary_of_the_paper(
-    plugins: Plugins, row: str
-) -> None:
+def test_parameters_differ_from_the_table_with_the_vocabulary_of_the_paper(row: str) -> None:
     """With 37,000 symbols, most rows have fewer parameters than printed, and the big model has more."""
-    recipe = configured(plugins, row)
-    parameters, width = count_parameters(recipe()), recipe.plain()["model"]["d_model"]
+    recipe = configured(row)
+    parameters, width = parameters_of(row), recipe.plain()["model"]["d_model"]
     assert recipe.plain()["task"]["tokenizer"]["size"] == 37_000
-    assert (
-        count_parameters(configured(plugins, row, None, f"task.tokenizer.size={PADDED}")()) - parameters
-        == width * 3960
-    )
+    assert parameters_of(row, f"task.tokenizer.size={PADDED}") - parameters == width * 3960
     difference = {"base": -2, "B_keys_32": -2, "C_width_256": -1, "C_width_1024": -4, "big": 1}
     expected = difference.get(row, difference["base"] if TABLE[row].millions != 53 else -3)
     assert round(parameters / 1e6) - TABLE[row].millions == expected
 
 
-def test_no_single_vocabulary_size_matches_all_printed_parameters(plugins: Plugins) -> None:
+def test_no_single_vocabulary_size_matches_all_printed_parameters() -> None:
     """Each rounded number of parameters bounds the vocabulary size; the bound of the big model differs."""
 
     def size_bounds(row: str) -> tuple[float, float]:
-        recipe = configured(plugins, row)
+        recipe = configured(row)
         width = recipe.plain()["model"]["d_model"]
-        without_embeddings = count_parameters(recipe()) - 37_000 * width
+        without_embeddings = parameters_of(row) - 37_000 * width
         low, high = ((TABLE[row].millions + half) * 1e6 for half in (-0.5, 0.5))
         return (low - without_embeddings) / width, (high - without_embeddings) / width
 
@@ -156,13 +155,13 @@ SCALES = {"N": 1 / 2, "d_model": 1 / 4, "d_ff": 1 / 4, "h": 1 / 2, "d_k": 1 / 2,
 
 
 @pytest.mark.parametrize("row", TABLE)
-def test_profile_multi30k_scales_all_rows_by_the_same_factors(plugins: Plugins, row: str) -> None:
-    plain = configured(plugins, row, "multi30k").plain()
+def test_profile_multi30k_scales_all_rows_by_the_same_factors(row: str) -> None:
+    plain = configured(row, "multi30k").plain()
     scaled = {name: value * SCALES.get(name, 1) for name, value in {**BASE, **TABLE[row].varied}.items()}
     if row == "A_heads_1":
         scaled |= {"h": 1, "d_k": 128, "d_v": 128}  # half a head is impossible
     assert settings(plain) == [scaled] * 2
-    base = configured(plugins, "base", "multi30k").plain()
+    base = configured("base", "multi30k").plain()
     training, width = plain["training"], plain["model"]["d_model"]
     assert training["schedule"]["peak"] == pytest.approx(3e-3 * (128 / width) ** 0.5, rel=2e-3)
     different = differences({**base, "published": None}, {**plain, "published": None})
