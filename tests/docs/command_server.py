@@ -8,6 +8,7 @@ shortens training from minutes to a second.
 
 import contextlib
 import gc
+import importlib.util
 import io
 import os
 import runpy
@@ -189,6 +190,9 @@ def warm_up() -> None:
     from click.testing import CliRunner
 
     from seqx.cli import main
+
+    if importlib.util.find_spec("transformers"):
+        from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianMTModel  # noqa: F401
 
     commands = [
         ["run", "wmt_en_de", "--profile", "sample", "--folder", "translator"],

@@ -58,6 +58,7 @@ def shell(commands: Path, tmp_path: Path) -> Shell:
             "SEQX_CACHE": str(commands / "cache"),
             "HOME": str(commands),
             "COLUMNS": "120",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         }
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", line],
