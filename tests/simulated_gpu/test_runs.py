@@ -25,7 +25,7 @@ RECIPES = {
     name: text.replace("callbacks: [", "callbacks: [stopper, ").replace("dev: 6, test: 6", "dev: 3, test: 3")
     for name, text in RECIPES.items()
 }
-SHORT_ANSWERS = ["search.size=2", "search.ratio=0.1", "search.extra=3"]
+SHORT_ANSWERS = ["search.size=2", "search.ratio=0.1", "search.extra=3", "training.average=1"]
 
 
 @pytest.fixture(autouse=True)
