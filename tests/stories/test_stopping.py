@@ -26,7 +26,7 @@ from tests.forked import Forked
 from tests.stories.tiny import TINY, done, lines, seqx, tiny
 
 TEXT = TINY.replace("average: 2", "average: 2\n  select: best\n  ema: {decay: 0.6}")
-TEXT = TEXT.replace("every: 1", "every: 4").replace("beam, size: 3, extra: 4", "greedy, extra: 2")
+TEXT = TEXT.replace("every: 1", "every: 4").replace("beam, size: 3", "greedy")
 RUN = Path("runs/tiny")
 
 
