@@ -29,31 +29,6 @@ def has_attached_punctuation(text: str) -> bool:
     return _ATTACHED.search(text) is not None
 
 
-class WordsCheck:
-    """A function that returns inputs as they are, and warns at the end if most look like running text."""
-
-    def __init__(self) -> None:
-        self._inputs = self._attached = 0
-        self._example = ""
-
-    def __call__(self, text: str) -> str:
-        """Count an input, and return it."""
-        self._inputs += bool(text.strip())
-        if match := _ATTACHED.search(text):
-            self._attached += 1
-            self._example = self._example or text[: match.end()].rsplit(maxsplit=1)[-1][-40:]
-        return text
-
-    def finish(self) -> None:
-        """Warn on standard error if punctuation is attached to words in most inputs."""
-        if self._attached * 2 > self._inputs:
-            click.echo(
-                f"most inputs look like running text ({self._attached:,} of {self._inputs:,}), because "
-                f"punctuation is attached to words, as in {self._example!r}; add --raw to split them",
-                err=True,
-            )
-
-
 def text_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options for running text to a command: `raw`, `language` and `sentences`.
 

@@ -10,7 +10,7 @@ import click
 
 import seqx
 from seqx_parsing.agreement import ParserAgreement
-from seqx_parsing.running_text import WordsCheck, sentence_splitter, text_options, tokenizer
+from seqx_parsing.running_text import sentence_splitter, text_options, tokenizer
 from seqx_parsing.task import Parsing
 from seqx_parsing.words import split_words
 
@@ -83,8 +83,7 @@ def silver(
     longest = float("inf") if max_words is None else max_words
     agreement, skipped = ParserAgreement(), 0
     warnings: list[list[seqx.AnswerWarning]] = [[] for _ in parsers]  # summed per parser
-    check = WordsCheck()
-    tokenize = tokenizer(language) if raw or sentences else check
+    tokenize = tokenizer(language) if raw or sentences else str
     inputs = _sentences(tokenize, sentence_splitter(language) if sentences else iter)
     try:
         while window := list(islice(inputs, WINDOW)):
@@ -104,7 +103,6 @@ def silver(
                     click.echo(tree)
     finally:  # also after an error or an interruption
         click.echo(agreement, err=True)
-        check.finish()
         if skipped:
             subject, owner = ("sentences were", "their") if skipped > 1 else ("sentence was", "its")
             click.echo(f"{skipped:,} {subject} skipped because of {owner} length", err=True)
