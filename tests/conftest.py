@@ -23,28 +23,29 @@ from tests.forked import import_modules
 
 TESTS = Path(__file__).parent
 
-# Files with slow tests, slowest first. `make test-quick` omits them. pytest-xdist starts with them, so that
-# no single worker has to run one at the end.
+# Files with slow tests. `make test-quick` omits them. pytest-xdist starts with them, so that no single worker
+# has to run one at the end. Files that often wait are not next to each other: they would wait together.
 SLOW = (
     "docs/test_listings.py",
-    "stories/test_devices.py",
     "test_outside.py",
-    "stories/test_stopping.py",
-    "test_killing.py",
-    "test_gpu_benchmark.py",
-    "test_comparing_benchmarks.py",
-    "test_benchmarks.py",
-    "test_serving_benchmarks.py",
-    "test_packaging.py",
-    "docs/test_generated.py",
-    "test_table3.py",
-    "core/commands/test_new.py",
-    "core/parallel",
-    "plugins/test_mixtures.py",
-    "plugins/test_bf16.py",
-    "fuzz",
     "laws/test_first_party.py",
+    "stories/test_devices.py",
+    "core/parallel/test_training.py",
+    "test_gpu_benchmark.py",
+    "docs/test_generated.py",
+    "stories/test_stopping.py",
+    "test_comparing_benchmarks.py",
+    "test_table3.py",
+    "core/parallel",
     "laws",
+    "test_benchmarks.py",
+    "test_killing.py",
+    "plugins/test_mixtures.py",
+    "core/commands/test_new.py",
+    "test_serving_benchmarks.py",
+    "plugins/test_bf16.py",
+    "test_packaging.py",
+    "fuzz",
     "stories",
     "simulated_gpu",
 )

@@ -28,7 +28,7 @@ class OutputPath(click.Path):
         """Return the path.
 
         Raises:
-            UserError: its parent folder does not exist, or it exists already
+            UserError: its parent folder does not exist or is a file, or the path exists already
         """
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         is_option = isinstance(param, click.Option)
@@ -36,5 +36,7 @@ class OutputPath(click.Path):
         if self._is_new and os.path.lexists(path):
             raise UserError(f"{path}: exists already; remove it, or {other}")
         if not os.path.isdir(path.parent):  # noqa: PTH112  Path.is_dir raises for some names
+            if os.path.lexists(path.parent):
+                raise UserError(f"{path}: {path.parent} is not a folder; {other}")
             raise UserError(f"{path}: the folder {path.parent} does not exist; create it, or {other}")
         return path

@@ -57,6 +57,9 @@ def test_output_in_a_missing_folder_is_refused(
     assert str(raised.value) == (f"a/b: the folder a does not exist; create it, or choose another {option}")
     assert kind.convert("b", parameter, None) == Path("b")
     assert not [*tmp_path.iterdir()]
+    Path("a").touch()
+    with pytest.raises(seqx.UserError, match=f"^a/b: a is not a folder; choose another {option}$"):
+        kind.convert("a/b", parameter, None)
 
 
 def test_new_output_that_exists_is_refused(tmp_path: Path) -> None:

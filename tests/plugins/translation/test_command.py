@@ -123,7 +123,7 @@ def test_translate_reports_attention_that_cannot_be_written(model: Path, tmp_pat
     )
     assert (result.exit_code, result.stderr) == (
         2,
-        f"--attention {blocked / 'looks'}: cannot be written: Not a directory; choose another folder\n",
+        f"{blocked / 'looks'}: {blocked} is not a folder; choose another --attention\n",
     )
 
 
