@@ -1,5 +1,6 @@
 """Memory, disk, time and energy of a whole run, from a trace and the speed of a device."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ CHECKS = 2
 
 CORE_WATTS = 10.0
 """The assumed power of a busy CPU core."""
+
+_BUSY = 1.5
+"""The load of a core from which a probe is not reliable. A probe alone causes a load of 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +83,21 @@ class Duration:
         return self.updates + self.validations + self.checkpoints
 
 
+def _busy() -> str:
+    """Return a note if other programs compete for the CPUs, which makes a probe slow."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= _BUSY * cores:
+        return ""
+    return f", while other programs used it (load {load:.1f} on {cores} cores): plan again when it is idle"
+
+
 def measured_speed(
     probe: Probe, workload: Workload, device: str, sharing: int, watts: float, power_source: str
 ) -> Speed:
     """Return the speed that a probe has measured; `sharing` processes divide it."""
     return Speed(
-        source=f"probe: {probe.microbatches} passes of the recipe's model and batches on this {device}",
+        source=f"probe: {probe.microbatches} pass{'es' if probe.microbatches > 1 else ''} of the recipe's "
+        f"model and batches on this {device}{_busy()}",
         token_seconds=probe.seconds_per_token * sharing,
         step_seconds=probe.step_seconds * sharing,
         row_seconds=_row_seconds(probe.seconds_per_token, workload)

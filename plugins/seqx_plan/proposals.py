@@ -122,9 +122,9 @@ def within_budget(planner: Planner, plan: Plan, budget: float) -> Proposal | Non
         least = (MIN_UPDATES * update + final + validation + save) / SAFETY
         raise seqx.UserError(
             f"--budget: {seqx.format_duration(budget)} is too short; the shortest proposal takes "
-            f"{seqx.format_duration(least)}: {MIN_UPDATES} updates of {update:.2g} s, a validation of "
-            f"{validation:.2g} s, the scores at the end {final:.2g} s, a checkpoint {save:.2g} s. Allow more "
-            "time, or make the model, training.tokens or the development set smaller"
+            f"{seqx.format_duration(least)}: {MIN_UPDATES} updates of {update:,.2f} s, a validation of "
+            f"{validation:,.2f} s, the scores at the end {final:,.2f} s, a checkpoint {save:,.2f} s. Allow "
+            "more time, or make the model, training.tokens or the development set smaller"
         )
     overrides = _scaled(plan, steps, validations, saves)
     return Proposal(overrides=overrides, plan=planner.plan(overrides, same_updates=True))

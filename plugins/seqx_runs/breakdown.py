@@ -18,6 +18,7 @@ FREQUENCIES = (0, 4, 19, 99, 999)
 MAX_ROWS, MAX_SECONDS = 200_000, 10.0
 """The limits of counting the words of training rows."""
 
+_MIN_INPUTS = 10  # of a part with a bar
 _BLOCK = 1_000  # rows that are converted to inputs at once
 
 
@@ -40,10 +41,14 @@ class Breakdown:
     note: str
     unseen: Part | None = None  # the inputs with a word that no training input has, if that is known
 
+    def has_bar(self, part: Part) -> bool:
+        """Return true if a bar shows the first score of a part; that of a few inputs would mislead."""
+        return part.count >= _MIN_INPUTS and bool(part.scores)
+
     @property
     def highest(self) -> float:
-        """The highest value of the first score, which bars show."""
-        return max((part.scores[0] for part in self.parts if part.scores), default=0.0) or 1.0
+        """The highest value that a bar shows."""
+        return max((part.scores[0] for part in self.parts if self.has_bar(part)), default=0.0) or 1.0
 
 
 def by_length(answers: RunAnswers) -> Breakdown | None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice, pairwise
 
 import seqx
@@ -67,12 +68,16 @@ def _rising(metrics: seqx.RecordedMetrics) -> Iterator[str]:
 
 
 def _unseen_words(rarest: Breakdown | None, again: Mapping[str, seqx.Score]) -> Iterator[str]:
-    """Yield a sentence about the inputs with a word that no training input has."""
+    """Yield a sentence about the inputs with a word that no training input has, if their score is worse."""
     unseen = None if rarest is None else rarest.unseen
     if rarest is None or unseen is None or not unseen.scores:
         return
     name, total = rarest.names[0], sum(part.count for part in rarest.parts)
-    every = f", against {again[name].value:.2f} of all inputs" if name in again else ""
+    every = ""
+    if (score := again.get(name)) is not None:
+        if replace(score, value=unseen.scores[0]).rank >= score.rank:
+            return
+        every = f", against {score.value:.2f} of all inputs"
     yield (
         f"{unseen.count:,} of {total:,} inputs ({100 * unseen.count / total:.1f}%) have a word (between "
         f"spaces) that no training input has; their {name} is {unseen.scores[0]:.2f}{every}."
@@ -93,6 +98,8 @@ def _dev_and_test(scores: Scores, again: Mapping[str, seqx.Score]) -> Iterator[s
         return
     one, other = dev[name].value, test[name].value
     interval = again[name].interval if name in again else None
+    if interval is None and any(score.settings != score.signature for score in (dev[name], test[name])):
+        return  # results in the signature may say that a score leaves out some outputs
     if interval is None:
         distance, margin, more = one - other, _MIN_DIFFERENCE * max(abs(one), abs(other)), ""
     else:

@@ -1,6 +1,7 @@
 """Run the trials of a sweep in processes of their own."""
 
 import ctypes
+import json
 import math
 import os
 import signal
@@ -181,8 +182,8 @@ def _sweep_lock(folder: Path) -> Iterator[int]:
 
     def refuse() -> None:
         """Name the trials that run: those whose process, as the lock file has it, still exists."""
-        lines = (line.split("\t", 1) for line in (folder / ".lock").read_text(encoding="utf-8").splitlines())
-        running = [name for number, name in lines if _exists(int(number))]
+        recorded = json.loads((folder / ".lock").read_text(encoding="utf-8") or "{}")
+        running = [name for name, number in recorded.items() if _exists(number)]
         if running:
             trials = "trials" if len(running) > 1 else "trial"
             raise seqx.UserError(
@@ -198,7 +199,7 @@ def _sweep_lock(folder: Path) -> Iterator[int]:
 def _record_running(lock: int, running: Mapping[Trial, "subprocess.Popen[bytes]"]) -> None:
     """Write the process numbers and names of the trials that run into the lock file."""
     os.ftruncate(lock, 0)
-    os.write(lock, "".join(f"{process.pid}\t{trial}\n" for trial, process in running.items()).encode())
+    os.write(lock, json.dumps({str(trial): process.pid for trial, process in running.items()}).encode())
 
 
 def _exists(process: int) -> bool:

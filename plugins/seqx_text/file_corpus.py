@@ -226,6 +226,7 @@ def size_and_time(path: Path) -> Stamp:
         status = path.stat()
     except OSError as error:
         raise seqx.UserError(
-            f"{path}: cannot be read ({error.strerror}); correct the path in task.corpus"
+            f"{path}: cannot be read ({error.strerror}); correct the path in task.corpus; a relative path "
+            "begins in the current folder"
         ) from None
     return status.st_size, status.st_mtime_ns

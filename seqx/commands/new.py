@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import shlex
 from pathlib import Path
 
 import click
@@ -101,10 +102,13 @@ def new_component(interface: str, name: str, *, folder: Path) -> None:
     for file in texts:
         if file.exists() or file.is_symlink():
             raise UserError(f"{file}: exists already; choose another name, or another --folder")
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be created ({error.strerror}); name another --folder") from None
     for file, text in texts.items():
         write_atomically(file, text)
-    module, recipe = (str(folder / f"{name}{suffix}") for suffix in (".py", ".yaml"))
+    module, recipe = (shlex.quote(str(folder / f"{name}{suffix}")) for suffix in (".py", ".yaml"))
     click.echo(f"{module}: the {camel_case(interface)} {name}. Next steps:")
     click.echo(f"  {shell_name()} check {module}")
     if has_recipe:
@@ -162,7 +166,7 @@ def _write_plugin(name: str, interface: str, target: Path) -> None:
             file.write_text(text, encoding="utf-8")
     content = "a command" if interface == COMMAND else f"a component for {camel_case(interface)}"
     click.echo(f"{target}: plugin {name}, with {content}. Next steps:")
-    click.echo(f"  cd {target}")
+    click.echo(f"  cd {shlex.quote(str(target))}")
     click.echo("  pip install --editable '.[dev]'")
     click.echo("  pytest")
     if interface in RECIPES:

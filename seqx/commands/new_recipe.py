@@ -14,7 +14,7 @@ from seqx.commands.loading import load_checked
 from seqx.commands.next_commands import shell_name
 from seqx.commands.output_path import OutputPath
 from seqx.commands.recipe_index import matmul_speed
-from seqx.commands.recipe_sizes import BYTES_PER_WORD, MAX_EPOCHS, Sizes, sizes
+from seqx.commands.recipe_sizes import MAX_EPOCHS, Sizes, sizes
 from seqx.commands.text_format import format_count, format_long_duration
 from seqx.errors import UserError, unwritable
 from seqx.interfaces.starting_point import StartingPoint
@@ -192,15 +192,16 @@ def _too_little_text(words: int) -> str:
 
 
 def _count_words(path: Path) -> int:
-    """Return about the number of words of a text file, from the size of its first lines."""
+    """Return about the number of words of a text file, from its size and the words of its first lines."""
     lines = [line for line, _ in zip(read_lines(path), range(_SAMPLE_LINES), strict=False)]
     if not lines:
         raise UserError(f"{path}: is empty; name a file with text")
-    count = sum(len(line.encode()) + 1 for line in lines)
+    count, size = sum(len(line.split()) for line in lines), sum(len(line.encode()) + 1 for line in lines)
     if len(lines) == _SAMPLE_LINES:
         is_compressed = path.suffix in (".gz", ".bz2", ".xz", ".zst")
-        count = max(count, path.stat().st_size * (_COMPRESSION if is_compressed else 1))
-    return max(1, count // BYTES_PER_WORD)
+        whole = path.stat().st_size * (_COMPRESSION if is_compressed else 1)
+        count = count * max(size, whole) // size
+    return max(1, count)
 
 
 def _text(
@@ -229,7 +230,7 @@ def _header(name: str, file: Path, chosen: Sizes, words: int) -> str:
         f"The task {name} on your own text, written by `seqx new recipe`.",
         f"seqx check {file}    finds mistakes; seqx run {file} trains the model",
         (
-            f"The training text has about {words:,} words. The model gets about "
+            f"The training text has about {words:,} words (parts between spaces). The model gets about "
             f"{format_count(chosen.parameters)} parameters and {chosen.steps:,} updates: {_duration(chosen)}"
             ", estimated from the speed of its matrix products; `seqx plan` measures."
         ),

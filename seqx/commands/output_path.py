@@ -30,6 +30,8 @@ class OutputPath(click.Path):
         Raises:
             UserError: its parent folder does not exist or is a file, or the path exists already
         """
+        if not value:
+            self.fail("the path is empty; name a file or a folder", param, ctx)
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         is_option = isinstance(param, click.Option)
         other = f"choose another {param.opts[0]}" if is_option and param else "choose another name"

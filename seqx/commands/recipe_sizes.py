@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from seqx.commands.recipes import EFFICIENCY
 
-BYTES_PER_WORD = 6
 _TOKENS_PER_WORD = 1.3
 _FLOP_PER_PARAMETER = 6  # and token, forward and backward
 _SCORING = 6  # time of a token of a beam search, relative to one of training (from `seqx plan`)

@@ -6,6 +6,7 @@ plugin that fails to load is an error.
 
 import functools
 import hashlib
+import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -224,9 +225,21 @@ def register(module: object, name: str, registry: Registry) -> list[Component]:
             hook
         RegistrationError: another component has the name, or a constructor does not fit its interface
     """
-    components = _components(module, getattr(module, "seqx_register", None), name)
+    hook = getattr(module, "seqx_register", None)
+    components = _components(module, hook, name)
+    if not all(map(_is_current, components)):
+        _components.cache_clear()
+        components = _components(module, hook, name)
     registry.extend(components)
     return [*components]
+
+
+def _is_current(component: Component) -> bool:
+    """Return false if the module of a component has another class of this name: it was reloaded."""
+    maker = component.maker
+    if not isinstance(maker, type) or "." in maker.__qualname__:
+        return True
+    return getattr(sys.modules.get(maker.__module__), maker.__name__, maker) is maker
 
 
 @functools.lru_cache(maxsize=64)

@@ -12,11 +12,14 @@ from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Normalizer
 from seqx.plugin.registry import settings_of
 from seqx.recipe import (
+    NOT_SET,
     Configured,
     VocabularySettings,
     differences,
+    inside,
     names_interface,
     read_plain,
+    unset_paths,
     with_new_names,
 )
 from seqx.storage.checkpoints import Checkpoints
@@ -151,7 +154,13 @@ def initial_model_warnings(initial: Path | None, recipe: Configured[Any]) -> Ite
     if initial is None:
         return
     theirs, ours = _initial_recipe(initial, recipe), recipe.plain()
-    different = differences({"model": theirs.get("model")}, {"model": ours["model"]})
+    # A recipe that was not written by a run has no defaults.
+    unset = tuple(unset_paths(recipe))
+    different = {
+        key: values
+        for key, values in differences({"model": theirs.get("model")}, {"model": ours["model"]}).items()
+        if not (values[0] == NOT_SET and inside(key, unset))
+    }
     for name, setting in settings_of(_task(recipe).maker).items():
         values = theirs["task"].get(name, []), ours["task"].get(name, [])
         if names_interface(setting.annotation, Normalizer) and values[0] != values[1]:

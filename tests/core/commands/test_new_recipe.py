@@ -147,7 +147,7 @@ def test_new_recipe_says_what_limits_the_run(budget: str, limit: str) -> None:
         *options("dev", files),
     )
     comment = " ".join(Path("my.yaml").read_text().replace("#", " ").split())
-    assert ("The text limits the run, not the time: 100 words allow" in output) == (limit == "text")
+    assert ("The text limits the run, not the time: 120 words allow" in output) == (limit == "text")
     assert f"The {limit} limits the number of updates, not the " in comment
     assert "fit this text" not in comment
     assert " for scores)" in output

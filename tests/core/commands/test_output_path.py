@@ -62,6 +62,11 @@ def test_output_in_a_missing_folder_is_refused(
         kind.convert("a/b", parameter, None)
 
 
+def test_empty_path_is_refused() -> None:
+    with pytest.raises(click.BadParameter, match="the path is empty"):
+        OutputPath().convert("", click.Option(["--out"]), None)
+
+
 def test_new_output_that_exists_is_refused(tmp_path: Path) -> None:
     kind, option = OutputPath(is_new=True), click.Option(["--out"])
     (tmp_path / "link").symlink_to(tmp_path / "nothing")

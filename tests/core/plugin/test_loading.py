@@ -160,6 +160,27 @@ def test_a_reloaded_plugin_is_inspected_again(installed: Callable[..., list[Entr
     assert names(before) == {"one"}
 
 
+def test_components_of_a_reloaded_module_are_inspected_again(
+    installed: Callable[..., list[EntryPoint]],
+) -> None:
+    layers = Path("plugin_layers.py")
+    layers.write_text("from kind_home import Kind\n\nclass Good(Kind):\n    pass\n")
+    entries = installed(
+        lazy="""
+from kind_home import Kind, hookimpl
+
+@hookimpl
+def seqx_register(registry):
+    from plugin_layers import Good
+    registry.add(Kind, good=Good)
+"""
+    )
+    assert not load_plugins(found=entries).loaded[0].components[0].settings
+    layers.write_text(f"{layers.read_text()}\n    def __init__(self, *, rate: float = 1.0) -> None: ...\n")
+    importlib.reload(sys.modules["plugin_layers"])
+    assert list(load_plugins(found=entries).loaded[0].components[0].settings) == ["rate"]
+
+
 def test_second_plugin_with_the_same_name_is_a_fault(installed: Callable[..., list[EntryPoint]]) -> None:
     (one,) = installed(one=GOOD.format(name="x"))
     (two,) = installed(two=GOOD.format(name="y"))

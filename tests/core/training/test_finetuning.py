@@ -1,5 +1,6 @@
 """Fine-tuning: settings of the initial model are kept, refused or reported, and stored in the recipe."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from seqx.inference.loading import InferenceRecipe
 from seqx.plugin.loading import load_plugins
 from seqx.recipe import VocabularySettings
 from seqx.recipe.yaml_tree import parse
+from seqx.training.description import Experiment
+from seqx.training.finetuning import initial_model_warnings
 from seqx_parsing import Parsing
 from seqx_text_tasks import Classification
 from tests.letters import Letters, Rows
@@ -138,6 +141,21 @@ def test_init_from_reports_all_problems_at_once_with_places(folder: Path) -> Non
     with_defaults = text.replace("{type: sentencepiece, model: unigram, size: 300}", "sentencepiece")
     Path("wrong.yaml").write_text(f"{with_defaults}  init_from: first/model\n", encoding="utf-8")
     assert call("check", "wrong.yaml").stderr.startswith("wrong.yaml:4:14: task.tokenizer.size:")
+
+
+def test_settings_that_a_model_does_not_record_are_no_differences_from_defaults(folder: Path) -> None:
+    file = Path(shutil.copytree("first/model", "imported"), "recipe.yaml")
+    text, count = re.subn(r" +norm_order: post\n", "", file.read_text("utf-8"))
+    assert count == 2
+    file.write_text(text, encoding="utf-8")
+    plugins = load_plugins()
+    for settings, expected in (
+        ((), 0),
+        (("model.encoder.norm_order=pre",), 1),
+    ):
+        tree = recipe.load("tiny.yaml", None, settings).tree
+        checked = recipe.check(tree, plugins.registry, Experiment)
+        assert len([*initial_model_warnings(Path("imported"), checked)]) == expected
 
 
 def test_init_from_warns_about_other_settings(folder: Path) -> None:

@@ -106,6 +106,26 @@ def test_conclusions_compare_dev_and_test(
     assert found == ([] if end is None else [f"The bleu of dev and test differ: {dev:.2f} and 50.00{end}"])
 
 
+def test_conclusions_compare_no_scores_that_may_leave_out_outputs() -> None:
+    scores = {
+        split: {"f1": seqx.Score(value=value, signature=f"error:{count}")}
+        for split, value, count in (("dev", 60, 9), ("test", 50, 0))
+    }
+    assert not sentences(scores=scores)
+
+
+def test_conclusions_do_not_name_unseen_words_that_do_no_harm() -> None:
+    unseen, other = Part(name="0 times", count=1, scores=[41.0]), Part(name="1", count=3, scores=[39.0])
+    rarest = Breakdown(title="", names=["bleu"], parts=[unseen, other], note="", unseen=unseen)
+    assert not sentences(rarest=rarest, again={"bleu": score(40)})
+
+
+def test_bars_show_no_parts_with_few_inputs() -> None:
+    parts = [Part(name="1", count=12, scores=[40.0]), Part(name="2", count=1, scores=[90.0])]
+    rarest = Breakdown(title="", names=["bleu"], parts=parts, note="")
+    assert ([*map(rarest.has_bar, parts)], rarest.highest) == ([True, False], 40.0)
+
+
 def test_conclusions_are_few(tmp_path: Path) -> None:
     unseen = Part(name="0 times", count=1, scores=[10.0])
     found = sentences(

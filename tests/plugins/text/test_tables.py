@@ -130,8 +130,11 @@ def test_tables_report_a_problem_in_one_message(
         corpus.fetch(tmp_path, ignore_progress)
     assert str(error.value).startswith(f"{tmp_path}/{message}")
     (problem,) = make(columns=["en", "de"], train=[str(tmp_path / "nothing.tsv")]).setting_errors()
-    missing = f"{tmp_path}/nothing.tsv: cannot be read (No such file or directory)"
-    assert problem == ("train.0", f"{missing}; correct the path in task.corpus")
+    assert problem[0] == "train.0"
+    assert problem[1] == (
+        f"{tmp_path}/nothing.tsv: cannot be read (No such file or directory); correct the path in "
+        "task.corpus; a relative path begins in the current folder"
+    )
 
 
 @pytest.mark.parametrize("corpus", ["files", "table", "tmx"])
