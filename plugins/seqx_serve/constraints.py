@@ -1,5 +1,6 @@
 """Constraints on the answers to the inputs of a request: an extension of LibreTranslate's API."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,13 +16,16 @@ def constraints_of(fields: schemas.ConstrainedRequest) -> seqx.Request:
     """Return the constraints of a request, with an empty input.
 
     Raises:
-        HTTPException: a phrase has only spaces
+        HTTPException: a phrase has only spaces, or a text has a control character
     """
     phrases = {}
     for name, value in (("require", fields.require), ("forbid", fields.forbid)):
         phrases[name] = (value,) if isinstance(value, str) else tuple(value or ())
         if not all(phrase.strip() for phrase in phrases[name]):
             raise HTTPException(422, f"{name}: a phrase has only spaces; write a word, or leave it out")
+    for name, texts in {"prefix": (fields.prefix,), **phrases}.items():
+        if any(unicodedata.category(character) == "Cc" for text in texts for character in text):
+            raise HTTPException(422, f"{name}: has a control character, such as a line break; remove it")
     return seqx.Request(input="", prefix=fields.prefix, **phrases)
 
 

@@ -135,10 +135,19 @@ def _json_fields(body: bytes) -> Mapping[str, Any]:
 
 
 def _first_problem(error: ValidationError) -> str:
-    """Return the first problem of a request in one line."""
-    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    name = next((str(part) for part in problem["loc"]), "the request")
-    return f"{name}: {problem['msg']}"
+    """Return the first problem of a request in one line.
+
+    A field with several types, such as a text or a list, has a problem for each of them. The one of the type
+    that was sent is named: it is no wrong type, or lies within the list.
+    """
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    field = problems[0]["loc"][:1]
+    same = [problem for problem in problems if problem["loc"][:1] == field]
+    problem = min(same, key=lambda each: (each["type"].endswith("_type"), -len(each["loc"])))
+    name = str(field[0]) if field else "the request"
+    item = problem["loc"][-1] if problem["loc"][1:] else None
+    where = f"{name}: item {item + 1}" if isinstance(item, int) else name
+    return f"{where}: {problem['msg']}"
 
 
 def _check_unicode(fields: Mapping[str, Any]) -> None:

@@ -328,6 +328,8 @@ def test_translate_and_parse_obey_constraints(server: Server, direct: seqx.Predi
         ("/translate", translate("a\nb", require="au"), "text 1 of q has 2 lines, but prefix and require"),
         ("/translate", translate("<p>a<p>b", format="html", prefix="x"), "text 1 of q has 2 lines"),
         ("/translate", translate("a", forbid=" "), "forbid: a phrase has only spaces"),
+        ("/translate", translate("a", require="\0"), "require: has a control character"),
+        ("/translate", translate("a", prefix="a\nb"), "prefix: has a control character"),
         ("/translate", translate("x" * 1990, prefix="x" * 11), "the request has 2,001 characters"),
         ("/translate", translate(["", "a house"], require="a", forbid="a"), "'a house' has no answer within"),
         ("/parse", {"q": SENTENCE, "require": "(NPP"}, "the model writes no symbol '(NPP'"),
@@ -338,6 +340,20 @@ def test_server_refuses_constraints_with_a_reason(
 ) -> None:
     status, answer = server.post(path, **fields)
     assert (status, reason in answer["error"]) == (422, True), answer
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (["a"] * 9, "require: List should have at most 8 items"),
+        (["a", 1], "require: item 2: Input should be a valid string"),
+        (["a", ""], "require: item 2: String should have at least 1 character"),
+        ("x" * 201, "require: String should have at most 200 characters"),
+    ],
+)
+def test_server_names_the_problem_of_a_list(server: Server, value: Any, reason: str) -> None:
+    status, answer = server.post("/translate", **translate("a", require=value))
+    assert (status, answer["error"][: len(reason)]) == (400, reason)
 
 
 def test_lines_whose_constraints_cannot_be_met_are_named() -> None:
