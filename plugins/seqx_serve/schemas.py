@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 Text = Annotated[str, Field(examples=["The house is small."])]
@@ -13,8 +13,19 @@ ApiKey = Annotated[
     str | None,
     Field(description="a key, if the server needs one; it may also be the header Authorization: Bearer KEY"),
 ]
-Count = Annotated[int, Ge(0), Le(100)]
-Phrase = Annotated[str, MinLen(1), MaxLen(200)]
+
+
+def _whole(value: object) -> object:
+    """Return 74 for 74.0, which is an integer in JSON schemas."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+Count = Annotated[int, Ge(0), Le(100), WHOLE]
+Line = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"})]
+"""A text without control characters. `constraints_of` checks it, with a better message than a pattern has."""
+
+Phrase = Annotated[Line, MinLen(1), MaxLen(200)]
 
 
 class Response(BaseModel):
@@ -32,7 +43,7 @@ class Request(BaseModel):
 class ConstrainedRequest(Request):
     """Inputs with constraints, which only models whose `constraints` in /models is true accept."""
 
-    prefix: Annotated[str, MaxLen(1000), Field(description="beginning of each answer")] = ""
+    prefix: Annotated[Line, MaxLen(1000), Field(description="beginning of each answer")] = ""
     require: Annotated[
         Phrase | Annotated[list[Phrase], MaxLen(8)] | None, Field(description="phrases that each answer has")
     ] = None
@@ -68,7 +79,7 @@ class AnswerRequest(ConstrainedRequest):
     q: Annotated[
         str | list[str], Field(description="an input or several inputs", examples=["The dog barks ."])
     ]
-    nbest: Annotated[int, Ge(1), Le(100), Field(description="number of answers to each input")] = 1
+    nbest: Annotated[int, Ge(1), Le(100), WHOLE, Field(description="number of answers to each input")] = 1
     model: ModelName = None
 
 
@@ -76,7 +87,7 @@ class ExplainRequest(ConstrainedRequest):
     """An input of any model, whose answers are wanted with the search and the attention."""
 
     q: Text
-    nbest: Annotated[int, Ge(1), Le(100), Field(description="number of answers")] = 4
+    nbest: Annotated[int, Ge(1), Le(100), WHOLE, Field(description="number of answers")] = 4
     model: ModelName = None
 
 

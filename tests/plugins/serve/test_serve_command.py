@@ -342,6 +342,12 @@ def test_server_refuses_constraints_with_a_reason(
     assert (status, reason in answer["error"]) == (422, True), answer
 
 
+def test_whole_numbers_may_have_a_fraction_of_zero(server: Server) -> None:
+    assert server.post("/translate", **translate("a", alternatives=1.0))[0] == 200
+    status, answer = server.post("/translate", **translate("a", alternatives=1.5))
+    assert (status, answer["error"].partition(":")[0]) == (400, "alternatives")
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
