@@ -20,7 +20,6 @@ FIRST_ROWS = 16
 CACHED_KERNELS = int(os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "1024"))
 """The number of kernels that oneDNN keeps: it compiles one for each shape of a matrix product."""
 
-
 MIN_SHAPES, MAX_TIMES = 12, 4
 """The number of shapes that a probe computes even if it takes longer, and how many times as long at most."""
 
@@ -82,9 +81,8 @@ def probe(
             samples.append(MemorySample(shapes=len(shapes), growth=growth, allocated=in_use))
 
     updates = trial.updates()
-    for microbatch in map(
-        fitting, largest
-    ):  # libraries allocate memory in the first passes; these are not measured
+    # Libraries allocate memory in the first passes, so these are not measured.
+    for microbatch in map(fitting, largest):
         updates.add_gradients(microbatch)
         shapes.add(shape_of(microbatch))
     updates.step()

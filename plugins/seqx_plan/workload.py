@@ -22,9 +22,8 @@ ASSUMED_EXAMPLES, ASSUMED_HELD_OUT = 100_000, 3000
 """The number of assumed examples, and of assumed rows of each held-out split."""
 
 
-COUNTED_UPDATES = 1000
+COUNTED_UPDATES, COUNTING_SECONDS = 1000, 3.0
 """The number of updates of a run whose shapes are counted, and the seconds that this may take."""
-COUNTING_SECONDS = 3.0
 
 Shape = frozenset[tuple[str, tuple[int, ...]]]
 """The names and the shapes of the columns of a microbatch."""

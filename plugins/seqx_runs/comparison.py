@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 import seqx
 from seqx_runs.comparison_significance import significance_notes
-from seqx_runs.comparison_table import Row, format_table, run_columns, tasks_of
+from seqx_runs.comparison_table import Row, format_table, run_columns, score_settings, tasks_of
 from seqx_runs.difference_lines import difference_lines
 
 _Count = Annotated[int, Ge(0), Lt(1 << 63)]
@@ -192,7 +192,7 @@ def signature_notes(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         for split, named in row["scores"].items():
             for name, score in named.items():
-                settings = seqx.signature_settings(score["signature"], score.get("results", ()))
+                settings = score_settings(score)
                 found.setdefault(name, {}).setdefault(settings, []).append(f"{row['run']} {split}")
                 by_split.setdefault((name, split), set()).add(settings)
     lines: dict[str, list[str]] = {}

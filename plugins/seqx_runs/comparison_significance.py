@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import seqx
-from seqx_runs.comparison_table import Row
+from seqx_runs.comparison_table import Row, score_settings
 
 SPLIT = "test"
 """The split whose outputs are compared: `seqx run` scores it once, after training."""
@@ -58,18 +58,14 @@ def _tests(
     """Return the tests of the scores that have the same signature in both runs."""
     results = baseline.task.significance(baseline.answers, other.answers, resamples)
     signatures = [
-        {name: _settings(score) for name, score in each["scores"][SPLIT].items()} for each in (first, row)
+        {name: score_settings(score) for name, score in each["scores"][SPLIT].items()}
+        for each in (first, row)
     ]
     return {
         name: asdict(result)
         for name, result in results.items()
         if signatures[0].get(name) == signatures[1].get(name)
     }
-
-
-def _settings(score: Mapping[str, Any]) -> str:
-    """Return the signature of a score without its results."""
-    return seqx.signature_settings(score["signature"], score.get("results", ()))
 
 
 def _changed(baseline: seqx.RecordedAnswers, other: seqx.RecordedAnswers, count: int) -> list[dict[str, Any]]:

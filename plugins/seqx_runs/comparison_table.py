@@ -91,6 +91,11 @@ def run_columns(rows: Sequence[Row]) -> list[Column]:
     ]
 
 
+def score_settings(score: Mapping[str, Any]) -> str:
+    """Return the signature of a recorded score without its results."""
+    return seqx.signature_settings(score["signature"], score.get("results", ()))
+
+
 def without_details(row: Row) -> Row:
     """Return the data of a run without scores that explain others, unless a recipe has a published one."""
     details = {

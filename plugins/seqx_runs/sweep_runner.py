@@ -182,7 +182,10 @@ def _sweep_lock(folder: Path) -> Iterator[int]:
 
     def refuse() -> None:
         """Name the trials that run: those whose process, as the lock file has it, still exists."""
-        recorded = json.loads((folder / ".lock").read_text(encoding="utf-8") or "{}")
+        try:
+            recorded: dict[str, int] = json.loads((folder / ".lock").read_bytes() or "{}")
+        except ValueError:
+            return  # an earlier version of seqx has the lock
         running = [name for name, number in recorded.items() if _exists(number)]
         if running:
             trials = "trials" if len(running) > 1 else "trial"

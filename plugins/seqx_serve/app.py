@@ -118,7 +118,7 @@ class Service:
         self._reader.check_lines(lines)
         answers = Answers(model, 1 + fields.alternatives)
         nbests = await self._decoder.decode(request, answers, constrained(lines, constraints))
-        warnings = [*unanswered(lines, nbests, constraints), *(warnings_of(nbests) or ())]
+        warnings = [*unanswered(lines, nbests, constraints), *warnings_of(nbests)]
         remaining = iter(nbests)
         versions = [
             versions_of(document, [next(remaining) for _ in document.inputs], fields.alternatives)
@@ -152,7 +152,7 @@ class Service:
         self._reader.check_lines(texts)
         inputs = constrained(texts, constraints)
         nbests = await self._decoder.decode(request, Answers(model, fields.nbest), inputs)
-        warnings = [*unanswered(texts, nbests, constraints), *(warnings_of(nbests) or ())]
+        warnings = [*unanswered(texts, nbests, constraints), *warnings_of(nbests)]
         results = [result_of(model, text, nbest) for text, nbest in zip(texts, nbests, strict=True)]
         return JSONResponse(plain(schemas.AnswerResponse(results=results, warnings=warnings or None)))
 

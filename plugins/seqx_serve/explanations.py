@@ -26,7 +26,7 @@ def explanation_of(
         maps: the result of `seqx.Predictor.attention`
         reasons: the reasons why there is no answer
     """
-    warnings = [*reasons, *(warnings_of([nbest]) or ())]
+    warnings = [*reasons, *warnings_of([nbest])]
     hypotheses = sum(len(step) for searches in nbest.traces for steps in searches for step in steps)
     weights = 0 if maps is None else sum(layer.weights.numel() for layer in maps.maps.values())
     for count, limit, noun in (

@@ -36,9 +36,9 @@ def versions_of(document: Document, nbests: Sequence[seqx.NBest], alternatives: 
     return list(dict.fromkeys(versions))
 
 
-def warnings_of(nbests: Sequence[seqx.NBest]) -> list[str] | None:
+def warnings_of(nbests: Sequence[seqx.NBest]) -> list[str]:
     """Return the warnings about the answers of a request."""
-    return [str(warning) for warning in seqx.sum_warnings(nbests) if warning.count] or None
+    return [str(warning) for warning in seqx.sum_warnings(nbests) if warning.count]
 
 
 def language_name(code: str) -> str:

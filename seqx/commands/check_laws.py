@@ -57,9 +57,7 @@ def _broken(component: Component, laws: Sequence[Law], path: Path) -> Iterator[s
     """Yield a message for each failure of a component, with the laws that have this failure."""
     failures: dict[str, list[str]] = {}
     for law, failure in _failures(component, laws, path):
-        # An error of a compiled component quotes the error that it has without compilation.
-        same = next((known for known in failures if known.partition(" (line ")[0] in failure), failure)
-        failures.setdefault(same, []).append(name_of(law))
+        failures.setdefault(failure, []).append(name_of(law))
     for failure, (first, *others) in failures.items():
         more = f" and {len(others)} other law{'s' if others[1:] else ''}" if others else ""
         yield f"breaks the law {first}{more}: {failure}"

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar, cast, get_type_hints
 from typing_extensions import TypeForm
 
 from seqx.errors import RegistrationError
-from seqx.plugin.whole_defaults import float_defaults
+from seqx.plugin.whole_defaults import float_defaults, without_partials
 
 T = TypeVar("T")
 
@@ -180,7 +180,7 @@ def renamed_settings(maker: Callable[..., Any]) -> dict[str, str]:
 
     A subclass with its own constructor inherits only the entries whose new name is one of its settings.
     """
-    target = _without_partial(maker)
+    target = without_partials(maker)
     renamed: dict[str, str] = getattr(target, "renamed", {})
     if "renamed" in getattr(target, "__dict__", {}):
         return dict(renamed)
@@ -193,7 +193,7 @@ def renamed_values(maker: Callable[..., Any], old: str) -> Mapping[str, Any]:
 
     It is empty if the values are the same under the new name.
     """
-    values: Mapping[str, Mapping[str, Any]] = getattr(_without_partial(maker), "renamed_values", {})
+    values: Mapping[str, Mapping[str, Any]] = getattr(without_partials(maker), "renamed_values", {})
     return values.get(old, {})
 
 
@@ -269,12 +269,8 @@ def _signature(maker: Callable[..., Any]) -> inspect.Signature:
     )
 
 
-def _without_partial(maker: Callable[..., Any]) -> Callable[..., Any]:
-    return _without_partial(maker.func) if isinstance(maker, functools.partial) else maker
-
-
 def _function(maker: Callable[..., Any]) -> Any:
-    maker = _without_partial(maker)
+    maker = without_partials(maker)
     return maker.__init__ if isinstance(maker, type) else maker  # type: ignore[misc]
 
 

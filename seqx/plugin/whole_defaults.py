@@ -19,7 +19,7 @@ def float_defaults(maker: Callable[..., Any]) -> Mapping[str, Any]:
     whole = {each.name: each.default for each in parameters if type(each.default) in (int, list, tuple, dict)}
     if not whole:
         return {}
-    constructor = _without_partials(maker)
+    constructor = without_partials(maker)
     function: Any = constructor.__init__ if isinstance(constructor, type) else constructor  # type: ignore[misc]
     try:
         hints = get_type_hints(inspect.unwrap(function), include_extras=True)
@@ -29,7 +29,8 @@ def float_defaults(maker: Callable[..., Any]) -> Mapping[str, Any]:
     return {name: value for name, value in converted.items() if value is not whole[name]}
 
 
-def _without_partials(maker: Any) -> Any:
+def without_partials(maker: Any) -> Any:
+    """Return the function or the class that a constructor with given settings (`functools.partial`) calls."""
     while isinstance(maker, functools.partial):
         maker = maker.func
     return maker

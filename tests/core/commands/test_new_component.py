@@ -1,5 +1,6 @@
 """`seqx new INTERFACE NAME` writes a working component for every interface, and a recipe that names it."""
 
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -167,6 +168,19 @@ def test_error_in_the_constructor_of_a_plugin_names_it_and_is_printed_once(
     message = refused("check", "wrong.py")
     laws = r"wrong\.py: Attention started breaks the law \w+ and \d\d other laws"
     assert re.fullmatch(rf"{laws}: RuntimeError: Only .* \(line 15\)\n?", message)
+
+
+def test_messages_about_broken_laws_are_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = WHOLE.replace("START", "start").replace("k.mT", "k")
+    Path("shapes.py").write_text(text, encoding="utf-8")
+    message = refused("check", "shapes.py")
+    problems = re.findall(r"breaks the law \w+.*?(?=\nshapes\.py: |\Z)", message, re.DOTALL)
+    assert any("law compiles" in problem for problem in problems)
+    assert max(problem.strip().count("\n") for problem in problems) < 3
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_sizes_of_a_plugin_that_are_too_large_are_named_as_the_cause(

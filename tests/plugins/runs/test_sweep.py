@@ -270,6 +270,22 @@ def test_trial_of_a_killed_sweep_that_still_runs_is_named(monkeypatch: pytest.Mo
     assert run_seqx("sweep", write_sweep()).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"t\\n1.yaml": PROCESS}', "the trial t\n1.yaml of another sweep"),
+        ("PROCESS\ttrial of an earlier version\n", "another sweep"),
+    ],
+)
+def test_locked_folder_of_a_sweep_is_refused_whatever_its_lock_has(
+    content: str, reason: str, tmp_path: Path
+) -> None:
+    with sweep_runner._sweep_lock(tmp_path):
+        (tmp_path / ".lock").write_text(content.replace("PROCESS", str(os.getpid())), encoding="utf-8")
+        with pytest.raises(seqx.UserError, match=reason), sweep_runner._sweep_lock(tmp_path):
+            pass
+
+
 @pytest.mark.usefixtures("recipe")
 def test_sweep_reports_the_progress_of_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep_check, "_REPORT_S", 0)
