@@ -9,7 +9,10 @@ from starlette.exceptions import HTTPException
 import seqx
 from seqx_serve import schemas
 
-_NONE = "no answer within the maximum length that meets prefix, require and forbid"
+_NONE = (
+    "no answer that meets prefix, require and forbid: the search found none within the maximum length, or the "
+    "vocabulary cannot write one of their characters"
+)
 
 
 def constraints_of(fields: schemas.ConstrainedRequest) -> seqx.Request:
@@ -18,15 +21,15 @@ def constraints_of(fields: schemas.ConstrainedRequest) -> seqx.Request:
     Raises:
         HTTPException: a phrase has only spaces, or a text has a control character
     """
-    phrases = {}
+    phrases, prefix = {}, fields.prefix or ""
     for name, value in (("require", fields.require), ("forbid", fields.forbid)):
         phrases[name] = (value,) if isinstance(value, str) else tuple(value or ())
         if not all(phrase.strip() for phrase in phrases[name]):
             raise HTTPException(422, f"{name}: a phrase has only spaces; write a word, or leave it out")
-    for name, texts in {"prefix": (fields.prefix,), **phrases}.items():
+    for name, texts in {"prefix": (prefix,), **phrases}.items():
         if any(unicodedata.category(character) == "Cc" for text in texts for character in text):
             raise HTTPException(422, f"{name}: has a control character, such as a line break; remove it")
-    return seqx.Request(input="", prefix=fields.prefix, **phrases)
+    return seqx.Request(input="", prefix=prefix, **phrases)
 
 
 def constrained(lines: Sequence[str], constraints: seqx.Request) -> Sequence[str | seqx.Request]:
@@ -44,7 +47,8 @@ def check_single_lines(texts: Sequence[Sequence[str]], constraints: seqx.Request
     """
     if not (constraints.prefix or constraints.require):
         return
-    for number, lines in enumerate(texts, 1):
+    for number, text in enumerate(texts, 1):
+        lines = [line for line in text if line.strip()]
         if len(lines) > 1:
             raise HTTPException(
                 422,

@@ -43,7 +43,9 @@ class Request(BaseModel):
 class ConstrainedRequest(Request):
     """Inputs with constraints, which only models whose `constraints` in /models is true accept."""
 
-    prefix: Annotated[Line, MaxLen(1000), Field(description="beginning of each answer")] = ""
+    prefix: Annotated[Annotated[Line, MaxLen(1000)] | None, Field(description="beginning of each answer")] = (
+        None
+    )
     require: Annotated[
         Phrase | Annotated[list[Phrase], MaxLen(8)] | None, Field(description="phrases that each answer has")
     ] = None

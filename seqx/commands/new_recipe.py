@@ -105,6 +105,8 @@ def _print_result(file: Path, chosen: Sizes, words: int) -> None:
         f"{file}: written and checked; {parameters:,} parameters, {chosen.steps:,} updates, "
         f"{_duration(chosen)}"
     )
+    if not chosen.fits_budget:
+        click.echo(_too_long(chosen))
     if chosen.is_limited_by_text:
         click.echo(f"The text limits the run, not the time: {_too_little_text(words)}")
     click.echo("Next steps:")
@@ -184,6 +186,15 @@ def _duration(chosen: Sizes) -> str:
     )
 
 
+def _too_long(chosen: Sizes) -> str:
+    updates = format_long_duration(chosen.seconds - chosen.scoring_seconds)
+    return (
+        f"The run takes longer than --budget: {chosen.steps:,} updates take {updates}, one validation and the "
+        f"scores of the final model {format_long_duration(chosen.scoring_seconds)}. Allow more time, or use a "
+        "smaller development or test set."
+    )
+
+
 def _too_little_text(words: int) -> str:
     return (
         f"{words:,} words allow no more updates, because more than {MAX_EPOCHS} passes over a text "
@@ -235,7 +246,9 @@ def _header(name: str, file: Path, chosen: Sizes, words: int) -> str:
             ", estimated from the speed of its matrix products; `seqx plan` measures."
         ),
         (
-            f"The text limits the number of updates, not the time: {_too_little_text(words)}"
+            _too_long(chosen)
+            if not chosen.fits_budget
+            else f"The text limits the number of updates, not the time: {_too_little_text(words)}"
             if chosen.is_limited_by_text
             else "The time limits the number of updates, not the text: a longer --budget gives more updates, "
             "and often a better model."

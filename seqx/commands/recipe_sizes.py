@@ -8,10 +8,12 @@ _TOKENS_PER_WORD = 1.3
 _FLOP_PER_PARAMETER = 6  # and token, forward and backward
 _SCORING = 6  # time of a token of a beam search, relative to one of training (from `seqx plan`)
 _FORWARD = 1 / 3  # the same for a forward pass
-_VALIDATIONS = 5
+_MAX_VALIDATIONS = 5
+_SCORING_SHARE = 0.5  # the largest share of the budget for scores, if one validation fits into it
 MAX_EPOCHS = 40  # chosen by hand
 _MIN_UPDATES = 1000  # of a larger model, so that it is not trained too briefly
 _MIN_STEPS, _WARMUP = 20, 4000
+_ROUNDING = 1.1  # the number of updates is rounded
 _MIN_VOCABULARY, _MAX_VOCABULARY = 400, 32_000  # 260 symbols are bytes and special symbols
 
 
@@ -54,11 +56,13 @@ class Sizes:
     parameters: int
     seconds: float  # with those of scoring
     scoring_seconds: float  # of all validations, and of the final model
+    validations: int  # during training
     is_limited_by_text: bool  # false: the time limits the number of updates
+    fits_budget: bool  # false: scores take so long that the run takes longer than its budget
 
     def settings(self) -> dict[str, object]:
         """Return the values of the placeholders in a starting point."""
-        every = max(1, self.steps // _VALIDATIONS)
+        every = max(1, self.steps // self.validations)
         return {
             "d_model": self.preset.d_model,
             "layers": self.preset.layers,
@@ -86,7 +90,9 @@ def sizes(
 ) -> Sizes:
     """Choose the largest model that the text and the budget allow, and the number of updates.
 
-    At least half of the budget is for updates, even if scoring takes longer than the other half.
+    There are five validations, or fewer if scores would take more than half of the budget. If a single
+    validation and the scores of the final model take more than that, half of the budget is for updates, and
+    the run takes longer than its budget.
 
     Args:
         words: the words of training text on the target side
@@ -98,15 +104,22 @@ def sizes(
         has_search: outputs are found by a search
     """
     vocabulary = round(min(_MAX_VOCABULARY, max(_MIN_VOCABULARY, 8.7 * words**0.5)) / 20) * 20
-    scored = _TOKENS_PER_WORD * ((_VALIDATIONS + 1) * dev_words + test_words)
-    scored *= _SCORING if has_search else _FORWARD
+    cost = _TOKENS_PER_WORD * (_SCORING if has_search else _FORWARD)  # of a scored word, in trained tokens
 
     def seconds(preset: Preset, tokens: float) -> float:
         operations = _FLOP_PER_PARAMETER * _parameters(preset, stacks, vocabulary) * tokens
         return operations / (flops_per_second * preset.efficiency)
 
+    def most_validations(preset: Preset) -> int:
+        left = _SCORING_SHARE * budget_seconds - seconds(preset, cost * (dev_words + test_words))
+        each = seconds(preset, cost * dev_words)
+        return max(1, int(min(_MAX_VALIDATIONS, left / each))) if each else _MAX_VALIDATIONS
+
+    def scoring_seconds(preset: Preset) -> float:
+        return seconds(preset, cost * ((most_validations(preset) + 1) * dev_words + test_words))
+
     def most_updates(preset: Preset) -> float:
-        left = max(budget_seconds / 2, budget_seconds - seconds(preset, scored))
+        left = budget_seconds - min(_SCORING_SHARE * budget_seconds, scoring_seconds(preset))
         return left / seconds(preset, preset.tokens)
 
     chosen = PRESETS[0]
@@ -115,16 +128,19 @@ def sizes(
             chosen = preset
     in_time, useful = most_updates(chosen), MAX_EPOCHS * max(1.0, words * _TOKENS_PER_WORD) / chosen.tokens
     steps = max(_MIN_STEPS, _rounded(min(in_time, useful)))
-    scoring = seconds(chosen, scored)
+    scoring = scoring_seconds(chosen)
+    total = seconds(chosen, steps * chosen.tokens) + scoring
     return Sizes(
         preset=chosen,
         vocabulary=vocabulary,
         dropout=0.1 if words > PRESETS[-1].words else 0.2 if words > PRESETS[1].words else 0.3,
         steps=steps,
         parameters=_parameters(chosen, stacks, vocabulary),
-        seconds=seconds(chosen, steps * chosen.tokens) + scoring,
+        seconds=total,
         scoring_seconds=scoring,
+        validations=most_validations(chosen),
         is_limited_by_text=useful < in_time,
+        fits_budget=total <= _ROUNDING * budget_seconds,
     )
 
 

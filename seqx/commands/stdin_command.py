@@ -306,8 +306,8 @@ def _unmet_message(numbers: Sequence[int], count: int) -> str:
     lines = "line" if len(numbers) == 1 else "lines"
     return (
         f"{len(numbers)} of {count} lines have no answer ({lines} {listed}{more}): the search found none "
-        "that meets all constraints within its limit; use fewer constraints, or raise search.extra or "
-        "search.size"
+        "that meets all constraints within its limit; use fewer constraints, raise search.extra or "
+        "search.size, or check that the vocabulary has their characters"
     )
 
 

@@ -136,6 +136,25 @@ def test_sizes_leave_time_for_scores() -> None:
     assert scored.seconds == pytest.approx(600, rel=0.05)
     cheap = sizes(100_000, 2, 600, 1e11, dev_words=10_000, test_words=10_000, has_search=False)
     assert cheap.scoring_seconds < scored.scoring_seconds / 10
+    assert plain.validations == scored.validations == cheap.validations == 5
+
+
+def test_sizes_have_fewer_validations_if_scores_take_long() -> None:
+    fewer = sizes(100_000, 2, 600, 1e11, dev_words=60_000, test_words=10_000)
+    assert 1 < fewer.validations < 5
+    assert 200 < fewer.scoring_seconds <= 300
+    assert fewer.seconds == pytest.approx(600, rel=0.05)
+    assert fewer.fits_budget
+    assert fewer.settings()["every"] == fewer.steps // fewer.validations
+
+
+def test_sizes_say_that_scores_alone_exceed_the_budget() -> None:
+    long = sizes(100_000, 2, 60, 1e11, dev_words=60_000, test_words=60_000)
+    assert long.validations == 1
+    assert long.seconds - long.scoring_seconds == pytest.approx(30, rel=0.1), (
+        "half of the budget is for updates"
+    )
+    assert not long.fits_budget
 
 
 @pytest.mark.parametrize(("budget", "limit"), [("1s", "time"), ("30m", "text")])
@@ -148,6 +167,7 @@ def test_new_recipe_says_what_limits_the_run(budget: str, limit: str) -> None:
     )
     comment = " ".join(Path("my.yaml").read_text().replace("#", " ").split())
     assert ("The text limits the run, not the time: 120 words allow" in output) == (limit == "text")
+    assert "longer than --budget" not in output
     assert f"The {limit} limits the number of updates, not the " in comment
     assert "fit this text" not in comment
     assert " for scores)" in output

@@ -297,7 +297,7 @@ def test_explain_obeys_constraints(server: Server, direct: seqx.Predictor) -> No
     assert "the model writes no symbol '(NPP'" in answer["warnings"][0]
     _, answer = server.post("/explain", q=LINES[0], require="Haus", forbid="Haus")
     assert answer["result"]["answers"] == []
-    assert answer["warnings"][0].startswith(f"{LINES[0]!r} has no answer within the maximum length")
+    assert answer["warnings"][0].startswith(f"{LINES[0]!r} has no answer that meets prefix, ")
 
 
 def test_translate_and_parse_obey_constraints(server: Server, direct: seqx.Predictor) -> None:
@@ -307,9 +307,10 @@ def test_translate_and_parse_obey_constraints(server: Server, direct: seqx.Predi
     ]
     expected = direct(requests)
     assert all(re.match(r"Hu.*\bau\b", text) for text in expected)
-    sent = [*LINES[:2], ""]
+    sent = [*LINES[:2], "", f"{LINES[0]}\n"]
     answer = server.post("/translate", **translate(sent, **constraints))
-    assert answer == (200, {"translatedText": [*expected, ""]})
+    assert answer == (200, {"translatedText": [*expected, "", f"{expected[0]}\n"]})
+    assert server.post("/translate", **translate(LINES[0], prefix=None, require=None))[0] == 200
     form = urlencode([*translate(LINES[0]).items(), *constraints.items()], doseq=True)
     answer = server.send("POST", "/translate", form, Content_Type="application/x-www-form-urlencoded")
     assert answer == (200, {"translatedText": expected[0]})
@@ -331,7 +332,7 @@ def test_translate_and_parse_obey_constraints(server: Server, direct: seqx.Predi
         ("/translate", translate("a", require="\0"), "require: has a control character"),
         ("/translate", translate("a", prefix="a\nb"), "prefix: has a control character"),
         ("/translate", translate("x" * 1990, prefix="x" * 11), "the request has 2,001 characters"),
-        ("/translate", translate(["", "a house"], require="a", forbid="a"), "'a house' has no answer within"),
+        ("/translate", translate(["", "a house"], require="a", forbid="a"), "'a house' has no answer that"),
         ("/parse", {"q": SENTENCE, "require": "(NPP"}, "the model writes no symbol '(NPP'"),
     ],
 )
@@ -366,7 +367,7 @@ def test_lines_whose_constraints_cannot_be_met_are_named() -> None:
     answered = seqx.NBest([seqx.Candidate("x", seqx.Hypothesis(ids=[], score=0.0, logprob=0.0))])
     nbests = [answered, seqx.NBest(), seqx.NBest()]
     (warning,) = unanswered(["a house", "two houses", " "], nbests, seqx.Request(input="", forbid=("Haus",)))
-    assert warning.startswith("'two houses' has no answer within the maximum length that meets prefix, ")
+    assert warning.startswith("'two houses' has no answer that meets prefix, ")
     assert unanswered(["a house", "two houses", " "], nbests, seqx.Request(input="")) == []
 
 
