@@ -16,7 +16,7 @@ LATE_EVERY, LATE_LENGTH = 16, 2.5
 repeat words. The longest answer of a batch determines the number of steps of a search."""
 
 EOS_PENALTY = 50.0
-"""Subtracted from the logit of EOS. It must stay finite: a grammar may allow no other symbol."""
+"""The number that is subtracted from the logit of EOS. It is finite: a grammar may allow no other symbol."""
 
 
 class AssumedSearch(seqx.Search):

@@ -12,7 +12,7 @@ from seqx_plan.tracing import Trace
 from seqx_plan.workload import Workload
 
 FORWARD = 1 / 3
-"""The share of an update's operations that its forward pass has."""
+"""The share of the forward pass in the operations of an update."""
 
 SEARCH_FACTOR = 2.0
 """The assumed time of a token of a search, relative to that of the forward pass of a training token."""
@@ -94,7 +94,7 @@ def _busy() -> str:
 def measured_speed(
     probe: Probe, workload: Workload, device: str, sharing: int, watts: float, power_source: str
 ) -> Speed:
-    """Return the speed that a probe has measured; `sharing` processes divide it."""
+    """Return the speed that a probe has measured, divided between `sharing` processes of the device."""
     return Speed(
         source=f"probe: {probe.microbatches} pass{'es' if probe.microbatches > 1 else ''} of the recipe's "
         f"model and batches on this {device}{_busy()}",
@@ -151,7 +151,7 @@ def memory_of(
         process: bytes of the process before the model is built
         overhead: memory of the allocator and of libraries, as a share of all tensors
         scoring: measured bytes that scores of the development set need in addition
-        source: where the share of the overhead is from
+        source: the source of the share `overhead`
         available: bytes of the device
         shards: number of devices that share weights, gradients and optimizer states
     """

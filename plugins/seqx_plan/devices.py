@@ -15,7 +15,7 @@ COMMUNICATION = 0.1
 """The assumed share of additional time in which several GPUs exchange gradients."""
 
 OVERHEAD, CONTEXT_BYTES = 0.1, 600 * 2**20
-"""The memory that the allocator is assumed to waste, as a share, and that of the CUDA context."""
+"""The memory that the allocator is assumed to waste, relative to all tensors, and that of the CUDA context."""
 
 CUDA_WATTS = 400.0
 """The assumed power of a GPU that is not looked up in the table."""
@@ -23,7 +23,7 @@ CUDA_WATTS = 400.0
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """Data of the vendor: rates without sparsity, in 10^12 operations per second."""
+    """The data that the vendor publishes: rates without sparsity, in 10^12 operations per second."""
 
     memory: float  # GB
     bandwidth: float  # of its memory, GB/s

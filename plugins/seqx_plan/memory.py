@@ -49,7 +49,7 @@ def allocated() -> int | None:
 
 
 class PeakMemory:
-    """The memory that a device needs from now on, at most, above the current one."""
+    """A measurement of the peak memory of a device, above the memory in use when the measurement began."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -66,7 +66,7 @@ class PeakMemory:
         return _number(_STATUS, rf"{name}:\s*(\d+) kB", 1024)
 
     def growth(self) -> int | None:
-        """Return the difference of the maximum since the beginning; None if the system does not tell it."""
+        """Return the bytes of the peak above the memory at the start; None if they are not known."""
         peak = self._read("VmHWM")
         return None if peak is None or self.start is None else max(0, peak - self.start)
 

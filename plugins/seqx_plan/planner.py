@@ -27,7 +27,7 @@ from seqx_plan.tracing import Trace, trace
 from seqx_plan.workload import Workload
 
 SCALED = ("validate_every", "save_every", "keep_checkpoints", "schedule")
-"""The settings of training that determine the proposal for a budget."""
+"""The settings of training from which a proposal for a budget is computed."""
 
 MAX_HALVINGS = 6
 """The number of times that the microbatches of a probe are halved if they do not fit into memory."""
@@ -76,7 +76,7 @@ class Plan:
 
 
 class Planner:
-    """The measurements of one recipe, from which plans with other settings follow quickly.
+    """The measurements of one recipe, from which plans with changed settings are computed quickly.
 
     Args:
         argument: the file or the name of the recipe

@@ -21,7 +21,7 @@ CACHED_KERNELS = int(os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "1024"))
 """The number of kernels that oneDNN keeps: it compiles one for each shape of a matrix product."""
 
 MIN_SHAPES, MAX_TIMES = 12, 4
-"""The number of shapes that a probe computes even if it takes longer, and how many times as long at most."""
+"""The number of shapes for which a probe is prolonged, and the limit: `MAX_TIMES` times its seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ def probe(
     seconds: float,
     halvings: int = 0,
 ) -> Probe:
-    """Compute updates for about `seconds`, and answer rows of the development set for as long.
+    """Compute updates for about `seconds`, and decode rows of the development set for about as long.
 
     Args:
         trial: the recipe
@@ -120,9 +120,10 @@ def extrapolated(samples: Sequence[MemorySample], shapes: int, products: float) 
     """Return the memory after microbatches of many shapes, from that after each of the first ones.
 
     On a CPU, two things grow with the number of shapes: compiled kernels, until their cache is full, and
-    fragments of memory that no other shape can use. Both are continued in proportion until the cache is full,
-    because kernels are allocated between the fragments. Then a new shape needs more memory only if no
-    fragment fits, which becomes less likely in proportion: fragments grow with the logarithm of the number.
+    fragments of memory that no other shape can use. Until the cache is full, both are extrapolated in
+    proportion to the number of shapes, because kernels are allocated between the fragments. Then a new shape
+    needs more memory only if no fragment is large enough. The probability of this falls in proportion to the
+    number of shapes, so the fragments grow with its logarithm.
 
     Args:
         samples: the memory after each pass of the probe

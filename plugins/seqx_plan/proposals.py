@@ -95,7 +95,7 @@ def _with_sharding(planner: Planner, plan: Plan) -> Iterator[Proposal]:
 
 
 def within_budget(planner: Planner, plan: Plan, budget: float) -> Proposal | None:
-    """Return the longest run within a budget of seconds, with a scaled schedule; None if the recipe fits.
+    """Return the longest run within a budget of seconds, with a scaled schedule; None if the plan fits.
 
     Raises:
         UserError: the budget is too small

@@ -27,14 +27,14 @@ class Trace:
     activations: int  # all other tensors that exist at the moment of the largest memory
     flops_per_token: float  # per padded token of all columns, forward and backward
     kernels: int  # operations of one microbatch and of the optimizer's step
-    products: float  # matrix products with different shapes, for each microbatch with another shape
+    products: float  # mean number of different matrix products (operation and shapes) for each microbatch
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """The bytes of all tensors that still exist and their maximum, and the operations.
+    """A record of operations, of the bytes of all tensors that still exist, and of their maximum.
 
-    The FLOP counter of torch cannot be used: its hooks do not allow a backward pass within the forward pass,
-    with which the loss is computed in chunks.
+    The FLOP counter of torch cannot be used: its hooks do not allow a backward pass within the forward pass.
+    The loss in chunks needs such a backward pass.
     """
 
     def __init__(self) -> None:

@@ -131,7 +131,8 @@ def shape_of(microbatch: Any) -> Shape:
 def count_shapes(batches: Any, updates: int) -> int:
     """Return the number of different shapes of the microbatches in a number of updates.
 
-    If not all of them can be counted in time, the number is too small.
+    At most `COUNTED_UPDATES` updates are counted, for about `COUNTING_SECONDS`. If the run has more, the
+    number may be too small.
     """
     shapes: set[Shape] = set()
     epoch = index = 0
