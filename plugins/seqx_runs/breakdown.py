@@ -16,7 +16,7 @@ FREQUENCIES = (0, 4, 19, 99, 999)
 """The maximum training frequency of the rarest word of each part, except the last."""
 
 MAX_ROWS, MAX_SECONDS = 200_000, 10.0
-"""The limits of counting the words of training rows."""
+"""The limits after which counting the words of training rows stops."""
 
 _MIN_INPUTS = 10  # of a part with a bar
 _BLOCK = 1_000  # rows that are converted to inputs at once
@@ -42,7 +42,7 @@ class Breakdown:
     unseen: Part | None = None  # the inputs with a word that no training input has, if that is known
 
     def has_bar(self, part: Part) -> bool:
-        """Return true if a bar shows the first score of a part; that of a few inputs would mislead."""
+        """Return true if a bar shows the first score of a part. The score of a few inputs would mislead."""
         return part.count >= _MIN_INPUTS and bool(part.scores)
 
     @property

@@ -1,4 +1,4 @@
-"""The comparison of runs: collecting their data, and formatting it as text."""
+"""The comparison of runs: collecting the data of runs, and formatting them as text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -183,9 +183,9 @@ def _sources(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def signature_notes(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the settings of each score; if a score has several, list their runs.
+    """Yield the signature of each score without its results; if a score has several, list their runs.
 
-    Scores of different splits are not compared, so their settings may differ.
+    Scores of different splits are not compared, so their signatures may differ.
     """
     found: dict[str, dict[str, list[str]]] = {}
     by_split: dict[tuple[str, str], set[str]] = {}

@@ -34,7 +34,7 @@ def write_page(
         columns: the columns of the table
         notes: the notes below the table
         curves: the run folders whose mean is one line of the charts, by the name of the line
-        differences: lines about differences from the first run or the baseline, by name
+        differences: lines about the differences from the first run, by heading
         sentences: sentences whose scores differ; `named_outputs` has pairs of a run and its output
 
     Raises:

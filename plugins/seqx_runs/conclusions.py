@@ -33,7 +33,7 @@ def conclusions(
     Args:
         metrics: the recorded metrics, with the scores of validations
         scores: the scores of the final model
-        again: the scores of the split with intervals
+        again: the scores of the split, computed again with confidence intervals
         split: the split whose answers are known; None: no answers are known
         rarest: the scores by the rarest word of the input
         mistakes: the groups of mistakes

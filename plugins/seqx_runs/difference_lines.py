@@ -1,4 +1,4 @@
-"""Formatting of differences between settings in few lines."""
+"""Formatting of differences between settings, with several settings on one line if possible."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -99,7 +99,7 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _notes(replayed: Replayed) -> Iterator[str]:
-    """Yield what a user should know about the place of the update in the run."""
+    """Yield a note if the run rolled back an update of this number, or has not recorded this one yet."""
     step = replayed.batch.step
     if replayed.was_undone and replayed.batch.undone is None:
         yield f"the run rolled back an earlier update {step}: --undone shows that one"
@@ -108,7 +108,7 @@ def _notes(replayed: Replayed) -> Iterator[str]:
 
 
 def _weights_text(replayed: Replayed, weights: seqx.ReplayedWeights) -> str:
-    """Return a text that says which weights were used, and if they are those of the run."""
+    """Return a text that says which weights were used, and whether they are those of the run."""
     source = "the initial ones" if weights.source is None else str(weights.source)
     if weights.repeated:
         more = _counted(weights.repeated, "update")
@@ -161,7 +161,7 @@ def _of_update(recorded: RecordedMeans | None, step: int, name: str) -> float | 
 
 
 def _agreement(recorded: RecordedMeans, numbers: ReplayedNumbers, processes: int) -> Iterator[str]:
-    """Yield a line that says if the computed numbers are those of the run."""
+    """Yield a line that says whether the computed numbers are those of the run."""
     pairs = [(numbers.means["loss"], recorded.loss), (numbers.norm, recorded.norm)]
     if all(now == before or numbers.skipped for now, before in pairs):
         yield "loss and gradient norm are those of the run, to the last digit"

@@ -12,7 +12,7 @@ Order = Literal["gradient", "loss", "token-loss"]
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedMeans:
-    """The line of `metrics.jsonl` that includes an update."""
+    """The values of the line of `metrics.jsonl` that includes an update."""
 
     first: int  # the first update of the line
     last: int  # its last update
@@ -22,7 +22,7 @@ class RecordedMeans:
 
     @classmethod
     def find(cls, metrics: seqx.RecordedMetrics, step: int) -> "RecordedMeans | None":
-        """Return the line that includes an update; None if it was not recorded."""
+        """Return the values of the line that includes an update; None if it was not recorded."""
         for line in metrics.updates:
             first = line["step"] - line.get("updates", 1) + 1
             if first <= step <= line["step"]:

@@ -89,7 +89,7 @@ def write_report(
 
 
 def write_after_run(folder: Path) -> None:
-    """Write the report of a run that has just ended; its local plugins have run already."""
+    """Write the report of a run that has just ended. Its local plugins are trusted: the run executed them."""
     click.echo(f"report: {write_report(folder, trust=True, ended=True)}", err=True)
 
 

@@ -54,7 +54,7 @@ class _RecordedOutputs:
         return [*self._outputs]
 
     def hypotheses(self, inputs: Iterable[object]) -> Iterator[seqx.NBest]:
-        """Yield the outputs; an empty output is none."""
+        """Yield an n-best list with each output; it is empty if the output is empty."""
         for text in self._outputs:
             hypothesis = seqx.Hypothesis(ids=[], score=0.0, logprob=0.0)
             yield seqx.NBest([seqx.Candidate(text, hypothesis)] if text else [])
@@ -73,7 +73,8 @@ def read_answers(record: seqx.Record, split: str, *, trust: bool) -> RunAnswers:
         trust: run the local plugins of the run
 
     Raises:
-        UserError: the run wrote no outputs, the model or the corpus cannot be read, or they do not fit
+        UserError: the run wrote no outputs, the model or the corpus cannot be read, or the numbers of
+            inputs and outputs differ
     """
     file = record.folder / "outputs" / f"{split}.txt"
     if record.scores is None:

@@ -98,7 +98,7 @@ def _seeds(wanted: int | list[int] | None, file: Path) -> list[int] | list[None]
 
 
 def _check_count(axes: Mapping[str, Any], sample: int | None, seeds: int, file: Path) -> None:
-    """Refuse more trials than `_MAX_TRIALS`; name the field with the most values."""
+    """Refuse more trials than `_MAX_TRIALS`, in a message that names the field with the most values."""
     lists = {key: len(values) for key, values in axes.items()} if sample is None else {"sample": sample}
     counts = {**lists, "seeds": seeds}
     trials = math.prod(counts.values())
@@ -113,7 +113,7 @@ def _check_count(axes: Mapping[str, Any], sample: int | None, seeds: int, file: 
 
 
 def _parsed(override: str) -> tuple[str, Any]:
-    """Return the key and the value of KEY=VALUE; the value is one value, even if it is a list."""
+    """Return the key and the value of KEY=VALUE; a list is wrapped, because it is one value to try."""
     key, value = seqx.parsed_override(override)
     return key, [value] if isinstance(value, list) else value
 
@@ -176,7 +176,7 @@ def _configurations(axes: Mapping[str, Any], sample: int | None, folder: Path) -
 
 
 def _sampled(axes: Mapping[str, Any], count: int) -> Iterator[dict[str, Any]]:
-    """Yield different random choices. The first ones do not depend on `count`."""
+    """Yield at most `count` different random choices. A larger `count` yields the same first ones."""
     seen: set[str] = set()
     for attempt in range(20 * count):
         seed = f"{_SAMPLE_SEED} {attempt}"

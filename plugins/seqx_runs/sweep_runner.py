@@ -38,7 +38,7 @@ class Runner:
     report: Callable[[str], None]
     gpus: int = 0
     failed: dict[Trial, str] = field(default_factory=dict)
-    """The last line that each trial that failed has written to its log."""
+    """The last line of the log of each trial that failed."""
     _stop_request: seqx.StopRequest = field(default_factory=seqx.StopRequest, init=False)
     _lock: int = field(default=-1, init=False)  # descriptor of the lock, which the trials inherit
 
@@ -181,7 +181,7 @@ def _sweep_lock(folder: Path) -> Iterator[int]:
     """
 
     def refuse() -> None:
-        """Name the trials that run: those whose process, as the lock file has it, still exists."""
+        """Raise an error that names the trials whose processes, recorded in the lock file, still exist."""
         try:
             recorded: dict[str, int] = json.loads((folder / ".lock").read_bytes() or "{}")
         except ValueError:
@@ -236,7 +236,7 @@ def start(trial: Trial, device: str, environment: Mapping[str, str], lock: int) 
 
 
 def end_with_parent() -> None:
-    """Let the kernel send SIGTERM to this process when the sweep is killed, so that it saves and ends."""
+    """Let the kernel send SIGTERM to this process when the sweep is killed, so that it saves and exits."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -26,7 +26,7 @@ class Results:
         sweep: the sweep
         states: the state of each trial
         stopped: the configurations that successive halving stopped, with the numbers of updates
-        failed: the reasons of trials that failed
+        failed: the error of each trial that failed
         all_scores: include the scores that explain others
     """
 
@@ -132,7 +132,7 @@ class Results:
             yield Column(name=f"p ({title})", values=p_values, texts=shown)
 
     def _is_equal(self, configuration: Configuration, name: str) -> bool:
-        """Return true if a score of the test set has one value, also in the baseline."""
+        """Return true if all trials of a configuration and the baseline have the same score of the test set."""
         baseline = self.sweep.baseline
         scores = [_values(self.rows(each), SPLIT, name) for each in (configuration, baseline)]
         is_tested = len(self.sweep.seeds) > 1 and configuration is not baseline
@@ -191,7 +191,7 @@ class Results:
 
 
 def _welch_tests(baseline: Sequence[Row], rows: Sequence[Row]) -> Mapping[str, float]:
-    """Return the p-value of each score of the test set that has several values in both lists.
+    """Return the p-value of each score of the test set that several rows of each list have.
 
     Perplexities are compared only if all runs have the same vocabulary.
     """
