@@ -59,7 +59,7 @@ def metrics(means: WindowMeans) -> str:
 
 
 def scores(evaluation: seqx.Evaluation, best: str = "") -> str:
-    """Format the scores of an evaluation that explain no other; `best` is appended to the first score."""
+    """Format the main scores of an evaluation; `best` is appended to the first one."""
     parts = [f"{name} {score.value:.2f}" for name, score in seqx.main_scores(evaluation.scores).items()]
     if parts and best:
         parts[0] += f" ({best})"

@@ -17,7 +17,7 @@ _BAR = 30  # maximum characters of the progress bar
 _CURVE = 24  # maximum characters of a curve
 _ROWS_PER_TEXT = 2
 _LABEL = 11  # characters of the label of a text
-_CONSOLE = Console()  # which `Text.wrap` asks for its defaults
+_CONSOLE = Console()  # `Text.wrap` reads defaults from it
 
 
 class LiveRows:
@@ -37,7 +37,7 @@ class LiveRows:
         self._add_recorded(run)
 
     def _add_recorded(self, run: seqx.Run) -> None:
-        """Add the points that a resumed run recorded before this start."""
+        """Add the points that a resumed run recorded before it was stopped."""
         if not run.done:
             return
         recorded = seqx.MetricsFile(run.folder).read()
@@ -93,7 +93,7 @@ class LiveRows:
 
 
 def bar(text: str, fraction: float | None, width: int, ascii_only: bool = False) -> Text:
-    """Return a row with a text, a progress bar and a percentage; the bar fills what the others leave.
+    """Return a row with a text, a progress bar and a percentage; the bar fills the rest of the width.
 
     Args:
         text: the text before the bar

@@ -28,7 +28,7 @@ class Process:
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """The load of the machine since it was started."""
+    """Counters of the load of the machine: what each process has used since it was started."""
 
     time: float = field(default_factory=monotonic)
     processes: Mapping[int, Process]

@@ -10,12 +10,12 @@ _STATUS = Path("/proc/self/statm")
 
 
 def memory_in_use(device: str) -> str:
-    """Return the memory of a device that torch uses; on a CPU that of the process, such as "1.2 GB"."""
+    """Return a text such as "1.2 GB": the memory that torch has reserved on a GPU, or that of the process."""
     return f"{bytes_in_use(device) / 1e9:.1f} GB"
 
 
 def bytes_in_use(device: str) -> int:
-    """Return the memory of a device that torch uses; on a CPU that of the process."""
+    """Return the bytes that torch has reserved on a GPU, or on a CPU those of the process."""
     if device.startswith("cuda"):
         return torch.cuda.memory_reserved(device)
     try:

@@ -180,7 +180,7 @@ class Scalars:
         self._tensors: list[Tensor] = []
 
     def add(self, scalar: Tensor) -> None:
-        """Add a scalar; every `JOINED` scalars, one operation of the device puts them into one tensor."""
+        """Add a scalar; after `JOINED` scalars, one operation of the device joins them into one tensor."""
         self._tensors.append(scalar.reshape(1))
         if len(self._tensors) > JOINED:
             self._tensors = [torch.cat(self._tensors)]
@@ -195,13 +195,13 @@ class Scalars:
         """Return the scalars [n] of each argument in the memory of the host, by one copy from the device."""
         parts = [each.on_device for each in scalars]
         device = parts[0].device
-        copied = torch.cat([part.to(device, torch.float64) for part in parts]).cpu()  # which is exact
+        copied = torch.cat([part.to(device, torch.float64) for part in parts]).cpu()  # float64 is exact
         split = torch.split(copied, [len(part) for part in parts])
         return [values.to(part.dtype) for values, part in zip(split, parts, strict=True)]
 
 
 JOINED = 128
-"""The number of separate tensors that `Scalars` keeps."""
+"""The maximum number of separate tensors that `Scalars` keeps."""
 
 
 class Window:
@@ -215,7 +215,7 @@ class Window:
 
     def _clear(self) -> None:
         self.updates = 0
-        self._sums: dict[str, Tensor] = {}  # of the updates that a checkpoint had counted; as the next two
+        self._sums: dict[str, Tensor] = {}  # of updates before the last `_sum_up`; so are the next two
         self._counts: dict[str, int] = {}
         self._skipped = 0
         self._new_sums: dict[str, Scalars] = {}
@@ -241,9 +241,9 @@ class Window:
         self._new_updates += 1
 
     def _sum_up(self, *further: Tensor) -> list[float]:
-        """Add the new updates to the sums, one after another, so that the result has always the same bits.
+        """Add the new updates to the sums, one after another, so that the sums are always bitwise the same.
 
-        Return further scalars of the device, which are copied together with the sums.
+        Return the values of `further` scalars of the device, which are copied together with the updates.
         """
         others = Scalars()
         for scalar in further:

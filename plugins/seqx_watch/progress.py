@@ -55,7 +55,7 @@ class ConsoleProgress(seqx.Callback):
         self._speed: SpeedWatch | None = None
         self._warn: Callable[[str], None] | None = None
         self._last_update_time: float | None = None  # None: there was a pause since the last update
-        self._seconds, self._tokens = 0.0, 0  # of training, since the last speed
+        self._seconds, self._tokens = 0.0, 0  # of training, since the last measurement of speed
         self._log: seqx.AppendOnlyFile | None = None
         self._lines_before_log: list[str] = []  # lines from before the log was opened
         self._topic = self._last_preparation = ""
@@ -69,7 +69,7 @@ class ConsoleProgress(seqx.Callback):
         self._last_step = 0  # the last update
 
     def warn_with(self, warn: Callable[[str], None]) -> None:
-        """Receive the function that prints the line about a slow run, and records it."""
+        """Receive the function that prints and records the line about a slow run."""
         self._warn = warn
 
     @seqx.hookimpl

@@ -7,15 +7,15 @@ from seqx_watch.machine_load import Load, reason
 INTERVAL = 10.0
 """Seconds of training over which a speed is measured."""
 
-_FIRST = 5  # intervals before the median means something
+_FIRST = 5  # intervals before speeds are compared with the median
 _SLOW = 1 / 3  # of the median
 
 
 class SpeedWatch:
     """The speeds of a run since its start. A slow phase is reported once, in its second interval.
 
-    The first slow interval may be a pause, so it is not reported; the load is read at its end, and again
-    after the second one.
+    The first slow interval may be a pause, so it is not reported. The load is read at the end of this
+    interval, and again at the end of the second one.
 
     Args:
         device: the device of the run

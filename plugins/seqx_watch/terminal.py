@@ -14,13 +14,13 @@ from rich.text import Text
 _ECHO = 2  # cells at the end of the last row, where the terminal shows ^C
 
 Rows = Callable[[int, bool], Sequence[Text]]
-"""A function that returns rows, of the width of the terminal and of a flag: it shows only ASCII."""
+"""A function that returns rows. Its arguments are the terminal's width, and true if it shows only ASCII."""
 
 
 class _Redirected(FileProxy):
     """A standard stream whose text scrolls above the rows.
 
-    With an encoding, which rich's class lacks, `click.echo` writes to it, and not to the stream below it.
+    rich's class has no attribute `encoding`, so `click.echo` would write to the stream that it replaces.
     """
 
     encoding = "utf-8"
@@ -58,7 +58,7 @@ class Terminal:
         self._console.print(Text(line), soft_wrap=True)
 
     def draw(self, rows: Rows) -> None:
-        """Redraw the rows. If the terminal is too low, the last ones are left out."""
+        """Redraw the rows. If the terminal has too few lines, the last rows are left out."""
         self._adapt_to_width()
         width = max(1, self._width - _ECHO)
         drawn = rows(width, self._console.options.ascii_only)[: self._console.height - 1]
