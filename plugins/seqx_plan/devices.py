@@ -15,7 +15,7 @@ COMMUNICATION = 0.1
 """The assumed share of additional time in which several GPUs exchange gradients."""
 
 OVERHEAD, CONTEXT_BYTES = 0.1, 600 * 2**20
-"""The assumed waste of the allocator, as a share of all tensors, and the assumed bytes of the CUDA context."""
+"""The assumed waste of the allocator, as a share of all tensors; the assumed bytes of the CUDA context."""
 
 CUDA_WATTS = 400.0
 """The assumed power of a GPU that is not looked up in the table."""

@@ -132,7 +132,7 @@ class Results:
             yield Column(name=f"p ({title})", values=p_values, texts=shown)
 
     def _is_equal(self, configuration: Configuration, name: str) -> bool:
-        """Return true if all trials of a configuration and the baseline have the same score of the test set."""
+        """Return true if all trials of a configuration and the baseline have the same score on `SPLIT`."""
         baseline = self.sweep.baseline
         scores = [_values(self.rows(each), SPLIT, name) for each in (configuration, baseline)]
         is_tested = len(self.sweep.seeds) > 1 and configuration is not baseline
