@@ -1,7 +1,7 @@
 """Facts about the installation and the machine for `seqx doctor`, and the problems that they show.
 
-Each part is read on its own: if that fails, the part is a problem, and the others are still read. So this
-module imports neither torch nor plugins when it is imported.
+Each part is read separately: if a part cannot be read, this is reported as a problem, and the other parts are
+still read. Therefore this module imports torch and plugins only inside of functions.
 """
 
 import importlib
@@ -30,14 +30,14 @@ _NVIDIA = Path("/proc/driver/nvidia")
 
 @dataclass
 class Diagnosis:
-    """The facts by part, and the problems with what to do about each, one line per problem."""
+    """The facts by part, and a line for each problem, which says what to do."""
 
     facts: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
 def diagnose() -> Diagnosis:
-    """Read all parts; an error of one of them is a problem of its own."""
+    """Read all parts; if one of them cannot be read, the error is added to the problems."""
     diagnosis = Diagnosis()
     for name, read in _PARTS.items():
         try:
@@ -65,7 +65,7 @@ def _versions(problems: list[str]) -> Mapping[str, Any]:
 
 
 def _requirements(extra: str) -> Iterator[Any]:
-    """Yield the requirements of an extra; of seqx itself if `extra` is empty."""
+    """Yield the requirements of an extra, or those of seqx itself if `extra` is empty."""
     from packaging.requirements import Requirement  # noqa: PLC0415
 
     for line in importlib.metadata.requires(DISTRIBUTION) or ():

@@ -42,7 +42,7 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
 
 
 def _wrapped(name: str, text: str) -> Iterator[str]:
-    """Yield the lines of a part with its name in front."""
+    """Yield the lines of a part; the first one begins with its name."""
     indent = " " * (_NAME_WIDTH + 2)
     for number, line in enumerate(text.splitlines() or [""]):
         first = f"{name:<{_NAME_WIDTH}}  " if number == 0 else indent

@@ -41,7 +41,7 @@ def _find(recipe: Configured[Any], path: str) -> Value:
     """Return the value at a path.
 
     Raises:
-        UserError: there is none; the message names the settings at that place
+        UserError: there is no such setting; the message names a similar one, or all
     """
     value: Value = recipe
     steps = path.split(".")
@@ -80,7 +80,10 @@ def _settings(value: Value) -> Mapping[str, Setting]:
 
 
 def _published(checked: CheckedRecipe, path: str) -> dict[str, Any]:
-    """Return the value in the published experiment that the recipe or a parent describes, without profile."""
+    """Return the value in the published experiment that the recipe or a parent describes.
+
+    No profile is applied.
+    """
     for file in checked.recipe.files:
         configured = load_checked(str(file)).configured
         if published := configured.plain()["published"]:

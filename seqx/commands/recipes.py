@@ -62,7 +62,7 @@ def _text(recipe: Mapping[str, Any]) -> str:
 
 
 def _on_this_machine(recipe: Mapping[str, Any], speed: float) -> dict[str, Any]:
-    """Return what depends on the current folder: missing files; and the estimated seconds."""
+    """Return the missing files, which depend on the current folder, and the estimated seconds."""
     if "error" in recipe:
         return {}
     data = recipe["data"]
@@ -94,7 +94,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
 
 
 def _data(row: Mapping[str, Any]) -> str:
-    """Return the data of a recipe, and if it is present."""
+    """Return a text about the data of a recipe: its size or files, and whether it is present."""
     if row["data"] is None:
         return "not known"
     files: list[str] = row["data"]["files"]
