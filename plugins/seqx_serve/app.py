@@ -140,7 +140,7 @@ class Service:
         return JSONResponse(plain(response))
 
     async def answer(self, request: Request, action: str) -> Response:
-        """Answer one or several inputs with a model of an action."""
+        """Answer one or several inputs with a model that has an action, such as "parse"."""
         fields = await self._reader.read(request, schemas.AnswerRequest)
         texts = [fields.q] if isinstance(fields.q, str) else fields.q
         try:
@@ -157,7 +157,7 @@ class Service:
         return JSONResponse(plain(schemas.AnswerResponse(results=results, warnings=warnings or None)))
 
     async def explain(self, request: Request) -> Response:
-        """Answer one input with any model, and show the search and the attention."""
+        """Answer one input with any model, and return the steps of the search and the attention, too."""
         fields = await self._reader.read(request, schemas.ExplainRequest)
         try:
             model = self._models.find(fields.model)
@@ -175,13 +175,13 @@ class Service:
             if error.status_code != 422 or not wanted.constrained:
                 raise
             reasons = [error.detail]
-        # Thousands of numbers take long, so this is done in a thread.
+        # Converting thousands of numbers to JSON takes long, so a thread does it.
         return await asyncio.to_thread(
             lambda: JSONResponse(plain(explanation_of(model, fields.q, nbest, maps, reasons)))
         )
 
     async def detect(self, request: Request) -> Response:
-        """Return the source language of the models, if there is only one."""
+        """Return the source language of the models, if all of them have the same one."""
         await self._reader.read(request, schemas.DetectRequest)
         try:
             language = self._models.detect()
@@ -239,7 +239,7 @@ class Service:
         return JSONResponse(settings.model_dump(by_alias=True))
 
     async def metrics_text(self, request: Request) -> Response:
-        """Return the metrics, which need a key if the texts do."""
+        """Return the metrics. If the server has keys, the request needs one."""
         self._reader.check_key(request)
         return Response(self.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -249,7 +249,7 @@ class Service:
 
 
 async def _documents(texts: Sequence[str], format_: Literal["text", "html"]) -> Sequence[Document]:
-    """Return the documents of the texts. Pages can take long, so they are read in a thread.
+    """Return the documents of the texts. HTML pages are read in a thread, because parsing them can take long.
 
     Raises:
         HTTPException: a page cannot be read

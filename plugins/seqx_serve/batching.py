@@ -13,14 +13,14 @@ from typing import Any
 import seqx
 
 _MAX_DELAY = 0.05  # seconds
-_DELAY = 0.1  # part of the time of the last batch
-_TOKENS = 32  # of a text, on average, in a batch with the maximum number of texts
-_CHARACTERS = 4  # of a token, to estimate the number of tokens
-_LONGER = 2  # times as many tokens as the first text of a batch, for the longest other one
-_SHORT = 64  # tokens of a text that every batch may have
+_DELAY = 0.1  # fraction of the time of the last batch
+_TOKENS = 32  # mean number of tokens of a text in a full batch; `max_batch` times this limits a batch
+_CHARACTERS = 4  # number of characters of a token, for estimates
+_LONGER = 2  # a text may have at most this many times the tokens of the first text of its batch ...
+_SHORT = 64  # ... or at most this many tokens
 
 Decode = Callable[[Sequence[Any]], Sequence[Any]]
-"""A function that answers texts or requests. Those with equal functions can be decoded together."""
+"""A function that answers texts or requests. Texts for which it is equal can be decoded together."""
 
 
 def characters_of(text: str | seqx.Request) -> int:
@@ -55,14 +55,14 @@ class Job:
 
     @property
     def waiting(self) -> int:
-        """The number of texts that wait; 0 if nobody wants their answers any more."""
+        """The number of texts that wait; 0 if the job has failed or was cancelled."""
         return 0 if self.future.done() else len(self.texts) - self.taken
 
     def add(self, answer: object) -> None:
         """Add the answer to the next text."""
         self.answers.append(answer)
         if len(self.answers) == len(self.texts):
-            with suppress(InvalidStateError):  # it was cancelled in this moment
+            with suppress(InvalidStateError):  # the job was cancelled at the same moment
                 self.future.set_result(self.answers)
 
     def fail(self, error: Exception) -> None:
@@ -74,19 +74,20 @@ class Job:
 class Batcher:
     """A queue of inputs, and a thread that decodes them in batches.
 
-    A batch takes one text of each waiting job in turn, so that a long job does not delay short ones. A job
-    with further texts comes after those that arrived while its last batch was decoded. So a job with one text
-    waits for the batch that is being decoded, and for its own one. To keep the latter short, it has one text
-    of each job if the first job has only one, and no text that is much longer than the first one.
+    A batch takes one text of each waiting job in turn, so that a long job does not delay short ones. After
+    each batch, its jobs with further texts move behind the jobs that arrived meanwhile. So a job with one
+    text waits only for the batch that is being decoded, and then for its own batch. To keep that batch short,
+    it takes one text of each job if the first job has only one text left, and no text that is much longer
+    than the first one.
 
-    If the last batch had several jobs, the thread waits for as many texts, at most a tenth of the time that
-    the last batch took: the clients that were answered last may send their next requests.
+    If the last batch had several jobs, their clients may soon send their next requests. So the thread waits
+    until as many jobs have arrived, but at most a tenth of the time that the last batch took.
 
     Args:
-        max_batch: the maximum number of texts of a batch. They also have at most `_TOKENS` times as many
-            tokens, unless there is only one
+        max_batch: the maximum number of texts of a batch. All texts of a batch together have at most
+            `_TOKENS * max_batch` tokens, unless there is only one text
         max_waiting: the maximum number of texts that wait
-        observe: called after each batch with its number of texts and its seconds
+        observe: called after each batch with its number of texts and its duration in seconds
     """
 
     def __init__(
@@ -121,12 +122,13 @@ class Batcher:
         lines: int | None = None,
         lengths: Sequence[int] | None = None,
     ) -> Future[list[Any]]:
-        """Add the texts of a request, and return the future of their answers. Cancel it to remove them.
+        """Add the texts of a request, and return the future of their answers. Cancel it to remove the texts.
 
         Args:
             decode: answers the texts
             texts: the texts
-            lines: the number of texts that the queue must have room for, if some of `texts` are parts of one
+            lines: the number of texts for which the queue must have room; None: all of `texts`. It is smaller
+                if some of `texts` are parts of one line
             lengths: the number of tokens of each text; None: estimate them
 
         Raises:
@@ -170,7 +172,7 @@ class Batcher:
             self._observe(len(batch), self._last_seconds)
 
     def _take(self) -> list[Job]:
-        """Wait for jobs; return the job of each text of the next batch. Empty: the batcher has stopped."""
+        """Wait for jobs, and return the job of each text of the next batch; none if the batcher stops."""
         with self._changed:
             while True:
                 self._changed.wait_for(lambda: self._count() or self._is_stopping)
@@ -185,7 +187,7 @@ class Batcher:
                     return []
 
     def _next_batch(self) -> list[Job]:
-        """Return the job of each text of the next batch, decoded by the function of the oldest."""
+        """Return the job of each text of the next batch. All have the same `decode` as the first job."""
         self._jobs = sorted((job for job in self._jobs if job.waiting), key=lambda job: job.turn)
         first = self._jobs[0]
         is_filled = first.waiting > 1
@@ -209,7 +211,7 @@ class Batcher:
         return batch
 
     def _answer(self, batch: Sequence[Job]) -> None:
-        """Decode the next text of each job; a job can occur several times."""
+        """Decode the next text of each job. A job that occurs n times in the batch gets n answers."""
         texts, decoded = list[Any](), dict[Job, int]()
         for job in batch:
             index = decoded.get(job, len(job.answers))

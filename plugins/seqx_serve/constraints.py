@@ -40,7 +40,7 @@ def constrained(lines: Sequence[str], constraints: seqx.Request) -> Sequence[str
 
 
 def check_single_lines(texts: Sequence[Sequence[str]], constraints: seqx.Request) -> None:
-    """Check that each text has one line, if a prefix or a phrase is required of its answer.
+    """Check that each text has one line, if the constraints have a prefix or required phrases.
 
     Raises:
         HTTPException: a text has several lines
@@ -58,7 +58,7 @@ def check_single_lines(texts: Sequence[Sequence[str]], constraints: seqx.Request
 
 
 def unanswered(lines: Sequence[str], nbests: Sequence[seqx.NBest], constraints: seqx.Request) -> list[str]:
-    """Return a warning about each line that has no answer which meets the constraints.
+    """Return a warning about each line for which no answer meets the constraints.
 
     Raises:
         HTTPException: no line has an answer

@@ -20,7 +20,7 @@ _LONG = 500  # characters; shorter inputs are not split before they are decoded
 
 
 class Decoder:
-    """Decodes the inputs of requests in batches with those of others.
+    """Decodes the inputs of a request in batches, together with the inputs of other requests.
 
     Args:
         batcher: the queue of inputs
@@ -36,9 +36,9 @@ class Decoder:
     async def decode(
         self, request: Request, decode: Answers, texts: Sequence[str | seqx.Request]
     ) -> Sequence[Any]:
-        """Return the answers to the inputs of a request; forget them if its client leaves.
+        """Return the answers to the inputs of a request. If its client leaves, waiting inputs are removed.
 
-        Long inputs are split first, so that their parts can be decoded with those of other requests.
+        Long inputs are split first, so that their parts can be decoded together with other inputs.
 
         Raises:
             HTTPException: the queue is full, the time is over, or an input cannot be answered
@@ -73,7 +73,7 @@ class Decoder:
             request: the request of the client
             decode: the function that is called with the texts
             texts: the texts
-            end: the time until which the client waits
+            end: the time of the event loop, in seconds, at which waiting ends
             options: further arguments of `Batcher.submit`
 
         Raises:

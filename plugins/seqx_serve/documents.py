@@ -11,8 +11,8 @@ from typing import Literal
 _UNTRANSLATED = {"script", "style", "code", "pre", "noscript", "template"}
 _WITHOUT_END = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 _MAX_TAGS = 4_000
-# Markup that the parser hands over as text: a tag without name, and a tag or comment without an end. Browsers
-# do not show it.
+# Markup that the parser returns as text: a tag without a name, and a tag or comment without an end. Browsers
+# do not show such markup.
 _STRAY = re.compile(r"(</>|<(?:[!?]|/?[A-Za-z]).*)", re.DOTALL)
 
 
@@ -38,7 +38,9 @@ class Document:
 
 
 def read_document(text: str, format_: Literal["text", "html"]) -> Document:
-    """Return the document of a text, whose inputs are its lines, or of a page, whose inputs are its texts.
+    """Return the document of a text or of an HTML page.
+
+    The inputs of a text are its lines. The inputs of a page are the texts between its tags.
 
     Raises:
         ValueError: the page has too many tags
@@ -46,17 +48,17 @@ def read_document(text: str, format_: Literal["text", "html"]) -> Document:
     if format_ == "text":
         lines = text.replace("\r\n", "\n").split("\n")
         return Document(lines, range(len(lines)))
-    if text.count("<") > _MAX_TAGS:  # the parser's time may grow with their square
+    if text.count("<") > _MAX_TAGS:  # the time of the parser may grow with the square of their number
         raise ValueError(f"the page has more than {_MAX_TAGS:,} tags; send it in parts")
     reader = _PageReader(text)
     return Document(reader.strings, reader.inputs, is_html=True)
 
 
 class _PageReader(HTMLParser):
-    """Splits a page into markup and the texts between it. Joined, its strings are the page.
+    """Splits a page into markup and the texts between markup. The joined strings are the page.
 
-    The parser calls a method at the start of each tag, comment and text. The source of each is what stands
-    before the next, so that nothing is written in another way.
+    The parser calls a method at the start of each tag, comment and text. Each of them reaches to the start of
+    the next one and is copied from the page, so that its source is not changed.
 
     Args:
         page: the page
@@ -118,11 +120,11 @@ class _PageReader(HTMLParser):
         self._begin_text()
 
     def handle_entityref(self, name: str) -> None:
-        """Begin or continue a text with a character that is written by its name."""
+        """Begin or continue a text with a character that is written as a name, such as &amp;."""
         self._begin_text()
 
     def handle_charref(self, name: str) -> None:
-        """Begin or continue a text with a character that is written as a number."""
+        """Begin or continue a text with a character that is written as a number, such as &#38;."""
         self._begin_text()
 
     def _begin_text(self) -> None:
@@ -136,7 +138,7 @@ class _PageReader(HTMLParser):
         self._is_text = False
 
     def _add(self, end: int) -> None:
-        """Add the markup or the text before an index; the spaces around a text are no part of the input."""
+        """Add the markup or the text before an index. White space around a text is not part of the input."""
         source = self._page[self._start : end]
         self._start = end
         parts = _STRAY.split(source) if self._is_text else ["", source]

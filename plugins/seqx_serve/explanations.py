@@ -15,9 +15,9 @@ _MAX_HYPOTHESES = 20_000
 def explanation_of(
     model: ServedModel, text: str, nbest: seqx.NBest, maps: Any, reasons: Sequence[str] = ()
 ) -> schemas.ExplainResponse:
-    """Return the answers to a text with the search and the attention.
+    """Return the answers to a text, with the steps of the search and the attention.
 
-    If one of them has too many numbers for a response, it is left out, and a warning says so.
+    If the search or the attention has too many numbers for a response, it is left out with a warning.
 
     Args:
         model: the model
@@ -61,7 +61,7 @@ def _steps(
     Args:
         model: the model
         steps: the trace of the search
-        best: the ids of the best answer with EOS; empty if they are those of several parts
+        best: the ids of the best answer with EOS; empty if there is no answer, or the input has several parts
     """
     symbols: dict[int, str] = {}
     found = []

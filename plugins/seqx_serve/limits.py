@@ -1,11 +1,11 @@
-"""Limits on what clients can ask for."""
+"""Limits on requests, waiting times and connections."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The limits of a server, and the seconds after which it stops waiting."""
+    """The limits of a server. The fields `seconds` and `idle_seconds` are the times that it waits."""
 
     body: int = 1 << 20  # bytes of a request
     lines: int = 500  # of a request

@@ -1,4 +1,4 @@
-"""Apps around the app of a server, which count requests and limit their size."""
+"""ASGI middleware that counts requests and limits their size."""
 
 import asyncio
 import time
@@ -14,15 +14,18 @@ CLOSE = {"Connection": "close"}
 
 
 CLIENT_LEFT = 499
-"""The status of requests whose client has left, as nginx logs them. Nobody reads the response."""
+"""The status of requests whose client has closed the connection, as in the logs of nginx.
+
+It occurs only in the metrics, because no client reads the response.
+"""
 
 
 class Measured:
-    """An app whose requests are counted.
+    """Middleware that counts the requests of an app and measures their time.
 
     Args:
         app: the app
-        metrics: the counters
+        metrics: the counters and histograms
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -55,7 +58,7 @@ class Measured:
 
 
 class BodyLimit:
-    """An app whose requests have a limited number of bytes.
+    """Middleware that limits the number of bytes of a request.
 
     Args:
         app: the app; reading a longer body raises an HTTPException in it

@@ -12,7 +12,7 @@ TRANSLATE = "translate"
 """The action of models that translate from one language into another."""
 
 AUTO = "auto"
-"""The source language of clients that want the server to find it out."""
+"""The value of `source` with which a client asks the server to find out the source language."""
 
 # The code of a language, with `_` and anything, or with a script and a region: deu_x, zh-Hans, pt-BR.
 _CODE = r"([A-Za-z]{2,3}(?:_\w+|(?:-[A-Z][a-z]{3})?(?:-(?:[A-Z]{2}|\d{3}))?))"
@@ -20,7 +20,7 @@ _LANGUAGES = re.compile(rf"{_CODE}-{_CODE}=(.+)")
 
 
 class UnavailableError(Exception):
-    """An error: no model answers a request."""
+    """An error: no model can answer a request."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ServedModel:
 
     @property
     def action(self) -> str:
-        """The verb for answering an input."""
+        """The verb for answering an input, such as "parse": the action of the task."""
         return self.predictor.task.action
 
     def predictor_for(self, answers: int, *, is_traced: bool = False) -> seqx.Predictor:
@@ -44,7 +44,7 @@ class ServedModel:
 
         Args:
             answers: the number of answers
-            is_traced: true: it records the steps of the search
+            is_traced: true: the predictor records the steps of the search
         """
         search = self.predictor.search
         key = answers if search is None else min(answers, search.width), is_traced
@@ -57,7 +57,7 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Answers:
-    """The function from texts to their answers by a model."""
+    """A function that returns the answers of a model to texts."""
 
     model: ServedModel
     number: int  # of answers to each text
@@ -73,7 +73,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Parts:
-    """The function from texts to their parts, which a model answers separately."""
+    """A function that splits texts into the parts that a model answers separately."""
 
     model: ServedModel
 
@@ -90,10 +90,10 @@ class Parts:
 
 @dataclass(frozen=True)
 class Explanations(Answers):
-    """The function from requests to their answers, with traces, and the attention to the best answers."""
+    """A function that returns the answers to requests with traces, and the attention of the best answers."""
 
     def __call__(self, requests: Sequence[seqx.Request]) -> Sequence[Any]:
-        """Return the n-best list of each request with attention maps, None if there are none."""
+        """Return the n-best list and the attention maps of each request; no maps: None."""
         predictor = self.model.predictor_for(self.number, is_traced=True)
         return [
             (nbest, predictor.attention(request.input, nbest[0].hypothesis.ids) if nbest else None)
@@ -101,7 +101,7 @@ class Explanations(Answers):
         ]
 
     def join(self, parts: seqx.InputParts, answers: Sequence[Any]) -> Any:
-        """Return the n-best list of a request from those of its parts; several parts have no attention."""
+        """Join the n-best lists of the parts of a request. The maps are None if there are several parts."""
         nbest = parts.join([nbest for nbest, _ in answers])
         return nbest, answers[0][1] if len(answers) == 1 else None
 
@@ -134,10 +134,14 @@ class ServedModels:
         return [model.name for model in self if model.action == action]
 
     def find(self, name: str | None, action: str | None = None) -> ServedModel:
-        """Return the model of a name, or the first one, of those for an action.
+        """Return a model.
+
+        Args:
+            name: its name; None: the first model that has the action
+            action: the action that the model must have; None: any
 
         Raises:
-            UnavailableError: there is none
+            UnavailableError: no such model has this name
         """
         models = {model.name: model for model in self if action in (None, model.action)}
         if name is None:
@@ -148,7 +152,12 @@ class ServedModels:
         return models[name]
 
     def translator(self, source: str, target: str, name: str | None) -> ServedModel:
-        """Return the model that translates between two languages, which may be one of several.
+        """Return the first model that translates from `source` to `target`.
+
+        Args:
+            source: the code of the source language, or "auto"
+            target: the code of the target language
+            name: the name that the model must have; None: any
 
         Raises:
             UnavailableError: there is none, or the source is "auto" and several languages are possible
@@ -173,10 +182,10 @@ class ServedModels:
         return fitting[0]
 
     def detect(self) -> str:
-        """Return the only source language.
+        """Return the source language of all translators.
 
         Raises:
-            UnavailableError: there are several or none
+            UnavailableError: they have several source languages, or there is no translator
         """
         sources = list(dict.fromkeys(source for source, _ in self.pairs))
         if len(sources) != 1:
@@ -225,7 +234,7 @@ def load_models(
 
 
 def _names(folders: Sequence[str]) -> dict[str, str]:
-    """Return the names of models: that of the run or of the folder; the whole path if two are the same."""
+    """Return the names of models: the name of the run or folder, or the path if two have the same name."""
     names = {}
     for folder in folders:
         path = Path(folder).absolute()

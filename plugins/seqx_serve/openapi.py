@@ -38,7 +38,7 @@ def openapi(models: ServedModels, *, needs_key: bool) -> dict[str, Any]:
     """Return the OpenAPI document of a server.
 
     Args:
-        models: its models
+        models: the models of the server
         needs_key: true if clients need a key
     """
     _, components = models_json_schema(
@@ -103,10 +103,10 @@ def _post(
     """Return an operation with a body of JSON or of a form.
 
     Args:
-        summary: what it does
+        summary: what the operation does
         request: the fields of the body
         response: the body of the response
-        choices: the values that a field can have, by field
+        choices: the allowed values of some fields, by name of the field
     """
     schema = request.model_json_schema()
     form = {**schema, "properties": {name: _in_form(field) for name, field in schema["properties"].items()}}

@@ -56,10 +56,14 @@ class Reader:
         return checked
 
     def check_key(self, request: Request, key: str = "") -> None:
-        """Check the key of a field, or that of the header `Authorization: Bearer KEY`.
+        """Check the key of a client.
+
+        Args:
+            request: a request, which may have the header `Authorization: Bearer KEY`
+            key: the value of the field `api_key`; empty: use the header
 
         Raises:
-            HTTPException: it is not one of the keys
+            HTTPException: the key is not one of the keys of the server
         """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         used = (key or (token.strip() if scheme.lower() == "bearer" else "")).encode(errors="replace")
@@ -68,7 +72,7 @@ class Reader:
             raise HTTPException(403, "the API key is wrong or missing; set api_key to one of this server")
 
     def check_characters(self, texts: Sequence[str], constraints: seqx.Request) -> None:
-        """Check the number of characters of a request, those of its constraints included.
+        """Check the number of characters of a request, including the characters of its constraints.
 
         Raises:
             HTTPException: there are too many
@@ -77,7 +81,7 @@ class Reader:
         _check_count(sum(map(len, counted)), self._limits.characters, "characters")
 
     def check_lines(self, lines: Sequence[str]) -> None:
-        """Check the number of inputs of a request, which the queue must be able to hold.
+        """Check the number of inputs of a request. At most as many as fit into the queue are allowed.
 
         Raises:
             HTTPException: there are too many
@@ -137,8 +141,9 @@ def _json_fields(body: bytes) -> Mapping[str, Any]:
 def _first_problem(error: ValidationError) -> str:
     """Return the first problem of a request in one line.
 
-    A field with several types, such as a text or a list, has a problem for each of them. The one of the type
-    that was sent is named: it is no wrong type, or lies within the list.
+    If a field accepts several types, such as a text or a list, pydantic reports a problem for each type. The
+    problem of the type that the client sent is returned: it is not about a wrong type, or it is about an item
+    of the list.
     """
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     field = problems[0]["loc"][:1]
@@ -151,7 +156,7 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _check_unicode(fields: Mapping[str, Any]) -> None:
-    """Refuse lone surrogates, which JSON can have and no model can read."""
+    """Refuse unpaired surrogates, which JSON can contain, but UTF-8 cannot encode."""
     try:
         for value in fields.values():
             for text in value if isinstance(value, list) else [value]:

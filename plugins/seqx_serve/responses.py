@@ -1,4 +1,4 @@
-"""Parts of responses, made of the answers of models."""
+"""Conversion of the answers of models to parts of responses."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from seqx_serve.models import ServedModel
 
 
 def result_of(model: ServedModel, text: str, nbest: seqx.NBest) -> schemas.Result:
-    """Return the answers to an input, with the parts that the task of the model describes."""
+    """Return the answers to an input, with the parts from `Task.structure`, such as a tree."""
     structure = model.predictor.task.structure
     return schemas.Result(
         input=text,
@@ -28,7 +28,10 @@ def result_of(model: ServedModel, text: str, nbest: seqx.NBest) -> schemas.Resul
 
 
 def versions_of(document: Document, nbests: Sequence[seqx.NBest], alternatives: int) -> list[str]:
-    """Return the best translation of a document, and others with the next best answers to its lines."""
+    """Return different translations of a document, the best first.
+
+    Translation i has the i-th best answer to each line, or the last one if a line has fewer answers.
+    """
     versions = []
     for rank in range(1 + alternatives):
         answers = [nbest[min(rank, len(nbest) - 1)].text if nbest else "" for nbest in nbests]

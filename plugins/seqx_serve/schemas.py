@@ -16,14 +16,14 @@ ApiKey = Annotated[
 
 
 def _whole(value: object) -> object:
-    """Return 74 for 74.0, which is an integer in JSON schemas."""
+    """Return 74 for 74.0: JSON Schema counts 74.0 as an integer."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 WHOLE = BeforeValidator(_whole)
 Count = Annotated[int, Ge(0), Le(100), WHOLE]
 Line = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"})]
-"""A text without control characters. `constraints_of` checks it, with a better message than a pattern has."""
+"""A text without control characters. `constraints_of` checks it, to write a better message than pydantic."""
 
 Phrase = Annotated[Line, MinLen(1), MaxLen(200)]
 
@@ -41,7 +41,7 @@ class Request(BaseModel):
 
 
 class ConstrainedRequest(Request):
-    """Inputs with constraints, which only models whose `constraints` in /models is true accept."""
+    """Inputs with constraints. Only models whose `constraints` in /models is true accept constraints."""
 
     prefix: Annotated[Annotated[Line, MaxLen(1000)] | None, Field(description="beginning of each answer")] = (
         None
@@ -70,7 +70,7 @@ class TranslateRequest(ConstrainedRequest):
 
 
 class DetectRequest(Request):
-    """A text whose language is wanted."""
+    """A text whose language the client asks for."""
 
     q: Text
 
@@ -86,7 +86,7 @@ class AnswerRequest(ConstrainedRequest):
 
 
 class ExplainRequest(ConstrainedRequest):
-    """An input of any model, whose answers are wanted with the search and the attention."""
+    """An input of any model. The response has the answers, the steps of the search and the attention."""
 
     q: Text
     nbest: Annotated[int, Ge(1), Le(100), WHOLE, Field(description="number of answers")] = 4
@@ -94,7 +94,7 @@ class ExplainRequest(ConstrainedRequest):
 
 
 class Detection(Response):
-    """A language; the confidence is 0 because it is that of the models, and was not detected."""
+    """The source language of the models. The confidence is 0, because the language was not detected."""
 
     language: Language
     confidence: Annotated[float, Ge(0), Le(100)]
@@ -173,8 +173,8 @@ class StepHypothesis(Response):
 class SearchSteps(Response):
     """The hypotheses of each step of a search, best first.
 
-    An input that is too long has several parts. A part is searched again with a larger beam if several
-    hypotheses have the same text.
+    An input that is too long for the model has several parts. If several hypotheses of a part have the same
+    text, the search is repeated with a larger beam.
     """
 
     part: Annotated[int, Ge(1)]
@@ -183,7 +183,7 @@ class SearchSteps(Response):
 
 
 class ExplainResponse(Response):
-    """The answers to an input, the steps of the search, and the attention while the best one is written."""
+    """The answers to an input, the steps of the search, and the attention weights of the best answer."""
 
     result: Result
     searches: list[SearchSteps]

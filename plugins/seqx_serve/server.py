@@ -1,4 +1,4 @@
-"""The process of a server: its socket, its connections, and signals that stop it."""
+"""The process of a server: its socket, its connections, and the signals that stop it."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ Connection: close
 
 
 def run(models: ServedModels, limits: Limits, *, host: str, port: int, keys: Sequence[str]) -> None:
-    """Answer requests until SIGTERM or SIGINT; then finish those that were accepted.
+    """Answer requests until SIGTERM or SIGINT; then answer the requests that were accepted.
 
     Raises:
         UserError: the address cannot be used
@@ -50,14 +50,15 @@ def run(models: ServedModels, limits: Limits, *, host: str, port: int, keys: Seq
             click.echo(f"{model.name}: {model.action}{languages}")
         shown = f"[{host}]" if ":" in host else host
         click.echo(f"listening on http://{shown}:{listener.getsockname()[1]}; Ctrl-C stops the server")
-        # uvicorn raises the signal again when it has stopped, so that the process would end with an error.
+        # When uvicorn has stopped, it raises the signal again. Without these handlers, the process would then
+        # end with an error.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         _Server(config).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """A server that any second signal ends at once; uvicorn's expects the second one to be SIGINT."""
+    """A server that any second signal ends at once. The server of uvicorn accepts only SIGINT for this."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop after the first signal, and at once after the second one."""
@@ -72,15 +73,16 @@ def _bound(host: str, port: int) -> socket.socket:
         raise seqx.UserError(
             f"{host}:{port}: cannot be used ({error.strerror}); choose another --host or --port"
         ) from None
-    # asyncio does this only for its own sockets. Otherwise responses wait 40 ms for an acknowledgement.
+    # asyncio sets this option only for sockets that it creates. Without it, responses wait 40 ms for an
+    # acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def _protocol(limits: Limits) -> type[asyncio.Protocol]:
-    """Return the protocol of connections, whose number and idle time are limited.
+    """Return a protocol that limits the number of connections and their idle time.
 
-    uvicorn limits the time between two requests, but not that before the first one.
+    uvicorn itself limits the time between two requests, but not the time before the first one.
     """
 
     class Connection(H11Protocol):

@@ -16,7 +16,7 @@ function addOptions(select, values) {
   select.replaceChildren(...values.map(([value, text]) => new Option(text, value)));
 }
 
-/* Return a tree as nested lists: screen readers announce their depth. */
+/* Return a tree as nested lists, because screen readers announce the depth of a list. */
 function treeList(part) {
   const item = element("li");
   item.append(element("span", part.label ?? part.tag));
@@ -182,10 +182,10 @@ async function answer() {
     showSearches(found.searches);
     showAttention(found.attention);
     get("results").hidden = false;
-    const tree = get("tree"); /* show its root, which is in the middle */
+    const tree = get("tree"); /* scroll to the root, which is in the middle */
     tree.scrollLeft = (tree.scrollWidth - tree.clientWidth) / 2;
     const number = found.result.answers.length;
-    const reasons = number ? [] : found.warnings ?? []; /* screen readers announce them with the status */
+    const reasons = number ? [] : found.warnings ?? []; /* in the status, so that screen readers announce them */
     get("status").textContent = [number === 1 ? "1 answer." : `${number} answers.`, ...reasons].join(" ");
   } catch (error) {
     get("results").hidden = true;
@@ -199,8 +199,8 @@ function showConstraints() {
   get("constraints").hidden = !model?.constraints;
   const isText = model?.action === "translate" || model?.action === "answer";
   get("constraints-hint").textContent = isText
-    ? "Words or phrases of the answer."
-    : "Symbols that the model writes, separated by spaces, such as those of the hypotheses below.";
+    ? "Write words or phrases of the answer."
+    : "Write symbols of the model, separated by spaces, such as the symbols of the hypotheses below.";
 }
 
 async function begin() {
