@@ -13,7 +13,7 @@ _NOT_STATED = {"license": "other", "license_name": "not-stated"}
 def write_card(
     model: seqx.TrainedModel, folder: Path, program: str, packages: Sequence[str], code: str
 ) -> None:
-    """Write README.md: code that uses the model, its scores with signatures, its data and its recipe.
+    """Write README.md: code that uses the model, scores with signatures, licence and recipe.
 
     Args:
         model: the model
@@ -68,5 +68,5 @@ def _scores(model: seqx.TrainedModel) -> str:
 
 
 def _in_cell(text: str) -> str:
-    """Return text for a cell of a Markdown table, in which a bar ends the cell even within code."""
+    """Escape the bars of a text for a cell of a Markdown table: a bar would end the cell, even in code."""
     return text.replace("|", r"\|")

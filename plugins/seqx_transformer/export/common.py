@@ -12,7 +12,7 @@ PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
 
 
 def unspecified(model: seqx.TrainedModel) -> Iterator[str]:
-    """Yield the problems of parts of a model or a task that no format can express."""
+    """Yield a problem for the model and for the task, if other programs' formats cannot express it."""
     for name, component in (("model", model.model), ("task", model.task)):
         try:
             seqx.describe(component, name)
@@ -21,7 +21,7 @@ def unspecified(model: seqx.TrainedModel) -> Iterator[str]:
 
 
 def stacks(model: seqx.ModelSpec) -> dict[str, seqx.StackSpec]:
-    """Return the stacks of a model by their settings."""
+    """Return the stacks of a model by their settings, such as `model.encoder`."""
     stacks = {"model.encoder": model.encoder, "model.decoder": model.decoder}
     return {setting: stack for setting, stack in stacks.items() if stack is not None}
 
@@ -45,12 +45,15 @@ def norms(stack: seqx.StackSpec) -> Iterator[seqx.NormSpec]:
 
 
 def distinct_problems(problems: Iterable[str]) -> list[str]:
-    """Return the problems in their order; layers often have the same one."""
+    """Return the problems in their order, each once: several layers often have the same problem."""
     return [*dict.fromkeys(problems)]
 
 
 def scale_of_queries(attention: seqx.AttentionSpec) -> float:
-    """Return the factor of the queries with which scores that are divided by sqrt(d_k) are right."""
+    """Return the factor for the queries in a program that divides scores by sqrt(d_k).
+
+    With this factor, the program computes the scores that the model computes with its own scale.
+    """
     width: float = attention.query.weight.size(0) // attention.heads
     return attention.scale * width**0.5
 
@@ -65,7 +68,7 @@ def scaled(linear: seqx.LinearSpec, scale: float) -> seqx.LinearSpec:
 
 
 def ungrouped(linear: seqx.LinearSpec, attention: seqx.AttentionSpec) -> seqx.LinearSpec:
-    """Return the map to keys or values with one head for each head of the queries."""
+    """Return the linear map to keys or values, repeated so that each head of the queries has its own."""
     repeats = attention.heads // attention.groups
     if repeats == 1:
         return linear

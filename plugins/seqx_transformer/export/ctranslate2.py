@@ -15,7 +15,7 @@ from seqx_transformer.export.card import write_card
 from seqx_transformer.export.scores import check_scores
 
 MAX_POSITIONS = 4608
-"""The number of positions that are stored, unless the model has a limit."""
+"""The number of positions that an exported model has, unless the model itself has a limit."""
 
 _ACTIVATIONS = {"relu": "RELU", "gelu": "GELU", "silu": "SWISH"}
 
@@ -49,8 +49,8 @@ class CTranslate2(seqx.Exporter):
     """A folder that CTranslate2 loads, with vocabulary, SentencePiece models and a model card.
 
     An encoder-decoder model is loaded by `ctranslate2.Translator`, a decoder-only model by
-    `ctranslate2.Generator`. Before the folder is complete, scores that CTranslate2 computes in fp32 are
-    compared with those of seqx.
+    `ctranslate2.Generator`. The export fails if scores that CTranslate2 computes in fp32 differ from those of
+    seqx.
 
     Args:
         quantization: number format of the stored weights; fp32 if left out
@@ -191,7 +191,11 @@ def _stack(make: Any, stack: seqx.StackSpec, **settings: Any) -> Any:
 
 
 def _attention(target: Any, attention: seqx.AttentionSpec, norm: seqx.NormSpec) -> None:
-    """Fill in an attention; that to a source has separate maps for queries and for keys and values."""
+    """Fill in an attention.
+
+    Self-attention has one map for queries, keys and values. Cross-attention has one map for queries and one
+    for keys and values.
+    """
     scale = common.scale_of_queries(attention)
     query, key, value = (
         common.scaled(attention.query, scale),
@@ -207,7 +211,7 @@ def _attention(target: Any, attention: seqx.AttentionSpec, norm: seqx.NormSpec) 
 
 
 def _joined(linears: list[seqx.LinearSpec]) -> seqx.LinearSpec:
-    """Return one linear map that computes the outputs of several."""
+    """Return one linear map that computes the concatenated outputs of several."""
     biases = [linear.bias for linear in linears if linear.bias is not None]
     return seqx.LinearSpec(
         weight=torch.cat([linear.weight.detach() for linear in linears]),
@@ -239,9 +243,9 @@ def ctranslate2_scores(
     Args:
         folder: the exported model
         text: the vocabulary
-        sources: the ids of each source, without EOS; not used by a model with one sequence
+        sources: the ids of each source, without EOS; ignored if `single` is true
         targets: the ids of each target, without EOS
-        single: true if the model has one sequence
+        single: true if the model is decoder-only
     """
     package = seqx.import_extra("ctranslate2", "ctranslate2")
     tokens = [[text.target.symbols[i] for i in target] for target in targets]

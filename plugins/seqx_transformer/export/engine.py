@@ -1,4 +1,4 @@
-"""Searches that CTranslate2 computes.
+"""The engine `ctranslate2`: searches that CTranslate2 computes.
 
 Letters in shapes: B sentences, S source tokens.
 """
@@ -24,8 +24,8 @@ _NO_PENALTY = 1e-30  # CTranslate2 would stop at the first finished hypothesis i
 class CTranslate2Engine(seqx.Engine):
     """CTranslate2 computes the search. The answers are those of the search of the recipe.
 
-    Inputs with constraints, and inputs whose answers reach the length limit, are answered by seqx, and so are
-    traces. Only greedy search and beam search without score processors are supported.
+    seqx itself answers inputs with constraints, inputs whose answers reach the length limit, and all inputs
+    if traces are recorded. Only greedy search and beam search without score processors are supported.
 
     Args:
         compute: number format of the computation; int8 changes some answers
@@ -37,7 +37,7 @@ class CTranslate2Engine(seqx.Engine):
         self.compute = compute
 
     def problems(self, model: seqx.TrainedModel) -> Iterable[str]:
-        """Return the settings that CTranslate2 cannot express, and those of the search."""
+        """Yield the settings of the model and of the search that CTranslate2 cannot express."""
         yield from CTranslate2().problems(model)
         assert model.search is not None, "the command has checked it"
         try:
@@ -57,7 +57,7 @@ class CTranslate2Engine(seqx.Engine):
         return {"ctranslate2": version("ctranslate2")}
 
     def write(self, model: seqx.TrainedModel, folder: Path) -> None:
-        """Write the model in fp32, from which CTranslate2 computes other number formats when it is loaded."""
+        """Write the model in fp32. CTranslate2 converts it to other number formats when it loads it."""
         CTranslate2().write(model, folder)
 
     def search(self, model: seqx.TrainedModel, folder: Path) -> seqx.Search:
@@ -70,9 +70,9 @@ class CTranslate2Engine(seqx.Engine):
 class CTranslate2Search(seqx.Search):
     """A greedy or beam search that CTranslate2 computes, with the ranking of seqx.
 
-    CTranslate2 extends the same hypotheses as seqx. Without a length penalty both stop at the same result.
-    Otherwise seqx stops when no hypothesis can become better, and CTranslate2 when `PATIENCE` times as many
-    hypotheses as the beam size are finished.
+    CTranslate2 extends the same hypotheses as seqx. Without a length penalty, both return the same result.
+    With one, seqx stops when no hypothesis can become better than the finished ones, and CTranslate2 when
+    `PATIENCE * size` hypotheses are finished.
 
     Args:
         program: returns the hypotheses of sources
@@ -126,7 +126,7 @@ class CTranslate2Search(seqx.Search):
         found = self._program(ids, self._options(max(limits) + 1))
         hypotheses = [self._ranked(*result, limit) for result, limit in zip(found, limits, strict=True)]
         missing = [i for i, best in enumerate(hypotheses) if len(best) < self._spec.nbest]
-        if missing:  # such as sentences that reach the length limit, at which seqx enforces EOS
+        if missing:  # for example, hypotheses reached the length limit, at which seqx enforces EOS
             part = seqx.Column.of(source.values[missing], source.layout.keep[missing].sum(1))
             for i, best in zip(missing, self._original(model, part, max_lengths[missing]), strict=True):
                 hypotheses[i] = [*best]
@@ -150,7 +150,7 @@ class CTranslate2Search(seqx.Search):
         for tokens, score in zip(symbols, scores, strict=True):
             ids = [self._program.ids[token] for token in tokens]
             if ids[-1:] != [seqx.EOS] or len(ids) > limit + 1 or min(ids) < seqx.EOS:
-                continue  # it has no end, is too long, or has PAD or BOS, which seqx never writes
+                continue  # the hypothesis has no EOS, is too long, or has PAD or BOS, which seqx never writes
             logprob = score * len(tokens) ** (0 if self._spec.size == 1 else self._spec.alpha)
             length = len(tokens) if self._spec.penalty == "length" else (5 + len(tokens)) / 6
             rank = logprob / length**self._spec.alpha
@@ -163,8 +163,8 @@ class Program:
 
     Args:
         folder: the exported model
-        model: its description
-        text: its vocabulary
+        model: the description of the model
+        text: the vocabulary of the model
         compute: number format of the computation
     """
 

@@ -16,7 +16,7 @@ from seqx_transformer.export.card import write_card
 from seqx_transformer.export.scores import check_scores
 
 MAX_POSITIONS = 1024
-"""The number of positions of a model without a limit."""
+"""The number of positions that an exported model has, unless the model itself has a limit."""
 
 EARLY_STOPPING = {"bound": "never", "estimate": False, "full": True}
 """The setting of transformers for each `stop` of a search."""
@@ -37,8 +37,8 @@ for output in model.generate(**inputs):
 class HuggingFace(seqx.Exporter):
     """A folder that `AutoModelForSeq2SeqLM` and `AutoTokenizer` of transformers 5 load.
 
-    The architecture is Marian for post-norm and Pegasus for pre-norm. Before the folder is complete, scores
-    that transformers computes are compared with those of seqx.
+    The architecture is Marian for post-norm and Pegasus for pre-norm. The export fails if scores that
+    transformers computes differ from those of seqx.
     """
 
     def problems(self, model: seqx.TrainedModel) -> Iterable[str]:
@@ -152,8 +152,8 @@ def _config(model: seqx.ModelSpec) -> dict[str, Any]:
 def _weights(model: seqx.ModelSpec, positions: int) -> Iterator[tuple[str, Tensor]]:
     """Yield the weights by their names in Marian and Pegasus.
 
-    The features of all vectors of width d_model are reordered, because the sines and cosines of positions
-    alternate in seqx, while in Marian all cosines follow all sines.
+    The features of all vectors of width d_model are reordered. In the positional encoding of seqx, sines and
+    cosines alternate; in that of Marian, all cosines follow all sines.
 
     Args:
         model: the description of the model
@@ -176,7 +176,7 @@ def _weights(model: seqx.ModelSpec, positions: int) -> Iterator[tuple[str, Tenso
     yield "final_logits_bias", bias.detach().float()[None].contiguous()
     for side, stack in (("encoder", model.encoder), ("decoder", model.decoder)):
         if stack.norm_order == "pre" and stack.positions.vectors is not None:
-            # transformers computes them, too, but warns that weights of Pegasus are missing.
+            # transformers would compute the positions, but warn that weights of Pegasus are missing.
             yield f"model.{side}.embed_positions.weight", ordered(stack.positions.vectors(positions), 1)
         if stack.norm is not None:
             yield from _norm(f"model.{side}.layer_norm", stack.norm, ordered)
@@ -228,8 +228,9 @@ def _norm(name: str, norm: seqx.NormSpec, ordered: Any) -> Iterator[tuple[str, T
 def _generation(search: seqx.SearchSpec | None, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of `generation_config.json`, with the search of the recipe.
 
-    transformers divides log-probabilities by length^penalty. For a search with another penalty, the one below
-    changes with the length as that of seqx does, at a length of 20 tokens.
+    transformers divides log-probabilities by length^penalty. If the search of seqx divides them by
+    ((5 + length) / 6)^alpha, the exponent is chosen so that at 20 tokens both divisors grow with the length
+    at the same relative rate.
     """
     penalty = 0.0 if search is None else search.alpha
     if search is not None and search.penalty != "length":

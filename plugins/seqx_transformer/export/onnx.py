@@ -51,13 +51,13 @@ class Onnx(seqx.Exporter):
     """The graphs `encoder.onnx` and `decoder.onnx`, which ONNX Runtime computes.
 
     The encoder maps a source to the keys and values that the decoder attends to. The decoder advances by one
-    token, and extends the keys and values of the target. The numbers of sentences and tokens are free. The
-    graphs are traced by torch, so a model may have any attention, positions and layers that torch can trace.
-    Before the folder is complete, scores that ONNX Runtime computes are compared with those of seqx.
+    token, and extends the keys and values of the target. The numbers of sentences and tokens may vary between
+    calls. torch traces the graphs, so a model may have any attention, positions and layers that torch can
+    trace. The export fails if scores that ONNX Runtime computes differ from those of seqx.
     """
 
     def problems(self, model: seqx.TrainedModel) -> Iterable[str]:
-        """Return a problem if the model has no Transformer decoder with a source."""
+        """Yield a problem if the model is not an encoder-decoder model with a Transformer decoder."""
         for module in ("onnx", "onnxscript", "onnxruntime"):
             seqx.import_extra(module, "onnx")
         try:
@@ -111,9 +111,9 @@ class _Decoder(nn.Module):
         """Return the logits [B, V] after the tokens [B, 1], and all keys and values of the target.
 
         Args:
-            ids: the last tokens; BOS first
+            ids: the last token of each target [B, 1]; at the first step BOS
             keep: true for source tokens, false for padding [B, S]
-            past: keys and values of earlier target tokens [B, H, T, K], of each layer
+            past: keys and values [B, H, T, K] of the earlier target tokens, for each layer
             source: the result of the encoder
         """
         batch, length = past[0].size(0), past[0].size(2)
@@ -134,7 +134,10 @@ def _pairs(tensors: Sequence[Tensor], layout: seqx.Layout) -> tuple[seqx.KeyValu
 
 
 def _traceable(model: seqx.Generator) -> seqx.Generator:
-    """Return a copy of a model with plain weights, and with a kernel that does not depend on the inputs."""
+    """Return a copy of a model for tracing.
+
+    Its weights are plain parameters, and its attention kernel does not depend on the inputs.
+    """
     memo: dict[int, Any] = {
         id(weight): nn.Parameter(weight.detach().clone(), requires_grad=False)
         for weight in model.parameters()
@@ -196,7 +199,7 @@ def _export(model: seqx.Generator, folder: Path) -> None:
 
 
 def _first_past(model: seqx.Generator, memory: Sequence[Tensor], keep: Tensor) -> tuple[Tensor, ...]:
-    """Return the keys and values of the target after one token, for their shapes."""
+    """Return the keys and values of the target after one token; the caller uses their shapes."""
     lengths = torch.zeros(len(keep), dtype=torch.int64)
     state = TransformerState(lengths, None, None, _pairs(memory, seqx.Layout.of(keep)))
     _, after = model.advance(torch.full((len(keep), 1), seqx.BOS), state, None)
@@ -205,7 +208,7 @@ def _first_past(model: seqx.Generator, memory: Sequence[Tensor], keep: Tensor) -
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide warnings of torch's exporter that a user cannot act on."""
+    """Hide warnings of torch's exporter about problems that a user cannot solve."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -235,7 +238,8 @@ class Session:
     def steps(self, source: Sequence[int], targets: Iterable[int]) -> Iterator[np.ndarray[Any, Any]]:
         """Yield the logits [V] after BOS and after each target token, for one source that ends with EOS.
 
-        `targets` may depend on the logits before; a token is read after its logits were yielded.
+        A token is read from `targets` only after the logits that predict it were yielded, so `targets` may
+        depend on the logits.
         """
         ids = np.array([[*source]])
         memory: dict[str, Any] = {"keep": np.ones_like(ids, dtype=bool)}
@@ -255,7 +259,7 @@ class Session:
             token = next(waiting, None)
 
     def scores(self, sources: list[list[int]], targets: list[list[int]]) -> list[float]:
-        """Return the log-probability of each target with EOS; the ids are without EOS."""
+        """Return the log-probability of each target with EOS. `sources` and `targets` have no EOS."""
         found = []
         for source, target in zip(sources, targets, strict=True):
             logits = torch.from_numpy(np.stack([*self.steps([*source, seqx.EOS], target)])).double()

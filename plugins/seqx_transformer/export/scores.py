@@ -16,9 +16,9 @@ def check_scores(
 
     Args:
         model: the model
-        text: its vocabulary
-        score: returns the log-probability of each target with EOS; it gets the ids of sources and targets
-            without EOS
+        text: the vocabulary of the model
+        score: the other program: returns the log-probability of each target, including EOS, for the ids of
+            sources and targets without EOS
         program: the name of the program
 
     Raises:

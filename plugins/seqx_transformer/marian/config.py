@@ -20,11 +20,11 @@ _Id = Annotated[int, Ge(0)]
 _Zero = Annotated[float, Ge(0), Le(0)]
 
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "swish": "silu", "silu": "silu"}
-"""The component for each activation function."""
+"""The feed-forward component of seqx for each activation function."""
 
 
 class _File(BaseModel):
-    """The content of a JSON file; null means that a field is not set."""
+    """The content of a JSON file. A field that is null is treated like a missing one."""
 
     @model_validator(mode="before")
     @classmethod
@@ -35,7 +35,7 @@ class _File(BaseModel):
 
 
 class Config(_File):
-    """The fields of `config.json`. Those with one value are of other architectures."""
+    """The fields of `config.json`. A field with one allowed value refuses other architectures."""
 
     model_type: Literal["marian"]
     d_model: Annotated[int, Gt(0), Le(1 << 16)]
@@ -89,19 +89,19 @@ class Config(_File):
 
     @property
     def target_size(self) -> int:
-        """The number of symbols of the target."""
+        """The number of symbols of the target vocabulary."""
         return self.decoder_vocab_size or self.vocab_size
 
     @property
     def tie_embeddings(self) -> Literal["none", "target", "all"]:
-        """The setting of seqx for the ties of embeddings."""
+        """The value of the setting `tie_embeddings` of seqx."""
         if not self.tie_word_embeddings:
             return "none"
         return "all" if self.share_encoder_decoder_embeddings else "target"
 
 
 class Generation(_File):
-    """The fields of `generation_config.json`. Those with one value are of other searches."""
+    """The fields of `generation_config.json`. A field with one allowed value refuses other searches."""
 
     num_beams: Annotated[int, Gt(0), Le(1000)] = 1
     length_penalty: Annotated[float, Ge(0), Le(10)] = 1.0
@@ -129,7 +129,7 @@ class Generation(_File):
     constraints: None = None
 
     def check_symbols(self, config: Config, file: Path) -> None:
-        """Check that seqx excludes and forces the same symbols.
+        """Check that the search excludes and forces only symbols that seqx excludes and forces, too.
 
         Raises:
             UserError: other symbols are excluded or forced
@@ -189,9 +189,9 @@ def recipe(config: Config, generation: Generation, source: int, target: int) -> 
 
     Args:
         config: the configuration of the model
-        generation: that of its search
-        source: the number of symbols of the source
-        target: the number of symbols of the target
+        generation: the configuration of its search
+        source: the number of symbols of the source vocabulary
+        target: the number of symbols of the target vocabulary
     """
     return {
         "task": {

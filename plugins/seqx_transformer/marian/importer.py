@@ -12,7 +12,8 @@ class FromHuggingFace(seqx.Importer):
     """A Marian model of Hugging Face's transformers, such as OPUS-MT.
 
     The folder has `config.json`, `model.safetensors`, `vocab.json`, `source.spm`, `target.spm` and, if the
-    model has it, `generation_config.json`. The logits, the search and the tokens are those of transformers.
+    model has them, `target_vocab.json` and `generation_config.json`. The imported model has the same logits,
+    tokens and search as in transformers.
 
     Args:
         pickle: read `pytorch_model.bin` with torch's restricted loader if there is no `model.safetensors`

@@ -17,15 +17,15 @@ _IDS = TypeAdapter(dict[str, Annotated[int, Ge(0)]])
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The symbols of one side, in the order of seqx.
+    """The symbols of source or target, in the order of seqx.
 
-    The decoder starts with a symbol of the vocabulary, usually padding. seqx has BOS for it, which gets the
-    same embedding and is never written.
+    A Marian decoder starts with a symbol of the vocabulary, usually padding. seqx starts with BOS, which gets
+    the embedding of that symbol and is never written.
     """
 
     symbols: list[str]
-    rows: list[int]  # the id in the model of each symbol
-    excluded: list[int]  # symbols whose probability is 0
+    rows: list[int]  # the id that each symbol has in the Marian model
+    excluded: list[int]  # ids in seqx of the symbols whose probability is set to 0
 
 
 def read_vocabularies(source: Path, config: Config, generation: Generation) -> tuple[Vocabulary, Vocabulary]:

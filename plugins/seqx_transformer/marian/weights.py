@@ -16,7 +16,10 @@ from seqx_transformer.marian.config import Config
 from seqx_transformer.marian.vocabulary import Vocabulary
 
 EXCLUDED = -100.0
-"""The bias of a symbol whose probability is 0: e^-100 vanishes, and the loss with smoothing stays small."""
+"""The output bias of a symbol whose probability is set to 0.
+
+It is finite, so that the loss with label smoothing is finite; e^-100 is 0 in practice.
+"""
 
 _ATTENTION = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "output"}
 
@@ -65,10 +68,10 @@ def _read_pickle(file: Path) -> Any:
 
 
 class Weights:
-    """The tensors of a Marian model, which are taken one by one.
+    """The tensors of a Marian model. They are taken one by one, so that a remaining tensor is noticed.
 
-    The features of all vectors of width d_model are reordered, because the sines and cosines of positions
-    alternate in seqx, while in Marian all cosines follow all sines.
+    The features of all vectors of width d_model are reordered. In the positional encoding of seqx, sines and
+    cosines alternate; in that of Marian, all cosines follow all sines.
     """
 
     def __init__(self, tensors: dict[str, Tensor], file: Path, config: Config) -> None:
@@ -99,10 +102,10 @@ class Weights:
         return tensor
 
     def take_tied(self, *names: str, shape: tuple[int, int]) -> Tensor:
-        """Return a matrix that has several names, at least one of which is in the file.
+        """Return a matrix that has several names, and remove it. At least one name must be in the file.
 
         Raises:
-            UserError: none is, or they differ
+            UserError: the file has none of the names, or their matrices differ
         """
         present = [self.take(name, *shape) for name in names if name in self._tensors]
         if not present:
@@ -181,7 +184,7 @@ class Weights:
             yield f"{ours}.{part}", self._ordered(self.take(f"{theirs}.{part}", self._config.d_model), 0)
 
     def _check_positions(self, name: str) -> None:
-        """Check that positions in the file, which are optional, are sinusoidal."""
+        """Check that the positional encoding is sinusoidal, if the file has it."""
         if name not in self._tensors:
             return
         d_model, count = self._config.d_model, self._config.max_position_embeddings
