@@ -18,7 +18,7 @@ from seqx_transformer.marian.vocabulary import Vocabulary
 EXCLUDED = -100.0
 """The output bias of a symbol whose probability is set to 0.
 
-It is finite, so that the loss with label smoothing is finite; e^-100 is 0 in practice.
+It is not -inf, so that the loss with label smoothing stays small; e^-100 is 0 in practice.
 """
 
 _ATTENTION = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "output"}
