@@ -14,7 +14,7 @@ from seqx.inference import AttentionMaps, Predictor
 from seqx.interfaces.task import NBest
 
 MAX_TOKENS = 128
-"""Maximum tokens of a figure. A larger figure would take minutes to draw, and be too dense to read."""
+"""Maximum tokens of a figure. A larger figure would take minutes to draw and could not be read."""
 
 
 class AttentionFolder:

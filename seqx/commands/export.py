@@ -27,9 +27,9 @@ out_option = click.option(
     name="export", epilog="Example: seqx export runs/wmt_en_de-sample --to huggingface --out exported"
 )
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--to", "target", metavar="FORMAT", required=True, help="Exporter, as in a recipe.")
+@click.option("--to", "target", metavar="FORMAT", required=True, help="Exporter: a name or settings.")
 @out_option
-@click.option("--license", "licence", metavar="ID", help="Licence of the model for its card, as cc-by-4.0.")
+@click.option("--license", "licence", metavar="ID", help="Licence for the model card, such as cc-by-4.0.")
 @trust_option
 def export_model(
     model: Path, *, target: str, out: Path, licence: str | None, trust_local_plugins: bool
@@ -57,14 +57,14 @@ def export_model(
 
 @click.command(name="import", epilog="Example: seqx import exported --from huggingface --out imported")
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("--from", "origin", metavar="FORMAT", required=True, help="Importer, as in a recipe.")
+@click.option("--from", "origin", metavar="FORMAT", required=True, help="Importer: a name or settings.")
 @out_option
 def import_model(source: Path, *, origin: str, out: Path) -> None:
     """Read a model in the format of another program.
 
-    The model is written as a model folder. SOURCE is the file or folder of the other program. FORMAT is the
-    name of an importer, or settings such as '{type: NAME, setting: value}'. Plugins add importers;
-    `seqx components importer` lists them.
+    The command converts the model to a model folder. SOURCE is the file or folder of the other program.
+    FORMAT is the name of an importer, or settings such as '{type: NAME, setting: value}'. Plugins add
+    importers; `seqx components importer` lists them.
     """
     importer = component_from_option(Importer, "--from", origin)
     if not source.exists():

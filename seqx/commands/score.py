@@ -44,7 +44,9 @@ from seqx.storage.text_lines import read_lines
     help="Print the log-probability of each target. Repeat the option for an ensemble.",
 )
 @click.option("--tokens", is_flag=True, help="Print the log-probability of each token. Only with --model.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON; one object per line for lines or targets.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON; with --sentences or --model one object per line."
+)
 @device_option
 @precision_option
 @batch_tokens_option

@@ -115,8 +115,8 @@ class StdinCommand:
             one_line: print each answer on one line; false: an answer may have several lines, and begins on a
                 new line
             group_lines: converts the lines to inputs, which may have several; by default each line is one
-            prepare: converts the text of each input to the text that is answered, such as its words; `--json`
-                prints the text before it; None: no change
+            prepare: converts the text of each input to the text that is answered, such as its words. `--json`
+                prints the text before this conversion. None: no conversion
 
         Raises:
             UserError: the models cannot be used; or a line is invalid, after all lines before it were
@@ -332,7 +332,7 @@ def _format_json(
         candidates: the answers, as they are printed
         tokens: the scores of the tokens of each answer; None: leave them out
         parts: the parts of each answer, from `Task.structure`
-        no_parts: those of an input without an answer
+        no_parts: the parts of an input without an answer
         lists: add the list of all answers
     """
     nbest: list[dict[str, object]] = [
