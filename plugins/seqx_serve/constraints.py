@@ -10,8 +10,8 @@ import seqx
 from seqx_serve import schemas
 
 _NONE = (
-    "no answer that meets prefix, require and forbid: the search found none within the maximum length, or the "
-    "vocabulary cannot write one of their characters"
+    "no answer that meets prefix, require and forbid: the search found none within the maximum length, or "
+    "the vocabulary cannot write one of their characters"
 )
 
 

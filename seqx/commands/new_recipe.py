@@ -189,9 +189,9 @@ def _duration(chosen: Sizes) -> str:
 def _too_long(chosen: Sizes) -> str:
     updates = format_long_duration(chosen.seconds - chosen.scoring_seconds)
     return (
-        f"The run takes longer than --budget: {chosen.steps:,} updates take {updates}, one validation and the "
-        f"scores of the final model {format_long_duration(chosen.scoring_seconds)}. Allow more time, or use a "
-        "smaller development or test set."
+        f"The run takes longer than --budget: {chosen.steps:,} updates take {updates}, one validation and "
+        f"the scores of the final model {format_long_duration(chosen.scoring_seconds)}. Allow more time, or "
+        "use a smaller development or test set."
     )
 
 

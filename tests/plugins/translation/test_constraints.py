@@ -108,8 +108,8 @@ def test_impossible_constraint_has_no_answer_and_is_reported(model: Path) -> Non
     assert [bool(text) for text in outputs(result)] == [False, True, False]
     assert result.stderr == (
         "2 of 3 lines have no answer (lines 1, 3): the search found none that meets all constraints within "
-        "its limit; use fewer constraints, raise search.extra or search.size, or check that the vocabulary has "
-        "their characters\n"
+        "its limit; use fewer constraints, raise search.extra or search.size, or check that the vocabulary "
+        "has their characters\n"
     )
 
 
