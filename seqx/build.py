@@ -61,7 +61,7 @@ CPU_MICROBATCH = 4096
 """The default of `training.microbatch` on a CPU. Larger microbatches are no faster and need more memory."""
 
 MAX_SAMPLING_PROCESSES = 8
-"""The maximum of the default of `training.sampling_processes`."""
+"""The largest number of processes that `training.sampling_processes: null` starts for a rank."""
 
 DATA = "data.json"
 """The file in a run folder with the digests of the text that the run began with."""

@@ -192,7 +192,7 @@ def _stop_during_import() -> Iterator[None]:
 
 
 def plugin_commands() -> tuple[dict[str, list[EntryPoint]], list[EntryPoint]]:
-    """Return the commands of plugins by name, and the commands whose name a command of seqx has."""
+    """Return the commands of plugins by name, and those that are ignored: seqx has a command of that name."""
     by_name: dict[str, list[EntryPoint]] = {}
     ignored = []
     for entry in entry_points(group=COMMAND_GROUP):

@@ -45,8 +45,10 @@ ORIGINS = "origins.yaml"
 """The file in a run folder with the output of `seqx show`: all settings and their origins."""
 
 IDENTITY = "identity.json"
-OLD_TEST = "old_test.json"
 """The file in a run folder with the digests of its recipe, vocabulary and scores."""
+
+OLD_TEST = "old_test.json"
+"""The file in the folder of a fine-tuning run with the scores on the test set of the initial model."""
 
 LINK_CHECKED = ("recipe.yaml", ORIGINS, "environment.json", "plugins", "task", "model")
 """The entries of a run folder whose links must not point out of it; `checkpoints` may be a link."""

@@ -103,7 +103,7 @@ class DecoderOnly(seqx.Generator):
         return outputs, DecoderOnlyState(decoder, None)
 
     def slots(self, memory: seqx.Memory, count: int, hypotheses: int, capacity: int | None) -> seqx.Slots:
-        """Return the slots of the decoder; those of the core if it has none."""
+        """Return slots that use those of the decoder; the default slots if the decoder has none."""
         if not self.decoder.has_slots:
             return super().slots(memory, count, hypotheses, capacity)
         state = self.start(memory, capacity)

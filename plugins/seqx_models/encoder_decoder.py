@@ -119,7 +119,7 @@ class EncoderDecoder(seqx.Generator):
         return self.decoder(self.target(ids), state, keep)
 
     def slots(self, memory: seqx.Memory, count: int, hypotheses: int, capacity: int | None) -> seqx.Slots:
-        """Return the slots of the decoder; those of the core if it has none."""
+        """Return slots that use those of the decoder; the default slots if the decoder has none."""
         if not self.decoder.has_slots:
             return super().slots(memory, count, hypotheses, capacity)
         slots = self.decoder.slots(self.start(memory, capacity), hypotheses, capacity)

@@ -116,7 +116,7 @@ class GuidedEncoderDecoder(seqx.Generator):
         return self.decoder.read(inputs, memory, target.layout)
 
     def slots(self, memory: seqx.Memory, count: int, hypotheses: int, capacity: int | None) -> seqx.Slots:
-        """Return slots that store the words once per sentence; those of the core if the decoder has none."""
+        """Return slots that store the words once per sentence; the default slots if the decoder has none."""
         if not self.decoder.has_slots:
             return super().slots(memory, count, hypotheses, capacity)
 

@@ -49,7 +49,7 @@ class Linearisation(seqx.Codec, ABC):
         """Return a tree over exactly these leaves. Malformed symbols are repaired deterministically."""
 
     def needs(self, tree: Tree) -> Mapping[str, int]:
-        """Return the smallest value of each setting that limits the grammar with which it allows this tree.
+        """Return, for each setting that limits the grammar, the smallest value that allows this tree.
 
         seqx compares these values with the settings, to count the trees that the grammar rules out.
         """

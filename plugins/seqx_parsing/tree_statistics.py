@@ -81,7 +81,7 @@ class TreeStatistics:
         return sum(length * count for length, count in self.lengths.items())
 
     def lines(self) -> Iterator[str]:
-        """Return the lines of the table."""
+        """Yield the lines of the table."""
         yield f"trees        {self.trees:,}" + (f", {self.wordless:,} without words" if self.wordless else "")
         if not self.lengths:
             return

@@ -42,7 +42,11 @@ class DiverseBeam(Beam):
             )
 
     def specification(self) -> seqx.SearchSpec:
-        """Return no description: other programs have other groups."""
+        """Refuse a description, because other programs form groups in another way.
+
+        Raises:
+            UnspecifiedError: always
+        """
         raise seqx.UnspecifiedError(type(self).__name__)
 
     @property

@@ -1,4 +1,4 @@
-"""The base class of corpora whose rows come from files: one display, the same checks, the same identity."""
+"""The base class of corpora whose rows come from files: it checks them, counts rows and shows progress."""
 
 import hashlib
 from abc import abstractmethod

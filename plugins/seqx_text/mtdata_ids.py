@@ -75,11 +75,11 @@ class MTData(FileCorpus):
                     )
 
     def parts(self, split: str) -> list[list[Path]]:
-        """Return a part for each id, which is in place of a file."""
+        """Return a part for each id; the id takes the place of a file."""
         return [[Path(name)] for name in getattr(self, split)]
 
     def stamps(self, files: Sequence[Path]) -> list[Stamp]:
-        """Return no time: a file that was downloaded does not change."""
+        """Return stamps that are always equal: a file that was downloaded does not change."""
         return [(0, 0) for _ in files]
 
     def fetch(

@@ -90,8 +90,8 @@ class Unigram:
 class Merges:
     """A sampler that drops merges of byte pair encoding (BPE-dropout; Provilkov et al. 2020, section 3).
 
-    Each merge of two neighbours is drawn once. If it is dropped, the two stay separate until one of them is
-    merged with its other neighbour; the merge of the new neighbours is another one.
+    Whether two neighbours are merged is drawn once. If their merge is dropped, they stay separate until one
+    of them is merged with its other neighbour. The merge of the new neighbours is then drawn separately.
 
     Args:
         scores: score of each subword; merges with a higher score come first, those with equal scores from

@@ -140,7 +140,7 @@ class Datasets(NamedColumns):
         super().fetch(folder, progress, splits)
 
     def parts(self, split: str) -> list[list[Path]]:
-        """Return one part: the split of the dataset, in place of a file."""
+        """Return one part: the split of the dataset takes the place of a file."""
         return [[Path(getattr(self, split))]]
 
     def required_data(self, folder: Path) -> None:
@@ -151,7 +151,7 @@ class Datasets(NamedColumns):
         yield from ()
 
     def stamps(self, files: Sequence[Path]) -> list[Stamp]:
-        """Return no time: a loaded dataset does not change."""
+        """Return stamps that are always equal: a loaded dataset does not change."""
         return [(0, 0) for _ in files]
 
     def records(self, files: Sequence[Path]) -> Iterator[tuple[str, Mapping[str, Any]]]:

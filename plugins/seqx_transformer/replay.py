@@ -18,11 +18,11 @@ Function = Callable[[], Tensor]
 
 
 class Replayed:
-    """Calls of one function that changes tensors in place, and always the same tensors with the same shapes.
+    """Repeated calls of one function, which writes into the same tensors of the same shapes in each call.
 
-    After a few calls its kernels are captured, and then replayed. A function that waits for the device cannot
-    be captured. It is called each time, as are all later functions of its owner, and a warning says why. The
-    result is overwritten by the next call.
+    After a few calls, the kernels of the function are captured, and from then on replayed. A function that
+    waits for the device cannot be captured. It is then called each time, as are all later functions of its
+    owner, and a warning says why. The next call overwrites the result.
 
     Args:
         owner: the object whose code the function runs

@@ -23,10 +23,10 @@ FIRST_STEPS = 32
 """The number of steps for which a new cache has room. The room doubles whenever it is full."""
 
 MIN_COLUMNS, GROWTH = 16, 3 / 2
-"""Unseen columns are dropped from this number of columns on, and again after each growth by this factor."""
+"""The number of columns at which unseen ones are first dropped, and the growth until they are dropped again."""
 
 MAX_SEEN = 3 / 4
-"""The share of seen columns above which none are dropped, because that would take longer than it saves."""
+"""The share of seen columns above which none are dropped, because copying takes longer than it saves."""
 
 KeyValues = tuple[seqx.KeyValue, ...]
 """Keys and values for the attention of each layer."""
@@ -250,7 +250,7 @@ class TransformerSlots(seqx.Slots):
         self._visible = torch.cat([self._visible, visible], 2)
 
     def _drop_unseen_columns(self) -> None:
-        """Drop the columns of hypotheses that no other one continues, except as many as another row needs."""
+        """Drop columns that no hypothesis sees; each row keeps as many as the row that sees the most."""
         seen = self._visible.any(1)  # [R, C]
         count = int(self._gather(seen).sum(1).max())
         if count <= MAX_SEEN * seen.size(1):
@@ -265,8 +265,8 @@ class TransformerSlots(seqx.Slots):
     def _columns_of_next_drop(self) -> float:
         """Return the number of columns from which the next step drops those that no hypothesis sees.
 
-        A single hypothesis sees all its columns. A GPU would have to wait until the host knows how many are
-        left.
+        None are dropped if a slot has one hypothesis, which sees all its columns, or on a GPU, where the host
+        would have to wait for the number of seen columns.
         """
         if self.hypotheses == 1 or self._positions.is_cuda:
             return math.inf

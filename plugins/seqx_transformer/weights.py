@@ -1,7 +1,7 @@
 """Weights in the dtype of autocast, cast by one kernel.
 
-Autocast casts each weight, and each gradient back, by a kernel of its own. In a Transformer these were a
-third of the kernels of an update.
+Autocast casts each weight, and each gradient back, by a kernel of its own. In an update of a Transformer, a
+third of all kernels were such casts.
 """
 
 from collections.abc import Iterator, Sequence

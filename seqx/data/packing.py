@@ -98,9 +98,10 @@ def _plan(
 def _by_row_length(
     sizes: NDArray[np.int64], order: Integers, tokens: int, target: int
 ) -> Iterator[tuple[NDArray[np.int64], Integers]]:
-    """Yield each row length [C] with its examples, in their order: those that need no shorter rows.
+    """Yield each row length [C], shortest first, with the examples that need it because no shorter one fits.
 
-    Rows of all columns have the ratio of the tokens of the epoch, so that they are filled equally.
+    The examples keep their order. The lengths of the columns have the ratio of the numbers of tokens in the
+    epoch, so that rows are filled equally in all columns.
     """
     ratios = np.maximum(1, sizes.sum(1)) / sizes[target].sum()  # [C]
     wanted = max(LENGTH, EXAMPLES * round(float(sizes[target].mean())))

@@ -1,4 +1,4 @@
-"""Conversion of trained models, and searches in which another program computes."""
+"""Conversion of trained models, and searches that another program runs."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def write_export(exporter: Exporter, model: TrainedModel, folder: Path) -> None:
 
 
 def engine_search(engine: Engine, folder: Path, task: Task, model: Model, search: Search | None) -> Search:
-    """Return a search in which an engine computes. Its files are in the cache, by the digest of the model.
+    """Return a search that an engine runs; convert the model first, unless its conversion is in the cache.
 
     Raises:
         UserError: the engine cannot express the model, or the task does not use a search

@@ -55,7 +55,7 @@ def load(
         trust_local_plugins: run the Python files that the model's recipe names as plugins
         lenient: see `Predictor`
         num_answers: see `Predictor`
-        engine: another program that computes the search, on the CPU
+        engine: another program that runs the search, on the CPU
 
     Raises:
         UserError: a folder is missing, damaged or unsuitable, or unsuitable for the engine

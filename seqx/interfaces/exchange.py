@@ -66,7 +66,7 @@ class Engine(Exporter):
 
     @abstractmethod
     def search(self, model: TrainedModel, folder: Path) -> Search:
-        """Return a search in which the program computes instead of the model.
+        """Return a search that runs the program instead of the model.
 
         Args:
             model: the model, with its search

@@ -49,7 +49,7 @@ class InputLayer(nn.Module, ABC):
     def output_length(self, length: int) -> int:
         """Return the number of embeddings of a source of `length` tokens.
 
-        A longer source must have at least as many.
+        A longer source must not have fewer embeddings.
         """
         return length
 

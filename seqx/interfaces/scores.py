@@ -72,7 +72,7 @@ class Interval:
 
 
 _EARLIER_RESULTS = ("error", "found", "precision", "recall", "repaired", "right", "skip", "valid")
-"""The results in signatures of earlier versions, which did not record them."""
+"""Names of fields that are results, for scores of earlier versions, which have no `results`."""
 
 
 def signature_settings(signature: str, results: Sequence[str] = ()) -> str:

@@ -1,7 +1,7 @@
 """Neutral descriptions of models, from which exporters write the formats of other programs.
 
-Components return them from `specification`. So an exporter knows no classes of components, and a component
-of another plugin can be exported if it describes itself.
+Components return them from `specification`. So an exporter need not know the classes of components, and a
+component of another plugin can be exported if it describes itself.
 
 Letters in shapes: V symbols of a vocabulary, D = d_model, O outputs and I inputs of a linear map.
 """

@@ -436,7 +436,7 @@ class Task(ABC):
         raise UserError("the task of this model has no scores of single answers")
 
     def answers(self, split: Split, outputs: Sequence[str]) -> list[Answer]:
-        """Return the outputs for the inputs of a split with these inputs and the references."""
+        """Return an `Answer` for each input of a split: the input, its output and its references."""
         return [
             Answer(input=value_text(source), output=output, reference=reference, more_references=tuple(more))
             for source, output, reference, *more in zip(

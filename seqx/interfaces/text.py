@@ -18,7 +18,7 @@ SPLITS = ("train", "dev", "test")
 
 
 ProgressReporter = Callable[[str, float | None], None]
-"""A function of a few words about the current work, and of the finished fraction, 0 to 1 (None: unknown)."""
+"""A function that gets the current work in a few words, and its finished fraction, 0 to 1 (None: unknown)."""
 
 
 Problem = tuple[str, str]

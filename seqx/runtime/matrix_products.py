@@ -1,8 +1,8 @@
 """Compute float32 matrix products with the faster of torch's two libraries.
 
 On x86, torch multiplies float32 matrices with Intel's MKL, which does not use the AVX-512 units of AMD's
-CPUs. oneDNN, which torch uses for other number formats, does, and takes about half the time there
-(`python -m benchmarks.matrix_products`).
+CPUs. oneDNN uses these units, and takes about half the time on these CPUs (`python -m
+benchmarks.matrix_products`), but torch uses it only for other number formats.
 """
 
 import warnings

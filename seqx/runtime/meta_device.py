@@ -14,8 +14,8 @@ def meta_device() -> Iterator[None]:
     """Build modules on the meta device, where weights need no memory and initial values no time.
 
     On this device torch computes with Python functions. Their first call imports torch._dynamo and sympy,
-    which takes longer than importing torch. So normal initial values are not computed here. A constructor
-    that computes with tensors works, but causes this import.
+    which takes longer than importing torch. So initial values with a normal distribution are left out in the
+    block. A constructor that computes with tensors works, but causes this import.
     """
     with torch.device("meta"), _WithoutNormalValues():
         yield

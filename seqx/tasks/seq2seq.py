@@ -256,7 +256,10 @@ class TextPairTask(MetricTask):
         return denormalize(self.target_normalizers, self._target_tokenizer.decode(ids))
 
     def specification(self) -> TextSpec:
-        """Return the tokenizers and the names of the normalizers; a subclass that changes texts must not."""
+        """Return the tokenizers and the names of the normalizers.
+
+        The description does not hold for a subclass that changes texts in another way.
+        """
         source = describe(self.tokenizer, "tokenizer")
         return TextSpec(
             source=source,
@@ -290,8 +293,8 @@ class Seq2SeqTask(GenerationTask, TextPairTask):
     Args:
         keep: parts of an input that its answers must contain unchanged. `url`: addresses of pages and mail;
             `xml`: tags and entities; `placeholder`: such as {name}, ${name} and %s. The search requires up to
-            eight different ones; if it finds no such answer, it searches without. A warning counts the
-            answers in which any is missing
+            eight different ones; if it finds no such answer, it searches again without this requirement. A
+            warning counts the answers in which any is missing
     """
 
     keep: tuple[Protected, ...] = ()

@@ -36,7 +36,7 @@ class Flags(Protocol):
 
 
 class NoFlags:
-    """No numbers."""
+    """The flags of a process that has no numbers to exchange."""
 
     def own(self) -> list[int]:
         """Return no numbers."""

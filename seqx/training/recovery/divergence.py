@@ -43,9 +43,10 @@ class Divergence:
 
 
 class DivergenceDetector:
-    """A check of the loss and the gradient norm of each update, some updates later, in asynchronous copies.
+    """A detector of divergence, which checks the loss and the gradient norm of each update.
 
-    The result depends on the updates alone, not on the time at which copies arrive.
+    It copies them to the host without waiting, and checks them some updates later. The result depends on the
+    updates alone, not on the time at which copies arrive.
 
     Args:
         nonfinite: the largest number of non-finite updates in a row that is not a divergence
