@@ -22,7 +22,8 @@ CHUNK = 64
 class LinearAttention(seqx.Attention):
     """Attention with a kernel instead of the softmax (Katharopoulos et al. 2020, section 3).
 
-    output_i = (phi(q_i) sum_j phi(k_j) v_j) / (phi(q_i) sum_j phi(k_j)) with phi(x) = elu(x) + 1 (equation 7)
+    output_i = (phi(q_i) sum_j phi(k_j) v_j) / (phi(q_i) sum_j phi(k_j)), with phi(x) = elu(x) + 1
+    (equation 7).
 
     A sequence of n tokens takes O(n) operations: the sums over j are computed once for all queries, or chunk
     by chunk if attention is causal. There are no scores, so positional encodings that add to scores or to

@@ -23,7 +23,7 @@ FIRST_STEPS = 32
 """The number of steps for which a new cache has room. The room doubles whenever it is full."""
 
 MIN_COLUMNS, GROWTH = 16, 3 / 2
-"""The number of columns at which unseen ones are first dropped, and the growth until they are dropped again."""
+"""The number of columns at which unseen ones are first dropped, and the growth until the next time."""
 
 MAX_SEEN = 3 / 4
 """The share of seen columns above which none are dropped, because copying takes longer than it saves."""
