@@ -146,7 +146,7 @@ class MaskForms(NamedTuple):
     queries: Layout
     keys: Layout
     allowed: Tensor | None  # `Mask.allowed` of the mask
-    forms: dict[Any, Any]  # the tensors, by name, `causal` and `window`
+    forms: dict[Any, Any]  # the tensors; the key is (name of the form, `causal`, `window`)
 
 
 class Mask(NamedTuple):

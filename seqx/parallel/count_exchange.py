@@ -11,7 +11,7 @@ class CountExchange:
     """The sums of named counts over all ranks.
 
     Ranks send numbers only. They agree on the names first, and again only if a rank has a count with another
-    name. A rank without examples has no names, and may still be the one that needs the counts.
+    name. A rank without examples has no counts of its own, but gets those of the other ranks.
 
     Args:
         world: the ranks

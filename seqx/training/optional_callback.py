@@ -19,8 +19,9 @@ from seqx.plugin.registry import Make
 class OptionalCallback(Callback):
     """A callback that may fail: the error is reported once, and the run continues without the callback.
 
-    This holds for its constructor, for instance if a package is missing, for all events, and for its state.
-    A run that is resumed uses the callback again. While it does not work, checkpoints have no state of it.
+    The error may occur in its constructor, for instance if a package is missing, in an event, or when its
+    state is saved or loaded. After the error, checkpoints have no state of the callback. A run that is
+    resumed uses the callback again.
 
     Args:
         callback: the callback, such as a tracker on another machine

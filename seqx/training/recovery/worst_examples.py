@@ -32,9 +32,9 @@ def worst_examples(
     """Return the indices of the examples with the largest gradients, at most `most` of them.
 
     If some gradients are not finite, only examples with such gradients are returned. Groups of examples are
-    halved in the order of their gradient norms, so that few norms are computed. A group that does not fit
-    into memory is halved as well; a single example that does not fit is left out. The gradients of parameters
-    are None afterwards.
+    halved in the order of their gradient norms, so that few norms are computed. The result is approximate,
+    because the gradients of a group may cancel. A group that does not fit into memory is halved as well; a
+    single example that does not fit is left out. The gradients of parameters are None afterwards.
     """
     tie_breakers = itertools.count()  # so that the heap never compares arrays
     groups: list[tuple[float, int, Integers]] = []
