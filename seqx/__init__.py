@@ -209,6 +209,7 @@ if TYPE_CHECKING:  # commands
     from seqx.commands.stdin_command import StdinCommand as StdinCommand
     from seqx.commands.stdin_command import stdin_command as stdin_command
     from seqx.commands.text_format import format_duration as format_duration
+    from seqx.commands.text_format import format_long_duration as format_long_duration
     from seqx.commands.text_format import format_number as format_number
     from seqx.commands.trial import Trial as Trial
     from seqx.commands.trial import TrialUpdates as TrialUpdates

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import seqx
 from seqx_runs.sweep_state import TrialState, dev_score, rank_key
+from seqx_runs.sweep_time import RemainingTime
 from seqx_runs.sweep_trials import Configuration, Sweep, Trial
 
 _POLL_S = 0.2
@@ -78,6 +79,9 @@ class Runner:
         slots: dict[Trial, int] = {}
         paused: set[Trial] = set()
         log_starts: dict[Trial, int] = {}
+        started: dict[Trial, float] = {}
+        resumed: set[Trial] = set()
+        time_left = RemainingTime(jobs=self.jobs, until="" if step is None else "until the next comparison")
         total = len(waiting)
         try:
             while waiting or running:
@@ -87,6 +91,9 @@ class Runner:
                     slots[trial] = min({*range(self.jobs)} - {slots[each] for each in running})
                     log_starts[trial] = trial.log.stat().st_size if trial.log.exists() else 0
                     verb = "resumed" if trial.is_resumable else "started"
+                    started[trial] = time.monotonic()
+                    if trial.is_resumable:
+                        resumed.add(trial)
                     running[trial] = start(trial, self.device, self._environment(slots[trial]), self._lock)
                     _record_running(self._lock, running)
                     self.report(
@@ -98,7 +105,13 @@ class Runner:
                         del running[trial]
                         _record_running(self._lock, running)
                         last_line = _last_line(trial, log_starts[trial])
-                        self._report_end(trial, process.returncode, last_line, was_paused=trial in paused)
+                        now = time.monotonic()
+                        if process.returncode == 0 or trial in paused:
+                            time_left.add(now - started[trial], was_resumed=trial in resumed)
+                        left = time_left.text([now - started[each] for each in running], len(waiting))
+                        self._report_end(
+                            trial, process.returncode, last_line, left, was_paused=trial in paused
+                        )
                     elif (
                         step is not None and trial not in paused and dev_score(trial.folder, step) is not None
                     ):
@@ -111,14 +124,14 @@ class Runner:
                 self.report(f"stopping {count} saves a checkpoint")
             _stop(running.values())
 
-    def _report_end(self, trial: Trial, code: int, last_line: str, *, was_paused: bool) -> None:
+    def _report_end(self, trial: Trial, code: int, last_line: str, left: str, *, was_paused: bool) -> None:
         if code == 0:
-            self.report(f"{trial}: finished{_test_score(trial)}")
+            self.report(f"{trial}: finished{_test_score(trial)}{left}")
         elif was_paused and code == os.EX_TEMPFAIL:
-            self.report(f"{trial}: paused until it is compared with the others")
+            self.report(f"{trial}: paused until it is compared with the others{left}")
         else:
             self.failed[trial] = last_line or f"exit code {code}"
-            self.report(f"{trial}: failed: {self.failed[trial]}")
+            self.report(f"{trial}: failed: {self.failed[trial]}{left}")
 
     def _environment(self, slot: int) -> Mapping[str, str]:
         """Return the environment variables that divide the CPUs and GPUs between trials."""

@@ -21,6 +21,7 @@ from seqx_runs.sweep_file import read_sweep
 from seqx_runs.sweep_runner import stopped_so_far
 from seqx_runs.sweep_state import TrialState
 from seqx_runs.sweep_table import Results, welch_p_value
+from seqx_runs.sweep_time import RemainingTime
 from seqx_runs.sweep_trials import Configuration, Sweep, Trial
 from tests import forked
 from tests.plugins.runs.test_compare import table
@@ -551,3 +552,29 @@ def test_override_of_a_sweep_can_append_to_a_list() -> None:
 )
 def test_p_value_of_welch(first: Sequence[float], second: Sequence[float], expected: float) -> None:
     assert welch_p_value(first, second) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.usefixtures("recipe")
+def test_sweep_prints_the_remaining_time_with_each_trial_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1_000_000, 60))  # a minute between two calls: from start to end of each trial
+    monkeypatch.setattr(sweep_runner.time, "monotonic", lambda: next(clock))
+    codes = iter([2, 0, 0, 0])
+    monkeypatch.setattr(sweep_runner, "start", lambda *_: Process(code=next(codes)))
+    result = run_seqx("sweep", write_sweep())
+    ends = [line.partition("; ")[2] for line in result.stderr.splitlines() if "; its output" not in line]
+    assert [end for end in ends if end] == [
+        "3 trials left",  # the duration of a trial that failed says nothing about the others
+        "2 trials left, about 2 min",
+        "1 trial left, about 60 s",
+    ]
+
+
+def test_remaining_time_shares_the_waiting_trials_between_jobs() -> None:
+    left = RemainingTime(jobs=2, until="until the next comparison")
+    assert left.text([5], 3) == "; 4 trials left until the next comparison"
+    left.add(10, was_resumed=True)
+    assert left.seconds([5], 3) == 20  # ends at 5, 10, 15 and 20
+    left.add(100, was_resumed=False)
+    assert left.seconds([150], 2) == 100
+    assert left.seconds([30], 0) == 70
+    assert left.text([], 0) == ""
