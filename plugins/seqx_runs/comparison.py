@@ -137,7 +137,27 @@ def _run_data(record: seqx.Record) -> Row:
         "compared": [asdict(candidate) for candidate in record.compared],
         "model": ", compared with the ".join(map(str, record.compared)) or None,
         "vocabulary": record.vocabulary,
+        "only_empty_outputs": [*_splits_with_only_empty_outputs(record)],
     }
+
+
+def _splits_with_only_empty_outputs(record: seqx.Record) -> Iterator[str]:
+    """Yield the splits whose outputs, as the finished run wrote them, are all empty."""
+    for split in record.scores or ():
+        file = record.folder / "outputs" / f"{split}.txt"
+        if file.is_file() and not any(line.strip() for line in seqx.read_lines(file)):
+            yield split
+
+
+def empty_outputs_note(row: Row) -> str | None:
+    """Return a note about splits with only empty outputs, without the name of the run; None without such."""
+    splits = row.get("only_empty_outputs")  # missing in the data of earlier versions
+    if not splits:
+        return None
+    named = " and ".join(splits)
+    return (
+        f"all outputs for {named} are empty, so its {named} scores are those of a model that answers nothing"
+    )
 
 
 def _checked_data(record: seqx.Record) -> _CheckedData:
@@ -243,13 +263,15 @@ def _metrics_interval(recipe: Mapping[str, Any]) -> int | None:
 
 
 def _warnings(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield warnings about unfinished runs, unknown speeds and incomparable perplexities."""
+    """Yield warnings about unfinished runs, empty outputs, unknown speeds and incomparable perplexities."""
     for row in rows:
         if row.get("metrics_problem"):  # missing in the data of earlier versions
             yield row["metrics_problem"]
         if not row["finished"]:
             failure = f"; it {row['failed']}" if row["failed"] else ""
             yield f"{row['run']}: not finished, {_score_source(row)}{failure}"
+        if empty := empty_outputs_note(row):
+            yield f"{row['run']}: {empty}"
         if row["tokens_per_second"] is None and row["updates"]:
             yield f"{row['run']}: {_unknown_speed_reason(row)}, so its speed is unknown"
     if (

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from seqx_runs.comparison import signature_notes
+from seqx_runs.comparison import empty_outputs_note, signature_notes
 from seqx_runs.comparison_significance import SPLIT, with_significance
 from seqx_runs.comparison_table import SPLITS, Column, Row, score_names, without_details
 from seqx_runs.sweep_state import TrialState
@@ -160,7 +160,7 @@ class Results:
         )
 
     def notes(self) -> Iterator[str]:
-        """Yield notes below the table: the test, and the trials without results."""
+        """Yield notes below the table: the test, trials without results, and trials with only empty outputs."""
         tested = [each for each, values in self.p_values.items() if values]
         if tested:
             by_seeds = len(self.sweep.seeds) > 1
@@ -185,6 +185,8 @@ class Results:
                     "" if state.row is None else f", {state.row['updates']:,} of {state.row['of']:,} updates"
                 )
                 yield f"{trial}: not finished{steps}" if state.started else f"{trial}: not started"
+            if state.row is not None and (empty := empty_outputs_note(state.row)):
+                yield f"{trial}: {empty}"
 
     def _failure(self, trial: Trial) -> str | None:
         return self.failed.get(trial) or self.states[trial].failure

@@ -512,3 +512,17 @@ def test_difference_lines_group_paths_that_differ_in_one_component() -> None:
         "c: null (0)",
         "d: null (false)",
     ]
+
+
+def test_compare_names_runs_with_only_empty_outputs(compared: str) -> None:
+    assert "empty" not in compared
+    for split in ("dev", "test"):
+        file = Path(f"deep/outputs/{split}.txt")
+        file.write_text("\n" * file.read_text().count("\n"))
+    note = (
+        "deep: all outputs for dev and test are empty, so its dev and test scores are those of a model that"
+    )
+    assert f"\n{note} answers nothing\n" in done("compare", "base", "deep", *QUICK, "--html", "page.html")
+    assert note in Path("page.html").read_text()
+    Path("deep/outputs/dev.txt").write_text("word\n")
+    assert rows_of("deep", *QUICK)[0]["only_empty_outputs"] == ["test"]

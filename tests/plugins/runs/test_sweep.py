@@ -167,6 +167,18 @@ def test_sweep_writes_a_page_with_the_mean_of_the_curves_over_seeds(in_finished_
     assert "all trials: recipe=tiny.yaml, training.steps=2" in page
 
 
+def test_sweep_names_trials_with_only_empty_outputs(in_finished_sweep: str) -> None:
+    assert "empty" not in in_finished_sweep
+    empty, *_ = read_sweep(Path("sweep.yaml")).trials
+    file = empty.folder / "outputs/test.txt"
+    before = file.read_text()
+    file.write_text("\n" * before.count("\n"))
+    notes = done("sweep", "sweep.yaml", "--show")
+    file.write_text(before)
+    assert notes.count("are empty") == 1
+    assert f"\n{empty}: all outputs for test are empty, so its test scores are those of" in notes
+
+
 def test_sweep_prints_each_signature_once(in_finished_sweep: str) -> None:
     done("sweep", "sweep.yaml")
     page = Path("runs/sweep/report.html").read_text()
