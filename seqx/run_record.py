@@ -1,5 +1,6 @@
 """Read the content of a run folder, for programs that analyse runs."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,9 +92,7 @@ class Record:
         """
         folder = Path(folder)
         if (folder / WEIGHTS).is_file():
-            raise UserError(
-                f"{folder}: is the folder of a model; name the folder of its run, such as runs/NAME"
-            )
+            raise UserError(f"{folder}: is the folder of a model; {_advice_on_model(folder)}")
         if not (folder / "recipe.yaml").is_file():
             raise UserError(f"{folder}: is not the folder of a run; name one, such as runs/NAME")
         check_links(folder, *LINK_CHECKED)
@@ -118,6 +117,17 @@ class Record:
                 f"{folder}: cannot be read ({type(error).__name__}: {error}); read it with seqx "
                 f"{environment.get('seqx')}, which wrote it (this is seqx {__version__})"
             ) from None
+
+
+def _advice_on_model(folder: Path) -> str:
+    """Return the end of a message about a folder of a model where that of a run was expected."""
+    run = folder.absolute().parent
+    if (run / "recipe.yaml").is_file():
+        return f"name the folder of its run, {folder.parent if folder.name else run}"
+    return (
+        "it has no run, for example because it was imported, so there are no recorded outputs and curves; "
+        f"score it with `seqx evaluate {shlex.quote(str(folder))}`, and other models in the same way"
+    )
 
 
 def _last_step(info: _ModelInfo | None) -> int:

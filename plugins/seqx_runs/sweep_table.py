@@ -160,7 +160,7 @@ class Results:
         )
 
     def notes(self) -> Iterator[str]:
-        """Yield notes below the table: the test, trials without results, and trials with only empty outputs."""
+        """Yield notes below the table: the test, and trials without results or with only empty outputs."""
         tested = [each for each, values in self.p_values.items() if values]
         if tested:
             by_seeds = len(self.sweep.seeds) > 1

@@ -391,7 +391,7 @@ def test_compare_names_runs_with_equal_names_by_path() -> None:
     ("damage", "message"),
     [
         ("rm -r base", "base: is not the folder of a run; name one, such as runs/NAME"),
-        ("mv base/model base.model && rm -r base && mv base.model base", "base: is the folder of a model"),
+        ("mv base/model base.model && rm -r base && mv base.model base", "base: is the folder of a model; "),
         ("echo 'training: {}' > base/recipe.yaml", "base: cannot be read (KeyError: 'steps'); read it"),
         ("sed -i 's/ steps: 6/ steps: x/' base/recipe.yaml; rm -r base/mod*", "base: cannot be read (steps:"),
         ("sed -i 's/bleu: 30/bleu: x/' base/recipe.yaml", "base: cannot be read (published.dev.bleu: "),
@@ -404,6 +404,17 @@ def test_compare_rejects_other_folders_and_damaged_runs(damage: str, message: st
     output = refused("compare", "base", "deep")
     assert output.startswith(message)
     assert output.count("\n") == 1
+
+
+def test_compare_names_the_run_of_a_model_and_the_command_for_a_model_without_a_run() -> None:
+    assert refused("compare", "base/model", "deep") == (
+        "base/model: is the folder of a model; name the folder of its run, base\n"
+    )
+    shutil.copytree("base/model", "imported")
+    message = refused("compare", "deep", "imported")
+    command = "seqx evaluate imported"
+    assert f"score it with `{command}`, and other models in the same way\n" in message
+    assert "bleu " in done(*command.split()[1:])
 
 
 @pytest.mark.parametrize(

@@ -569,7 +569,7 @@ def test_p_value_of_welch(first: Sequence[float], second: Sequence[float], expec
 @pytest.mark.usefixtures("recipe")
 def test_sweep_prints_the_remaining_time_with_each_trial_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1_000_000, 60))  # a minute between two calls: from start to end of each trial
-    monkeypatch.setattr(sweep_runner.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("seqx_runs.sweep_runner.time.monotonic", lambda: next(clock))
     codes = iter([2, 0, 0, 0])
     monkeypatch.setattr(sweep_runner, "start", lambda *_: Process(code=next(codes)))
     result = run_seqx("sweep", write_sweep())
