@@ -107,6 +107,11 @@ async def _fields(request: Request) -> tuple[Mapping[str, Any], bool]:
         pairs = _pairs(query) + ([] if is_multipart else _pairs(body))
     except ValueError as error:
         raise HTTPException(400, f"the body or the query is not a form in UTF-8 ({error})") from None
+    if not is_multipart and body.lstrip().startswith("{"):
+        name = content or "missing"
+        raise HTTPException(
+            400, f"the body is JSON, but its content type is {name}; send Content-Type: application/json"
+        )
     if is_multipart:
         async with request.form(max_files=0, max_fields=_MAX_FIELDS) as form:
             pairs += form.multi_items()

@@ -24,7 +24,10 @@ def read_model(path: Path, max_bytes: int) -> Any:
         for i in range(model.get_piece_size()):
             model.id_to_piece(i)  # raises an error if the subword is not UTF-8
     except (OSError, RuntimeError, ValueError) as error:
-        raise seqx.UserError(f"{path}: cannot be read as a SentencePiece model ({error})") from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+        raise seqx.UserError(
+            f"{path}: cannot be read as a SentencePiece model ({reason}); restore the file, or name another"
+        ) from error
     return model
 
 

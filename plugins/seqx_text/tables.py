@@ -2,9 +2,10 @@
 
 import csv
 import json
+import math
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,7 +32,7 @@ _SHOWN = 10  # columns that a message lists
 class NamedColumns(FileCorpus):
     """A corpus whose columns have names.
 
-    A number becomes text, a missing value an empty text, and a line break in a text a space.
+    A number becomes text, a missing value or NaN an empty text, and a line break in a text a space.
 
     Args:
         columns: the name of each column of a row; `translation.de` is the field `de` in the field
@@ -90,7 +91,7 @@ class Table(NamedColumns):
             case "jsonl":
                 return _json_records(path)
             case format_:
-                return _separated_records(path, is_csv=format_ == "csv", header=self.header)
+                return _separated_records(path, self.columns, is_csv=format_ == "csv", header=self.header)
 
     def _format(self, path: Path) -> Format:
         if self.format != "auto":
@@ -195,11 +196,14 @@ def _paths(names: Sequence[str]) -> list[str]:
     return [str(seqx.expand_path(name)) for name in names]
 
 
-def _separated_records(path: Path, *, is_csv: bool, header: bool) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _separated_records(
+    path: Path, columns: Sequence[str], *, is_csv: bool, header: bool
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the rows of a TSV or CSV.
 
     Raises:
-        UserError: a row has another number of columns than the first one, or invalid quotes
+        UserError: a row has another number of columns than the first one, or invalid quotes; or several
+            columns have the name of one of `columns`
     """
     lines = seqx.read_lines(path, plain=True)
     reader = csv.reader((f"{line}\n" for line in lines), strict=True)
@@ -212,6 +216,7 @@ def _separated_records(path: Path, *, is_csv: bool, header: bool) -> Iterator[tu
             if names is None:
                 names = row if header else [*map(str, range(len(row)))]
                 if header:
+                    _check_names(names, columns, f"{path}:{number}")
                     continue
             if len(row) != len(names):
                 raise seqx.UserError(
@@ -226,11 +231,11 @@ def _json_records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the objects of a file of JSON lines.
 
     Raises:
-        UserError: a line is not a JSON object
+        UserError: a line is not a JSON object, or an object has a key twice
     """
     for number, line in enumerate(seqx.read_lines(path, plain=True), 1):
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=_object)
         except (ValueError, RecursionError) as error:
             raise seqx.UserError(
                 f"{path}:{number}: is not JSON ({error}); write an object per line"
@@ -244,19 +249,47 @@ def _parquet_records(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, 
     """Yield the rows of a Parquet file.
 
     Raises:
-        UserError: the package pyarrow is missing, or the file is damaged
+        UserError: the package pyarrow is missing, the file is damaged, or several columns have the name of
+            one of `columns`
     """
     arrow, parquet = (seqx.import_extra(name, "datasets") for name in ("pyarrow", "pyarrow.parquet"))
     try:
         with parquet.ParquetFile(path) as table:
             known = set(table.schema_arrow.names)
             wanted = {name if name in known else name.split(".")[0] for name in columns}
+            _check_names(table.schema_arrow.names, wanted, str(path))
             number = 0
             for batch in table.iter_batches(columns=sorted(wanted & known) or None):
                 for number, record in enumerate(batch.to_pylist(), number + 1):  # noqa: B020
                     yield f"{path}:{number}", record
     except (arrow.ArrowException, OSError) as error:
         raise seqx.UserError(f"{path}: cannot be read as Parquet ({error}); copy it again") from None
+
+
+def _check_names(names: Sequence[str], columns: Iterable[str], location: str) -> None:
+    """Check that at most one column has each of the names `columns`.
+
+    Raises:
+        UserError: several columns have the same name
+    """
+    for column in columns:
+        if names.count(column) > 1:
+            raise seqx.UserError(
+                f"{location}: {names.count(column)} columns are named {column!r}; rename one"
+            )
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object.
+
+    Raises:
+        ValueError: it has a key twice
+    """
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice")
+    return record
 
 
 def _value(record: Mapping[str, Any], name: str, location: str) -> Any:
@@ -281,13 +314,20 @@ def _text(value: Any, name: str, location: str) -> str:
     """Return a value as one line of text.
 
     Raises:
-        UserError: the value is neither text nor a number
+        UserError: the value is neither text nor a number, or no valid Unicode
     """
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if not isinstance(value, str | int | float):
         raise seqx.UserError(
             f"{location}: the column {name!r} has a value of type {type(value).__name__}; name a column of "
             f"text, or a field, such as {name}.en"
         )
-    return re.sub(r"[\r\n]+", " ", str(value))
+    text = re.sub(r"[\r\n]+", " ", str(value))
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # JSON can escape one half of a surrogate pair
+        raise seqx.UserError(
+            f"{location}: the column {name!r} has half of a surrogate pair, which is no text; correct it"
+        ) from None
+    return text

@@ -51,7 +51,7 @@ class Tmx(FileCorpus):
         """Yield the segments of each unit; that of a missing language is empty.
 
         Raises:
-            UserError: the file is not well-formed XML, or declares entities
+            UserError: the file is not well-formed XML, or declares entities; or no unit has all languages
         """
         from defusedxml import DefusedXmlException  # noqa: PLC0415
         from defusedxml.ElementTree import DefusedXMLParser, ParseError  # noqa: PLC0415
@@ -74,6 +74,11 @@ class Tmx(FileCorpus):
                 "other files; if you trust the file, remove the declarations"
             ) from None
         yield from units.take()
+        if units.found and not units.has_complete:
+            raise seqx.UserError(
+                f"{path}: no unit has a text in each of {', '.join(self.columns)}; its languages are "
+                f"{', '.join(sorted(units.found))}; correct columns"
+            )
 
 
 class _Units:
@@ -81,9 +86,15 @@ class _Units:
 
     Args:
         languages: the language of each column
+
+    Attributes:
+        found: the languages of the file so far
+        has_complete: true if a unit had a text in each language
     """
 
     def __init__(self, languages: Sequence[str]) -> None:
+        self.found = set[str]()
+        self.has_complete = False
         self._languages = [language.lower() for language in languages]
         self._rows: list[tuple[str, ...]] = []
         self._segments: dict[str, str] = {}
@@ -102,6 +113,7 @@ class _Units:
             self._segments = {}
         elif tag == "tuv":
             self._language = attributes.get(_LANGUAGE, attributes.get("lang", "")).lower()
+            self.found.add(self._language)
         elif tag == "seg":
             self._text = []
         self._codes += tag in _CODES
@@ -121,6 +133,7 @@ class _Units:
                     self._segments.setdefault(language, text)
         elif tag == "tu":
             self._rows.append(tuple(self._segments.get(language, "") for language in self._languages))
+            self.has_complete = self.has_complete or all(self._rows[-1])
 
     def close(self) -> None:
         """End the document."""

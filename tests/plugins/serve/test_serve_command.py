@@ -169,6 +169,14 @@ def test_translate_reads_every_form_of_body(server: Server, direct: seqx.Predict
     assert (status, answer) == (200, {"translatedText": best.text, "alternatives": [other.text]})
 
 
+@pytest.mark.parametrize("content", ["application/x-www-form-urlencoded", ""])
+def test_json_that_is_sent_as_a_form_is_refused_with_the_header_to_send(server: Server, content: str) -> None:
+    body = json.dumps(translate(LINES[0]))  # as curl -d sends it without a header
+    status, answer = server.send("POST", "/translate", body, **({"Content_Type": content} if content else {}))
+    reason = f"the body is JSON, but its content type is {content or 'missing'}"
+    assert (status, answer["error"]) == (400, f"{reason}; send Content-Type: application/json")
+
+
 def test_translate_answers_lists_pages_and_auto(server: Server, direct: seqx.Predictor) -> None:
     texts = [LINES[0], f"{LINES[1]}\n\n{LINES[2]}", ""]
     status, answer = server.post("/translate", q=texts, source="auto", target="de")

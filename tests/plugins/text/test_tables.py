@@ -113,9 +113,26 @@ def test_identity_of_a_table_depends_on_its_rows_alone(tmp_path: Path) -> None:
             b'{"en": "a", "de": {"x": 1}}\n',
             "a.jsonl:1: the column 'de' has a value of type dict; name",
         ),
+        ("a.tsv", b"en\tde\ten\na\tb\tc\n", "a.tsv:1: 2 columns are named 'en'; rename one"),
+        ("a.csv", b"de,en,de\na,b,c\n", "a.csv:1: 2 columns are named 'de'; rename one"),
+        (
+            "a.jsonl",
+            b'{"en": "a", "en": "c", "de": "b"}\n',
+            "a.jsonl:1: is not JSON (the key 'en' occurs twice)",
+        ),
+        (
+            "a.jsonl",
+            b'{"en": "a", "de": "\\ud800"}\n',
+            "a.jsonl:1: the column 'de' has half of a surrogate pair, which is no text; correct it",
+        ),
         ("a.parquet", b"no table", "a.parquet: cannot be read as Parquet ("),
         ("a.text", b"a\tb\n", "a.text: the ending of its name is none of .tsv, .csv, .jsonl"),
         ("a.tmx", b"<tmx><tu>", "a.tmx:1: is not well-formed XML ("),
+        (
+            "a.tmx",
+            b'<tmx><tu><tuv xml:lang="en"><seg>a</seg></tuv><tuv xml:lang="fr"><seg>b</seg></tuv></tu></tmx>',
+            "a.tmx: no unit has a text in each of en, de; its languages are en, fr; correct columns",
+        ),
         ("a.tmx", b"<tmx><body></body></tmx>", "a.tmx: has no rows; name a file with text"),
     ],
 )
@@ -135,6 +152,22 @@ def test_tables_report_a_problem_in_one_message(
         f"{tmp_path}/nothing.tsv: cannot be read (No such file or directory); correct the path in "
         "task.corpus; a relative path begins in the current folder"
     )
+
+
+def test_table_refuses_several_columns_of_one_name_in_parquet(tmp_path: Path) -> None:
+    arrow, parquet = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
+    columns = [arrow.array([text]) for text in "abcd"]
+    table = arrow.Table.from_arrays(columns, names=["en", "de", "en", "id"])
+    parquet.write_table(table, tmp_path / "a.parquet")
+    corpus = Table(columns=["de", "en"], train=[str(tmp_path / "a.parquet")])
+    with pytest.raises(seqx.UserError, match=r"a\.parquet: 2 columns are named 'en'; rename one"):
+        rows(corpus, tmp_path)
+    assert rows(Table(columns=["de", "id"], train=[str(tmp_path / "a.parquet")]), tmp_path) == [("b", "d")]
+
+
+def test_nan_in_a_table_is_a_missing_value(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"en": "a", "de": NaN}\n', encoding="utf-8")
+    assert rows(Table(columns=["en", "de"], train=[str(tmp_path / "a.jsonl")]), tmp_path) == [("a", "")]
 
 
 @pytest.mark.parametrize("corpus", ["files", "table", "tmx"])
@@ -205,7 +238,7 @@ def test_development_set_without_complete_units_is_refused(tmp_path: Path) -> No
     file = tmp_path / "a.tmx"
     file.write_text(tmx(unit(en="a")), encoding="utf-8")
     corpus = Tmx(columns=["en", "de"], dev=[str(file)])
-    with pytest.raises(seqx.UserError, match=r"a\.tmx: no row has a text in each column"):
+    with pytest.raises(seqx.UserError, match=r"a\.tmx: no unit has a text in each of en, de; its"):
         rows(corpus, tmp_path, "dev")
 
 
