@@ -1,7 +1,7 @@
 # make install     create the environment in $(VENV) and install seqx into it
 # make run         train a translation model on the included sample, score it, and translate with it
 # make test        run the linters, type and import checks, and all tests
-# make test-quick  do the same without the slow tests, in less than two minutes
+# make test-quick  do the same without slow tests and the simulated GPU, in less than two minutes
 # make test-isa    repeat the tests that depend on the CPU's instruction set with smaller instruction sets
 # make docs        generate the reference pages, build the site in build/docs, and check its links
 #

@@ -69,6 +69,8 @@ def plan(
     )
     planner = Planner(recipe, profile, overrides, target)
     result = planner.plan()
+    if result.warning is not None:
+        click.echo(f"{recipe}: {result.warning}", err=True)
     fitting = [] if result.memory.fits else proposals.fitting(planner, result)
     within = None if limit is None else proposals.within_budget(planner, result, limit)
     if as_json:

@@ -63,6 +63,7 @@ class Plan:
     duration: Duration
     kilowatt_hours: float
     is_sharded: bool  # devices share weights, gradients and optimizer states
+    warning: str | None  # about the schedule, as `seqx check` prints it
     microbatch: int = 0  # the most padded tokens of a microbatch, as training.microbatch counts them
     settings: Mapping[str, Any] = field(default_factory=dict)  # of training, which a budget changes
 
@@ -220,4 +221,5 @@ class Planner:
             duration=duration,
             kilowatt_hours=speed.watts * duration.total / 3.6e6,
             is_sharded=self._shards(trial) > 1,
+            warning=training.schedule_warning(),
         )

@@ -119,7 +119,7 @@ def _weights_text(replayed: Replayed, weights: seqx.ReplayedWeights) -> str:
     if distance:
         other = f"{_counted(abs(distance), 'update')} {'earlier' if distance > 0 else 'later'}"
     else:
-        other = "of another history of the run, or an average"
+        other = "from before or after a rollback, or a mean of checkpoints"
     again = f"--exact makes {_counted(replayed.to_repeat, 'update')} again"
     seconds = replayed.to_repeat * (replayed.seconds or 0)
     if seconds >= 1:

@@ -18,25 +18,31 @@ def checked_recipes(
 
     Args:
         sweep: the sweep
-        report: called with a line about the progress every few seconds
+        report: called with a line about the progress every few seconds, and with the warnings
 
     Raises:
         UserError: some recipes have problems; the message names their trials
     """
     recipes: dict[Configuration, Mapping[str, Any]] = {}
     by_problem: dict[str, list[Configuration]] = {}
+    by_warning: dict[str, list[Configuration]] = {}
     reported = time.monotonic()
     for number, configuration in enumerate(sweep.configurations):
         if time.monotonic() - reported >= _REPORT_S:
             reported = time.monotonic()
             report(f"{sweep.name}: checked {number:,} of {len(sweep.configurations):,} configurations")
-        trial = sweep.of(configuration)[0]
+        trial, warnings = sweep.of(configuration)[0], list[str]()
         try:
             recipes[configuration] = seqx.resolved_recipe(
-                configuration.recipe_file, configuration.profile, trial.overrides
+                configuration.recipe_file,
+                configuration.profile,
+                trial.overrides,
+                warn=warnings.append,
             )
         except seqx.UserError as error:
             by_problem.setdefault(str(error), []).append(configuration)
+        for text in warnings:
+            by_warning.setdefault(text, []).append(configuration)
     problems = [f"{_named(found, sweep)}:\n{text}" for text, found in by_problem.items()]
     if len(problems) > _MAX_SHOWN:
         problems = [*problems[:_MAX_SHOWN], f"and {len(problems) - _MAX_SHOWN} more problems"]
@@ -44,6 +50,8 @@ def checked_recipes(
         problems += _halving_problems(sweep, recipes)
     if problems:
         raise seqx.UserError("\n".join([f"{sweep.name}: no trial was started:", *problems]))
+    for text, found in by_warning.items():
+        report(f"{sweep.name}: {_named(found, sweep)}: {text}")
     return recipes
 
 

@@ -21,10 +21,16 @@ def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) 
     Print the number of parameters of each correct RECIPE, and all problems of the other recipes with file,
     line and column. The components of FILE.py must obey the laws of their interfaces: padding changes
     nothing, every parameter receives a gradient, and so on. The exit code is 2 if there is a problem.
+    --profile and KEY=VALUE change recipes, and are refused if a FILE.py is named.
     """
     recipes, overrides = split_overrides(arguments)
     if not recipes:
         raise click.UsageError("name a recipe before KEY=VALUE", ctx)
+    files = [name for name in recipes if name.endswith(".py")]
+    if files and (overrides or profile):
+        unused = overrides[0] if overrides else f"--profile {profile}"
+        message = f"{files[0]}: {unused} changes a recipe, not a Python file; check the file without it"
+        raise click.UsageError(message, ctx)
     errors = []
     for recipe in recipes:
         try:
@@ -33,11 +39,14 @@ def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) 
 
                 click.echo("\n".join(check_laws(recipe)))
                 continue
-            count = count_parameters(build_checked(load_checked(recipe, profile, overrides).configured))
+            experiment = build_checked(load_checked(recipe, profile, overrides).configured)
+            count, warning = count_parameters(experiment), experiment.training.schedule_warning()
         except UserError as error:
             errors.append(error)
         else:
             click.echo(f"{recipe}: {count:,} parameters")
+            if warning is not None:
+                click.echo(f"{recipe}: {warning}", err=True)
     if len(errors) == 1:
         raise errors[0]
     if errors:

@@ -1,6 +1,6 @@
 """Load and check the recipe that is an argument of a command."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,11 @@ def load_checked(argument: str, profile: str | None = None, overrides: Iterable[
 
 
 def resolved_recipe(
-    argument: str, profile: str | None = None, overrides: Iterable[str] = ()
+    argument: str,
+    profile: str | None = None,
+    overrides: Iterable[str] = (),
+    *,
+    warn: Callable[[str], object] = lambda _: None,
 ) -> dict[str, Any]:
     """Check a recipe as `seqx check` does, and return it with all defaults, as plain values.
 
@@ -68,12 +72,14 @@ def resolved_recipe(
         argument: a file, or the name of a recipe of seqx
         profile: the profile to apply
         overrides: settings as KEY=VALUE
+        warn: called with the warning of `seqx check`, if there is one
 
     Raises:
         RecipeError: the recipe has problems
     """
     configured = load_checked(argument, profile, overrides).configured
-    build_checked(configured)
+    if warning := build_checked(configured).training.schedule_warning():
+        warn(warning)
     plain: dict[str, Any] = configured.plain()
     return plain
 

@@ -179,34 +179,34 @@ class Replay:
             raise UserError(
                 f"{folder}: has no update {step}, because training.steps is {self.steps}; name a smaller one"
             )
-        history = self.undone(step) if undone else None
-        if undone and history is None:
+        updates = self.undone(step) if undone else None
+        if undone and updates is None:
             raise UserError(f"{folder}: no rollback has undone update {step}; leave out --undone")
         self._report("looking for the batch")
-        done = self._last_saved(step, history)
-        at = self._batches.position_after(self._position(done), step - 1 - done, skip=self._skip(history))
+        done = self._last_saved(step, updates)
+        at = self._batches.position_after(self._position(done), step - 1 - done, skip=self._skip(updates))
         whole = self._batches.update_batch(self._batches.plan(at.epoch), at)
-        return ReplayedBatch(step, history, rank_batches(self._batches, whole, self.processes))
+        return ReplayedBatch(step, updates, rank_batches(self._batches, whole, self.processes))
 
     def updates_to_repeat(self, batch: ReplayedBatch) -> int:
         """Return the number of updates that must be made again to get the exact weights for an update."""
         return batch.step - 1 - self._last_saved(batch.step, batch.undone)
 
-    def _last_saved(self, step: int, history: UndoneUpdates | None) -> int:
+    def _last_saved(self, step: int, undone: UndoneUpdates | None) -> int:
         """Return the step of the last checkpoint before an update; 0 if there is none."""
-        return max((saved for saved in self._of_history(history) if saved < step), default=0)
+        return max((saved for saved in self._usable_steps(undone) if saved < step), default=0)
 
-    def _skip(self, history: UndoneUpdates | None) -> AbstractSet[Position]:
-        return self._skipped.positions if history is None else history.skipped
+    def _skip(self, undone: UndoneUpdates | None) -> AbstractSet[Position]:
+        return self._skipped.positions if undone is None else undone.skipped
 
     def _position(self, step: int) -> Position:
         """Return the position of the update after a checkpoint, or after update 0."""
         progress = self._saved[step] if step else TrainingProgress()
         return Position(progress.epoch, progress.index)
 
-    def _of_history(self, history: UndoneUpdates | None) -> list[int]:
-        """Return the steps of the checkpoints of a history of the run: the present one, or an undone one."""
-        return [step for step in self._saved if history is None or step <= history.back_to]
+    def _usable_steps(self, undone: UndoneUpdates | None) -> list[int]:
+        """Return the steps of all checkpoints; with `undone`, only of those before the undone updates."""
+        return [step for step in self._saved if undone is None or step <= undone.back_to]
 
     def examples(self, indices: Sequence[int], batch: ReplayedBatch) -> list[ReplayedExample]:
         """Return some examples of a batch with their texts and tokens."""
@@ -260,9 +260,9 @@ class Replay:
 
     def _restore(self, parts: SavedParts, model: Model, batch: ReplayedBatch, *, exact: bool) -> _Start:
         """Restore the weights for an update: of the best checkpoint, of the model, or the initial ones."""
-        before, of_history = batch.step - 1, self._of_history(batch.undone)
+        before, usable = batch.step - 1, self._usable_steps(batch.undone)
         if exact:
-            candidates = sorted((step for step in of_history if step <= before), reverse=True)
+            candidates = sorted((step for step in usable if step <= before), reverse=True)
         else:
             candidates = sorted(self._saved if before else (), key=lambda step: (abs(step - before), step))
         for step in candidates:
@@ -277,7 +277,7 @@ class Replay:
                 source=path,
                 step=step,
                 repeated=before - step if exact else 0,
-                exact=step in of_history and (exact or step == before),
+                exact=step in usable and (exact or step == before),
             )
             return _Start(weights, Position(progress.epoch, progress.index), states)
         if before and not exact and self.record.scores is not None:

@@ -74,7 +74,7 @@ class ReplayedBatch:
 
     Args:
         step: the number of the update, from 1
-        undone: describes the history of the run before a rollback, if the update is that of this history
+        undone: describes the updates that a rollback undid, if the update is one of them
         ranks: the part of each rank
     """
 

@@ -17,7 +17,10 @@ def entry_points(*, group: str) -> Sequence[EntryPoint]:
     """Return the entry points of a group, `PLUGIN_GROUP` or `COMMAND_GROUP`.
 
     Those of seqx come first, because another distribution cannot replace them. Reading the metadata of all
-    installed distributions takes long. It is repeated only after a folder of `sys.path` has changed.
+    installed distributions takes long. It is repeated only after a folder of `sys.path` has changed, which
+    happens when a distribution is installed, upgraded or removed. A process does not notice that
+    `entry_points.txt` was edited in place. After an upgrade it lists the new version, but still executes the
+    modules that it had imported; start a new process to use the new ones.
     """
     return _read(group, tuple(map(_state, sys.path)))
 

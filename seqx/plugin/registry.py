@@ -19,6 +19,7 @@ T = TypeVar("T")
 MAKE = "make"  # marks the annotation of a component that the parent builds itself
 Make = Annotated[Callable[..., T], MAKE]
 REQUIRED = inspect.Parameter.empty
+_NAME = re.compile(r"[a-z][a-z0-9_]*")  # of a component
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +88,19 @@ class Registry:
                 the component
 
         Raises:
-            RegistrationError: another component has the name, or the constructor does not fit the interface
+            RegistrationError: another component has the name, the name has other characters than lowercase
+                letters, digits and underscores, or the constructor does not fit the interface
         """
         if not isinstance(interface, type):
             raise RegistrationError(f"an interface must be a class, not {interface!r}")
         cls = cast("type", interface)
         for name, maker in makers.items():
+            if not _NAME.fullmatch(name):
+                owner = "" if self._plugin is None else f"plugin {self._plugin!r} registers "
+                raise RegistrationError(
+                    f"{where(maker)}: {owner}the {cls.__name__} {name!r}; a name has lowercase letters, "
+                    "digits and underscores, and begins with a letter, such as my_name"
+                )
             _check_constructor(cls, name, maker)
             settings = settings_of(maker)
             if "type" in settings:

@@ -212,6 +212,16 @@ class Training:
                 f"{self.keep_checkpoints}; set keep_checkpoints to {self.average} or more"
             )
 
+    def schedule_warning(self) -> str | None:
+        """Return a warning if the learning rate still rises at the last update; else None."""
+        steps, schedule = self.steps, self.schedule
+        if steps < 2 or schedule(steps, steps) <= schedule(steps - 1, steps):
+            return None
+        return (
+            f"training.schedule: the learning rate still rises at the last update, {steps:,}; set a shorter "
+            "warm-up, or more training.steps"
+        )
+
     @property
     def initial_model(self) -> InitialModel | None:
         """The setting `init_from` as a section, even if the recipe gives only a folder."""

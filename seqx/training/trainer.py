@@ -94,7 +94,8 @@ class Trainer:
             return
         if self._progress.step >= self._config.steps or self._patience_is_over():
             return
-        self._warn_if_rate_rises()
+        if warning := self._config.schedule_warning():
+            self._notices.warn(warning)
         try:
             if self._accumulation.device.type == "cuda":  # find out-of-memory errors at once
                 largest = self._batches.largest_update(self._progress.now.epoch)
@@ -155,14 +156,6 @@ class Trainer:
     def _start(self) -> None:
         """Notify callbacks of the start, and of rollbacks to the checkpoint from which the run resumes."""
         self._notices.start(self.run, self._rollback.skipped.messages(self._progress.step))
-
-    def _warn_if_rate_rises(self) -> None:
-        steps, schedule = self._config.steps, self._config.schedule
-        if steps > 1 and schedule(steps, steps) > schedule(steps - 1, steps):
-            self._notices.warn(
-                "training.schedule: the learning rate still rises at the last update; set a shorter warm-up, "
-                "so that it decays before the end"
-            )
 
     def _warn_low_memory(self, update: str) -> None:
         self._notices.warn_once(

@@ -206,6 +206,9 @@ class Training:
     betas: tuple[Share, Share] = (0.9, 0.98)
     stop: Annotated[int, Gt(0)] | Literal["never"] = "never"
 
+    def schedule_warning(self) -> None:
+        """Return no warning: the rate is constant."""
+
 
 class Experiment:
     """The root of a recipe."""

@@ -254,3 +254,39 @@ def test_included_recipes_need_no_package_of_an_extra(
         result = seqx("check", file)
         errors = [line for line in result.stderr.splitlines() if line.startswith(str(file))]
         assert all("task.corpus" in line for line in errors), errors  # only missing text may be reported
+
+
+RISES = (
+    "training.schedule: the learning rate still rises at the last update, 3; set a shorter warm-up, or more "
+    "training.steps"
+)
+
+
+def test_commands_warn_once_of_a_warm_up_longer_than_the_run() -> None:
+    long = ["training.steps=3", "training.validate_every=3"]
+    recipe = corpus()
+    Path("sweep.yaml").write_text(f"recipe: {recipe}\nsettings: {{training.seed: [1, 2]}}\n")
+    for command, prefix in (
+        (("check", recipe), f"{recipe}: "),
+        (("plan", recipe, "--seconds=0"), f"{recipe}: "),
+        (("sweep", "sweep.yaml", "--write", "slurm", "."), "sweep: all trials: "),
+        (("run", recipe), ""),
+    ):
+        result = seqx(*command, *long)
+        assert result.exit_code == 0, result.output
+        assert result.stderr.count(f"{prefix}{RISES}\n") == 1, result.stderr
+        assert result.stderr.count("still rises") == 1
+    for command in (("check", recipe), ("plan", recipe, "--seconds=0")):
+        assert "still rises" not in seqx(*command, "training.steps=6").stderr
+
+
+def test_check_of_a_python_file_refuses_settings_of_recipes() -> None:
+    Path("mine.py").write_text("")
+    for arguments, unused in (
+        (["training.steps=1"], "training.steps=1"),
+        (["--profile", "sample"], "--profile sample"),
+        ([corpus(), "a+=1", "b=2"], "a+=1"),
+    ):
+        message = refused("check", "mine.py", *arguments)
+        expected = f"mine.py: {unused} changes a recipe, not a Python file; check the file without it"
+        assert message.count(expected) == 1

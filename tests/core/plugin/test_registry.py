@@ -234,3 +234,15 @@ class Stranger:
 def test_a_class_of_another_interface_is_refused_by_mypy_and_at_run_time() -> None:
     with pytest.raises(RegistrationError, match="x is not a subclass of Kind; derive it from that class"):
         Registry().add(Kind, x=Stranger)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["", " ", "a b", "a/b", "Upper", "1st", "_a", "a\n", "a\x1b[1m", "a-b", "é"])
+def test_name_with_other_characters_is_refused(name: str) -> None:
+    registry = Registry("azure")
+    with pytest.raises(RegistrationError) as raised:
+        registry.add(Kind, **{"good": Good, name: Good})
+    message = str(raised.value)
+    assert message.isprintable()
+    assert f": plugin 'azure' registers the Kind {name!r}; a name has lowercase letters, digits" in message
+    with pytest.raises(RegistrationError, match=rf"{HERE}:\d+: the Kind '1'; a name has lowercase"):
+        Registry().add(Kind, **{"1": Good})

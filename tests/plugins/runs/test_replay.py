@@ -5,12 +5,14 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from seqx.storage.locks import file_lock
 from seqx.training.gradient_accumulation import GradientAccumulation
+from seqx_runs import replay_text
 from tests.models import PARSING
 from tests.stories.test_faults import TEXT
 from tests.stories.test_text_tasks import RECIPES, SMALL, STACK
@@ -317,3 +319,12 @@ def test_replay_says_how_many_gradients_are_not_finite(
     printed = done("replay", "run", "1", "--top", "1")
     assert note in printed
     assert ("of no sentence" in printed) == (bad == 1)
+
+
+def test_weights_of_the_same_step_from_another_source_are_named() -> None:
+    replayed: Any = SimpleNamespace(batch=SimpleNamespace(step=5), to_repeat=1, seconds=None)
+    weights: Any = SimpleNamespace(source=Path("run/model"), repeated=0, exact=False, step=4)
+    assert replay_text._weights_text(replayed, weights) == (
+        "run/model, from before or after a rollback, or a mean of checkpoints: loss and gradients are not "
+        "those of the run (--exact makes 1 update again)"
+    )

@@ -273,7 +273,7 @@ def test_trial_of_a_killed_sweep_that_still_runs_is_named(monkeypatch: pytest.Mo
         process = sweep_runner.start(sweep.trials[0], "cpu", {}, lock)
         sweep_runner._record_running(lock, {sweep.trials[0]: process})
     with process:
-        message = refused("sweep", write_sweep())
+        message = refused("sweep", write_sweep(), "training.schedule.warmup=1")
         process.kill()
     assert message == (
         "runs/sweep: the trial d_model=16, seed=1 of another sweep in this folder still runs; wait for it, "
@@ -303,7 +303,7 @@ def test_locked_folder_of_a_sweep_is_refused_whatever_its_lock_has(
 def test_sweep_reports_the_progress_of_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep_check, "_REPORT_S", 0)
     reported: list[str] = []
-    checked_recipes(read_sweep(write_sweep()), reported.append)
+    checked_recipes(read_sweep(write_sweep(), None, ["training.schedule.warmup=1"]), reported.append)
     assert reported == ["sweep: checked 0 of 2 configurations", "sweep: checked 1 of 2 configurations"]
 
 
@@ -419,7 +419,7 @@ def test_other_trials_continue_after_a_failed_trial(monkeypatch: pytest.MonkeyPa
 def test_second_sweep_on_a_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep_runner, "start", lambda *_: pytest.fail("a trial was started"))
     with seqx.folder_lock(Path("runs/sweep"), "sweep"):
-        assert refused("sweep", write_sweep()) == (
+        assert refused("sweep", write_sweep(), "training.schedule.warmup=1") == (
             "runs/sweep: another sweep uses this folder; wait for it, or choose another folder (--folder)\n"
         )
         assert "d_model=16, seed=1: not started\n" in done("sweep", "sweep.yaml", "--show")
