@@ -1,11 +1,11 @@
 """The mistakes in predicted trees: groups, scores by label, and drawings with marked differences."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import seqx
 from seqx_parsing.drawing import draw_svg
-from seqx_parsing.evalb.brackets import BracketedLine, MalformedError, Span, read_line
+from seqx_parsing.evalb.brackets import BracketedLine, MalformedError, Span, bracket_ranges, read_line
 from seqx_parsing.evalb.parameters import COLLINS
 from seqx_parsing.evalb.sentence import compare
 from seqx_parsing.evalb.totals import Totals, harmonic, percentage
@@ -19,6 +19,8 @@ MAX_EXAMPLES, MAX_GROUPS = 20, 12
 """The maximum numbers of examples of a group, and of groups of a category."""
 
 Labelled = tuple[Span, str]
+Ranges = Mapping[Labelled, Sequence[tuple[int, int]]]
+"""The characters of each bracket in a text."""
 
 
 def tree_mistakes(answers: Sequence[seqx.Answer]) -> list[seqx.MistakeGroup]:
@@ -32,7 +34,8 @@ def tree_mistakes(answers: Sequence[seqx.Answer]) -> list[seqx.MistakeGroup]:
         if len(test.words) != len(gold.words):
             mistakes.without_tree.append(index)
             continue
-        mistakes.add(index, gold.scored(COLLINS), test.scored(COLLINS))
+        found = {"reference": _ranges(gold, answer.reference), "output": _ranges(test, answer.output)}
+        mistakes.add(index, gold.scored(COLLINS), test.scored(COLLINS), found)
     return list(mistakes.groups(len(answers)))
 
 
@@ -46,25 +49,39 @@ class _Mistakes:
         }
         self._totals: dict[str, Counter[str]] = {name: Counter() for name in self._found}
 
-    def add(self, index: int, gold: Sequence[Labelled], test: Sequence[Labelled]) -> None:
-        """Count the mistakes of a sentence."""
+    def add(
+        self, index: int, gold: Sequence[Labelled], test: Sequence[Labelled], ranges: Mapping[str, Ranges]
+    ) -> None:
+        """Count the mistakes of a sentence; `ranges` are those of the brackets in both of its texts."""
+
+        def mistake(detail: str, **brackets: Labelled) -> seqx.Mistake:
+            marks = {side: ranges[side].get(bracket, [])[:1] for side, bracket in brackets.items()}
+            return seqx.Mistake(index=index, detail=detail, marks=marks)
+
         missing, wrong = Counter(gold) - Counter(test), Counter(test) - Counter(gold)
-        for category, brackets, of_all in (("missing", missing, gold), ("wrong", wrong, test)):
+        for category, side, brackets, of_all in (
+            ("missing", "reference", missing, gold),
+            ("wrong", "output", wrong, test),
+        ):
             self._totals[category].update(label for _, label in of_all)
             for (span, label), count in brackets.items():
                 detail = f"{label} over words {span[0] + 1} to {span[1]}"
-                self._found[category][label] += [seqx.Mistake(index=index, detail=detail)] * count
+                self._found[category][label] += [mistake(detail, **{side: (span, label)})] * count
         for span, label in missing:
             for other_span, other in wrong:
                 if span == other_span:
-                    self._found["label"][f"{other} instead of {label}"].append(_at(index, span))
+                    self._found["label"][f"{other} instead of {label}"].append(
+                        mistake(_words(span), reference=(span, label), output=(span, other))
+                    )
         gold_parents, test_parents = dict(_parents(gold)), dict(_parents(test))
         for bracket in gold_parents.keys() & test_parents.keys():
             (before, label), (after, other) = gold_parents[bracket], test_parents[bracket]
             self._totals["attachment"][bracket[1]] += 1
             if before != after and label != other:
                 name = f"{bracket[1]} below {other} instead of {label}"
-                self._found["attachment"][name].append(_at(index, bracket[0]))
+                self._found["attachment"][name].append(
+                    mistake(_words(bracket[0]), reference=bracket, output=bracket)
+                )
         self._totals["label"].update(label for _, label in gold)
 
     def groups(self, sentences: int) -> Iterator[seqx.MistakeGroup]:
@@ -103,8 +120,17 @@ def _label(category: str, name: str) -> str:
     )
 
 
-def _at(index: int, span: Span) -> seqx.Mistake:
-    return seqx.Mistake(index=index, detail=f"words {span[0] + 1} to {span[1]}")
+def _words(span: Span) -> str:
+    return f"words {span[0] + 1} to {span[1]}"
+
+
+def _ranges(line: BracketedLine, text: str) -> Ranges:
+    """Return the characters of each bracket that counts, in a text with the brackets of the line."""
+    characters, found = bracket_ranges(text), defaultdict[Labelled, list[tuple[int, int]]](list)
+    if len(characters) == len(line.labels):
+        for number, bracket in line.numbered(COLLINS):
+            found[bracket].append(characters[number])
+    return found
 
 
 def _parents(brackets: Sequence[Labelled]) -> Iterator[tuple[Labelled, Labelled]]:

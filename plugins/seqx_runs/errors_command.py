@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import seqx
+from seqx_runs.marks import marked_parts, texts_of
 from seqx_runs.run_answers import default_split
 
 
@@ -35,7 +36,7 @@ def errors(run: Path, *, split: str | None, examples: int, as_json: bool, trust_
     RUN is the folder of the run. The groups depend on its task. For texts they are, for example, wrong
     lengths, repeated phrases, copied words, wrong numbers, missing and extra words; for labels, one
     label instead of another; for trees, brackets by label and attachments. An answer can be in several
-    groups.
+    groups. In the examples, double square brackets [[...]] mark the words that a mistake concerns.
     """
     if seqx.Record.read(run).scores is None:
         raise seqx.UserError(f"{run}: the run is not finished, so there are no outputs yet")
@@ -61,6 +62,7 @@ def _plain(split: str, texts: Sequence[seqx.Answer], groups: Sequence[seqx.Mista
                     {
                         "number": example.index + 1,
                         "detail": example.detail,
+                        "marks": example.marks,
                         "input": texts[example.index].input,
                         "output": texts[example.index].output,
                         "references": [texts[example.index].reference, *texts[example.index].more_references],
@@ -99,6 +101,7 @@ def _lines(
 def _example(answer: seqx.Answer, example: seqx.Mistake) -> Iterator[str]:
     detail = f" {example.detail}" if example.detail else ""
     yield f"    {example.index + 1:,}:{detail}"
-    yield f"      input:     {answer.input}"
-    yield f"      output:    {answer.output}"
-    yield f"      reference: {answer.reference}"
+    for side, text in texts_of(answer, example).items():
+        parts = marked_parts(text, example.marks.get(side, ()))
+        shown = "".join(f"[[{part}]]" if is_marked else part for part, is_marked in parts)
+        yield f"      {side + ':':<10} {shown}"

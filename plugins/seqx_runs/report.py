@@ -14,6 +14,7 @@ from seqx_runs import run_facts
 from seqx_runs.attention_view import attention_views
 from seqx_runs.breakdown import by_length, by_rarest_word
 from seqx_runs.conclusions import Scores, conclusions
+from seqx_runs.marks import excerpts
 from seqx_runs.pages import render
 from seqx_runs.run_answers import RESAMPLES, RunAnswers, default_split, read_answers
 from seqx_runs.run_curves import learning_charts, speed_charts
@@ -168,6 +169,7 @@ def _answer_values(answers: RunAnswers | None) -> dict[str, Any]:
         "breakdowns": [part for part in (by_length(answers), rarest) if part is not None],
         "rarest": rarest,
         "inputs": [answer.input for answer in found],
+        "excerpts_of": lambda mistake: excerpts(found[mistake.index], mistake),
         "ranking": rank_answers(task, found),
         "attention": attention_views(answers.predictor, task.inputs(answers.split)),
         "mistakes": [(category, [*groups]) for category, groups in by_category],

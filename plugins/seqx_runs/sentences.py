@@ -11,10 +11,10 @@ import seqx
 NUMBER = 5
 """The number of best and of worst answers."""
 
-MAX_CHARACTERS = 1500
+MAX_CHARACTERS = 8000
 """The maximum number of characters of a shown text."""
 
-MAX_WORDS = 300
+MAX_WORDS = 1200
 """The maximum number of words of texts that are compared."""
 
 _SPACE = re.compile(r"(\s+)")

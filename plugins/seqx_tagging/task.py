@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -164,10 +165,20 @@ class Tagging(seqx.MetricTask):
     def mistakes(self, answers: Sequence[seqx.Answer]) -> list[seqx.MistakeGroup]:
         """Return the tags that were predicted instead of others."""
         pairs = (
-            seqx.LabelPair(i, output, reference, word)
+            seqx.LabelPair(
+                i,
+                output.group() if output else "",
+                reference.group() if reference else "",
+                word.group() if word else "",
+                {
+                    side: [found.span()]
+                    for side, found in (("input", word), ("output", output), ("reference", reference))
+                    if found
+                },
+            )
             for i, answer in enumerate(answers)
             for word, output, reference in zip_longest(
-                answer.input.split(), answer.output.split(), answer.reference.split(), fillvalue=""
+                *(re.finditer(r"\S+", text) for text in (answer.input, answer.output, answer.reference))
             )
         )
         return seqx.label_mistakes(pairs, "words")

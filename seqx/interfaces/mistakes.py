@@ -1,7 +1,10 @@
 """The mistakes in the answers of a model, as tasks describe them for reports."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+Marks = Mapping[str, Sequence[tuple[int, int]]]
+"""The parts of the texts "input", "output" and "reference" that a mistake concerns: ranges of characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,10 +14,15 @@ class Mistake:
     Args:
         index: the number of the answer, from 0
         detail: the part of the answer that is wrong, in a few words; empty: the whole answer
+        marks: the parts of the texts that the mistake concerns: for "input", "output" and "reference", ranges
+            of characters
+        reference: the reference with which the output was compared; None: the first one of the answer
     """
 
     index: int
     detail: str = ""
+    marks: Marks = field(default_factory=dict)
+    reference: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

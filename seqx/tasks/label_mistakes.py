@@ -2,9 +2,9 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from seqx.interfaces.mistakes import Mistake, MistakeGroup
+from seqx.interfaces.mistakes import Marks, Mistake, MistakeGroup
 
 _MAX_GROUPS, _MAX_EXAMPLES = 30, 20
 
@@ -18,12 +18,14 @@ class LabelPair:
         output: the predicted label
         reference: the correct label
         detail: the labelled part of the answer, such as a word; empty: the whole answer
+        marks: the parts of the texts with the labels and what they label, see `Mistake`
     """
 
     index: int
     output: str
     reference: str
     detail: str = ""
+    marks: Marks = field(default_factory=dict)
 
 
 def label_mistakes(pairs: Iterable[LabelPair], unit: str) -> list[MistakeGroup]:
@@ -37,7 +39,9 @@ def label_mistakes(pairs: Iterable[LabelPair], unit: str) -> list[MistakeGroup]:
     for pair in pairs:
         totals[pair.reference] += 1
         if pair.output != pair.reference:
-            found[pair.reference, pair.output].append(Mistake(index=pair.index, detail=pair.detail))
+            found[pair.reference, pair.output].append(
+                Mistake(index=pair.index, detail=pair.detail, marks=pair.marks)
+            )
     most_frequent = sorted(found, key=lambda labels: (-len(found[labels]), labels))[:_MAX_GROUPS]
     return [
         MistakeGroup(

@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
 from itertools import islice
 
 from seqx.interfaces.mistakes import Mistake, MistakeGroup
@@ -52,7 +53,9 @@ def _group(
     name: str, category: str, find: Find, answers: Sequence[Answer], references: Sequence[str]
 ) -> MistakeGroup:
     found = [
-        Mistake(index=index, detail=detail)
+        Mistake(
+            index=index, detail=detail, marks=_marks(name, detail, answer, reference), reference=reference
+        )
         for index, (answer, reference) in enumerate(zip(answers, references, strict=True))
         if (detail := find(answer, reference)) is not None
     ]
@@ -64,6 +67,51 @@ def _group(
         unit="answers",
         examples=found[:EXAMPLES],
     )
+
+
+def _marks(name: str, detail: str, answer: Answer, reference: str) -> Mapping[str, list[tuple[int, int]]]:
+    """Return the parts of the texts that a mistake concerns; by default the words that differ."""
+    output = answer.output
+    match name:
+        case "empty answer":
+            return {}
+        case "repeated phrase":
+            phrase = re.compile(r"\W+".join(map(re.escape, detail.split(" ") * 2)))
+            return {"output": [match.span() for match in phrase.finditer(output)]}
+        case "copied input":
+            return {"output": [(0, len(output))]}
+        case "copied source words":
+            copied = {*detail.split(", ")}
+            return {"input": _find_words(answer.input, copied), "output": _find_words(output, copied)}
+        case "wrong numbers":
+            numbers = [{*_NUMBER.findall(text)} for text in (output, reference)]
+            return {
+                side: [each.span() for each in _NUMBER.finditer(text) if each.group() not in other]
+                for side, text, other in (
+                    ("output", output, numbers[1]),
+                    ("reference", reference, numbers[0]),
+                )
+            }
+    return _differences(output, reference)
+
+
+def _differences(output: str, reference: str) -> dict[str, list[tuple[int, int]]]:
+    """Return the ranges of words in which an output and its reference differ."""
+    words = [[*re.finditer(r"\S+", text)] for text in (output, reference)]
+    one, other = ([each.group() for each in side] for side in words)
+    matcher = SequenceMatcher(None, one, other, autojunk=False)
+    marks: dict[str, list[tuple[int, int]]] = {"output": [], "reference": []}
+    for kind, start, end, other_start, other_end in matcher.get_opcodes():
+        for side, found in (("output", words[0][start:end]), ("reference", words[1][other_start:other_end])):
+            if kind != "equal" and found:
+                marks[side].append((found[0].start(), found[-1].end()))
+    return marks
+
+
+def _find_words(text: str, words: Collection[str]) -> list[tuple[int, int]]:
+    """Return the ranges of the words in a text, whatever their case."""
+    folded = {word.casefold() for word in words}
+    return [each.span() for each in _TOKEN.finditer(text) if each.group().casefold() in folded]
 
 
 def _words(text: str) -> list[str]:
@@ -175,9 +223,10 @@ def _word_groups(answers: Sequence[Answer], references: Sequence[str]) -> Iterat
         for found, difference in ((missing, expected - written), (extra, written - expected)):
             for word, times in difference.items():
                 found[word] += [index] * times
-    for category, groups, totals, unit in (
-        ("missing words", missing, in_references, "occurrences in references"),
-        ("extra words", extra, in_outputs, "occurrences in outputs"),
+    texts = {"output": [answer.output for answer in answers], "reference": references}
+    for category, side, groups, totals, unit in (
+        ("missing words", "reference", missing, in_references, "occurrences in references"),
+        ("extra words", "output", extra, in_outputs, "occurrences in outputs"),
     ):
         for word, indices in islice(
             sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])), MAX_WORDS
@@ -188,7 +237,14 @@ def _word_groups(answers: Sequence[Answer], references: Sequence[str]) -> Iterat
                 count=len(indices),
                 total=totals[word],
                 unit=unit,
-                examples=[Mistake(index=index) for index in dict.fromkeys(indices)][:EXAMPLES],
+                examples=[
+                    Mistake(
+                        index=index,
+                        marks={side: _find_words(texts[side][index], [word])},
+                        reference=references[index],
+                    )
+                    for index in [*dict.fromkeys(indices)][:EXAMPLES]
+                ],
             )
 
 

@@ -1,6 +1,7 @@
 """Read a line of brackets as EVALB does: its words, and labelled spans of words."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -57,12 +58,14 @@ class BracketedLine:
 
         Brackets without words and brackets with a deleted label do not count.
         """
-        counted = []
-        for label, start, end in zip(self.labels, self.starts, self.ends, strict=True):
-            name = label.partition("-")[0].partition("=")[0]
+        return [bracket for _, bracket in self.numbered(parameters)]
+
+    def numbered(self, parameters: Parameters) -> Iterator[tuple[int, tuple[Span, str]]]:
+        """Yield the brackets that count, see `scored`, each with its number in the order of opening."""
+        for number, (label, *span) in enumerate(zip(self.labels, self.starts, self.ends, strict=True)):
+            name, (start, end) = label.partition("-")[0].partition("=")[0], span
             if start != end and name not in parameters.deleted_labels:
-                counted.append(((start, end), name))
-        return counted
+                yield number, ((start, end), name)
 
     def outermost(self, parameters: Parameters) -> tuple[str | None, list[str], str | None]:
         """Return the outermost bracket's label, all other labels, and the label of its only child.
@@ -123,6 +126,20 @@ def read_line(text: str, parameters: Parameters) -> BracketedLine:
     if stack:
         raise MalformedError(f"brackets are not closed: {len(stack)}", wordless=not line.words)
     return line
+
+
+def bracket_ranges(text: str) -> list[tuple[int, int]]:
+    """Return the characters of each constituent of a line, in the order in which they open."""
+    ranges: list[tuple[int, int]] = []
+    stack: list[int] = []
+    for part in _PART.finditer(text):
+        if part.group(4):
+            stack.append(len(ranges))
+            ranges.append((part.start(), len(text)))
+        elif part.group(6) and stack:
+            number = stack.pop()
+            ranges[number] = (ranges[number][0], part.end())
+    return ranges
 
 
 def _add_word(line: BracketedLine, leaf: Leaf, stack: list[int], parameters: Parameters) -> None:

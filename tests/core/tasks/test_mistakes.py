@@ -83,3 +83,31 @@ def test_label_mistakes_count_each_pair_of_labels() -> None:
     assert (first.name, first.count, first.total) == ("a instead of b", 2, 4)
     assert first.unit == "texts with the label b"
     assert (second.name, second.count) == ("c instead of b", 1)
+
+
+def marked(group: seqx.MistakeGroup, answer: seqx.Answer) -> dict[str, list[str]]:
+    """Return the marked parts of the texts of the first example of a group."""
+    example = group.examples[0]
+    texts = {"input": answer.input, "output": answer.output, "reference": example.reference or ""}
+    return {side: [texts[side][a:b] for a, b in ranges] for side, ranges in example.marks.items()}
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "reference", "name", "parts"),
+    [
+        ("a", "ein", "ein Wort und eins", "too short", {"output": [], "reference": ["Wort und eins"]}),
+        ("a", "es ist, es ist so", "es ist wohl so", "repeated phrase", {"output": ["es ist, es ist"]}),
+        ("the dog", "the dog", "the Hund", "copied input", {"output": ["the dog"]}),
+        ("My Dogg", "x dogg", "x Hund", "copied source words", {"input": ["Dogg"], "output": ["dogg"]}),
+        ("x", "in 7 or 8", "in 8 or 9", "wrong numbers", {"output": ["7"], "reference": ["9"]}),
+        ("x", "Der hund", "Der Hund", "only case differs", {"output": ["hund"], "reference": ["Hund"]}),
+        ("x", "der der", "die der", "die", {"reference": ["die"]}),
+    ],
+)  # fmt: skip
+def test_examples_of_text_mistakes_mark_the_words(
+    source: str, output: str, reference: str, name: str, parts: dict[str, list[str]]
+) -> None:
+    answer = seqx.Answer(input=source, output=output, reference="another", more_references=[reference])
+    (group,) = (group for group in text_mistakes([answer]) if group.name == name)
+    assert group.examples[0].reference == reference
+    assert marked(group, answer) == parts

@@ -66,3 +66,21 @@ def test_drawing_marks_brackets_that_the_other_tree_lacks() -> None:
     assert draw_difference(answer("")) == []
     long = "(TOP (S" + " (NN word)" * 41 + "))"
     assert draw_difference(answer(long, long)) == []
+
+
+def test_examples_of_tree_mistakes_mark_the_constituents() -> None:
+    def marked(output: str, name: str) -> dict[str, str]:
+        one = answer(output)
+        (group,) = (group for group in tree_mistakes([one]) if group.name == name)
+        texts = {"output": one.output, "reference": one.reference}
+        return {side: texts[side][a:b] for side, ((a, b),) in group.examples[0].marks.items()}
+
+    assert marked(LABELLED, "PP") == {"reference": "(PP (IN with) (NP (NNS eyes)))"}
+    assert marked(LABELLED, "ADVP") == {"output": "(ADVP (IN with) (NP (NNS eyes)))"}
+    assert marked(LABELLED, "ADVP instead of PP") == {
+        "output": "(ADVP (IN with) (NP (NNS eyes)))",
+        "reference": "(PP (IN with) (NP (NNS eyes)))",
+    }
+    assert marked(ATTACHED, "PP below NP instead of VP")["output"] == "(PP (IN with) (NP (NNS eyes)))"
+    untagged = LABELLED.replace("DT a", "XX a")
+    assert marked(untagged, "ADVP") == {"output": "(ADVP (IN with) (NP (NNS eyes)))"}

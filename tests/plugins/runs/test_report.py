@@ -14,6 +14,7 @@ import pytest
 
 import seqx
 from seqx_runs import report
+from seqx_runs.marks import excerpts, marked_parts
 from seqx_runs.pages import visible
 from seqx_runs.sentences import Span, rank_answers, word_differences
 from seqx_sample import Sample
@@ -220,6 +221,9 @@ def test_errors_prints_groups_with_examples(run: Path) -> None:
     assert extra["name"] in example["output"]
     assert example["output"] == (run / "outputs" / "test.txt").read_text().splitlines()[example["number"] - 1]
     assert f"{example['number']}:\n      input:     {example['input']}\n" in printed
+    assert f"[[{extra['name']}]]" in printed.partition("extra words:")[2].casefold()
+    start, end = example["marks"]["output"][0]
+    assert example["output"][start:end].casefold() == extra["name"].casefold()
     assert "input:" not in done("errors", run, "--examples", "0")
 
 
@@ -261,3 +265,27 @@ def test_report_shows_attention_in_a_browser(finished_run: Path, tmp_path: Path)
     shown = re.findall(r'<li style="--w: (\d+);?">', shown_page)
     assert [*map(int, shown[: len(first)])] == first
     assert 'aria-pressed="true"' in shown_page
+
+
+def test_excerpts_of_an_example_are_cut_around_the_mark() -> None:
+    text = "a" * 100 + " b " + "c" * 300
+    answer = seqx.Answer(input="x", output=text, reference="b")
+    mistake = seqx.Mistake(index=0, marks={"output": [(101, 102)], "reference": [(0, 1)]})
+    shown = dict(excerpts(answer, mistake))
+    assert shown["reference"] == [("b", True)]
+    assert shown["output"] == [
+        ("…", False), ("a" * 59 + " ", False), ("b", True), (" " + "c" * 59, False), ("…", False)
+    ]  # fmt: skip
+    assert [*marked_parts("abcd", [(1, 3), (2, 3)])] == [("a", False), ("bc", True), ("d", False)]
+
+
+def test_report_marks_the_mistakes_of_examples_and_scrolls_wide_tables_in_focusable_boxes(
+    finished_run: Path,
+) -> None:
+    html = (finished_run / "report.html").read_text(encoding="utf-8")
+    assert "<mark>" in html.partition('id="errors"')[2].partition("</section>")[0]
+    boxes = re.findall(r'<div class="(?:scrolls|drawing)[^>]*>', html)
+    assert boxes
+    assert all('tabindex="0" role="region" aria-label="' in box for box in boxes)
+    tables = html.count("<table")
+    assert len(re.findall(r'role="region"[^>]*>\s*<table', html)) == tables
