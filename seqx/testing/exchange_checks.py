@@ -24,12 +24,14 @@ from seqx.inference.imports import write_import
 from seqx.inference.loading import load
 from seqx.inference.predictor import Predictor
 from seqx.interfaces.exchange import Engine, Exporter, Importer, TrainedModel
+from seqx.interfaces.networks import Generator
 from seqx.interfaces.scores import Score
 from seqx.interfaces.task import Request
 from seqx.storage.atomic import atomic_folder
 
 _SCORE = Score(value=12.34, signature="nrefs:1|version:2")
 _LICENCE = "cc-by-4.0"
+_CACHE_OF_TORCH = "torchinductor_"  # a folder of the user, which later programs use as well
 _TOLERANCE = 1e-4  # of log-probabilities
 
 
@@ -48,13 +50,13 @@ def check_export(exporter: Exporter, model: Path) -> None:
     """
     predictor, trained = _trained(model)
     trained = replace(trained, license=_LICENCE, scores={"test": {"metric": _SCORE}})
-    _check_refusals(exporter, trained)
+    unknown = _check_refusals(exporter, trained)
     before = {name: value.clone() for name, value in trained.model.state_dict().items()}
     vocabulary = _contents(trained.vocabulary)
     with _temporary_folders() as place:
         with _Writes(place) as writes:
             _export(exporter, trained, place / "export")
-        _check_card(place / "export", trained, predictor)
+        lines = _check_card(place / "export", trained, predictor)
         after = trained.model.state_dict()
         assert all(torch.equal(value, after[name]) for name, value in before.items()), (
             "write: the weights of the model were changed; convert copies of them"
@@ -63,6 +65,8 @@ def check_export(exporter: Exporter, model: Path) -> None:
             "write: the folder of the vocabulary was changed; only read it"
         )
         shutil.rmtree(place / "export")
+        if unknown is not None:
+            _check_subclass(exporter, unknown, place / "export", lines)
         for number, error in ((1, OSError("a fault of the test")), (writes.count, KeyboardInterrupt())):
             with _Writes(place, number, error):
                 _check_raises(lambda: _export(exporter, trained, place / "export"), error, "write")
@@ -173,25 +177,67 @@ def _export(exporter: Exporter, model: TrainedModel, folder: Path) -> None:
         write_export(exporter, model, new)
 
 
-def _check_refusals(exporter: Exporter, model: TrainedModel) -> None:
-    """Check that a model is accepted, and that parts of unknown classes are refused by their setting."""
+def _check_refusals(exporter: Exporter, model: TrainedModel) -> TrainedModel | None:
+    """Check that a model is accepted, and that parts of unknown classes are refused by their setting.
+
+    An exporter that runs the code of the model, as by tracing, need not refuse a model of an unknown class.
+
+    Returns:
+        the trained model with a model of an unknown class, if the exporter accepts it; None: it refuses
+    """
     problems = list(exporter.problems(model))
     assert not problems, f"problems: {problems[0]}; pass a model that can be converted"
     parts: dict[str, Any] = {"task": model.task, "model": model.model}
     if isinstance(exporter, Engine):
         parts["search"] = model.search
+    accepted = None
     for setting, part in parts.items():
+        base = type(part)
+        methods = {"head": _negative_head} if isinstance(part, Generator) else {}
         unknown = copy.copy(part)
-        object.__setattr__(unknown, "__class__", type("Unknown", (type(part),), {}))  # it may be frozen
+        object.__setattr__(unknown, "__class__", type("Unknown", (base,), methods))  # it may be frozen
         changed = replace(model, **{setting: unknown})
-        assert any(problem.startswith(setting) for problem in exporter.problems(changed)), (
+        if any(problem.startswith(setting) for problem in exporter.problems(changed)):
+            continue
+        runs_the_model = bool(methods) and not isinstance(exporter, Engine)
+        assert runs_the_model, (
             f"problems: a {setting} of an unknown class is not refused; read it with seqx.describe, and name "
             "the setting in the problem"
         )
+        accepted = changed
+    return accepted
 
 
-def _check_card(folder: Path, model: TrainedModel, predictor: Predictor) -> None:
-    """Check README.md: its fields, scores and recipe, and that its code prints the answers of seqx."""
+def _negative_head(model: Generator, outputs: torch.Tensor) -> torch.Tensor:
+    """Return other logits than those of the class that an unknown class extends."""
+    head: Any = type(model).__mro__[1].head  # type: ignore[attr-defined]
+    return -head(model, outputs)
+
+
+def _check_subclass(exporter: Exporter, unknown: TrainedModel, folder: Path, lines: list[str]) -> None:
+    """Check that an accepted model of an unknown class is exported with its own methods.
+
+    Args:
+        exporter: the exporter
+        unknown: the model
+        folder: the folder to write
+        lines: the lines that the code in the card of the base class prints
+    """
+    _export(exporter, unknown, folder)
+    code = _blocks((folder / "README.md").read_text(encoding="utf-8"), "python")[0]
+    assert _printed(code, folder)["lines"] != lines, (
+        "problems: a model of an unknown class is not refused, but exported as one of its base class; read "
+        "it with seqx.describe, and name the setting in the problem"
+    )
+    shutil.rmtree(folder)
+
+
+def _check_card(folder: Path, model: TrainedModel, predictor: Predictor) -> list[str]:
+    """Check README.md: its fields, scores and recipe, and that its code prints the answers of seqx.
+
+    Returns:
+        the lines that the code prints
+    """
     file = folder / "README.md"
     assert file.is_file(), "write: there is no README.md, the card of the model"
     text = file.read_text(encoding="utf-8")
@@ -216,6 +262,8 @@ def _check_card(folder: Path, model: TrainedModel, predictor: Predictor) -> None
             f"README.md: its code prints {printed['lines']}, and seqx answers {expected} to its `sentences`"
         )
     assert printed["lines"], "README.md: its code prints nothing"
+    lines: list[str] = printed["lines"]
+    return lines
 
 
 def _check_imports(code: str, packages: set[str]) -> None:
@@ -272,7 +320,8 @@ def _temporary_folders() -> Iterator[Path]:
             yield place
         finally:
             tempfile.tempdir = before
-        left = sorted(path.name for path in (place / "tmp").iterdir())
+        names = (path.name for path in (place / "tmp").iterdir())
+        left = sorted(name for name in names if not name.startswith(_CACHE_OF_TORCH))
         assert not left, f"temporary files are left: {', '.join(left)}; use tempfile.TemporaryDirectory"
 
 

@@ -1,5 +1,6 @@
 """Exporters, engines and importers that break one of the checks with a real model."""
 
+import copy
 import json
 import shutil
 import tempfile
@@ -97,6 +98,23 @@ class Answers(seqx.Engine):
         if self.fault == "changes the folder":
             (folder / "answers.json").unlink()
         return Changed(model.search, self.fault)
+
+
+class Traced(seqx.Exporter):
+    """A format that runs the code of any model, unless its fault is to run that of the base class."""
+
+    fault = ""
+
+    def problems(self, model: seqx.TrainedModel) -> Iterable[str]:
+        return [problem for problem in Answers().problems(model) if problem.startswith("task")]
+
+    def write(self, model: seqx.TrainedModel, folder: Path) -> None:
+        if self.fault:
+            base = copy.copy(model.model)
+            known = next(each for each in type(base).__mro__ if each.__name__ != "Unknown")
+            object.__setattr__(base, "__class__", known)
+            model = replace(model, model=base)
+        Answers().write(model, folder)
 
 
 class Changed(seqx.Search):
@@ -233,6 +251,12 @@ def answers(model: Path) -> dict[str, str]:
 def test_check_finds_the_fault_of_an_exporter(model: Path, fault: str) -> None:
     with pytest.raises(AssertionError, match=EXPORTS[fault]):
         check_export(faulty(Answers, fault), model)
+
+
+def test_check_of_exporters_accepts_one_that_runs_models_of_unknown_classes(model: Path) -> None:
+    check_export(Traced(), model)
+    with pytest.raises(AssertionError, match="not refused, but exported as one of its base class"):
+        check_export(faulty(Traced, "runs the base class"), model)
 
 
 @pytest.mark.parametrize("fault", ENGINES)
