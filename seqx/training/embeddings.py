@@ -86,16 +86,20 @@ def _vectors(
     The first line may have the number and the size of the vectors.
 
     Raises:
-        UserError: the file cannot be read, or a vector has another size than the embeddings
+        UserError: the file cannot be read, ends too early, or a vector has another size than the embeddings
     """
+    announced = number = 0
     size, seen = embedding.embedding_dim, set[int]()
     for number, line in enumerate(read_lines(file, errors="replace"), 1):
         fields = line.rstrip().split(" ")
         if number == 1 and len(fields) == 2 and all(field.isdecimal() for field in fields):
+            announced = int(fields[0])
             _check_size(int(fields[1]), size, f"{setting}: {file}")
             continue
         if number <= 2:
             _check_size(len(fields) - 1, size, f"{setting}: {file}")
+        if len(fields) <= size:
+            raise UserError(f"{file}:{number}: expected a word and {size} numbers; correct the line")
         token = ids.get(" ".join(fields[:-size]))
         if token is None or token in seen:
             continue
@@ -107,9 +111,16 @@ def _vectors(
             raise UserError(f"{file}:{number}: expected a word and {size} numbers; correct the line")
         seen.add(token)
         yield token, vector
+    if number - 1 < announced:
+        raise UserError(
+            f"{file}: ends after {number - 1:,} of the {announced:,} vectors that its first line states; "
+            "copy it again, or correct the first line"
+        )
 
 
 def _check_size(found: int, size: int, place: str) -> None:
+    if found < 1:
+        raise UserError(f"{place} has no vectors; name a file in word2vec's text format")
     if found != size:
         raise UserError(
             f"{place} has vectors of {found} numbers, but the embeddings of the model have {size}; set "

@@ -86,6 +86,13 @@ def test_subwords_that_are_words_start_with_their_vectors() -> None:
             vectors("the", size=50),
             "has vectors of 50 numbers, but the embeddings of the model have 32; set model.d_model to 50, or",
         ),
+        (
+            "{source: v}",
+            vectors("The", "the")[:-100],
+            "v:3: expected a word and 32 numbers; correct the line",
+        ),
+        ("{source: v}", vectors("The").replace("1 32", "2 32"), "v: ends after 1 of the 2 vectors that its"),
+        ("{source: v}", "the\n", "v has no vectors; name a file in word2vec's text format"),
         ("{source: v}", "the 1 2 3\n", "has vectors of 3 numbers, but the embeddings of the model have 32"),
         ("{source: v}", vectors("a").replace("1.05", "x") * 2, None),  # not a symbol, so it is not read
         ("{source: v}", vectors("The", "the").replace("2.05", "x"), "v:3: expected a word and 32 numbers"),
