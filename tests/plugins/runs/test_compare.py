@@ -14,9 +14,11 @@ import pytest
 
 import seqx
 from seqx_runs.comparison import compare_runs, comparison_notes
+from seqx_runs.comparison_page import write_page
 from seqx_runs.comparison_significance import with_significance
 from seqx_runs.comparison_table import Column, format_table
 from seqx_runs.difference_lines import difference_lines
+from tests.browser import browser
 from tests.stories.tiny import TINY, done, refused, tiny
 
 PUBLISHED = "published: {source: 'Smith 2020, table 1', parameters: 40e3, dev: {bleu: 30, perplexity: 4.9}}\n"
@@ -537,3 +539,29 @@ def test_compare_names_runs_with_only_empty_outputs(compared: str) -> None:
     assert note in Path("page.html").read_text()
     Path("deep/outputs/dev.txt").write_text("word\n")
     assert rows_of("deep", *QUICK)[0]["only_empty_outputs"] == ["test"]
+
+
+@pytest.mark.slow
+def test_comparison_page_with_long_names_fits_a_phone(tmp_path: Path) -> None:
+    long = "a_very_long_name_" * 8
+    columns = [Column(name=long, values=[long], texts=[long]) for _ in range(9)]
+    sentence = {"metric": "bleu", "scores": [1, 2], "sentence": 1, "input": long, "reference": long}
+    write_page(
+        tmp_path / "page.html",
+        title=long,
+        columns=columns,
+        notes=[long],
+        curves={long: [Path("base")], long + "2": [Path("deep")]},
+        differences={long: [long]},
+        sentences=[{**sentence, "named_outputs": [(long, long)]}],
+    )
+    with browser(tmp_path) as page:
+        page.open((tmp_path / "page.html").as_uri())
+        page.wait_for("document.querySelector('footer') && document.readyState == 'complete'")
+        for scheme, width in (("light", 360), ("dark", 1200)):
+            page.screenshot(tmp_path / f"{width}.png", width=width, scheme=scheme)
+            assert page.value("document.documentElement.scrollWidth") <= width
+            page.value("document.querySelectorAll('details').forEach(each => each.open = true)")
+        boxes = "[...document.querySelectorAll('.scrolls')].filter(box => box.scrollWidth > box.clientWidth)"
+        assert page.value(f"{boxes}.length") > 0
+        assert page.value(f"{boxes}.every(box => box.tabIndex == 0)")
