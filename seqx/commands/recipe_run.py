@@ -33,13 +33,13 @@ def run(
     """Train and test the model of a recipe, or resume a run, in this process, as `seqx run` does.
 
     An interrupted run saves a checkpoint, and continues when this is called again. A finished run is only
-    read. In a notebook, the result displays itself.
+    read, and a line on standard error says so. In a notebook, the result displays itself.
 
     Args:
         recipe: a file, or the name of a recipe of seqx
         overrides: settings as KEY=VALUE, such as "training.steps=1000"
         profile: the profile to apply
-        folder: the folder of the run; None: runs/RECIPE[-PROFILE]
+        folder: the folder of the run; None: runs/RECIPE[-PROFILE] in the working directory
         device: "auto", "cpu", "cuda", "cuda:1", ...
         threads: threads on a CPU; None: as many as the run began with
         changed_plugins: resume the run even if its local plugins have changed
@@ -54,6 +54,11 @@ def run(
     with stop.handling_signals():
         started = RecipeRun.load(str(recipe), overrides, profile, None if folder is None else Path(folder))
         started = replace(started, again="call seqx.run again")
+        if started.is_finished:
+            click.echo(
+                f"{started.folder.absolute()}: this run is finished, so it is read and not trained again",
+                err=True,
+            )
         started.train(device=device, threads=threads, changed_plugins=changed_plugins, stop=stop)
     return Record.read(started.folder)
 

@@ -11,6 +11,7 @@ import seqx as api
 from tests.docs.command_server import shorten_python_runs
 from tests.docs.listings import ROOT
 from tests.plugins.runs.test_report import Page
+from tests.stories.tiny import tiny
 
 NOTEBOOK = ROOT / "examples/notebook.ipynb"
 
@@ -100,3 +101,18 @@ def test_views_style_only_themselves_and_follow_the_theme(displayed: list[str]) 
     assert closed == [len(style.rstrip()) - 1]
     assert "--text: currentColor" in style
     assert "prefers-color-scheme" not in style
+
+
+def test_second_execution_of_a_notebook_reads_the_finished_run(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SEQX_CACHE", str(cache))
+    monkeypatch.chdir(tmp_path)
+    first = api.run(tiny(), "training.steps=2")
+    assert "finished" not in capsys.readouterr().err
+    monkeypatch.setattr("seqx.training.trainer.Trainer.train", lambda _: pytest.fail("it trains again"))
+    second = api.run(tiny(), "training.steps=2")
+    folder = tmp_path / "runs/tiny"
+    assert f"{folder}: this run is finished, so it is read and not trained again\n" in capsys.readouterr().err
+    assert (second.folder, second.scores) == (first.folder, first.scores)
+    assert [*(tmp_path / "runs").iterdir()] == [folder]
