@@ -15,6 +15,7 @@ from seqx.data.held_out import held_out_warnings
 from seqx.data.prepare import cached_training_warnings, cached_vocabulary, prepare
 from seqx.data.processes import can_start_processes
 from seqx.data.store import Store
+from seqx.errors import UserError
 from seqx.inference.loading import model_folder
 from seqx.interfaces.learning import Callback
 from seqx.interfaces.networks import Model
@@ -111,7 +112,20 @@ class Context:
     def initial_model(self) -> Path | None:
         """The folder of the model that training starts from (`training.init_from`)."""
         initial = self.config.initial_model
-        return None if initial is None else model_folder(initial.model)
+        try:
+            return None if initial is None else model_folder(initial.model)
+        except UserError as error:
+            raise UserError(f"training.init_from: {error}") from None
+
+    @property
+    def available_initial_model(self) -> Path | None:
+        """The same folder; None if it is missing, and a checkpoint of the run replaces its weights."""
+        try:
+            return self.initial_model
+        except UserError:
+            if not self.folder.checkpoints.steps():
+                raise
+            return None
 
     @property
     def extends_vocabulary(self) -> bool:
@@ -165,11 +179,12 @@ def build_model(context: Context) -> Model:
     torch.manual_seed(context.config.seed)
     model = context.experiment.model(context.experiment.task.vocab_sizes)
     initial = context.config.initial_model
-    if initial is not None and context.initial_model is not None:
-        sizes = context.experiment.task.vocab_sizes if context.extends_vocabulary else {}
-        notes = load_initial_weights(context.initial_model, model, context.recipe, extended=sizes)
-        context.notes.extend(notes)
-        freeze(initial, model, context.initial_model)
+    if initial is not None:
+        folder = context.available_initial_model
+        if folder is not None:
+            sizes = context.experiment.task.vocab_sizes if context.extends_vocabulary else {}
+            context.notes.extend(load_initial_weights(folder, model, context.recipe, extended=sizes))
+        freeze(initial, model, folder)
     context.notes.extend(load_embeddings(context.config.embeddings, model, context.experiment.task))
     return model
 
@@ -267,9 +282,13 @@ def build_saved_parts(context: Context, model: Model, vocabulary: Path) -> Saved
 
 
 def start_from_initial_optimizer(context: Context, checkpointer: Checkpointer) -> None:
-    """Load the optimizer of the model that training starts from, if the recipe keeps its state."""
+    """Load the optimizer of the model that training starts from, if the recipe keeps its state.
+
+    Raises:
+        UserError: the model is missing, so that the weights are not its weights either
+    """
     initial = context.config.initial_model
-    if initial is not None and not initial.reset_optimizer:
+    if context.initial_model is not None and initial is not None and not initial.reset_optimizer:
         checkpointer.load_optimizer(initial_optimizer_state(initial.model))
 
 

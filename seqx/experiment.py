@@ -98,10 +98,9 @@ def run(
             scores = trainer.test(dev, run_folder.write_outputs)
             if world.is_rank_zero:
                 initial = context.config.initial_model
-                if initial is not None and initial.old_test and context.initial_model is not None:
+                if initial is not None and initial.old_test:
                     report_old_test(
                         initial.model,
-                        context.initial_model,
                         run_folder.model,
                         run_folder.write_old_test,
                         device=str(context.device),

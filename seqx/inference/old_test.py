@@ -9,7 +9,7 @@ import click
 from seqx.data.prepare import no_progress
 from seqx.errors import UserError
 from seqx.inference.evaluation import evaluate
-from seqx.inference.loading import load
+from seqx.inference.loading import load, model_folder
 from seqx.inference.predictor import Predictor
 from seqx.interfaces.scores import Score
 from seqx.storage.cache_folder import default_cache
@@ -49,7 +49,6 @@ def old_test_scores(
 
 
 def report_old_test(
-    name: Path,
     initial: Path,
     trained: Path,
     write: Callable[[Mapping[str, Mapping[str, Score]]], None],
@@ -60,15 +59,14 @@ def report_old_test(
     """Print and write the scores of both models; if they cannot be computed, print why.
 
     Args:
-        name: the initial model, as the recipe names it
-        initial: the folder of the initial model
+        initial: the initial model, as the recipe names it
         trained: the folder of the fine-tuned model
         write: writes the scores "before" and "after"
         device: the device
         before_batch: called before each batch. It may raise an exception to end the work.
     """
     try:
-        both = old_test_scores(initial, trained, device=device, before_batch=before_batch)
+        both = old_test_scores(model_folder(initial), trained, device=device, before_batch=before_batch)
     except UserError as error:
         click.echo(f"training.init_from.old_test: the scores are unknown ({error})", err=True)
         return
@@ -78,4 +76,6 @@ def report_old_test(
     for metric, before in both["before"].items():
         if metric in both["after"]:
             after = both["after"][metric].value
-            click.echo(f"test set of {name}: {metric} {before.value:.2f} before, {after:.2f} after", err=True)
+            click.echo(
+                f"test set of {initial}: {metric} {before.value:.2f} before, {after:.2f} after", err=True
+            )

@@ -54,18 +54,18 @@ def freeze_problems(recipe: Configured[Any], initial: InitialModel, model: nn.Mo
         )
 
 
-def freeze(initial: InitialModel, model: nn.Module, folder: Path) -> None:
+def freeze(initial: InitialModel, model: nn.Module, folder: Path | None) -> None:
     """Freeze the parameters that `training.init_from.freeze` names.
 
     Args:
         initial: the section `training.init_from`
         model: the model, with the weights of the initial model
-        folder: the folder of the initial model
+        folder: the folder of the initial model; None: it is missing, and a checkpoint has the weights
 
     Raises:
         UserError: a frozen parameter has new rows, which would never be trained
     """
-    header = read_header(folder / WEIGHTS)
+    header = {} if folder is None else read_header(folder / WEIGHTS)
     for pattern in initial.freeze:
         for name, parameter in frozen_parameters(model, pattern).items():
             if name in header and header[name].shape != tuple(parameter.shape):

@@ -51,8 +51,8 @@ def build_checked(recipe: Configured[D], *, begun: bool = False) -> D:
         for configured, component in components
         for setting, message in _setting_errors(component)
     ]
-    init = experiment.training.initial_model
-    init_problems = [] if init is None else [*_load_initial_vocabulary(recipe, experiment, init, begun=begun)]
+    init = None if begun else experiment.training.initial_model
+    init_problems = [] if init is None else [*_load_initial_vocabulary(recipe, experiment, init)]
     problems += init_problems
     cause = None
     try:
@@ -69,7 +69,7 @@ def build_checked(recipe: Configured[D], *, begun: bool = False) -> D:
         if not begun:
             files = experiment.training.embeddings
             problems += [recipe.problem(*found) for found in embedding_problems(files, model)]
-        if init is not None and not (begun or init_problems):
+        if init is not None and not init_problems:
             problems += [
                 *model_problems(recipe, model_folder(init.model), model),
                 *freeze_problems(recipe, init, model),
@@ -197,19 +197,17 @@ def _build_problems(recipe: Configured[D], error: UserError) -> Sequence[Problem
     return [recipe.problem("model", str(error).removeprefix("model: "))]
 
 
-def _load_initial_vocabulary(
-    recipe: Configured[D], experiment: D, init: InitialModel, *, begun: bool
-) -> Iterator[Problem]:
+def _load_initial_vocabulary(recipe: Configured[D], experiment: D, init: InitialModel) -> Iterator[Problem]:
     """Load the vocabulary of the model at `init_from`, or yield the reasons why that is impossible.
 
-    A run that has begun keeps its own vocabulary.
+    It is not called for a run that has begun, which has its own vocabulary.
     """
     try:
         folder = model_folder(init.model)
         extends = init.vocabulary == "extend"
-        different = [] if begun else [*vocabulary_problems(recipe, folder, extends=extends)]
+        different = [*vocabulary_problems(recipe, folder, extends=extends)]
         yield from different
-        if not (begun or different):
+        if not different:
             experiment.task.load(folder / "task")
     except UserError as error:
         yield recipe.problem("training.init_from", str(error))

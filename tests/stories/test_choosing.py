@@ -1,6 +1,7 @@
 """Initial weights, early stopping, pruning of checkpoints, and selection of the model."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from seqx.storage import weights
 from seqx.storage.checkpoints import Checkpoints
-from tests.stories.tiny import TINY, done, lines, refused, tiny
+from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny
 
 
 def losses(run: str) -> list[float]:
@@ -117,3 +118,32 @@ def test_best_checkpoint_is_saved_at_any_validation() -> None:
         *("training.select=best", "training.average=3", "training.keep_checkpoints=3"),
     )
     assert done("average", "runs/tiny", "--best", "3").endswith("the mean of steps 3, 6, 9\n")
+
+
+def test_run_needs_its_initial_model_only_until_its_first_checkpoint() -> None:
+    done("run", tiny(TINY, "first.yaml"))
+    fine: list[str | Path] = [
+        "run",
+        tiny(TINY, "fine.yaml"),
+        "training.init_from={model: runs/first, freeze: [decoder]}",
+    ]
+    longer: list[str | Path] = [*fine, "training.steps=8"]
+    done(*fine)
+    shutil.copytree("runs/fine", "runs/with")
+    done(*longer, "--folder", "runs/with")
+    Path("runs/first").rename("moved")
+
+    assert done(*fine) == done(*fine)  # a finished run only prints its scores
+    for command in (["report", "runs/fine"], ["compare", "runs/fine", "moved"], ["inspect", "runs/fine"]):
+        assert "not finished" not in done(*command)
+    assert "not finished" not in Path("runs/fine/report.html").read_text()
+    assert "those with which the run made this update" in done("replay", "runs/fine", "5")
+    message = refused("replay", "runs/fine", "1")
+    assert message.startswith("training.init_from: runs/first: there is no such folder; name a model folder")
+    assert "training.init_from.old_test: the scores are unknown (runs/first: " in seqx(*longer).stderr
+    same = [Path("runs", run, "model", weights.WEIGHTS).read_bytes() for run in ("with", "fine")]
+    assert same[0] == same[1]
+
+    for checkpoint in Path("runs/fine/checkpoints").iterdir():
+        shutil.rmtree(checkpoint)
+    assert "training.init_from: runs/first: there is no such folder" in refused(*fine, "training.steps=9")
