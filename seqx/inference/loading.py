@@ -64,6 +64,8 @@ def load(
     if not folders:
         raise UserError("the list of models is empty; name at least one model")
     torch_device = device_of(device)
+    if engine is not None and not isinstance(engine, Engine):
+        raise UserError(f"engine is {engine!r}; pass an engine, such as CTranslate2Engine()")
     if engine is not None and precision == "auto":
         precision = "fp32"
     computed = compute_precision(precision, torch_device)

@@ -119,7 +119,12 @@ class Predictor:
         """Return a predictor of the same model that returns up to `number` answers to an input.
 
         The search is otherwise the same, so a beam search returns at most as many as its beam size.
+
+        Raises:
+            UserError: `number` is less than 1
         """
+        if number < 1:
+            raise UserError(f"with_answers: the number of answers is {number}; pass 1 or more")
         search = None if self.search is None else self.search.with_answers(number)
         return type(self)(
             self.task,

@@ -141,7 +141,9 @@ def _error_with_settings(error: UserError, recipe: Configured[Any], initial: Pat
     different = differences(
         {"model": _initial_recipe(initial, recipe).get("model")}, {"model": recipe.plain()["model"]}
     )
-    if isinstance(error, DamagedError) or not different:
+    if isinstance(error, DamagedError):
+        return DamagedError(f"{error}; copy the model again, or name another one")
+    if not different:
         return error
     return UserError(
         f"the model in {initial} has other sizes or parts than that of this recipe; make these settings "

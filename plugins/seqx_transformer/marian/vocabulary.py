@@ -53,7 +53,10 @@ def _read_ids(file: Path, size: int) -> dict[str, int]:
     Raises:
         UserError: the file cannot be read, or does not have one valid symbol for each id
     """
-    ids = seqx.read_json_as(_IDS, file, _MAX_BYTES)
+    try:
+        ids = seqx.read_json_as(_IDS, file, _MAX_BYTES)
+    except seqx.UserError as error:
+        raise seqx.UserError(f"{error}; download the model again") from None
     try:
         "".join(ids).encode()
     except UnicodeEncodeError:  # JSON can escape one half of a surrogate pair

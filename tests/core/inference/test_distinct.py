@@ -101,6 +101,9 @@ def test_predictor_with_answers_returns_the_same_best_answer(search: seqx.Search
     two = one.with_answers(2)
     assert (one.num_answers, two.num_answers) == (1, min(2, search.width))
     assert one.with_answers(9).num_answers == search.width
+    for number in (0, -1):
+        with pytest.raises(seqx.UserError, match=rf"the number of answers is {number}; pass 1 or more"):
+            one.with_answers(number)
     for single, several in zip(one.hypotheses(["abc", "b"]), two.hypotheses(["abc", "b"]), strict=True):
         assert single.text == several.text
         assert len(several) == two.num_answers

@@ -34,6 +34,8 @@ def test_load_reports_folders_that_are_not_models(model: Path, tmp_path: Path) -
         seqx.UserError, match="precision 'fp16': there is no such format; write auto, bf16, fp32"
     ):
         seqx.load(model, precision="fp16")  # type: ignore[arg-type]
+    with pytest.raises(seqx.UserError, match="engine is 'ctranslate2'; pass an engine, such as"):
+        seqx.load(model, engine="ctranslate2")  # type: ignore[arg-type]
     with pytest.raises(seqx.UserError, match=r"recipe.yaml: is a file of a model; name its folder"):
         seqx.load(model / "recipe.yaml")
     search = seqx.load(model, overrides="search.size=1").search

@@ -1,5 +1,6 @@
 """Fine-tuning: settings of the initial model are kept, refused or reported, and stored in the recipe."""
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -79,6 +80,15 @@ def test_init_from_refuses_other_settings_of_the_vocabulary(folder: Path, settin
         assert ", or leave training.init_from out\n" in result.stderr
         assert "command line:1:" in result.stderr
         assert not Path("second/recipe.yaml").exists()
+
+
+def test_init_from_says_what_to_do_with_a_damaged_model(folder: Path) -> None:
+    shutil.copytree(Path("first") / "model", "damaged")
+    os.truncate("damaged/model.safetensors", 1000)
+    result = call("check", "tiny.yaml", "training.init_from=damaged")
+    assert result.exit_code == 2
+    assert "damaged/model.safetensors: cannot be read (" in result.stderr
+    assert "; copy the model again, or name another one" in result.stderr
 
 
 def test_init_from_refuses_a_model_of_another_task(folder: Path) -> None:

@@ -292,7 +292,10 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "not finite": (_change(NORM, lambda t: t / 0), f"{NORM} has infinite"),
     "no weights": (_without("model.safetensors"), "has no model.safetensors"),
     "no config": (_without("config.json"), "config.json: cannot be read"),
-    "no vocabulary": (_without("vocab.json"), "vocab.json"),
+    "no vocabulary": (
+        _without("vocab.json"),
+        "vocab.json: cannot be read (No such file or directory); download the model again",
+    ),
     "no source model": (_without("source.spm"), "source.spm: cannot be read"),
     "config is no JSON": (_text("config.json", "{"), "config.json: cannot be read"),
     "config is a list": (_text("config.json", "[]"), "config.json: the whole value"),
