@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -17,6 +17,8 @@ _BAR = 30  # maximum characters of the progress bar
 _CURVE = 24  # maximum characters of a curve
 _ROWS_PER_TEXT = 2
 _LABEL = 11  # characters of the label of a text
+_BEFORE = 12  # characters shown before the first difference, if an equal beginning is left out
+_AFTER = 20  # characters that a shown difference needs
 _CONSOLE = Console()  # `Text.wrap` reads defaults from it
 
 
@@ -31,7 +33,7 @@ class LiveRows:
         self._steps, self._device = run.training.steps, run.device
         self._losses, self._scores = Series(), Series()
         self._score = self._best = ""  # the last score on the development set, and the best one
-        self._texts: list[tuple[str, Text]] = []  # labels and texts of the last outputs
+        self._texts: list[list[tuple[str, Text]]] = []  # labels and texts of each of the last outputs
         self._means: WindowMeans | None = None
         self._left = 0.0
         self._add_recorded(run)
@@ -56,7 +58,7 @@ class LiveRows:
     def add_evaluation(self, evaluation: seqx.Evaluation, best: str, answers: Iterable[seqx.Answer]) -> None:
         """Show the main score of a validation, the best one so far, and some answers."""
         self._add_score(evaluation.scores, best)
-        self._texts = [text for answer in answers for text in compared(answer)]
+        self._texts = [*map(compared, answers)]
 
     def _add_score(self, scores: Mapping[str, seqx.Score], best: str = "") -> None:
         name, score = next(iter(scores.items()))
@@ -80,7 +82,7 @@ class LiveRows:
         loss_curve, score_curve = curves
         fields = [
             f"loss {means.loss:.4f} {loss_curve}",
-            *([f"{self._score} {score_curve}{self._best}"] if self._score else []),
+            *_score_fields(f"{self._score} {score_curve}".strip(), self._best, width),
             f"{means.tokens_per_second:,.0f} target tokens/s",
             f"memory {memory_in_use(self._device)}",
             f"perplexity {seqx.format_number(means.perplexity)}",
@@ -88,7 +90,12 @@ class LiveRows:
             f"padding {means.padding:.1%}",
             *([f"skipped {means.skipped}: loss or gradient not finite"] if means.skipped else []),
         ]
-        texts = [row for label, text in self._texts for row in _labelled(label, text, width)]
+        texts = [
+            row
+            for of_answer in self._texts
+            for label, text in _from_difference(of_answer, _ROWS_PER_TEXT * (width - _LABEL), ascii_only)
+            for row in _labelled(label, text, width, ascii_only)
+        ]
         return [bar(step, means.step / self._steps, width, ascii_only), *_flow(fields, width), *texts]
 
 
@@ -139,10 +146,35 @@ def compared(answer: seqx.Answer) -> list[tuple[str, Text]]:
     return [("input", source), ("output", marked[0]), ("reference", marked[1])]
 
 
-def _labelled(label: str, text: Text, width: int) -> list[Text]:
+def _score_fields(score: str, best: str, width: int) -> list[str]:
+    """Return the last score and the best one as one field, or as two if one is too long for a row."""
+    fits = len(score) + len(best) <= width
+    return [f"{score}{best}"] if fits else [score, best.strip(" ()")]
+
+
+def _from_difference(
+    texts: Sequence[tuple[str, Text]], size: int, ascii_only: bool
+) -> Iterator[tuple[str, Text]]:
+    """Yield labels and texts; if `size` cells do not show the first difference, cut what is before it."""
+    first = min((span.start for _, text in texts for span in text.spans), default=0)
+    is_shown = first + _AFTER <= size
+    for label, text in texts:
+        if is_shown or not any(other.spans for _, other in texts) or label == "input":
+            yield label, text
+        else:
+            wanted = max(0, first - _BEFORE)
+            start = text.plain.rfind(" ", 0, wanted) + 1 or wanted
+            yield label, Text.assemble("... " if ascii_only else "… ", text[start:])
+
+
+def _labelled(label: str, text: Text, width: int, ascii_only: bool) -> list[Text]:
     """Return at most `_ROWS_PER_TEXT` rows of a text, beside its label."""
-    rows = [*text.wrap(_CONSOLE, max(1, width - _LABEL))]
+    size, ellipsis = max(1, width - _LABEL), "..." if ascii_only else "…"
+    rows = [*text.wrap(_CONSOLE, size)]
     if len(rows) > _ROWS_PER_TEXT:
-        rows[_ROWS_PER_TEXT - 1].append("...")
+        last = rows[_ROWS_PER_TEXT - 1]
+        last.truncate(max(0, size - len(ellipsis)))
+        last.rstrip()
+        last.append(ellipsis)
     labels = [f"{label:<{_LABEL}}", *[" " * _LABEL] * _ROWS_PER_TEXT]
     return [Text.assemble(head, row) for head, row in zip(labels, rows[:_ROWS_PER_TEXT], strict=False)]

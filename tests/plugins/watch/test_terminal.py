@@ -181,3 +181,48 @@ def test_terminal_is_clean_if_a_run_ends_without_an_event() -> None:
         del terminal
 
     assert screens(work, (80, 24)) == [["kept", ""]]
+
+
+def test_long_outputs_are_shown_from_their_first_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated = simulation(tmp_path, monkeypatch)
+    tree = f"(TOP (S {'(NN word) ' * 30}(PP (IN in) (NN house)) {'(NN end) ' * 30}))"
+    answer = seqx.Answer(input="word", output=tree.replace("(PP", "(ADVP"), reference=tree)
+
+    def work() -> None:
+        simulated.start()
+        simulated.update(1, 40)
+        scores = evaluation_with(20.0).scores
+        simulated.evaluate(40, evaluation=seqx.Evaluation(scores=scores, answers=[answer]))
+        simulated.update(41, 60)
+        resize(40, 24)
+        simulated.fail(KeyboardInterrupt())
+
+    during, _ = screens(work, (40, 24), (40, 24))
+    view = "\n".join(during)
+    assert "\noutput     … " in view
+    assert "\nreference  … " in view
+    assert "(ADVP (IN" in view
+    assert "(PP (IN" in view
+    assert "..." not in view
+    assert ".…" not in view
+    assert all(len(row) <= 40 for row in during)
+
+
+def test_best_score_has_a_row_of_its_own_on_a_narrow_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated = simulation(tmp_path, monkeypatch)
+
+    def work() -> None:
+        simulated.start()
+        simulated.update(1, 40)
+        simulated.evaluate(40, evaluation=evaluation())
+        simulated.update(41, 60)
+        resize(40, 24)
+        simulated.fail(KeyboardInterrupt())
+
+    during, _ = screens(work, (40, 24), (40, 24))
+    start = during.index("dev bleu 20.00 ▁")
+    assert during[start + 1].startswith("best 20.00 at step 40")
