@@ -105,4 +105,7 @@ def word_differences(output: str, reference: str) -> tuple[list[Span], list[Span
             if text := "".join(texts[2 * first : 2 * last - 1]):
                 marked: Literal["extra", "missing"] = "missing" if side else "extra"
                 spans[side].append(Span("equal" if kind == "equal" else marked, text))
+    for side, text in enumerate((output, reference)):
+        if len(_SPACE.split(shortened(text))) > 2 * MAX_WORDS:
+            spans[side].append(Span("equal", "…"))
     return spans

@@ -289,3 +289,13 @@ def test_report_marks_the_mistakes_of_examples_and_scrolls_wide_tables_in_focusa
     assert all('tabindex="0" role="region" aria-label="' in box for box in boxes)
     tables = html.count("<table")
     assert len(re.findall(r'role="region"[^>]*>\s*<table', html)) == tables
+
+
+def test_differences_of_long_trees_are_complete_and_those_of_longer_texts_end_with_an_ellipsis() -> None:
+    reference = f"(TOP (S {' '.join(f'(NP (NN word{i}))' for i in range(200))}))"
+    for span in (0, 1):
+        spans = word_differences(reference.replace("(NP (NN word199))", "(PP (NN word199))"), reference)[span]
+        assert spans[-1].text.endswith("word199))))")
+        assert [each.text for each in spans if each.kind != "equal"] == [("(PP", "(NP")[span]]
+    output, _ = word_differences("a " * 1300, "a")
+    assert output[-1].text == "…"

@@ -13,7 +13,7 @@ import pytest
 
 import seqx
 from seqx_watch import ConsoleProgress, lines, progress
-from seqx_watch.metrics import Window, WindowMeans
+from seqx_watch.metrics import Metrics, Window, WindowMeans
 from tests.plugins.watch.simulation import Clock, Simulation, run, update
 
 
@@ -271,3 +271,17 @@ def test_console_progress_prints_lines_on_a_terminal_that_cannot_redraw(
         monkeypatch.setenv("TERM", "dumb")
         simulate_run(Simulation(run(tmp_path, steps=120), ConsoleProgress(every=50), clock=clock))
     assert outputs[0].rstrip("\0").replace("\r\n", "\n").replace(str(tmp_path), "FOLDER") == LINES
+
+
+def test_validation_line_has_the_main_scores_and_the_metrics_file_all_of_them(tmp_path: Path) -> None:
+    scores = {
+        name: seqx.Score(value=50, signature="", is_detail=name != "f1")
+        for name in ("f1", "recall", "precision")
+    }
+    evaluation = seqx.Evaluation(scores=scores, answers=[])
+    assert lines.scores(evaluation, "best 50.00 at step 3") == "f1 50.00 (best 50.00 at step 3)"
+    simulated = Simulation(run(tmp_path, steps=10), Metrics())
+    simulated.start()
+    simulated.evaluate(3, evaluation=evaluation)
+    (recorded,) = seqx.MetricsFile(tmp_path).read().evaluations
+    assert [*recorded.scores] == [*scores]
