@@ -41,7 +41,7 @@ from seqx_runs.table_options import check_table_options, table_options
 )
 @click.option(
     "--html",
-    type=seqx.OutputPath(is_file=True),
+    type=seqx.OutputPath(is_file=True, replaces=r'.*<meta name="generator" content="seqx '),
     metavar="FILE",
     help="Also write an HTML page with the table, curves, differences and sentences to FILE.",
 )

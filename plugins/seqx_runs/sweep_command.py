@@ -48,7 +48,7 @@ from seqx_runs.table_options import check_table_options, table_options
 @table_options
 @click.option(
     "--html",
-    type=seqx.OutputPath(is_file=True),
+    type=seqx.OutputPath(is_file=True, replaces=r'.*<meta name="generator" content="seqx '),
     metavar="FILE",
     help="HTML page with the table and curves.  [default: FOLDER/report.html, unless --show is set]",
 )

@@ -28,7 +28,7 @@ from seqx.storage.json_format import json_text
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 @click.option(
     "--sentences",
-    type=OutputPath(is_file=True),
+    type=OutputPath(is_file=True, replaces=r'\{"input": '),
     metavar="FILE",
     help="Write each input with its answer, references and scores to FILE, as JSON lines.",
 )

@@ -1,11 +1,14 @@
 """The type of options that name a file or a folder to write."""
 
 import os
+import re
 from pathlib import Path
 
 import click
 
-from seqx.errors import UserError
+from seqx.errors import UserError, unwritable
+
+_START = 4096  # bytes of an existing file that are read
 
 
 class OutputPath(click.Path):
@@ -16,11 +19,15 @@ class OutputPath(click.Path):
     Args:
         is_new: it must not exist yet
         is_file: it is a file
+        replaces: a regular expression for the beginning of the files that the option writes. An existing file
+            that does not match it is refused, because it may be an input of the user. Without it, a command
+            with an existing file must decide itself
     """
 
-    def __init__(self, *, is_new: bool = False, is_file: bool = False) -> None:
+    def __init__(self, *, is_new: bool = False, is_file: bool = False, replaces: str | None = None) -> None:
         super().__init__(file_okay=is_file or is_new, dir_okay=not is_file or is_new, path_type=Path)
         self._is_new = is_new
+        self._replaces = None if replaces is None else re.compile(replaces.encode(), re.DOTALL)
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
@@ -28,7 +35,7 @@ class OutputPath(click.Path):
         """Return the path.
 
         Raises:
-            UserError: its parent folder does not exist or is a file, or the path exists already
+            UserError: its parent folder does not exist or is a file, or the path exists and is not replaced
         """
         if not value:
             self.fail("the path is empty; name a file or a folder", param, ctx)
@@ -41,4 +48,18 @@ class OutputPath(click.Path):
             if os.path.lexists(path.parent):
                 raise UserError(f"{path}: {path.parent} is not a folder; {other}")
             raise UserError(f"{path}: the folder {path.parent} does not exist; create it, or {other}")
+        if self._replaces is not None and os.path.isfile(path) and not _begins_with(path, self._replaces):  # noqa: PTH113
+            raise UserError(
+                f"{path}: exists already, and is not a file that this option wrote; remove it, or {other}"
+            )
         return path
+
+
+def _begins_with(file: Path, pattern: re.Pattern[bytes]) -> bool:
+    """Return true if the beginning of a file matches; an empty file always does."""
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(_START)
+    except OSError as error:
+        raise unwritable(file, error) from None
+    return not start or pattern.match(start) is not None

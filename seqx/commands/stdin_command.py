@@ -51,13 +51,13 @@ _OPTIONS = (
     ),
     click.option(
         "--trace",
-        type=OutputPath(is_file=True),
+        type=OutputPath(is_file=True, replaces=r'\{"line": '),
         metavar="FILE",
         help="Write the hypotheses of each step of the search to FILE, as JSON lines.",
     ),
     click.option(
         "--alignment",
-        type=OutputPath(is_file=True),
+        type=OutputPath(is_file=True, replaces=r"(\d+-\d+( \d+-\d+)*)?\n"),
         metavar="FILE",
         help="Write the word alignment of each line and its answer to FILE, such as 0-0 1-2.",
     ),

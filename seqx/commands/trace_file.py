@@ -26,7 +26,7 @@ class TraceFile:
         self._predictor = predictor
         predictor.record_traces()
         try:
-            self._stream = file.open("w", encoding="utf-8")
+            file.write_text("", encoding="utf-8")
         except OSError as error:
             raise unwritable(f"--trace {file}", error) from None
 
@@ -37,21 +37,21 @@ class TraceFile:
             UserError: the file cannot be written
         """
         try:
-            for part, searches in enumerate(nbest.traces, 1):
-                for search, steps in enumerate(searches, 1):
-                    for step, hypotheses in enumerate(steps, 1):
-                        place = {"line": number, "part": part, "search": search, "step": step}
-                        listed = [
-                            {
-                                "tokens": self._predictor.symbols("target", hypothesis.ids),
-                                "score": hypothesis.score,
-                                "logprob": hypothesis.logprob,
-                                "outcome": hypothesis.outcome,
-                            }
-                            for hypothesis in hypotheses
-                        ]
-                        text = json_text({**place, "hypotheses": listed}, ensure_ascii=False)
-                        self._stream.write(f"{text}\n")
-            self._stream.flush()
+            with self._file.open("a", encoding="utf-8") as stream:
+                for part, searches in enumerate(nbest.traces, 1):
+                    for search, steps in enumerate(searches, 1):
+                        for step, hypotheses in enumerate(steps, 1):
+                            place = {"line": number, "part": part, "search": search, "step": step}
+                            listed = [
+                                {
+                                    "tokens": self._predictor.symbols("target", hypothesis.ids),
+                                    "score": hypothesis.score,
+                                    "logprob": hypothesis.logprob,
+                                    "outcome": hypothesis.outcome,
+                                }
+                                for hypothesis in hypotheses
+                            ]
+                            text = json_text({**place, "hypotheses": listed}, ensure_ascii=False)
+                            stream.write(f"{text}\n")
         except OSError as error:
             raise unwritable(f"--trace {self._file}", error) from None

@@ -52,3 +52,22 @@ def test_run_that_stops_early_reports_it() -> None:
     assert "stopped after 4 of 30 updates: 1 validation without a better score\n" in printed
     printed = seqx("run", tiny(), "training.steps=31", *settings).output
     assert "stopped after 4 of 31 updates: 1 validation without a better score\n" in printed
+
+
+def test_files_of_the_same_option_are_replaced() -> None:
+    done("run", tiny())
+    commands: list[tuple[list[str], str, str | None]] = [
+        (["evaluate", "runs/tiny", "--sentences"], "sentences", None),
+        (["translate", "runs/tiny", "--trace"], "trace", "a b\n"),
+        (["translate", "runs/tiny", "--alignment"], "alignment", "a b\nc\n"),
+        (["compare", "runs/tiny", "runs/tiny", "--html"], "html", None),
+    ]
+    for command, file, text in commands:
+        Path(file).write_text("mine\n")
+        assert f"{file}: exists already, and is not a file that" in refused(*command, file)
+        assert Path(file).read_text() == "mine\n"
+        Path(file).unlink()
+        done(*command, file, text=text)
+        written = Path(file).read_bytes()
+        done(*command, file, text=text)
+        assert Path(file).read_bytes() == written != b""

@@ -73,3 +73,33 @@ def test_new_output_that_exists_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "link"):
         with pytest.raises(seqx.UserError, match="exists already; remove it, or choose another --out"):
             kind.convert(str(path), option, None)
+
+
+FILES = {name: (parameter, kind) for name, (parameter, kind) in WRITTEN.items() if not kind.dir_okay}
+BEGINNINGS = {
+    "--sentences": '{"input": "a b", "output": "c"}\n',
+    "--trace": '{"line": 1, "part": 1}\n',
+    "--alignment": "0-0 1-2\n\n0-0\n",
+    "--html": '<!DOCTYPE html>\n<head>\n<meta name="generator" content="seqx 0.1.0">\n',
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file_that_the_option_did_not_write_is_not_replaced(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parameter, kind = FILES[name]
+    option = name.rsplit(maxsplit=1)[-1]
+    for text in ("The cat sleeps .\n", "task: {}\n", "<!DOCTYPE html>\n<p>mine\n", '{"text": "mine"}\n'):
+        Path("mine").write_text(text)
+        with pytest.raises(seqx.UserError) as raised:
+            kind.convert("mine", parameter, None)
+        assert str(raised.value) == (
+            "mine: exists already, and is not a file that this option wrote; remove it, or choose another "
+            f"{option}"
+        )
+        assert Path("mine").read_text() == text
+    for text in ("", BEGINNINGS[option]):
+        Path("mine").write_text(text)
+        assert kind.convert("mine", parameter, None) == Path("mine")
