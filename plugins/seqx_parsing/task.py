@@ -410,13 +410,15 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
             try:
                 tree = self._cleaned(line, training=training)
             except seqx.UserError as error:
-                message = str(error).removeprefix("the corpus:1: ")
-                raise seqx.UserError(f"{self.corpus.row_location(split, row)}: {message}") from None
+                raise seqx.UserError(f"{self.corpus.row_location(split, row)}: {error}") from None
             if tree is not None:
                 yield row, tree
 
     def _cleaned(self, line: str, *, training: bool) -> Tree | None:
-        trees = list(read([line], "the corpus"))
+        try:
+            trees = list(read([line], "the corpus"))
+        except seqx.UserError as error:  # the caller knows file and line
+            raise seqx.UserError(str(error).removeprefix("the corpus:1: ")) from None
         if len(trees) != 1:
             raise seqx.UserError(
                 f"a row of the corpus has {len(trees)} trees instead of one: {line[:_SHOWN]!r}; "

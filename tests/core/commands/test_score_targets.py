@@ -141,6 +141,9 @@ def test_score_takes_a_parser_with_trees(folder: Path) -> None:
     assert all(float(line) < 0 for line in alone.splitlines())
     result = command("score", "--model", "p", "others", "trees")
     assert result.stderr.startswith("trees:2: the words of the tree are not those of the sentence")
+    result = command("score", "--model", "p", "words", "words")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("words:1: 'The' is outside of all brackets; remove it, or put it into a")
 
 
 def test_score_takes_a_classifier_with_labels(folder: Path) -> None:
