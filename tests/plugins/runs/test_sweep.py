@@ -572,7 +572,7 @@ def test_sweep_prints_the_remaining_time_with_each_trial_that_ends(monkeypatch: 
     monkeypatch.setattr("seqx_runs.sweep_runner.time.monotonic", lambda: next(clock))
     codes = iter([2, 0, 0, 0])
     monkeypatch.setattr(sweep_runner, "start", lambda *_: Process(code=next(codes)))
-    result = run_seqx("sweep", write_sweep())
+    result = run_seqx("sweep", write_sweep(), "training.schedule.warmup=1")
     ends = [line.partition("; ")[2] for line in result.stderr.splitlines() if "; its output" not in line]
     assert [end for end in ends if end] == [
         "3 trials left",  # the duration of a trial that failed says nothing about the others
