@@ -154,3 +154,12 @@ def test_conll_reads_columns_and_skips_comments(tmp_path: Path) -> None:
     file.write_text("Time NN B-NP\nflies\n")
     with pytest.raises(seqx.UserError, match=r"words.txt:2: the line has no column 1 \(tags\): 'flies'"):
         list(Conll(train=str(file), tags=1).rows("train"))
+
+
+def test_examples_of_mistakes_mark_the_word_and_its_tags() -> None:
+    answer = seqx.Answer(input="a big dog", output="DT NN NN", reference="DT JJ NN")
+    (group,) = Tagging.mistakes(object.__new__(Tagging), [answer])
+    (example,) = group.examples
+    texts = {"input": answer.input, "output": answer.output, "reference": answer.reference}
+    marked = {side: texts[side][a:b] for side, ((a, b),) in example.marks.items()}
+    assert marked == {"input": "big", "output": "NN", "reference": "JJ"}
