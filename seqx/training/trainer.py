@@ -92,7 +92,8 @@ class Trainer:
         self._flags.sync()
         if (self._progress.now.pending or self._last_save_missing()) and self._validate_and_save():
             return
-        if self._progress.step >= self._config.steps or self._patience_is_over():
+        now = self._progress.now
+        if now.step >= self._config.steps or patience_is_over(now, self._config.early_stopping):
             return
         if warning := self._config.schedule_warning():
             self._notices.warn(warning)
@@ -245,7 +246,7 @@ class Trainer:
         last = step == config.steps
         validates = (last or step % config.validate_every == 0) and "dev" in self._validator.task.available
         score = self._validate_unless_stopped() if validates else None
-        over = self._patience_is_over()
+        over = patience_is_over(self._progress.now, config.early_stopping)
         # Only a checkpoint that was validated can be selected as one of the best.
         selectable = config.order == "best" and score is not None
         if last or over or selectable or step % config.save_every == 0:
@@ -267,9 +268,6 @@ class Trainer:
             self._progress.set_pending(pending=True)
             self._save(ranked=False, score=None)
             raise
-
-    def _patience_is_over(self) -> bool:
-        return patience_is_over(self._progress.now, self._config.early_stopping)
 
     def _save(self, *, ranked: bool, score: ValidationScore | None) -> None:
         path = self._checkpointer.save(self._progress.now, ranked=ranked, validation_score=score)

@@ -8,6 +8,7 @@ import sys
 import termios
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -79,20 +80,22 @@ def evaluation() -> seqx.Evaluation:
     return seqx.Evaluation(scores=evaluation_with(20.0).scores, answers=[answer])
 
 
+def interrupt_run(simulated: Simulation, columns: int) -> None:
+    """Make 60 updates with a validation, and interrupt the run; a screen ends before the interrupt."""
+    simulated.start()
+    simulated.update(1, 40)
+    simulated.evaluate(40, evaluation=evaluation())
+    simulated.update(41, 60)
+    resize(columns, 24)
+    simulated.fail(KeyboardInterrupt())
+
+
 def test_live_view_shows_progress_curves_speed_and_outputs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulated = simulation(tmp_path, monkeypatch)
 
-    def work() -> None:
-        simulated.start()
-        simulated.update(1, 40)
-        simulated.evaluate(40, evaluation=evaluation())
-        simulated.update(41, 60)
-        resize(80, 24)
-        simulated.fail(KeyboardInterrupt())
-
-    during, after = screens(work, (80, 24), (80, 24))
+    during, after = screens(partial(interrupt_run, simulated, 80), (80, 24), (80, 24))
     start = during.index("step 40/120  dev: bleu 20.00 (best 20.00 at step 40)  chrf 40.00") + 1
     assert during[start] == "step 60/120, 0:01:00 left ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  50.0%"
     assert during[start + 1].startswith("loss 4.4000 ██▇▇▇▆▆▆▆▅▅▅▄▄▄▃▃▃▃▂▂▂▁▁  ")
@@ -215,14 +218,6 @@ def test_best_score_has_a_row_of_its_own_on_a_narrow_terminal(
 ) -> None:
     simulated = simulation(tmp_path, monkeypatch)
 
-    def work() -> None:
-        simulated.start()
-        simulated.update(1, 40)
-        simulated.evaluate(40, evaluation=evaluation())
-        simulated.update(41, 60)
-        resize(40, 24)
-        simulated.fail(KeyboardInterrupt())
-
-    during, _ = screens(work, (40, 24), (40, 24))
+    during, _ = screens(partial(interrupt_run, simulated, 40), (40, 24), (40, 24))
     start = during.index("dev bleu 20.00 ▁")
     assert during[start + 1].startswith("best 20.00 at step 40")
