@@ -10,7 +10,7 @@ import click
 
 from docs.docstrings import markdown
 from seqx.cli import main as seqx_command
-from seqx.commands.component_texts import type_and_default
+from seqx.commands.component_texts import default_text, type_text
 from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import Component, Registry, Setting, settings_of
 from seqx.training.config import Training
@@ -82,15 +82,13 @@ def _table(settings: Iterable[Setting]) -> list[str]:
 
 
 def _type(setting: Setting) -> str:
-    text = type_and_default(setting, _registry())
-    return text.removesuffix(", required") if setting.required else text.rpartition(" = ")[0]
+    return type_text(setting, _registry())
 
 
 def _default(setting: Setting) -> str:
     if setting.required:
         return "required"
-    text = type_and_default(setting, _registry()).rpartition(" = ")[2]
-    return re.sub(r"<[\w.]*?(\w+) object at .*>", r"\1", text)
+    return re.sub(r"<[\w.]*?(\w+) object at .*>", r"\1", default_text(setting))
 
 
 def _cell(text: str) -> str:

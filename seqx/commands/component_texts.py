@@ -44,16 +44,24 @@ def _explain(component: Component, registry: Registry) -> str:
 
 
 def type_and_default(setting: Setting, registry: Registry) -> str:
-    """Return the type and the default of a setting as text, such as `int > 0 = 8`."""
-    text = _describe(shape(setting.annotation, registry))
-    if setting.required:
-        return f"{text}, required"
+    """Return the type and the default of a setting as text, such as `int > 0 (default 8)`."""
+    end = ", required" if setting.required else f" (default {default_text(setting)})"
+    return f"{type_text(setting, registry)}{end}"
+
+
+def type_text(setting: Setting, registry: Registry) -> str:
+    """Return the type of a setting as text, such as `int > 0`."""
+    return _describe(shape(setting.annotation, registry))
+
+
+def default_text(setting: Setting) -> str:
+    """Return the default of a setting, which it must have, as text."""
     default = setting.default
     plain = list(default) if isinstance(default, tuple) else default
     items = plain if isinstance(plain, list) else [plain]
     if all(item is None or isinstance(item, str | int | float | list | tuple) for item in items):
-        return f"{text} = {dump(plain, flow=True)}"
-    return f"{text} = {getattr(default, '__name__', repr(default))}"
+        return dump(plain, flow=True)
+    return str(getattr(default, "__name__", repr(default)))
 
 
 def _describe(setting_shape: Shape) -> str:

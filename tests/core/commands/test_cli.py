@@ -208,16 +208,16 @@ def test_components_lists_interfaces_components_and_settings(call: Call) -> None
     assert lines[0] == "A stack of attention layers."
     assert lines[1].endswith(", plugin toy")
     assert lines[3:] == [
-        "layers: int > 0 = 6",
+        "layers: int > 0 (default 6)",
         "    number of layers",
-        "attention: Attention or list of Attention = MultiHead",
+        "attention: Attention or list of Attention (default MultiHead)",
         "    attention of all layers, or a list with one for each layer",
-        "positions: Positions or null = null",
+        "positions: Positions or null (default null)",
         "    positional encoding; null: none",
-        "dropout: float >= 0 and < 1 = 0.1",
+        "dropout: float >= 0 and < 1 (default 0.1)",
         "    probability of dropout",
     ]
-    assert "share: 'all' or 'none' = none\n" in call("components", "model", "encoder_decoder").stdout
+    assert "share: 'all' or 'none' (default none)\n" in call("components", "model", "encoder_decoder").stdout
     result = call("components", "encoder", "stock")
     assert (result.exit_code, result.stderr) == (2, "no Encoder is called 'stock'; did you mean 'stack'?\n")
     result = call("components", "encoder", "mamba")
