@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterable
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -38,7 +39,8 @@ def from_cache(name: str, files: Iterable[Path], create: Callable[[], tuple[Any,
     try:
         return json.loads(file.read_bytes())
     except (OSError, ValueError):
-        click.echo(f"{name}: reading plugins; the result is stored for the next call", err=True)
+        if sys.stdout.isatty():  # otherwise nobody waits for the listing, such as during an installation
+            click.echo(f"{name}: reading plugins; the result is stored for the next call", err=True)
         values, may_be_stored = create()
     if may_be_stored:
         _store(file, values)

@@ -1,6 +1,7 @@
 """`seqx recipes` lists included recipes with their data, and `seqx components` needs no torch once it ran."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,18 @@ def test_listing_is_created_again_after_a_change(tmp_path: Path) -> None:
     assert [stored(), stored()] == [2, 2]
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_only_a_user_at_a_terminal_is_told_to_wait_for_a_listing(
+    is_terminal: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    for _ in range(2):
+        listing_cache.from_cache("test", [tmp_path / "file"], lambda: ("value", True))
+    line = "test: reading plugins; the result is stored for the next call\n"
+    assert capsys.readouterr().err == line * is_terminal
+
+
 def test_listing_needs_no_writable_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     for cache in (str(tmp_path / "file"), "~nobody-here/cache"):
@@ -93,4 +106,6 @@ def test_components_include_a_local_plugin_that_changed(
             "    def __call__(self, step, steps):\n        return 1.0\n\n"
             "@seqx.hookimpl\ndef seqx_register(registry):\n    registry.add(seqx.Schedule, mine=Mine)\n"
         )
-        assert f"rate: float = {rate}\n" in done("components", "schedule", "mine", "--recipe", "mine.yaml")
+        assert f"rate: float (default {rate})\n" in done(
+            "components", "schedule", "mine", "--recipe", "mine.yaml"
+        )
