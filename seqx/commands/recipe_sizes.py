@@ -13,6 +13,7 @@ _SCORING_SHARE = 0.5  # the largest share of the budget for scores, if one valid
 MAX_EPOCHS = 40  # chosen by hand
 _MIN_UPDATES = 1000  # of a larger model, so that it is not trained too briefly
 _MIN_STEPS, _WARMUP = 20, 4000
+_POINTS, _RECORD_EVERY = 50, 100  # points of a curve; the most updates of a point
 _ROUNDING = 1.1  # the number of updates is rounded
 _MIN_VOCABULARY, _MAX_VOCABULARY = 400, 32_000  # 260 symbols are bytes and special symbols
 
@@ -75,6 +76,7 @@ class Sizes:
             "peak": self.preset.peak,
             "every": every,
             "save_every": max(1, every // 5),
+            "record_every": max(1, min(_RECORD_EVERY, self.steps // _POINTS)),
         }
 
 

@@ -11,8 +11,8 @@ class StartingPoint:
 
     In the template, `seqx new recipe` replaces $train, $dev and $test by the list of files of a split,
     $train_path, $dev_path and $test_path by its first file, and $layers, $d_model, $heads, $width, $dropout,
-    $vocabulary, $steps, $tokens, $warmup, $peak, $every and $save_every by numbers that fit the text and the
-    budget. It removes each line that ends in the placeholder of a split without files.
+    $vocabulary, $steps, $tokens, $warmup, $peak, $every, $save_every and $record_every by numbers that fit
+    the text and the budget. It removes each line that ends in the placeholder of a split without files.
 
     Args:
         columns: the content of each file of a split, in order, such as "source text"

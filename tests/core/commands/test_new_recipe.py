@@ -1,6 +1,7 @@
 """`seqx new recipe` writes a recipe that `seqx check` accepts, for each task with a starting point."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,10 @@ def test_new_recipe_is_accepted_by_check(task: str) -> None:
     assert done("check", "my.yaml").split() == ["my.yaml:", output.split()[4], "parameters"]
     text = Path("my.yaml").read_text()
     assert "$" not in text
+    written = yaml.safe_load(text)
+    assert {"type": "metrics", "every": max(1, min(100, written["training"]["steps"] // 50))} in written[
+        "callbacks"
+    ]
     assert text.count("#") > 10
     assert corpus()["train"] in (files, files[0])
     assert "test" not in corpus()
@@ -146,6 +151,8 @@ def test_sizes_have_fewer_validations_if_scores_take_long() -> None:
     assert fewer.seconds == pytest.approx(600, rel=0.05)
     assert fewer.fits_budget
     assert fewer.settings()["every"] == fewer.steps // fewer.validations
+    steps = {20: 1, 200: 4, 4000: 80, 100_000: 100}
+    assert [replace(fewer, steps=each).settings()["record_every"] for each in steps] == [*steps.values()]
 
 
 def test_sizes_say_that_scores_alone_exceed_the_budget() -> None:
