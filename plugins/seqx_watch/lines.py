@@ -2,11 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 
+from rich.cells import cell_len, set_cell_size
+
 import seqx
 from seqx_watch.metrics import WindowMeans
 
 _MAX_TEXT = 400
-"""The maximum number of characters of a text in an example; longer texts are cut, with an ellipsis."""
+"""The maximum number of characters of a text in the live view; longer texts are cut, with an ellipsis."""
+
+_MAX_EXAMPLE = 147
+"""The maximum number of cells of a text in an example: with its label, two lines of 80 cells."""
 
 
 def plain(text: str) -> str:
@@ -71,9 +76,9 @@ def scores(evaluation: seqx.Evaluation, best: str = "") -> str:
 def examples(evaluation: seqx.Evaluation, count: int, validation: int) -> Iterator[str]:
     """Yield lines with the inputs, outputs and references of `count` answers, see `selected_answers`."""
     for answer in selected_answers(evaluation, count, validation):
-        yield f"  input      {shortened(answer.input)}"
-        yield f"  output     {shortened(answer.output)}"
-        yield f"  reference  {shortened(answer.reference)}"
+        yield f"  input      {_fitting(answer.input)}"
+        yield f"  output     {_fitting(answer.output)}"
+        yield f"  reference  {_fitting(answer.reference)}"
 
 
 def selected_answers(evaluation: seqx.Evaluation, count: int, validation: int) -> Iterator[seqx.Answer]:
@@ -86,6 +91,13 @@ def selected_answers(evaluation: seqx.Evaluation, count: int, validation: int) -
 def shortened(text: str) -> str:
     """Return the text on one line, cut to at most `_MAX_TEXT` characters."""
     return plain(text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 3]}...")
+
+
+def _fitting(text: str) -> str:
+    """Return the text on one line, cut to at most `_MAX_EXAMPLE` cells; characters may have two."""
+    shown = shortened(text)
+    fits = cell_len(shown) <= _MAX_EXAMPLE
+    return shown if fits else f"{set_cell_size(shown, _MAX_EXAMPLE - 3).rstrip()}..."
 
 
 def closing(results: Mapping[str, Mapping[str, seqx.Score]]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 import seqx
 from seqx_watch import ConsoleProgress, lines, progress
@@ -93,9 +94,14 @@ def test_console_progress_prints_plain_lines(
 
 
 def test_examples_of_a_validation_are_shortened() -> None:
-    answer = seqx.Answer(input="a" * 400, output="b" * 48_000, reference="c")
+    answer = seqx.Answer(input="a" * 147, output="b" * 48_000, reference="语" * 74)
     shown = list(lines.examples(seqx.Evaluation(scores={}, answers=[answer]), 1, 0))
-    assert shown == [f"  input      {'a' * 400}", f"  output     {'b' * 397}...", "  reference  c"]
+    assert shown == [
+        f"  input      {'a' * 147}",
+        f"  output     {'b' * 144}...",
+        f"  reference  {'语' * 72}...",
+    ]
+    assert [cell_len(line) for line in shown] == [160, 160, 160]
 
 
 def test_console_progress_ends_preparation_with_a_line(
