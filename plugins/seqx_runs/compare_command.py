@@ -12,7 +12,6 @@ from seqx_runs.comparison import (
     differences_from_first,
     different_tasks_note,
     format_comparison,
-    signature_notes,
 )
 from seqx_runs.comparison_page import write_page
 from seqx_runs.comparison_significance import changed_sentences, named_sentences, with_significance
@@ -102,5 +101,4 @@ def _print(rows: Sequence[Row], table_format: TableFormat | None) -> None:
     tasks = tasks_of(rows)
     if len(tasks) > 1:
         click.echo(different_tasks_note(tasks), err=True)
-    signatures = [*signature_notes(rows)] if len(tasks) == 1 else []
-    click.echo("\n".join(format_table(run_columns(rows), table_format, signatures)))
+    click.echo("\n".join(format_table(run_columns(rows), table_format, comparison_notes(rows))))

@@ -46,25 +46,26 @@ class Column:
 
 
 def format_table(
-    columns: Sequence[Column], table_format: TableFormat, signatures: Sequence[str] = ()
+    columns: Sequence[Column], table_format: TableFormat, notes: Sequence[str] = ()
 ) -> Iterator[str]:
     """Yield the lines of a table.
 
     Args:
         columns: the columns
         table_format: the format; CSV has unrounded values, LaTeX needs the package booktabs
-        signatures: lines that LaTeX has as comments below the table
+        notes: texts that LaTeX has as comments below the table
     """
     if table_format == "csv":
         yield from _csv_lines(columns)
         return
-    shown = [(column.name, column.texts) for column in columns if column.texts is not None]
-    header, rows = [name for name, _ in shown], [*zip(*(texts for _, texts in shown), strict=True)]
+    shown = [column for column in columns if column.texts is not None]
+    header = [column.name for column in shown]
     if table_format == "markdown":
-        yield from seqx.markdown_table(header, rows)
+        yield from seqx.markdown_table(header, [*zip(*(column.texts or () for column in shown), strict=True)])
         return
-    yield from _latex_lines(header, rows)
-    yield from (f"% {line}" for line in signatures)
+    yield r"% This table needs \usepackage{booktabs}."
+    yield from _latex_lines(header, [*zip(*map(_latex_texts, shown), strict=True)])
+    yield from (f"% {line}".rstrip() for note in notes for line in note.splitlines())
 
 
 def run_columns(rows: Sequence[Row]) -> list[Column]:
@@ -185,6 +186,12 @@ def _latex_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterat
     yield from map(_latex_row, rows)
     yield r"\bottomrule"
     yield r"\end{tabular}"
+
+
+def _latex_texts(column: Column) -> list[str]:
+    """Return the texts of a column, in which a missing value is a dash."""
+    pairs = zip(column.values, column.texts or (), strict=True)
+    return [f"-{text}" if value is None and text.startswith("-") else text for value, text in pairs]
 
 
 def _latex_row(cells: Sequence[str]) -> str:

@@ -142,9 +142,8 @@ def _print(results: Results, table_format: TableFormat | None, *, as_json: bool)
     if as_json:
         click.echo(seqx.json_text(results.as_json(), indent=2, ensure_ascii=False))
         return
-    signatures = [*results.signatures()]
-    lines = [*format_table(results.columns(), table_format or "markdown", signatures)]
-    if not table_format:
-        notes = [*signatures, *results.notes()]
-        lines += ["", *notes] if notes else []
+    notes = [*results.signatures(), *results.notes()]
+    lines = [*format_table(results.columns(), table_format or "markdown", notes)]
+    if not table_format and notes:
+        lines += ["", *notes]
     click.echo("\n".join(lines))

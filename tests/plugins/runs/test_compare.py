@@ -190,13 +190,16 @@ def test_compare_writes_latex_and_csv(compared: str) -> None:
     printed = done("compare", "base", "deep", "--format", "latex").splitlines()
     end = printed.index(r"\end{tabular}") + 1
     latex, comments = printed[:end], printed[end:]
-    assert all(re.match(r"% [a-z, ]+: .", line) for line in comments)
+    notes = compared.split("\n\n")[1].splitlines()
+    assert comments == [f"% {note}" for note in notes]
     assert any("case:lc" in line for line in comments)
-    header, first = latex[2].split(" & "), latex[4].split(" & ")
-    assert (latex[0], latex[1], len(latex)) == (
+    assert any("paired bootstrap test" in line for line in comments)
+    header, first = latex[3].split(" & "), latex[5].split(" & ")
+    assert (*latex[:3], len(latex)) == (
+        "% This table needs \\usepackage{booktabs}.",
         f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
         "\\toprule",
-        8,
+        9,
     )
     assert (first[0], len(first)) == ("base", len(header))
     assert done("compare", "base", "deep", "--format", "markdown") == "".join(
@@ -209,10 +212,21 @@ def test_compare_writes_latex_and_csv(compared: str) -> None:
 
 def test_latex_table_escapes_special_characters() -> None:
     columns = [Column(name="a_b", values=[1], texts=["50% & <x\\y>"])]
-    assert list(format_table(columns, "latex"))[2:5:2] == [
+    assert list(format_table(columns, "latex"))[3:6:2] == [
         r"a\_b \\",
         r"50\% \& $<$x\textbackslash{}y$>$ \\",
     ]
+
+
+def test_latex_table_marks_missing_values_and_comments_out_each_line_of_a_note() -> None:
+    columns = [
+        Column(name="name", values=["-", "x"], texts=["-", "x"]),
+        Column(name="bleu", values=[None, -1.0], texts=["- (30.00)", "-1.00"]),
+        Column(name="p", values=[None, None], texts=["-", "equal"]),
+    ]
+    lines = [*format_table(columns, "latex", ["failed: first\n\nlast"])]
+    assert lines[5:7] == [r"- & -- (30.00) & -- \\", r"x & -1.00 & equal \\"]
+    assert lines[9:] == ["% failed: first", "%", "% last"]
 
 
 def test_compare_lists_signatures_once_or_with_their_runs(compared: str) -> None:

@@ -174,8 +174,13 @@ def test_sweep_names_trials_with_only_empty_outputs(in_finished_sweep: str) -> N
     before = file.read_text()
     file.write_text("\n" * before.count("\n"))
     notes = done("sweep", "sweep.yaml", "--show")
+    latex = done("sweep", "sweep.yaml", "--show", "--format", "latex")
     file.write_text(before)
-    assert notes.count("are empty") == 1
+    assert [text.count("are empty") for text in (notes, latex)] == [1, 1]
+    assert [f"% {line}" for line in notes.partition("\n\n")[2].splitlines()] == [
+        line for line in latex.splitlines()[1:] if line.startswith("%")
+    ]
+    assert "\n% p: Welch's two-sided t-test over seeds" in latex
     assert f"\n{empty}: all outputs for test are empty, so its test scores are those of" in notes
 
 
