@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
+from typing import Any
 
 import seqx
 from seqx_runs.breakdown import Breakdown
@@ -12,8 +13,8 @@ MAX_CONCLUSIONS = 4
 """The maximum number of sentences."""
 
 _VALIDATIONS = 3  # of which each must be better than the one before
-_MIN_GAIN = 0.005  # of the last validation, as a fraction of the score
-_MIN_DIFFERENCE = 0.05  # of dev and test without an interval, as a fraction of the score
+_MIN_DIFFERENCE = 0.05  # of scores without an interval, as a fraction of the score
+_MIN_FALL = 0.01  # of the perplexity between two validations, as a fraction of it
 
 Scores = Mapping[str, Mapping[str, seqx.Score]]
 """Scores by split and name."""
@@ -39,7 +40,7 @@ def conclusions(
         mistakes: the groups of mistakes
     """
     sentences = (
-        *_rising(metrics),
+        *_rising(metrics, again),
         *_unseen_words(rarest, again),
         *_repetition(mistakes, split),
         *_dev_and_test(scores, again if split == "test" else {}),
@@ -48,40 +49,63 @@ def conclusions(
     return [*islice(sentences, MAX_CONCLUSIONS)]
 
 
-def _rising(metrics: seqx.RecordedMetrics) -> Iterator[str]:
-    """Yield a sentence if each of the last validations was better than the one before."""
-    by_step: dict[int, tuple[str, seqx.Score]] = {}
+def _rising(metrics: seqx.RecordedMetrics, again: Mapping[str, seqx.Score]) -> Iterator[str]:
+    """Yield a sentence if the last validations show that longer training would help.
+
+    Each of them must have a better score than the one before, and the last difference must be larger than the
+    margin of the score. Perplexity varies less: if the score is not lower than before, it is enough that each
+    validation has a clearly lower perplexity.
+    """
+    by_step: dict[int, Any] = {}
     for each in metrics.evaluations:
         if each.split == "dev" and each.scores:
-            by_step.setdefault(each.step, next(iter(each.scores.items())))  # the final model is scored last
-    last = [*by_step.items()][-_VALIDATIONS:]
-    ranks = [score.rank for _, (_, score) in last]
-    if len(last) < _VALIDATIONS or not all(before < after for before, after in pairwise(ranks)):
+            by_step.setdefault(each.step, each)  # the final model is scored last
+    last = [*by_step.values()][-_VALIDATIONS:]
+    if len(last) < _VALIDATIONS:
         return
-    if not ranks[-1] - ranks[-2] >= _MIN_GAIN * abs(ranks[-1]):
+    name, final = next(iter(last[-1].scores.items()))
+    found = [each.scores[name] for each in last if name in each.scores]
+    ranks, perplexities = [score.rank for score in found], [each.perplexity or math.nan for each in last]
+    interval = again[name].interval if name in again else None
+    margin = _MIN_DIFFERENCE * abs(final.value) if interval is None else interval.margin
+    if len(found) < _VALIDATIONS or not ranks[0] <= ranks[-1]:
         return
-    (_, (name, before)), (step, (_, after)) = last[-2:]
+    if all(before < after for before, after in pairwise(ranks)) and ranks[-1] - ranks[-2] > margin:
+        change = f"{name} was still improving"
+        before, after = found[-2].value, final.value
+    elif all(after < (1 - _MIN_FALL) * before for before, after in pairwise(perplexities)):
+        change = "perplexity was still falling"
+        before, after = perplexities[-2:]
+    else:
+        return
     yield (
-        f"The dev {name} was still improving at the last validation, at update {step:,} ({before.value:.2f} "
-        f"to {after.value:.2f}): train longer (training.steps)."
+        f"The dev {change} at the last validation, at update {last[-1].step:,} ({before:.2f} "
+        f"to {after:.2f}): train longer (training.steps)."
     )
 
 
 def _unseen_words(rarest: Breakdown | None, again: Mapping[str, seqx.Score]) -> Iterator[str]:
-    """Yield a sentence about the inputs with a word that no training input has, if their score is worse."""
+    """Yield a sentence about the inputs with a word that no training input has, if a score of them is worse.
+
+    The difference from the score of all inputs must be larger than chance explains, as far as it is known.
+    """
     unseen = None if rarest is None else rarest.unseen
-    if rarest is None or unseen is None or not unseen.scores:
+    if rarest is None or unseen is None or len(unseen.scores) != len(rarest.names):
         return
-    name, total = rarest.names[0], sum(part.count for part in rarest.parts)
-    every = ""
-    if (score := again.get(name)) is not None:
-        if replace(score, value=unseen.scores[0]).rank >= score.rank:
-            return
-        every = f", against {score.value:.2f} of all inputs"
-    yield (
+    total = sum(part.count for part in rarest.parts)
+    inputs = (
         f"{unseen.count:,} of {total:,} inputs ({100 * unseen.count / total:.1f}%) have a word (between "
-        f"spaces) that no training input has; their {name} is {unseen.scores[0]:.2f}{every}."
+        "spaces) that no training input has"
     )
+    for name, value in zip(rarest.names, unseen.scores, strict=True):
+        score = again.get(name)
+        if score is None:
+            continue
+        # The variance of the difference between the mean of n of N values and that of all is s^2 (1/n - 1/N).
+        margin = score.interval.margin * (total / unseen.count - 1) ** 0.5 if score.interval else 0.0
+        if score.rank - replace(score, value=value).rank > margin:
+            yield f"{inputs}; their {name} is {value:.2f}, against {score.value:.2f} of all inputs."
+            return
 
 
 def _repetition(mistakes: Sequence[seqx.MistakeGroup], split: str | None) -> Iterator[str]:

@@ -105,7 +105,11 @@ class LineChart:
     @property
     def x_ticks(self) -> list[Tick]:
         """The ticks of the horizontal axis."""
-        return [Tick(position=self._x(value), label=label) for value, label in _ticks(*self._x_range)]
+        values = {x for x, _ in self._points}
+        if len(values) == 1:
+            return [Tick(position=self._x(x), label=f"{x:,.10g}") for x in values]
+        ticks = _ticks(*self._x_range, whole=all(float(x).is_integer() for x in values))
+        return [Tick(position=self._x(value), label=label) for value, label in ticks]
 
     @property
     def y_ticks(self) -> list[Tick]:
@@ -216,11 +220,19 @@ def _range(values: Sequence[float], margin: float = 0.0) -> tuple[float, float]:
     return low - margin * (high - low), high + margin * (high - low)
 
 
-def _ticks(low: float, high: float, most: int = 5) -> list[tuple[float, str]]:
-    """Return at most about `most` round values between two limits, with labels."""
+def _ticks(low: float, high: float, most: int = 5, *, whole: bool = False) -> list[tuple[float, str]]:
+    """Return at most about `most` round values between two limits, with labels.
+
+    Args:
+        low: the lower limit
+        high: the upper limit
+        most: about the maximum number of values
+        whole: true if the values are whole numbers
+    """
     exact = (high - low) / most
     power = 10.0 ** math.floor(math.log10(exact))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= exact * 0.999)
+    steps = [factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= exact * 0.999]
+    step = next(step for step in steps if not whole or step.is_integer())
     first = math.ceil(low / step - 1e-9)
     values = [i * step for i in range(first, first + most + 3) if i * step <= high + 1e-9 * step]
     largest = max(abs(low), abs(high))

@@ -1,6 +1,7 @@
 """The conclusions at the top of `report.html`: each sentence is shown only if the data support it."""
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,22 @@ def score(value: float, *, lower: bool = False, interval: seqx.Interval | None =
     return seqx.Score(value=value, signature="", lower_is_better=lower, interval=interval)
 
 
-def validated(folder: Path, values: Sequence[float], *, lower: bool = False) -> seqx.RecordedMetrics:
+def validated(
+    folder: Path, values: Sequence[float], *, lower: bool = False, perplexities: Sequence[float] = ()
+) -> seqx.RecordedMetrics:
     """Return the metrics of a run with these dev scores, and the final score of its model."""
     file = seqx.MetricsFile(folder)
-    for step, value in [*enumerate(values, 1), (len(values), 0.0)]:
+    recorded: list[float | None] = [*perplexities] or [None] * len(values)
+    for step, value, perplexity in [
+        *zip(count(1), values, recorded, strict=False),
+        (len(values), 0.0, None),
+    ]:
         line: seqx.ScoreLine = {"value": value, "signature": ""}
         if lower:
             line["lower_is_better"] = True
         scores = {"bleu": line}
         file.append(
-            {"kind": "evaluation", "step": step, "split": "dev", "scores": scores, "perplexity": None}
+            {"kind": "evaluation", "step": step, "split": "dev", "scores": scores, "perplexity": perplexity}
         )
     return file.read()
 
@@ -60,7 +67,40 @@ def test_conclusions_advise_longer_training_of_a_rising_score(
     )
 
 
-@pytest.mark.parametrize("values", [[], [10, 20], [10, 30, 20], [20, 10, 30], [10, 30, 30.1]])
+SCORES = ([0.68, 1.30, 1.33], [20, 24, 25], [30, 24, 25])
+
+
+@pytest.mark.parametrize(
+    ("values", "margin", "is_shown"),
+    [(SCORES[0], 0.48, False), (SCORES[0], 0.02, True), (SCORES[1], 1.1, False), (SCORES[1], 0.9, True)],
+)
+def test_conclusions_advise_longer_training_if_the_last_gain_is_larger_than_the_margin(
+    values: list[float], margin: float, is_shown: bool, tmp_path: Path
+) -> None:
+    again = {"bleu": score(values[-1], interval=seqx.Interval(mean=values[-1], margin=margin))}
+    found = sentences(metrics=validated(tmp_path, values), again=again)
+    assert [each[:30] for each in found] == ["The dev bleu was still improvi"] * is_shown
+
+
+@pytest.mark.parametrize(
+    ("values", "perplexities", "is_shown"),
+    [
+        (SCORES[0], [60.6, 51.7, 48.6], True),
+        (SCORES[0], [60.6, 51.7, 51.5], False),
+        (SCORES[0], [50.0, 51.7, 48.6], False),
+        (SCORES[2], [60.6, 51.7, 48.6], False),
+    ],
+)
+def test_conclusions_advise_longer_training_if_the_perplexity_falls_and_the_score_does_not(
+    values: list[float], perplexities: list[float], is_shown: bool, tmp_path: Path
+) -> None:
+    again = {"bleu": score(values[-1], interval=seqx.Interval(mean=values[-1], margin=2))}
+    found = sentences(metrics=validated(tmp_path, values, perplexities=perplexities), again=again)
+    change = "The dev perplexity was still falling at the last validation, at update 3 (51.70 to 48.60)"
+    assert found == [f"{change}: train longer (training.steps)."] * is_shown
+
+
+@pytest.mark.parametrize("values", [[], [10, 20], [10, 30, 20], [20, 10, 30], [10, 30, 31]])
 def test_conclusions_advise_no_longer_training_of_other_scores(values: list[float], tmp_path: Path) -> None:
     assert sentences(metrics=validated(tmp_path, values)) == []
 
@@ -118,6 +158,29 @@ def test_conclusions_do_not_name_unseen_words_that_do_no_harm() -> None:
     unseen, other = Part(name="0 times", count=1, scores=[41.0]), Part(name="1", count=3, scores=[39.0])
     rarest = Breakdown(title="", names=["bleu"], parts=[unseen, other], note="", unseen=unseen)
     assert not sentences(rarest=rarest, again={"bleu": score(40)})
+
+
+@pytest.mark.parametrize(
+    ("bleu", "chrf", "named"),
+    [
+        (1.25, 18.11, "chrf is 18.11, against 18.98"),
+        (1.25, 18.50, None),
+        (0.6, 18.11, "bleu is 0.60, against 1.19"),
+    ],
+)
+def test_conclusions_name_unseen_words_if_a_score_is_worse_than_chance_explains(
+    bleu: float, chrf: float, named: str | None
+) -> None:
+    unseen, other = (Part(name=name, count=150, scores=[bleu, chrf]) for name in ("0 times", "1 times"))
+    rarest = Breakdown(title="", names=["bleu", "chrf"], parts=[unseen, other], note="", unseen=unseen)
+    again = {
+        "bleu": score(1.19, interval=seqx.Interval(mean=1.16, margin=0.48)),
+        "chrf": score(18.98, interval=seqx.Interval(mean=18.99, margin=0.74)),
+    }
+    found = sentences(rarest=rarest, again=again)
+    assert [each.partition("their ")[2] for each in found] == (
+        [] if named is None else [f"{named} of all inputs."]
+    )
 
 
 def test_bars_show_no_parts_with_few_inputs() -> None:
