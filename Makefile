@@ -91,6 +91,7 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "installing seqx and the packages that it needs into $(VENV); this may take some minutes"
 	@$(INSTALL) .
 	@$(BIN)/seqx components > /dev/null && $(BIN)/seqx recipes > /dev/null  # compiles and stores what they read
+	@echo "seqx is installed in $(VENV); to examine the installation: $(BIN)/seqx doctor"
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt

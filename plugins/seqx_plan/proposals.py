@@ -125,6 +125,7 @@ def within_budget(planner: Planner, plan: Plan, budget: float) -> Proposal | Non
             f"{seqx.format_duration(least)}: {MIN_UPDATES} updates of {update:,.2f} s, a validation of "
             f"{validation:,.2f} s, the scores at the end {final:,.2f} s, a checkpoint {save:,.2f} s. Allow "
             "more time, or make the model, training.tokens or the development set smaller"
+            f" ({plan.speed.source})"
         )
     overrides = _scaled(plan, steps, validations, saves)
     return Proposal(overrides=overrides, plan=planner.plan(overrides, same_updates=True))

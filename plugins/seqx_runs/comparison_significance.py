@@ -36,7 +36,7 @@ def with_significance(rows: Sequence[Row], *, resamples: int, sentences: int, tr
         else:
             read[number] = answers
     if 0 not in read:
-        unknown = f"the outputs of {rows[0]['run']} are not known ({reasons[0]})"
+        unknown = f"the outputs of {rows[0]['run']} are not known ({reasons[0].splitlines()[0]})"
         return [rows[0], *({**row, "not_tested": unknown} for row in rows[1:])]
     compared: list[Row] = [rows[0]]
     for number, row in enumerate(rows[1:], 1):

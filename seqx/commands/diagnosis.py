@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from seqx import __version__
-from seqx.runtime.extras import PURPOSES
+from seqx.runtime.extras import PURPOSES, install_command
 from seqx.storage.cache_folder import default_cache
 from seqx_toolkit import DISTRIBUTION, conflict
 
@@ -59,7 +59,7 @@ def _versions(problems: list[str]) -> Mapping[str, Any]:
             found = "is not installed" if installed is None else f"{installed} is installed"
             problems.append(
                 f"{requirement.name}: {found}, but seqx needs {requirement}; install seqx again from its "
-                "checkout: pip install -c constraints.txt ."
+                f"checkout: {install_command()}"
             )
     return {"seqx": __version__, "python": platform.python_version(), **packages}
 

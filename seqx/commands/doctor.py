@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from seqx.commands.diagnosis import Diagnosis, diagnose
+from seqx.runtime.extras import install_command
 
 _WIDTH = 110
 _NAME_WIDTH = 10
@@ -89,9 +90,7 @@ def _extras(facts: Mapping[str, Any]) -> str:
     lines = [
         f"{name}: {each['purpose']}; missing: {', '.join(each['missing'])}" for name, each in facts.items()
     ]
-    return "\n".join(
-        [*lines, "to install one, in a checkout of seqx: pip install -c constraints.txt '.[NAME]'"]
-    )
+    return "\n".join([*lines, f"to install one, in a checkout of seqx: {install_command('NAME')}"])
 
 
 def _plugins(facts: Mapping[str, Any]) -> str:

@@ -14,8 +14,8 @@ from seqx.commands.loading import load_checked
 from seqx.commands.next_commands import shell_name
 from seqx.commands.output_path import OutputPath
 from seqx.commands.recipe_index import matmul_speed
-from seqx.commands.recipe_sizes import MAX_EPOCHS, Sizes, sizes
-from seqx.commands.text_format import format_count, format_long_duration
+from seqx.commands.recipe_sizes import MAX_EPOCHS, MIN_UPDATES, Sizes, sizes
+from seqx.commands.text_format import format_long_duration
 from seqx.errors import UserError, unwritable
 from seqx.interfaces.starting_point import StartingPoint
 from seqx.interfaces.task import Task
@@ -109,6 +109,11 @@ def _print_result(file: Path, chosen: Sizes, words: int) -> None:
         click.echo(_too_long(chosen))
     if chosen.is_limited_by_text:
         click.echo(f"The text limits the run, not the time: {_too_little_text(words)}")
+    elif chosen.steps < MIN_UPDATES:
+        click.echo(
+            f"{chosen.steps:,} updates are few; with less than {MIN_UPDATES:,} a model often learns only the "
+            "most frequent words. Allow a longer --budget."
+        )
     click.echo("Next steps:")
     for command in ("show", "run"):
         click.echo(f"  {shell_name()} {command} {shlex.quote(str(file))}")
@@ -197,8 +202,8 @@ def _too_long(chosen: Sizes) -> str:
 
 def _too_little_text(words: int) -> str:
     return (
-        f"{words:,} words allow no more updates, because more than {MAX_EPOCHS} passes over a text "
-        "rarely help. Add text for a better model, or set training.steps yourself."
+        f"{words:,} words allow no more updates, because more than about {MAX_EPOCHS} passes over "
+        "a text rarely help. Add text for a better model, or set training.steps yourself."
     )
 
 
@@ -241,9 +246,9 @@ def _header(name: str, file: Path, chosen: Sizes, words: int) -> str:
         f"The task {name} on your own text, written by `seqx new recipe`.",
         f"seqx check {file}    finds mistakes; seqx run {file} trains the model",
         (
-            f"The training text has about {words:,} words (parts between spaces). The model gets about "
-            f"{format_count(chosen.parameters)} parameters and {chosen.steps:,} updates: {_duration(chosen)}"
-            ", estimated from the speed of its matrix products; `seqx plan` measures."
+            f"The training text has about {words:,} words (parts between spaces). The model gets "
+            f"{chosen.steps:,} updates: {_duration(chosen)}, estimated from the speed of matrix products on "
+            "this machine; `seqx plan` measures."
         ),
         (
             _too_long(chosen)

@@ -50,7 +50,7 @@ def next_commands(checked: CheckedRecipe, folder: Path) -> Iterator[str]:
         values["other"] = str(other)
     for name, command in _ABOUT_RUNS.items():
         if name in plugin_commands()[0] and (other is not None or "{other}" not in command):
-            commands.append(command)
+            commands.append(f"{command}{trust}" if "{other}" in command else command)
     quoted = {name: shlex.quote(value) for name, value in values.items()}
     program = shell_name().replace("{", "{{").replace("}", "}}")
     for command in commands:

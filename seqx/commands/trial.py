@@ -20,6 +20,7 @@ from seqx.interfaces.task import Split
 from seqx.interfaces.tensors import Features
 from seqx.parallel import SINGLE_PROCESS
 from seqx.run_folder import RunFolder
+from seqx.runtime import cpu_threads
 from seqx.runtime.signals import StopRequest
 from seqx.storage.cache_folder import default_cache
 from seqx.storage.checkpoint_info import TrainingProgress
@@ -99,6 +100,8 @@ class Trial:
             world=SINGLE_PROCESS,
             stop=StopRequest(),
         )
+        if device.type == "cpu":
+            cpu_threads.adapt_to_contention()  # as in a run, whose time is predicted
         self.experiment = self._context.experiment
         self.device = device
         self.store: Store | None = None

@@ -1,7 +1,9 @@
 """Packages that belong to optional extras of seqx."""
 
 import importlib
+import json
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
 from seqx.errors import UserError
@@ -23,6 +25,16 @@ PURPOSES: Mapping[str, str] = {
 """The purpose of each extra, for `seqx doctor`."""
 
 
+def install_command(extra: str = "") -> str:
+    """Return the command that installs seqx, or an extra, in a checkout, editable if seqx is so installed."""
+    try:
+        origin = json.loads(distribution("seqx-toolkit").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        origin = {}
+    editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
+    return f"pip install -c constraints.txt {editable}" + (f"'.[{extra}]'" if extra else ".")
+
+
 def import_extra(module: str, extra: str) -> Any:
     """Import a module that belongs to an optional extra of seqx.
 
@@ -34,5 +46,5 @@ def import_extra(module: str, extra: str) -> Any:
     except ImportError as error:
         raise UserError(
             f"{module} cannot be imported ({error}); install it in a checkout of seqx: "
-            f"pip install -c constraints.txt '.[{extra}]'"
+            f"{install_command(extra)}"
         ) from None

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from seqx.cli import main
+from seqx.runtime.extras import install_command
 from tests.models import PARSING, write_model
 from tests.stories.tiny import TINY
 
@@ -82,7 +83,7 @@ def test_missing_extra_is_named_in_one_message(
     result = CliRunner().invoke(main, arguments, input="the dog sees a man .\n")
     assert (result.exit_code, result.stdout) == (2, ""), result.output
     (message,) = [line for line in result.stderr.splitlines() if "install" in line]
-    assert f"pip install -c constraints.txt '.[{extra}]'" in message
+    assert message.endswith(f"; install it in a checkout of seqx: {install_command(extra)}")
     assert package in message
     assert "Traceback" not in result.stderr
     assert not (folder / "new").exists()

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,16 @@ def test_next_commands_are_those_of_the_task(recipe: str, command: str) -> None:
     assert first.startswith("echo ")
     assert first.endswith(f" | seqx {command} 'runs/my run/model'")
     assert evaluate == "seqx evaluate 'runs/my run/model' --sentences answers.jsonl"
+
+
+def test_next_commands_trust_local_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`compare` scores outputs with the task of the run, which may need its local plugins."""
+    monkeypatch.setattr(next_commands, "_other_run", lambda _: Path("runs/other"))
+    checked = load_checked("sentiment", "sample")
+    checked = replace(checked, recipe=replace(checked.recipe, plugins=["plugins/mine.py"]))
+    found = [*next_commands.next_commands(checked, Path("runs/mine"))]
+    assert "seqx compare runs/other runs/mine --trust-local-plugins" in found
+    assert "seqx report runs/mine" in found
 
 
 def own_run(folder: Path, **texts: str) -> CheckedRecipe:

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import seqx
-from seqx_plan import devices, workload
+from seqx.runtime import cpu_threads
+from seqx_plan import devices, proposals, workload
 from seqx_plan.probe import CACHED_KERNELS, MemorySample, extrapolated
 from seqx_plan.proposals import seconds_of
 from seqx_plan.tracing import Recorder
@@ -114,6 +115,24 @@ def test_checkpoints_take_at_most_a_tenth_of_a_budget(monkeypatch: pytest.Monkey
     (proposal,) = result["proposals"]
     assert proposal["plan"]["duration"]["checkpoints"] <= 6
     assert 30 < proposal["plan"]["duration"]["total"] <= 60
+
+
+def test_budget_that_is_too_short_says_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (99.0, 0.0, 0.0))
+    monkeypatch.setattr(proposals, "MIN_UPDATES", 100_000)
+    message = refused("plan", "tiny.yaml", "--seconds=0", "--budget=1s", "training.steps=1000000")
+    assert "--budget: 0:00:01 is too short; the shortest proposal takes " in message
+    assert (
+        "passes of the recipe's model and batches on this CPU, while other programs used it (load 99.0"
+        in message
+    )
+
+
+def test_plan_waits_like_a_run_while_other_programs_compete(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(cpu_threads, "adapt_to_contention", lambda: calls.append("adapt"))
+    plan("tiny.yaml", "--seconds=0")
+    assert calls
 
 
 def test_plan_says_that_a_recipe_fits_its_budget() -> None:
