@@ -122,10 +122,7 @@ def test_budget_that_is_too_short_says_what_was_measured(monkeypatch: pytest.Mon
     monkeypatch.setattr(proposals, "MIN_UPDATES", 100_000)
     message = refused("plan", "tiny.yaml", "--seconds=0", "--budget=1s", "training.steps=1000000")
     assert "--budget: 0:00:01 is too short; the shortest proposal takes " in message
-    assert (
-        "passes of the recipe's model and batches on this CPU, while other programs used it (load 99.0"
-        in message
-    )
+    assert "of the recipe's model and batches on this CPU, while other programs used it (load 99.0" in message
 
 
 def test_plan_waits_like_a_run_while_other_programs_compete(monkeypatch: pytest.MonkeyPatch) -> None:
