@@ -12,6 +12,7 @@ import pytest
 from seqx.commands import next_commands
 from seqx.commands.loading import CheckedRecipe, load_checked
 from seqx.data.prepare import no_progress
+from seqx.errors import Location
 
 RECIPES = {
     "wmt_en_de": "translate",
@@ -43,7 +44,8 @@ def test_next_commands_trust_local_plugins(monkeypatch: pytest.MonkeyPatch) -> N
     """`compare` scores outputs with the task of the run, which may need its local plugins."""
     monkeypatch.setattr(next_commands, "_other_run", lambda _: Path("runs/other"))
     checked = load_checked("sentiment", "sample")
-    checked = replace(checked, recipe=replace(checked.recipe, plugins=["plugins/mine.py"]))
+    plugins = {Path("plugins/mine.py"): Location("mine.yaml", 1, 1)}
+    checked = replace(checked, recipe=replace(checked.recipe, plugins=plugins))
     found = [*next_commands.next_commands(checked, Path("runs/mine"))]
     assert "seqx compare runs/other runs/mine --trust-local-plugins" in found
     assert "seqx report runs/mine" in found
