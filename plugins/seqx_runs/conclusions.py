@@ -87,10 +87,16 @@ def _rising(metrics: seqx.RecordedMetrics, again: Mapping[str, seqx.Score]) -> I
 def _unseen_words(rarest: Breakdown | None, again: Mapping[str, seqx.Score]) -> Iterator[str]:
     """Yield a sentence about the inputs with a word that no training input has, if a score of them is worse.
 
-    The difference from the score of all inputs must be larger than chance explains, as far as it is known.
+    The difference from the score of all inputs must be larger than chance explains, as far as it is known,
+    and there must be more than a few such inputs.
     """
     unseen = None if rarest is None else rarest.unseen
-    if rarest is None or unseen is None or len(unseen.scores) != len(rarest.names):
+    if (
+        rarest is None
+        or unseen is None
+        or not rarest.has_bar(unseen)
+        or len(unseen.scores) != len(rarest.names)
+    ):
         return
     total = sum(part.count for part in rarest.parts)
     inputs = (
@@ -102,7 +108,11 @@ def _unseen_words(rarest: Breakdown | None, again: Mapping[str, seqx.Score]) -> 
         if score is None:
             continue
         # The variance of the difference between the mean of n of N values and that of all is s^2 (1/n - 1/N).
-        margin = score.interval.margin * (total / unseen.count - 1) ** 0.5 if score.interval else 0.0
+        margin = (
+            _MIN_DIFFERENCE * abs(score.value)
+            if score.interval is None
+            else score.interval.margin * (total / unseen.count - 1) ** 0.5
+        )
         if score.rank - replace(score, value=value).rank > margin:
             yield f"{inputs}; their {name} is {value:.2f}, against {score.value:.2f} of all inputs."
             return

@@ -107,12 +107,14 @@ def test_conclusions_advise_no_longer_training_of_other_scores(values: list[floa
 
 @pytest.mark.parametrize("is_known", [True, False])
 def test_conclusions_name_inputs_with_unseen_words(is_known: bool) -> None:
-    unseen, other = Part(name="0 times", count=1, scores=[10.0]), Part(name="1", count=3, scores=[50.0])
+    unseen, other = Part(name="0 times", count=10, scores=[10.0]), Part(name="1", count=30, scores=[50.0])
     rarest = Breakdown(
         title="", names=["bleu"], parts=[unseen, other], note="", unseen=unseen if is_known else None
     )
     found = sentences(rarest=rarest, again={"bleu": score(40)})
-    expected = "1 of 4 inputs (25.0%) have a word (between spaces) that no training input has; their bleu is "
+    expected = (
+        "10 of 40 inputs (25.0%) have a word (between spaces) that no training input has; their bleu is "
+    )
     assert found == [f"{expected}10.00, against 40.00 of all inputs."] * is_known
 
 
@@ -155,7 +157,7 @@ def test_conclusions_compare_no_scores_that_may_leave_out_outputs() -> None:
 
 
 def test_conclusions_do_not_name_unseen_words_that_do_no_harm() -> None:
-    unseen, other = Part(name="0 times", count=1, scores=[41.0]), Part(name="1", count=3, scores=[39.0])
+    unseen, other = Part(name="0 times", count=10, scores=[41.0]), Part(name="1", count=30, scores=[39.0])
     rarest = Breakdown(title="", names=["bleu"], parts=[unseen, other], note="", unseen=unseen)
     assert not sentences(rarest=rarest, again={"bleu": score(40)})
 
@@ -183,6 +185,13 @@ def test_conclusions_name_unseen_words_if_a_score_is_worse_than_chance_explains(
     )
 
 
+@pytest.mark.parametrize(("count", "value"), [(9, 10.0), (10, 39.0)])
+def test_conclusions_do_not_name_few_inputs_or_small_differences(count: int, value: float) -> None:
+    unseen, other = Part(name="0 times", count=count, scores=[value]), Part(name="1", count=30, scores=[40.0])
+    rarest = Breakdown(title="", names=["bleu"], parts=[unseen, other], note="", unseen=unseen)
+    assert not sentences(rarest=rarest, again={"bleu": score(40)})
+
+
 def test_bars_show_no_parts_with_few_inputs() -> None:
     parts = [Part(name="1", count=12, scores=[40.0]), Part(name="2", count=1, scores=[90.0])]
     rarest = Breakdown(title="", names=["bleu"], parts=parts, note="")
@@ -190,7 +199,7 @@ def test_bars_show_no_parts_with_few_inputs() -> None:
 
 
 def test_conclusions_are_few(tmp_path: Path) -> None:
-    unseen = Part(name="0 times", count=1, scores=[10.0])
+    unseen = Part(name="0 times", count=10, scores=[10.0])
     found = sentences(
         metrics=validated(tmp_path, [1, 2, 3]),
         scores={"dev": {"bleu": score(60)}, "test": {"bleu": score(50)}},
