@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 import seqx
-from seqx_runs import report
+from seqx_runs import report, run_facts
 from seqx_runs.marks import excerpts, marked_parts
 from seqx_runs.pages import visible
 from seqx_runs.sentences import Span, rank_answers, word_differences
 from seqx_sample import Sample
+from tests.browser import browser
 from tests.stories.tiny import TINY, done, refused, tiny
 
 HOSTILE = "</script><script>alert(1)</script> \x00\x1b[31m \u202eabc & <b>"
@@ -265,6 +266,62 @@ def test_report_shows_attention_in_a_browser(finished_run: Path, tmp_path: Path)
     shown = re.findall(r'<li style="--w: (\d+);?">', shown_page)
     assert [*map(int, shown[: len(first)])] == first
     assert 'aria-pressed="true"' in shown_page
+
+
+BROKEN_WORDS = """(() => {
+  const broken = []
+  const boxes = ".tile dt, .tile dd, th, td:not(.signature, .wraps, .recipe *)"
+  for (const box of document.querySelectorAll(boxes)) {
+    const texts = document.createTreeWalker(box, NodeFilter.SHOW_TEXT)
+    while (texts.nextNode()) for (const word of texts.currentNode.data.matchAll(/[^\\s-]+/g)) {
+      const range = new Range()
+      range.setStart(texts.currentNode, word.index)
+      range.setEnd(texts.currentNode, word.index + word[0].length)
+      const lines = new Set([...range.getClientRects()].map(each => Math.round(each.top)))
+      if (lines.size > 1) broken.push(word[0])
+    }
+  }
+  return broken
+})()"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["repeated phrase", "word_" * 30])
+def test_report_breaks_no_number_and_only_words_that_are_too_wide(
+    name: str, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = report.ScoreRow(
+        split="test",
+        name="strict_complete_match",
+        value="44.848",
+        interval="18.25 to 19.73",
+        published="",
+        signature="nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0",
+    )
+    group = seqx.MistakeGroup(
+        name=name, category="words", count=1_234, total=123_456, unit="occurrences in outputs"
+    )
+    monkeypatch.setattr(report, "_score_rows", lambda *_: [row] * 2)
+    monkeypatch.setattr(run_facts, "tiles_of", lambda _: [("target tokens per second", "1,125,376,000")] * 8)
+    monkeypatch.setattr(seqx.Seq2SeqTask, "mistakes", lambda *_: [group])
+    file = report.write_report(run, trust=True)
+    assert name in file.read_text(encoding="utf-8")
+    with browser(run) as page:
+        page.open(file.absolute().as_uri())
+        page.wait_for("document.querySelector('footer') && document.readyState == 'complete'")
+        for width, columns in ((360, 2), (700, 3), (1200, 4)):
+            page.screenshot(run / f"{width}.png", width=width, scheme="light")
+            assert page.value("document.documentElement.scrollWidth") <= width
+            assert page.value(BROKEN_WORDS) == [name] * (len(name) > 100)
+            lefts = "[...document.querySelectorAll('.tile')].map(tile => tile.getBoundingClientRect().left)"
+            assert page.value(f"new Set({lefts}).size") == columns
+            edges = (
+                "('.scores'), interval = table.querySelectorAll('td.number')[1], box = table.parentElement"
+            )
+            assert page.value(
+                f"(() => {{ const table = document.querySelector{edges}\n"
+                "return interval.getBoundingClientRect().right <= box.getBoundingClientRect().right })()"
+            )
 
 
 def test_excerpts_of_an_example_are_cut_around_the_mark() -> None:
