@@ -127,12 +127,13 @@ class Started(ScoredAttention):
     \"\"\"Dot products times a factor.
 
     Args:
+        heads: number of heads
         start: the first factor
     \"\"\"
 
-    def __init__(self, d_model: int, *, start: float = 10) -> None:
-        super().__init__(d_model, heads=2)
-        self.factor = nn.Parameter(torch.full((2, 1, 1), START))
+    def __init__(self, d_model: int, *, heads: int = 2, start: float = 10) -> None:
+        super().__init__(d_model, heads=heads)
+        self.factor = nn.Parameter(torch.full((heads, 1, 1), START))
 
     def scores(self, q, k):
         return self.factor * (q @ k.mT)
@@ -160,14 +161,14 @@ def test_error_in_the_constructor_of_a_plugin_names_it_and_is_printed_once(
     Path("wrong.py").write_text(WHOLE.replace("START", "int(start)"), encoding="utf-8")
     Path("wrong.yaml").write_text(recipe_text("attention", "started", "wrong.py"), encoding="utf-8")
     assert re.search(
-        r"^wrong\.yaml:\d+:\d+: model: \S*wrong\.py:15: "
+        r"^wrong\.yaml:\d+:\d+: model: \S*wrong\.py:16: "
         r"plugin \S*wrong\.py, Attention 'started': RuntimeError: "
         r"Only Tensors of floating point .*; `seqx --debug` shows the traceback",
         refused("check", "wrong.yaml"),
     )
     message = refused("check", "wrong.py")
     laws = r"wrong\.py: Attention started breaks the law \w+ and \d\d other laws"
-    assert re.fullmatch(rf"{laws}: RuntimeError: Only .* \(line 15\)\n?", message)
+    assert re.fullmatch(rf"{laws}: RuntimeError: Only .* \(line 16\)\n?", message)
 
 
 def test_messages_about_broken_laws_are_short(
@@ -187,7 +188,7 @@ def test_sizes_of_a_plugin_that_are_too_large_are_named_as_the_cause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    text = WHOLE.replace("START", "1.0").replace("(2, 1, 1)", "(2, int(start), 10**18)")
+    text = WHOLE.replace("START", "1.0").replace("(heads, 1, 1)", "(heads, int(start), 10**18)")
     Path("large.py").write_text(text, encoding="utf-8")
     Path("large.yaml").write_text(recipe_text("attention", "started", "large.py"), encoding="utf-8")
     assert re.search(r"model: cannot be built with these sizes \(.*overflow", refused("check", "large.yaml"))
