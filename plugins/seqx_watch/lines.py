@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 
-from rich.cells import cell_len, set_cell_size
-
 import seqx
 from seqx_watch.metrics import WindowMeans
 
@@ -95,6 +93,8 @@ def shortened(text: str) -> str:
 
 def _fitting(text: str) -> str:
     """Return the text on one line, cut to at most `_MAX_EXAMPLE` cells; characters may have two."""
+    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415  `check` does not need it
+
     shown = shortened(text)
     fits = cell_len(shown) <= _MAX_EXAMPLE
     return shown if fits else f"{set_cell_size(shown, _MAX_EXAMPLE - 3).rstrip()}..."
