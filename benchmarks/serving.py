@@ -20,10 +20,11 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.provenance import provenance, write_record
 from benchmarks.server import Client, Server, direct_answers, read_inputs, serving
+
+THREADS = 1
+"""Threads with which each server computes; on two CPUs this is also the default of `seqx serve`."""
 
 SERVERS: Mapping[str, Sequence[str]] = {
     "seqx, fp32": ("--precision", "fp32"),
@@ -93,7 +94,10 @@ def measure(
     answers = direct_answers(model, read_inputs(model, sentences), precision="fp32")
     results: dict[str, dict[str, list[dict[str, Any]]]] = {}
     with contextlib.ExitStack() as stack:
-        servers = {name: stack.enter_context(serving(model, *options)) for name, options in SERVERS.items()}
+        servers = {
+            name: stack.enter_context(serving(model, *options, "--threads", str(THREADS)))
+            for name, options in SERVERS.items()
+        }
         for server in servers.values():
             Load(server, answers, max(numbers), seconds / 4)  # not recorded
         for _ in range(rounds):
@@ -139,7 +143,7 @@ def main() -> None:
     arguments = parser.parse_args()
     record = {
         **provenance(),
-        "threads": torch.get_num_threads(),
+        "threads": THREADS,
         **measure(
             arguments.model, arguments.sentences, arguments.rounds, arguments.seconds, arguments.clients
         ),
