@@ -14,7 +14,7 @@ from seqx.commands.loading import load_checked
 from seqx.commands.next_commands import shell_name
 from seqx.commands.output_path import OutputPath
 from seqx.commands.recipe_index import matmul_speed
-from seqx.commands.recipe_sizes import MAX_EPOCHS, MIN_UPDATES, Sizes, sizes
+from seqx.commands.recipe_sizes import FEW_UPDATES, MAX_EPOCHS, Sizes, sizes
 from seqx.commands.text_format import format_long_duration
 from seqx.errors import UserError, unwritable
 from seqx.interfaces.starting_point import StartingPoint
@@ -109,9 +109,9 @@ def _print_result(file: Path, chosen: Sizes, words: int) -> None:
         click.echo(_too_long(chosen))
     if chosen.is_limited_by_text:
         click.echo(f"The text limits the run, not the time: {_too_little_text(words)}")
-    elif chosen.steps < MIN_UPDATES:
+    elif chosen.steps < FEW_UPDATES:
         click.echo(
-            f"{chosen.steps:,} updates are few; with less than {MIN_UPDATES:,} a model often learns only the "
+            f"{chosen.steps:,} updates are few; with less than {FEW_UPDATES:,} a model often learns only the "
             "most frequent words. Allow a longer --budget."
         )
     click.echo("Next steps:")
