@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
-from typing import Any
 
 import seqx
 from seqx_runs.breakdown import Breakdown
@@ -56,11 +55,9 @@ def _rising(metrics: seqx.RecordedMetrics, again: Mapping[str, seqx.Score]) -> I
     margin of the score. Perplexity varies less: if the score is not lower than before, it is enough that each
     validation has a clearly lower perplexity.
     """
-    by_step: dict[int, Any] = {}
-    for each in metrics.evaluations:
-        if each.split == "dev" and each.scores:
-            by_step.setdefault(each.step, each)  # the final model is scored last
-    last = [*by_step.values()][-_VALIDATIONS:]
+    of_dev = [each for each in metrics.evaluations if each.split == "dev" and each.scores]
+    by_step = {each.step: each for each in reversed(of_dev)}  # the final model is scored last
+    last = [by_step[step] for step in sorted(by_step)[-_VALIDATIONS:]]
     if len(last) < _VALIDATIONS:
         return
     name, final = next(iter(last[-1].scores.items()))

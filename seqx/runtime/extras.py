@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
 from seqx.errors import UserError
+from seqx_toolkit import DISTRIBUTION
 
 PURPOSES: Mapping[str, str] = {
     "tensorboard": "the callback tensorboard",
@@ -26,9 +27,12 @@ PURPOSES: Mapping[str, str] = {
 
 
 def install_command(extra: str = "") -> str:
-    """Return the command that installs seqx, or an extra, in a checkout, editable if seqx is so installed."""
+    """Return the command that installs seqx or one of its extras in a checkout.
+
+    The new installation is editable if the present one is.
+    """
     try:
-        origin = json.loads(distribution("seqx-toolkit").read_text("direct_url.json") or "{}")
+        origin = json.loads(distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):
         origin = {}
     editable = "-e " if origin.get("dir_info", {}).get("editable") else ""

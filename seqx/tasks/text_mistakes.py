@@ -2,11 +2,12 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import islice
 
-from seqx.interfaces.mistakes import Mistake, MistakeGroup
+from seqx.interfaces.mistakes import Marks, Mistake, MistakeGroup
 from seqx.interfaces.scores import Answer
 
 EXAMPLES = 20
@@ -31,7 +32,7 @@ def text_mistakes(answers: Sequence[Answer]) -> list[MistakeGroup]:
     punctuation, so groups about words suit languages that write spaces.
     """
     references = [_closest(answer) for answer in answers]
-    groups = [_group(name, category, find, answers, references) for name, category, find in _CHECKS]
+    groups = [_group(check, answers, references) for check in _CHECKS]
     groups += _word_groups(answers, references)
     return [group for group in groups if group.count]
 
@@ -49,55 +50,74 @@ Find = Callable[[Answer, str], str | None]
 """A function of an answer and its reference that returns the details of a mistake; None: no mistake."""
 
 
-def _group(
-    name: str, category: str, find: Find, answers: Sequence[Answer], references: Sequence[str]
-) -> MistakeGroup:
+Mark = Callable[[Answer, str, str], Marks]
+"""A function of an answer, its reference and the details of a mistake that returns the marks."""
+
+
+@dataclass(frozen=True)
+class _Check:
+    """The name and the category of a group of mistakes, how they are found, and how they are marked."""
+
+    name: str
+    category: str
+    find: Find
+    mark: Mark
+
+
+def _group(check: _Check, answers: Sequence[Answer], references: Sequence[str]) -> MistakeGroup:
     found = [
-        Mistake(
-            index=index, detail=detail, marks=_marks(name, detail, answer, reference), reference=reference
-        )
+        (index, detail)
         for index, (answer, reference) in enumerate(zip(answers, references, strict=True))
-        if (detail := find(answer, reference)) is not None
+        if (detail := check.find(answer, reference)) is not None
+    ]
+    examples = [
+        Mistake(
+            index=index,
+            detail=detail,
+            marks=check.mark(answers[index], references[index], detail),
+            reference=references[index],
+        )
+        for index, detail in found[:EXAMPLES]
     ]
     return MistakeGroup(
-        name=name,
-        category=category,
+        name=check.name,
+        category=check.category,
         count=len(found),
         total=len(answers),
         unit="answers",
-        examples=found[:EXAMPLES],
+        examples=examples,
     )
 
 
-def _marks(name: str, detail: str, answer: Answer, reference: str) -> Mapping[str, list[tuple[int, int]]]:
-    """Return the parts of the texts that a mistake concerns; by default the words that differ."""
-    output = answer.output
-    match name:
-        case "empty answer":
-            return {}
-        case "repeated phrase":
-            phrase = re.compile(r"\W+".join(map(re.escape, detail.split(" ") * 2)))
-            return {"output": [match.span() for match in phrase.finditer(output)]}
-        case "copied input":
-            return {"output": [(0, len(output))]}
-        case "copied source words":
-            copied = {*detail.split(", ")}
-            return {"input": _find_words(answer.input, copied), "output": _find_words(output, copied)}
-        case "wrong numbers":
-            numbers = [{*_NUMBER.findall(text)} for text in (output, reference)]
-            return {
-                side: [each.span() for each in _NUMBER.finditer(text) if each.group() not in other]
-                for side, text, other in (
-                    ("output", output, numbers[1]),
-                    ("reference", reference, numbers[0]),
-                )
-            }
-    return _differences(output, reference)
+def _mark_nothing(_: Answer, __: str, ___: str) -> Marks:
+    return {}
 
 
-def _differences(output: str, reference: str) -> dict[str, list[tuple[int, int]]]:
-    """Return the ranges of words in which an output and its reference differ."""
-    words = [[*re.finditer(r"\S+", text)] for text in (output, reference)]
+def _mark_output(answer: Answer, _: str, __: str) -> Marks:
+    return {"output": [(0, len(answer.output))]}
+
+
+def _mark_repeated(answer: Answer, _: str, phrase: str) -> Marks:
+    twice = re.compile(r"\W+".join(map(re.escape, phrase.split(" ") * 2)))
+    return {"output": [match.span() for match in twice.finditer(answer.output)]}
+
+
+def _mark_copied_words(answer: Answer, _: str, words: str) -> Marks:
+    copied = words.split(", ")
+    return {"input": _find_words(answer.input, copied), "output": _find_words(answer.output, copied)}
+
+
+def _mark_wrong_numbers(answer: Answer, reference: str, _: str) -> Marks:
+    written, expected = ({*_NUMBER.findall(text)} for text in (answer.output, reference))
+    return {
+        side: [each.span() for each in _NUMBER.finditer(text) if each.group() not in other]
+        for side, text, other in (("output", answer.output, expected), ("reference", reference, written))
+    }
+
+
+def _mark_differences(answer: Answer, reference: str, _: str) -> Marks:
+    """Return the ranges of words in which the output and the reference differ."""
+    words = [[*re.finditer(r"\S+", text)] for text in (answer.output, reference)]
     one, other = ([each.group() for each in side] for side in words)
     matcher = SequenceMatcher(None, one, other, autojunk=False)
     marks: dict[str, list[tuple[int, int]]] = {"output": [], "reference": []}
@@ -108,7 +128,7 @@ def _differences(output: str, reference: str) -> dict[str, list[tuple[int, int]]
     return marks
 
 
-def _find_words(text: str, words: Collection[str]) -> list[tuple[int, int]]:
+def _find_words(text: str, words: Iterable[str]) -> list[tuple[int, int]]:
     """Return the ranges of the words in a text, whatever their case."""
     folded = {word.casefold() for word in words}
     return [each.span() for each in _TOKEN.finditer(text) if each.group().casefold() in folded]
@@ -248,14 +268,14 @@ def _word_groups(answers: Sequence[Answer], references: Sequence[str]) -> Iterat
             )
 
 
-_CHECKS: Sequence[tuple[str, str, Find]] = (
-    ("empty answer", "length", _find_empty),
-    ("too short", "length", _find_short),
-    ("too long", "length", _find_long),
-    ("repeated phrase", "repetition", _find_repeated),
-    ("copied input", "copying", _find_copied_input),
-    ("copied source words", "copying", _find_copied_words),
-    ("wrong numbers", "numbers", _find_wrong_numbers),
-    ("only case differs", "spelling", _find_case),
-    ("only punctuation differs", "spelling", _find_punctuation),
+_CHECKS = (
+    _Check("empty answer", "length", _find_empty, _mark_nothing),
+    _Check("too short", "length", _find_short, _mark_differences),
+    _Check("too long", "length", _find_long, _mark_differences),
+    _Check("repeated phrase", "repetition", _find_repeated, _mark_repeated),
+    _Check("copied input", "copying", _find_copied_input, _mark_output),
+    _Check("copied source words", "copying", _find_copied_words, _mark_copied_words),
+    _Check("wrong numbers", "numbers", _find_wrong_numbers, _mark_wrong_numbers),
+    _Check("only case differs", "spelling", _find_case, _mark_differences),
+    _Check("only punctuation differs", "spelling", _find_punctuation, _mark_differences),
 )
