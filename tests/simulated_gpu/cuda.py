@@ -11,11 +11,14 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import _foreach_utils
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import _disable_current_modes
 
 from tests.simulated_gpu.backend import PRIVATE, DeviceTensor, replace_leaves
 from tests.simulated_gpu.graphs import SimulatedGraph
 
 _RECURRENT = {torch.gru, torch.gru_cell, torch.lstm, torch.lstm_cell}
+_FUSED = {*_RECURRENT, F.scaled_dot_product_attention}
+_SPECIAL = {Tensor.new_tensor, Tensor.numpy, Tensor.tolist, torch.as_tensor, torch.tensor}
 
 # Operations of this project from the lists in autocast_mode.h of torch 2.13: in low precision, in float32,
 # and in float32 unless a dtype is passed.
@@ -122,24 +125,23 @@ class _Functions(TorchFunctionMode):
 
     def _call(self, func: Any, args: Any, kwargs: Any) -> Any:
         first = args[0] if args else None
-        if isinstance(first, DeviceTensor):
-            if func is Tensor.tolist:
-                return first.to("cpu").tolist()
-            if func is Tensor.numpy:
-                raise TypeError("can't convert cuda:0 device type tensor to numpy.")
-            if func is Tensor.new_tensor:
-                kwargs = {"dtype": first.dtype, "device": PRIVATE, **kwargs}
-                func, args = torch.tensor, args[1:]
-        if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") == PRIVATE:
-            device = kwargs.pop("device")
-            return func(*args, **kwargs).to(device)  # from memory that is not pinned, like torch
+        if func in _SPECIAL:
+            if func in (torch.tensor, torch.as_tensor):
+                if kwargs.get("device") == PRIVATE:
+                    return _from_host(func, args, kwargs)
+            elif isinstance(first, DeviceTensor):
+                if func is Tensor.tolist:
+                    return first.to("cpu").tolist()
+                if func is Tensor.numpy:
+                    raise TypeError("can't convert cuda:0 device type tensor to numpy.")
+                if func is Tensor.new_tensor:
+                    kwargs = {"dtype": first.dtype, "device": PRIVATE, **kwargs}
+                    return _from_host(torch.tensor, args[1:], kwargs)
         if torch.is_autocast_enabled("cuda"):
             args, kwargs = self._cast(func, args, kwargs)
-        if isinstance(args[0] if args else None, DeviceTensor):
-            if func in _RECURRENT:
-                return _run_fused(self.gpu, func, args, kwargs)
-            if func is F.scaled_dot_product_attention:
-                return _run_fused(self.gpu, _attention, args, kwargs)
+        if func in _FUSED and isinstance(first, DeviceTensor):
+            fused = _attention if func is F.scaled_dot_product_attention else func
+            return _run_fused(self.gpu, fused, args, kwargs)
         return func(*args, **kwargs)
 
     def _cast(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -162,6 +164,13 @@ class _Functions(TorchFunctionMode):
         if id(tensor) not in self.casts:
             self.casts[id(tensor)] = (tensor, tensor.to(dtype))
         return self.casts[id(tensor)][1]
+
+
+def _from_host(func: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
+    """Create a tensor in memory that is not pinned, like torch, and copy it to the device."""
+    device = kwargs.pop("device")
+    tensor: Tensor = func(*args, **kwargs).to(device)
+    return tensor
 
 
 def _with_private_device(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -199,7 +208,7 @@ class _FusedKernel(torch.autograd.Function):
         args, kwargs = pytree.tree_unflatten(on_cpu, spec)
 
         def compute() -> Any:
-            with torch.enable_grad(), gpu.own_random_state():
+            with _disable_current_modes(), torch.enable_grad(), gpu.own_random_state():
                 return work(*args, **kwargs)
 
         out = compute()
@@ -219,7 +228,8 @@ class _FusedKernel(torch.autograd.Function):
             (o, g.on_cpu) for o, g in zip(ctx.out, grads, strict=True) if g is not None and o.requires_grad
         ]
         outs, output_gradients = zip(*pairs, strict=True)
-        computed = iter(torch.autograd.grad(outs, inputs, output_gradients, allow_unused=True))
+        with _disable_current_modes():
+            computed = iter(torch.autograd.grad(outs, inputs, output_gradients, allow_unused=True))
         gradients = [next(computed) if required else None for required in requires_grad]
         return (
             None,

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -168,24 +168,25 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
             host_tensors.append(tensor)
             return tensor
 
-        cpu_args, cpu_kwargs = replace_leaves(Tensor, to_cpu, (args, kwargs))
+        cpu_args = replace_leaves(Tensor, to_cpu, args)
+        cpu_kwargs = replace_leaves(Tensor, to_cpu, kwargs) if kwargs else kwargs
         target = kwargs.get("device")
         on_device = bool(device_tensors) if target is None else torch.device(target).type in ("cuda", NAME)
         if not device_tensors and not on_device:
             return self._on_host(func, args, kwargs)
-        name = operation_name(func)
+        operation = properties(func)
         if host_tensors:
-            self._check_mix(func, name, args, host_tensors)
+            self._check_mix(operation, args, host_tensors)
         if device_tensors:
-            self._note_waits(func, name, args, kwargs)
-        if func in _COPYING:
-            self._note_copy(func, args, kwargs, to_device=on_device)
-        if _has_kernel(func):
+            self._note_waits(operation, args, kwargs)
+        if operation.copies:
+            self._note_copy(operation, args, kwargs, to_device=on_device)
+        if operation.has_kernel:
             self.launch(1)
-        out = self._compute(func, cpu_args, _for_cpu(func, cpu_kwargs))
-        changed = _changed(func, args, kwargs)
-        if changed is not None:
-            return changed
+        out = self._compute(operation, cpu_args, _for_cpu(operation, cpu_kwargs))
+        if operation.returns_changed:
+            outs = _written(func, args, kwargs)
+            return outs[0] if len(outs) == 1 else tuple(outs)
         return replace_leaves(Tensor, DeviceTensor, out) if on_device else out
 
     def _on_host(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -194,14 +195,14 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = func(*args, **{key: value for key, value in kwargs.items() if key != "pin_memory"})
         return self.pin(out) if kwargs["pin_memory"] else out
 
-    def _compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _compute(self, operation: "Operation", args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        func = operation.func
         if func is aten.native_layer_norm.default and args[2] is not None and args[0].dtype != args[2].dtype:
             raise RuntimeError(f"expected scalar type {args[0].dtype} but found {args[2].dtype}")  # as CUDA
         self.allocate((args, kwargs))
-        is_random = _is_random(func)
 
         def compute() -> Any:
-            if not is_random:
+            if not operation.is_random:
                 return func(*args, **kwargs)
             with self.own_random_state():
                 return func(*args, **kwargs)
@@ -211,7 +212,7 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = compute()
         if func is aten._to_copy.default and out is args[0]:
             out = out.clone()
-        if self.graph is not None and _has_kernel(func):
+        if self.graph is not None and operation.has_kernel:
             self.graph.record(compute, out)
         self.allocate(out)
         return out
@@ -241,31 +242,34 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     # --- counting
 
-    def _check_mix(self, func: Any, name: str, args: tuple[Any, ...], host_tensors: Sequence[Tensor]) -> None:
-        if func in _COPYING:
+    def _check_mix(
+        self, operation: "Operation", args: tuple[Any, ...], host_tensors: Sequence[Tensor]
+    ) -> None:
+        name, tags = operation.name, operation.func.tags
+        if operation.copies:
             return
-        scalars = all(tensor.dim() == 0 for tensor in host_tensors) and torch.Tag.pointwise in func.tags
-        indices = name in _INDEXING and isinstance(args[0], DeviceTensor)
-        if indices:  # CUDA copies the indices to the device
+        scalars = all(tensor.dim() == 0 for tensor in host_tensors) and torch.Tag.pointwise in tags
+        if operation.indexes and isinstance(args[0], DeviceTensor):  # CUDA copies the indices to the device
             self.wait(f"{name} by indices from the host")
         elif not scalars:
             self.mixes.append(f"{name} at {self._where()}: tensors on cuda:0 and cpu")
             raise MixError(self.mixes[-1])
 
-    def _note_waits(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        repeats = func is aten.repeat_interleave.Tensor and kwargs.get("output_size") is None
-        if func in _WAITING or repeats:
+    def _note_waits(self, operation: "Operation", args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        name = operation.name
+        repeats = operation.func is aten.repeat_interleave.Tensor and kwargs.get("output_size") is None
+        if operation.waits or repeats:
             self.wait(name)
-        if name in _INDEXING and any(
+        if operation.indexes and any(
             isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) for index in args[1]
         ):
             self.wait(f"{name} by a mask")
 
     def _note_copy(
-        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, to_device: bool
+        self, operation: "Operation", args: tuple[Any, ...], kwargs: dict[str, Any], *, to_device: bool
     ) -> None:
         """Count a copy between host and device, except an asynchronous copy from pinned memory."""
-        in_place = func is aten.copy_.default
+        in_place = operation.func is aten.copy_.default
         source, target = (args[1], args[0]) if in_place else (args[0], None)
         leaves, enters = (
             isinstance(source, DeviceTensor),
@@ -293,8 +297,47 @@ def _is_of_project(name: str) -> bool:
     return file.is_relative_to(_ROOT) and file not in _SIMULATION and "site-packages" not in file.parts
 
 
-def _for_cpu(func: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+class Operation(NamedTuple):
+    """An operation of torch and its properties.
+
+    They are computed once, because the hash of an operation is slow.
+    """
+
+    func: Any
+    name: str
+    """The name without its namespace and its overload."""
+    has_kernel: bool
+    """True if the operation launches a kernel."""
+    is_random: bool
+    """True if the operation draws random numbers."""
+    returns_changed: bool
+    """True if the operation returns the tensors that it changes."""
+    copies: bool
+    indexes: bool
+    waits: bool
+    """True if the host waits for the result."""
+
+
+@cache
+def properties(func: Any) -> Operation:
+    """Return an operation with its properties."""
+    name = operation_name(func)
+    returned = func._schema.returns
+    return Operation(
+        func=func,
+        name=name,
+        has_kernel=not (func.is_view or name in NO_KERNELS),
+        is_random=torch.Tag.nondeterministic_seeded in func.tags,
+        returns_changed=bool(func._schema.is_mutable and returned and _is_written(returned[0])),
+        copies=func in _COPYING,
+        indexes=name in _INDEXING,
+        waits=func in _WAITING,
+    )
+
+
+def _for_cpu(operation: Operation, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments as CPU tensors."""
+    func = operation.func
     if not kwargs and func is not aten._to_copy.default:
         return kwargs
     kwargs = {key: value for key, value in kwargs.items() if key not in ("pin_memory", "non_blocking")}
@@ -306,29 +349,9 @@ def _for_cpu(func: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _is_random(func: Any) -> bool:
-    """Return true if an operation draws random numbers."""
-    return torch.Tag.nondeterministic_seeded in func.tags
-
-
-@cache
-def _has_kernel(func: Any) -> bool:
-    """Return true if an operation launches a kernel."""
-    return not (func.is_view or operation_name(func) in NO_KERNELS)
-
-
-@cache
 def operation_name(func: Any) -> str:
     """Return the name of an operation without its namespace and its overload."""
     return str(func.name()).removeprefix("aten::").partition(".")[0]
-
-
-def _changed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return the tensors that an in-place operation has changed; None for any other operation."""
-    if not _returns_changed(func):
-        return None
-    outs = _written(func, args, kwargs)
-    return outs[0] if len(outs) == 1 else tuple(outs)
 
 
 def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
@@ -340,13 +363,6 @@ def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[A
         for parameter in schema
         if parameter.kwarg_only and _is_written(parameter) and parameter.name in kwargs
     ]
-
-
-@cache
-def _returns_changed(func: Any) -> bool:
-    """Return true if an operation returns the tensors that it changes."""
-    returned = func._schema.returns
-    return bool(func._schema.is_mutable and returned and _is_written(returned[0]))
 
 
 def _is_written(parameter: Any) -> bool:

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import _disable_current_modes
 
 from tests.simulated_gpu.backend import Active
 
@@ -44,7 +46,17 @@ class SimulatedGraph:
 
     def replay(self) -> None:
         Active.get().graph_replayed(len(self._operations))
-        for compute, out in self._operations:
-            for old, new in zip(pytree.tree_leaves(out), pytree.tree_leaves(compute()), strict=True):
-                if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
-                    old.detach().copy_(new.detach())
+        with _disable_current_modes(), torch._C.DisableTorchFunction(), torch.no_grad():
+            for compute, out in self._operations:
+                new = compute()
+                if isinstance(out, Tensor):
+                    _replace(out, new)
+                else:
+                    for pair in zip(pytree.tree_leaves(out), pytree.tree_leaves(new), strict=True):
+                        _replace(*pair)
+
+
+def _replace(old: Any, new: Any) -> None:
+    """Copy a tensor to the memory of another one, unless they share it."""
+    if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
+        old.copy_(new)

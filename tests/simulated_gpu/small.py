@@ -127,9 +127,10 @@ def train(
     precision: Literal["bf16", "fp32"] = "fp32",
     *,
     updates: int = 3,
+    groups: int = 2,
 ) -> Trained:
     """Return the model after some updates."""
-    with training(config, store, device, precision) as (result, stream):
+    with training(config, store, device, precision, groups=groups) as (result, stream):
         result.updates = [next(stream) for _ in range(updates)]
     result.model.eval()
     return result

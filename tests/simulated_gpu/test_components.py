@@ -77,7 +77,7 @@ SPECIAL: dict[str, list[str]] = {  # overrides for components that need other se
     "guided": [f"model={INNER.replace('encoder_decoder', 'guided, column: target', 1)}"],
     "tagging": [f"model={{type: tagging, column: source, dropout: 0, inner: {INNER}}}"],
 }
-SHORT = LIMITS.clamp_max(9)
+SHORT = LIMITS.clamp_max(5)
 BASE: dict[type, str] = {  # components of `TEXT`; the cases of `encoder_decoder` test them
     seqx.Attention: "multihead",
     FeedForward: "relu",
@@ -103,7 +103,14 @@ def setup_of(folder: Path, interface: type, name: str) -> Setup:
 @pytest.fixture(scope="module")
 def trained_on_cpu(recipe_folder: Path, store: Store) -> Callable[[tuple[type, str]], Trained]:
     """Return a function from a case to its model after two updates on the CPU, in float32."""
-    return cache(lambda case: train(setup_of(recipe_folder, *case), store, CPU, updates=2))
+    return cache(
+        lambda case: train(setup_of(recipe_folder, *case), store, CPU, updates=2, groups=groups_of(case))
+    )
+
+
+def groups_of(case: tuple[type, str]) -> int:
+    """Return the microbatches of an update; one, if the component does not depend on their number."""
+    return 2 if case[0] in (seqx.Model, seqx.Objective) else 1
 
 
 def case_id(case: tuple[type, str]) -> str:
@@ -159,7 +166,7 @@ def test_training_and_answers_on_gpu_equal_those_on_cpu(
     config = setup_of(recipe_folder, *case)
     host = trained_on_cpu(case)
     decodes = case[0] not in TRAINING_ONLY
-    with SimulatedGpu() as gpu, training(config, store, CUDA) as (device, stream):
+    with SimulatedGpu() as gpu, training(config, store, CUDA, groups=groups_of(case)) as (device, stream):
         device.updates = [next(stream)]  # the host may wait when the optimizer creates its state
         gpu.reset()
         device.updates.append(next(stream))
@@ -186,7 +193,10 @@ def test_training_in_bf16_with_dropout_neither_mixes_devices_nor_waits(
 ) -> None:
     config = setup_of(recipe_folder, *case)
     expected = trained_on_cpu(case).losses
-    with SimulatedGpu() as gpu, training(config, store, CUDA, "bf16") as (device, stream):
+    with (
+        SimulatedGpu() as gpu,
+        training(config, store, CUDA, "bf16", groups=groups_of(case)) as (device, stream),
+    ):
         for part in device.model.modules():
             if hasattr(part, "p"):
                 vars(part)["p"] = 0.1
@@ -240,7 +250,7 @@ def test_norms_residual_sums_and_outputs_are_bfloat16_under_autocast(
 
         part.register_forward_hook(hook)
 
-    with SimulatedGpu(), training(config, store, CUDA, "bf16") as (device, stream):
+    with SimulatedGpu(), training(config, store, CUDA, "bf16", groups=1) as (device, stream):
         for name, part in device.model.named_modules():
             if isinstance(part, Norm | Residual | seqx.Encoder | seqx.Decoder):
                 record_dtype(name, part)

@@ -15,7 +15,7 @@ from tests.stories.tiny import done, lines, refused, seqx, tiny
 def run(folder: str, device: str, *, stop_at: int | None = None) -> list[tuple[int, float]]:
     """Train on a device; return the target tokens and the padding of each update so far."""
     command: list[str | Path] = ["run", tiny(RECIPES["translation"]), "--device", device, "--folder", folder]
-    command += SHORT_ANSWERS
+    command += [*SHORT_ANSWERS, "training.steps=4"]
     with pytest.MonkeyPatch.context() as patch:
         if stop_at is None:
             done(*command)

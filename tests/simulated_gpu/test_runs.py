@@ -43,7 +43,6 @@ EMA = "training.ema={decay: 0.5}"
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("translation", []),
         ("translation", [EMA]),
         ("translation", [EMA, "training.weight_precision=bf16"]),
         ("parsing", []),

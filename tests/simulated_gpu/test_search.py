@@ -121,19 +121,29 @@ def allowed_waits(steps: int, name: str) -> int:
     return -(-steps // 8) + (name == "sampling")
 
 
-@pytest.mark.parametrize("grammar", GRAMMARS)
-@pytest.mark.parametrize("search", SEARCHES)
+# Searches do not depend on the class of a grammar: two of them are enough for the grammars in MORE_GRAMMARS.
+MORE_GRAMMARS = GRAMMARS.keys() - {"none", "lexical", "top_down"}
+CASES = [
+    (search, grammar)
+    for search in SEARCHES
+    for grammar in GRAMMARS
+    if grammar not in MORE_GRAMMARS or search in ("beam", "greedy")
+]
+SHORT = torch.tensor([12, 7, 10, 3])
+
+
+@pytest.mark.parametrize(("search", "grammar"), CASES)
 def test_searches_give_the_same_answers_as_on_the_cpu(search: str, grammar: str, recipe_folder: Path) -> None:
     size, make_grammar = GRAMMARS[grammar]
     model = build_model(recipe_folder, size)
-    expected = decode(model, SEARCHES[search], CPU, make_grammar())
+    expected = decode(model, SEARCHES[search], CPU, make_grammar(), limits=SHORT)
     model.steps = 0
     with SimulatedGpu() as gpu:
         model.to("cuda")
         source = SOURCE.to(CUDA)
         gpu.reset()
         with torch.no_grad():
-            actual = [list(hs) for hs in SEARCHES[search](model, source, LIMITS, make_grammar())]
+            actual = [list(hs) for hs in SEARCHES[search](model, source, SHORT, make_grammar())]
         assert sum(gpu.waits.values()) <= allowed_waits(model.steps, search), (model.steps, gpu.waits)
         assert not gpu.mixes
     assert_same_answers(actual, expected)
@@ -141,7 +151,7 @@ def test_searches_give_the_same_answers_as_on_the_cpu(search: str, grammar: str,
 
 
 def test_long_outputs_keep_the_limit_of_waits(recipe_folder: Path) -> None:
-    limits = torch.tensor([103, 90, 2, 50])
+    limits = torch.tensor([43, 39, 2, 30])
     model = build_model(recipe_folder, VOCABULARY.size)
     with torch.no_grad(), SimulatedGpu() as gpu:
         model.to("cuda")
