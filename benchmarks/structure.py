@@ -110,7 +110,7 @@ def trace() -> Mapping[str, list[str]]:
         settings = [
             *("training.steps=4", "training.validate_every=4", "training.save_every=4"),
             *("task.corpus.train=400", "task.corpus.dev=2", "task.corpus.test=2", "task.tokenizer.size=400"),
-            "training.tokens=500",
+            *("training.tokens=500", "search.ratio=0.2", "search.extra=2"),
         ]
         run = [sys.executable, "-m", "seqx", "run", "traced.yaml", "--profile", "sample", "--folder", "run"]
         subprocess.run([*run, *settings], cwd=folder, check=True, stdout=subprocess.DEVNULL)

@@ -244,6 +244,7 @@ def test_grammar_share_benchmark_writes_the_same_symbols_without_the_grammar(
     sides = [f"model.inner.{side}" for side in ("encoder", "decoder")]
     settings = [f"{side}.{setting}" for side in sides for setting in ("layers=1", "feedforward.width=16")]
     settings += ["model.inner.d_model=16", "task.tokenizer.size=500", "search.size=3"]
+    settings += ["task.corpus.train=['${SEQX_DATA}/ptb_nltk_sample/dev.mrg.gz']"]  # a few trees
     predictor = grammar_share.random_parser("wsj_parsing", tmp_path / "vocabulary", "fp32", settings)
     with inference_mode(predictor.model, predictor.device, "fp32"):
         case = grammar_share.Case(predictor, grammar_share.sentences(2), last=8)

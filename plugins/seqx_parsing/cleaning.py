@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from seqx_parsing.tree import Leaf, Tree
 
@@ -68,7 +69,8 @@ def clean(
     return cleaned(tree)
 
 
-def cut(name: str, separators: Iterable[str]) -> str:
+@lru_cache(4096)  # a treebank has few labels and tags, but many constituents and words
+def cut(name: str, separators: tuple[str, ...]) -> str:
     """Cut a label or tag at its first separator. Separators with which it begins do not count (-LRB-)."""
     positions = (name.find(each, 1) for each in separators if not name.startswith(each))
     return name[: min((position for position in positions if position > 0), default=len(name))]

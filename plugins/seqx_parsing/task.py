@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -141,13 +142,16 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
         """
         progress("learning the vocabulary", None)
         roots, self._root = RootLabels(), None
-        for _, tree in self._numbered_trees("train", training=True):
-            roots.add_tree(tree)
+
+        def lines() -> Iterator[str]:
+            for tree in self._trees("train", training=True):
+                roots.add_tree(tree)
+                yield " ".join(map(unescape, _words(tree)))
+
+        text = lines()  # one pass for both, because trees are slow to read
+        self.tokenizer.learn(text, folder / "tokenizer")
+        deque(text, 0)  # a tokenizer that is already trained reads no lines
         self._root = roots.common_dummy
-        lines = (
-            " ".join(map(unescape, _words(tree))) for _, tree in self._numbered_trees("train", training=True)
-        )
-        self.tokenizer.learn(lines, folder / "tokenizer")
         symbols: set[str] = set()
         tags: set[str] = set()
         for row, tree in self._numbered_trees("train", training=True):
