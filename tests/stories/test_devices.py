@@ -1,6 +1,7 @@
 """Runs with several processes, started by `seqx run --devices` and torchrun."""
 
 import contextlib
+import inspect
 import json
 import os
 import re
@@ -24,7 +25,8 @@ SETTINGS = (
     "training.schedule.peak=1e-3",
     "model.encoder.dropout=0",
     "model.decoder.dropout=0",
-    "training.steps=4",
+    "search={type: greedy, ratio: 0.2, extra: 2}",
+    "training.steps=3",
 )
 NEVER = [f"training.{name}=100000" for name in ("steps", "validate_every", "save_every")]
 
@@ -35,16 +37,9 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqx.parallel.heartbeat.GRACE_S", 1.0)
 
 
-def run_module(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a Python module in a new process."""
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"},
-    )
+def start_new_programs() -> None:
+    """Let this fork start its ranks as new Python processes, not as forks."""
+    vars(subprocess)["Popen"] = forked.Popen
 
 
 @contextlib.contextmanager
@@ -169,7 +164,11 @@ def scores(folder: str) -> dict[str, dict[str, dict[str, float]]]:
 def test_two_devices_give_the_same_scores_as_one() -> None:
     recipe = str(tiny())
     one = seqx("run", recipe, "--folder", "one", *SETTINGS)
-    two = run_module("seqx", "run", recipe, "--folder", "two", "--devices", "2", "--device", "cpu", *SETTINGS)
+    two = forked.run(
+        *("run", recipe, "--folder", "two", "--devices", "2", "--device", "cpu", *SETTINGS),
+        before=start_new_programs,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"},
+    )
 
     assert one.exit_code == two.returncode == 0, two.stderr
     assert two.stdout == one.stdout.replace("one/model", "two/model")
@@ -226,9 +225,15 @@ def by_devices(*arguments: str) -> subprocess.CompletedProcess[str]:
     return forked.run("run", "--devices", "2", *arguments)
 
 
+def find_no_modules() -> None:
+    """Let `inspect` find no modules of stack frames, for which torchrun would compare all imported ones."""
+    vars(inspect)["getmodule"] = lambda *_: None
+
+
 def by_torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     options = ("--nproc-per-node", "2", "--max-restarts", "4", "-m", "seqx")
-    return forked.run(sys.executable, "-m", "torch.distributed.run", *options, "run", *arguments)
+    command = (sys.executable, "-m", "torch.distributed.run", *options, "run", *arguments)
+    return forked.run(*command, before=find_no_modules)
 
 
 def narrow_recipe(most: int) -> str:
