@@ -163,11 +163,11 @@ def test_all_ranks_retry_after_one_runs_out_of_memory_for_a_batch(
 def test_signal_to_one_rank_stops_all(reference_run: tuple[Path, Any], tmp_path: Path) -> None:
     def ask_to_stop(rank: int, calls: int, batch: Any, sums: Sums) -> Sums:
         del batch
-        return {} if (rank, calls) == (1, 8) else sums
+        return {} if (rank, calls) == (1, 5) else sums
 
     exits = train_altered(tmp_path, ask_to_stop, stops=True)
     assert [each.result for each in exits] == ["SIGTERM"] * 2
-    assert [path.name for path in sorted((tmp_path / "run" / "checkpoints").iterdir())][-1] == "00000007"
+    assert [path.name for path in sorted((tmp_path / "run" / "checkpoints").iterdir())][-1] == "00000004"
     train_on_ranks(2, tmp_path, "run")
     assert losses(tmp_path / "run") == losses(reference_run[0])
 
@@ -176,22 +176,22 @@ def test_signal_to_one_rank_stops_all(reference_run: tuple[Path, Any], tmp_path:
 def test_all_ranks_roll_back_after_nonfinite_updates(tmp_path: Path) -> None:
     def nan_sums(rank: int, calls: int, batch: Any, sums: Sums) -> Sums:
         del batch
-        return {name: term * torch.nan for name, term in sums.items()} if (rank, calls) == (1, 9) else sums
+        return {name: term * torch.nan for name, term in sums.items()} if (rank, calls) == (1, 6) else sums
 
     exits = train_altered(tmp_path, nan_sums, "training.max_nonfinite=0")
     assert exits[0].result == exits[1].result
     (rollback,) = json.loads((tmp_path / "run" / "skipped_batches.json").read_text(encoding="utf-8"))[
         "returns"
     ]
-    assert (rollback["from"], rollback["to"], len(rollback["batches"])) == (8, 6, 1)
+    assert (rollback["from"], rollback["to"], len(rollback["batches"])) == (5, 3, 1)
 
 
 @pytest.mark.promise("damaged-checkpoint-on-all-ranks")
 def test_all_ranks_ignore_a_damaged_checkpoint(reference_run: tuple[Path, Any], tmp_path: Path) -> None:
     shutil.copytree(reference_run[0], tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "model")
-    weights = tmp_path / "run" / "checkpoints" / "00000010" / WEIGHTS
+    weights = tmp_path / "run" / "checkpoints" / "00000005" / WEIGHTS
     weights.write_bytes(weights.read_bytes()[:-1])
     train_on_ranks(2, tmp_path, "run")
     assert losses(tmp_path / "run") == losses(reference_run[0])
-    assert (tmp_path / "run" / "checkpoints" / "00000010.damaged").is_dir()
+    assert (tmp_path / "run" / "checkpoints" / "00000005.damaged").is_dir()
