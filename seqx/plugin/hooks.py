@@ -7,7 +7,7 @@ import difflib
 import inspect
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pluggy
@@ -140,9 +140,18 @@ class Events:
 
 def manager_of(specifications: ModuleType | type) -> pluggy.PluginManager:
     """Return a plugin manager for the hooks of `specifications`: this module, or `Events`."""
-    manager = pluggy.PluginManager("seqx")
+    manager = _Manager("seqx")
     manager.add_hookspecs(specifications)
     return manager
+
+
+class _Manager(pluggy.PluginManager):
+    """Pluggy's manager, which reads the marks of functions only, and not of all names of a module."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        if isinstance(plugin, ModuleType) and not isinstance(vars(plugin).get(name), FunctionType):
+            return None
+        return super().parse_hookimpl_opts(plugin, name)
 
 
 def implemented_hooks(manager: pluggy.PluginManager, thing: object) -> list[str]:

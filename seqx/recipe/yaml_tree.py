@@ -99,8 +99,7 @@ def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node
 def _parse(text: str, source: str) -> tuple[Node, list[Problem]]:
     """Return the tree and its problems from a cache, because a run reads its recipe several times."""
     try:
-        loader = _Loader(text)
-        root = loader.get_single_node()
+        root = _compose(text)
     except yaml.reader.ReaderError as error:
         at = _location_at(source, text, int(error.position))
         message = f"YAML does not allow the character {error.character!r}; remove it"
@@ -112,13 +111,32 @@ def _parse(text: str, source: str) -> tuple[Node, list[Problem]]:
         tab = "; indent with spaces" if "'\\t'" in str(error.problem) else ""
         message = f"not valid YAML: {shortened(str(error.problem or error.context), 200)}{tab}"
         raise RecipeError([Problem(at, message)]) from error
-    except (ValueError, OverflowError) as error:  # PyYAML's scanner does not check version and escape numbers
-        at = _location(source, _BREAK.split(text), loader.get_mark())
+    except _NumberError as error:
+        at = _location(source, _BREAK.split(text), error.mark)
         raise RecipeError([Problem(at, f"not valid YAML: {error}")]) from error
     if root is None:
         return Node(None, Location(source, 1, 1)), []
     reader = _Reader(source, _BREAK.split(text))
     return reader.node(root, 0), reader.problems
+
+
+class _NumberError(Exception):
+    """A version or escape number that PyYAML's scanner does not check."""
+
+    def __init__(self, error: Exception, mark: yaml.Mark) -> None:
+        super().__init__(str(error))
+        self.mark = mark
+
+
+@functools.lru_cache(maxsize=8)
+def _compose(text: str) -> yaml.Node | None:
+    """Return the node graph of a text from a cache, because a run writes its recipe to several files."""
+    loader = _Loader(text)
+    try:
+        root: yaml.Node | None = loader.get_single_node()
+    except (ValueError, OverflowError) as error:
+        raise _NumberError(error, loader.get_mark()) from error
+    return root
 
 
 def _location_at(source: str, text: str, position: int) -> Location:
