@@ -87,17 +87,7 @@ def read_yaml(path: Path) -> Any:
 
 def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node:
     """Return the tree of a text; an empty text is null. See `read` for `problems` and errors."""
-    node, found = _parse(text, source)
-    if problems is not None:
-        problems += found
-    elif found:
-        raise RecipeError(found)
-    return node
-
-
-@functools.lru_cache(maxsize=8)
-def _parse(text: str, source: str) -> tuple[Node, list[Problem]]:
-    """Return the tree and its problems from a cache, because a run reads its recipe several times."""
+    lines = _BREAK.split(text)
     try:
         root = _compose(text)
     except yaml.reader.ReaderError as error:
@@ -106,36 +96,33 @@ def _parse(text: str, source: str) -> tuple[Node, list[Problem]]:
         raise RecipeError([Problem(at, message)]) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        lines = _BREAK.split(text)
         at = _location(source, lines, mark) if mark else Location(source, 1, 1)
         tab = "; indent with spaces" if "'\\t'" in str(error.problem) else ""
         message = f"not valid YAML: {shortened(str(error.problem or error.context), 200)}{tab}"
         raise RecipeError([Problem(at, message)]) from error
-    except _NumberError as error:
-        at = _location(source, _BREAK.split(text), error.mark)
-        raise RecipeError([Problem(at, f"not valid YAML: {error}")]) from error
     if root is None:
-        return Node(None, Location(source, 1, 1)), []
-    reader = _Reader(source, _BREAK.split(text))
-    return reader.node(root, 0), reader.problems
+        return Node(None, Location(source, 1, 1))
+    reader = _Reader(source, lines)
+    node = reader.node(root, 0)
+    if problems is not None:
+        problems += reader.problems
+    elif reader.problems:
+        raise RecipeError(reader.problems)
+    return node
 
 
-class _NumberError(Exception):
-    """A version or escape number that PyYAML's scanner does not check."""
-
-    def __init__(self, error: Exception, mark: yaml.Mark) -> None:
-        super().__init__(str(error))
-        self.mark = mark
-
-
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=64)
 def _compose(text: str) -> yaml.Node | None:
-    """Return the node graph of a text from a cache, because a run writes its recipe to several files."""
+    """Return PyYAML's graph of a text from a cache, because a run reads its recipe under several paths.
+
+    Raises:
+        yaml.YAMLError: the text is not valid YAML
+    """
     loader = _Loader(text)
     try:
         root: yaml.Node | None = loader.get_single_node()
-    except (ValueError, OverflowError) as error:
-        raise _NumberError(error, loader.get_mark()) from error
+    except (ValueError, OverflowError) as error:  # PyYAML's scanner does not check version and escape numbers
+        raise yaml.MarkedYAMLError(problem=str(error), problem_mark=loader.get_mark()) from error
     return root
 
 
