@@ -253,13 +253,17 @@ def test_converted_model_gives_the_log_probabilities_of_seqx(name: str, model: P
 @pytest.mark.slow
 def test_comparison_measures_seqx_alone(tmp_path: Path) -> None:
     small = ["--pairs", "400", "--vocabulary", "400", "--rounds", "1", "--seconds", "0.01", "--size", "tiny"]
-    command = [sys.executable, "-m", "benchmarks.peers", "--peers", "--parts", "training tiny", *small]
+    parts = ["training tiny", "commands tiny"]
+    command = [sys.executable, "-m", "benchmarks.peers", "--peers", "--parts", *parts, *small]
     out = tmp_path / "record.json"
     done = forked.run(*command, "--threads", "1", "--folder", str(tmp_path), "--out", str(out), cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert "training tiny" in done.stdout
-    measured = json.loads(out.read_text(encoding="utf-8"))["parts"]["training tiny"]
-    assert measured["rounds"][0]["replies"]["tiny"]["seqx"]["rate"] > 0
+    assert all(part in done.stdout for part in parts)
+    record = json.loads(out.read_text(encoding="utf-8"))["parts"]
+    loop, command_and_loop = (record[part]["rounds"][0]["replies"]["tiny"] for part in parts)
+    assert loop["seqx"]["rate"] > 0
+    assert command_and_loop["seqx"]["rate"] > 0
+    assert command_and_loop["seqx, bare loop"]["rate"] > 0
 
 
 def test_program_reports_the_median_of_its_rates_without_the_first() -> None:

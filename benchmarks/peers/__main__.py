@@ -100,7 +100,7 @@ def _run(options: argparse.Namespace) -> None:
         pairs=options.pairs,
         vocabulary=options.vocabulary,
     )
-    sizes = [name.removeprefix("training ") for name in options.parts if name.startswith("training")]
+    sizes = [name.partition(" ")[2] for name in options.parts if name.startswith(("training", "commands"))]
     workload = Workload.build(options.folder / f"text-{text.digest}", text, [*sizes, options.size])
     if {"decoding", "start-up"} & {*options.parts} and options.model is None:
         workload.train(options.size, options.updates, options.threads)

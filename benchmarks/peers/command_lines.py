@@ -15,7 +15,7 @@ from benchmarks.peers.sizes import BETAS, DROPOUT, LEARNING_RATE, SMOOTHING, Siz
 from benchmarks.peers.workload import Workload
 from benchmarks.provenance import ROOT
 
-UPDATES, INTERVAL = 9, 3
+UPDATES, INTERVAL = 20, 5
 """Updates of a training command, and the updates between two lines of its output."""
 
 BUCKET = 2048
@@ -50,7 +50,7 @@ def seqx(setting: Setting, size: Size) -> Program:
         "training.average=1",
         "training.precision=fp32",
         "search={type: greedy, extra: 5}",
-        "callbacks=[{type: progress, every: 3}]",
+        f"callbacks=[{{type: progress, every: {INTERVAL}}}]",
     ]
     recipe = str(ROOT / "recipes" / "wmt_en_de.yaml")
     options = ["--device", "cpu", "--threads", str(setting.threads)]

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,27 +71,13 @@ def training(setting: Setting, size: str, deadline: float) -> Mapping[str, Any]:
 
     seqx is also measured in bf16, if the CPU has units for it.
     """
-    file = setting.workload.batches(size)
-    prepare: dict[str, Any] = {
-        "do": "prepare_training",
-        "size": size,
-        "vocabulary": setting.workload.vocabulary,
-        "batches": str(file),
-        "threads": setting.threads,
-        "options": {},
-    }
-    warm = {"do": "train", "first": 0, "count": 1}
-    names = [name for name in setting.toolkits if TOOLKITS[name].trains]
-    contestants = setting.contestants(names, prepare, warm)
+    contestants = bare_loops(setting, size, [name for name in setting.toolkits if TOOLKITS[name].trains])
     if has_bf16(torch.device("cpu")):
-        bf16 = {**prepare, "options": {"precision": "bf16"}}
-        contestants.append(Contestant("seqx bf16", Path(sys.executable), SEQX, bf16, warm))
-    count = _updates(contestants[0], setting.seconds)
-    tokens = count * read_batches(file)[0].tokens
-
-    def request(number: int) -> Request:
-        return {"do": "train", "first": 1 + number * count, "count": count}
-
+        options = {**contestants[0].prepare["options"], "precision": "bf16"}
+        prepare = {**contestants[0].prepare, "options": options}
+        contestants.append(replace(contestants[0], name="seqx bf16", prepare=prepare))
+    request, count = updates_of_round(contestants[0], setting.seconds)
+    tokens = count * read_batches(setting.workload.batches(size))[0].tokens
     cases = [(size, request, tokens)]
     record = alternate(contestants, cases, rounds=setting.rounds, deadline=deadline, threads=setting.threads)
     return {
@@ -102,10 +88,27 @@ def training(setting: Setting, size: str, deadline: float) -> Mapping[str, Any]:
     }
 
 
-def _updates(seqx: Contestant, seconds: float) -> int:
-    """Return the number of updates that seqx makes in about these seconds, at least one."""
-    reply = seqx.ask({"do": "train", "first": 0, "count": 1})
-    return max(1, round(seconds / reply["seconds"]))
+def bare_loops(setting: Setting, size: str, toolkits: Sequence[str]) -> list[Contestant]:
+    """Return the bare training loops of seqx and of toolkits, all on the same batches."""
+    prepare: dict[str, Any] = {
+        "do": "prepare_training",
+        "size": size,
+        "vocabulary": setting.workload.vocabulary,
+        "batches": str(setting.workload.batches(size)),
+        "threads": setting.threads,
+        "options": {},
+    }
+    return setting.contestants(toolkits, prepare, {"do": "train", "first": 0, "count": 1})
+
+
+def updates_of_round(loop: Contestant, seconds: float) -> tuple[Callable[[int], Request], int]:
+    """Return a function from the number of a round to its request, and the number of updates in a round.
+
+    The bare loop makes so many updates in about these seconds, at least one.
+    """
+    reply = loop.ask({"do": "train", "first": 0, "count": 1})
+    count = max(1, round(seconds / reply["seconds"]))
+    return lambda number: {"do": "train", "first": 1 + number * count, "count": count}, count
 
 
 def _megaflop(setting: Setting, size: str) -> float:
