@@ -23,7 +23,7 @@ SMALL: list[str] = [
     ),
     *("training.steps=6", "training.tokens=400", "training.save_every=2", "training.validate_every=3"),
     *("training.keep_checkpoints=3", "training.average=2", "training.precision=fp32"),
-    *("search.size=2", "search.ratio=2", "search.extra=20"),
+    *("search.size=2", "search.ratio=1.5", "search.extra=10"),
 ]
 CORPUS: list[str] = ["task.corpus.train=300", "task.corpus.dev=6", "task.corpus.test=6"]
 INPUTS = ["The old man sees the house .", "", "A dog ( sleeps ) .", "   ", "xyzzy"]

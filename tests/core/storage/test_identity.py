@@ -39,7 +39,8 @@ OTHER_TEXT = "task.corpus.seed=3"
 def original_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Train three runs: `a`; `b` with another seed and more updates; `c` with another corpus."""
     folder = tmp_path_factory.mktemp("runs")
-    (folder / "tiny.yaml").write_text(RECIPE + TRAINING, encoding="utf-8")
+    text = RECIPE.replace("ratio: 0.25, extra: 4", "ratio: 0.1, extra: 3") + TRAINING
+    (folder / "tiny.yaml").write_text(text, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQX_CACHE", str(folder / "cache"))
         for name, *settings in (

@@ -47,7 +47,7 @@ UNCHANGED = "training.schedule.rate=1e-30"  # smaller than half a unit in the la
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The working folder, with `tiny.yaml` and its run `first`."""
     place = tmp_path_factory.mktemp("runs")
-    text = RECIPE.replace("beam, size: 3", "greedy") + TRAINING
+    text = RECIPE.replace("beam, size: 3, ratio: 0.25, extra: 4", "greedy, ratio: 0.1, extra: 3") + TRAINING
     (place / "tiny.yaml").write_text(text, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQX_CACHE", str(place / "cache"))
