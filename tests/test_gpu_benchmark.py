@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 from importlib.metadata import Distribution, PathDistribution, distribution
@@ -41,14 +42,20 @@ def numbers(value: Any) -> list[float]:
 
 
 def test_script_of_the_gpu_benchmark_runs_the_chosen_part(tmp_path: Path) -> None:
-    out = tmp_path / "gpu.json"
-    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
-    script = str(ROOT / "benchmarks" / "gpu.sh")
+    """The script calls a program that records the commands of Python; forks run them."""
+    out, python, record = tmp_path / "gpu.json", tmp_path / "python", tmp_path / "commands"
+    python.write_text(f"#!/usr/bin/env bash\n(printf '%q ' \"$@\"; echo) >> '{record}'\n", encoding="utf-8")
+    python.chmod(0o755)
+    script = [str(ROOT / "benchmarks" / "gpu.sh"), "--dry-run", "--only", "machine", "--out", str(out)]
     done = subprocess.run(
-        ["bash", script, "--dry-run", "--only", "machine", "--out", str(out)],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        ["bash", *script], env={**os.environ, "PYTHON": str(python)}, capture_output=True, check=False
+    )
     assert done.returncode == 0, done.stderr
+    commands = [shlex.split(line) for line in record.read_text(encoding="utf-8").splitlines()]
+    assert [command[:2] for command in commands[-1:]] == [["-m", "benchmarks.gpu"]]
+    for command in commands:
+        fork = forked.run(sys.executable, *command, cwd=ROOT)
+        assert fork.returncode == 0, fork.stderr
     parts = json.loads(out.read_text(encoding="utf-8"))["parts"]
     assert [name for name, results in parts.items() if results["status"] == "done"] == ["machine"]
 
