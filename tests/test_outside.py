@@ -182,8 +182,9 @@ def test_external_task_trains_on_sounds(environment: Environment) -> None:
     """The error rate of answers that do not depend on the sound is above 90."""
     run = environment.folder / "runs" / "tones"
     file = str(environment.sources["seqx-tones"] / "recipes" / "tones.yaml")
-    small = ["training.steps=200", "training.validate_every=200", "training.save_every=50"]
-    small += ["task.corpus={type: melodies, train: 600, dev: 20, test: 50}"]
+    small = ["training.steps=200", "training.validate_every=200", "training.save_every=200"]
+    small += ["training.tokens=60", "training.precision=fp32"]
+    small += ["task.corpus={type: melodies, train: 600, dev: 5, test: 50}"]
     environment.run("seqx", "run", file, "--folder", str(run), *small)
     scores = json.loads((run / "model" / "scores.json").read_text(encoding="utf-8"))
     assert scores["test"]["note error rate"]["value"] < 60

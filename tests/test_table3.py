@@ -178,6 +178,7 @@ def test_row_of_table_3_is_trained_on_multi30k_and_compared(
     data("multi30k")
     monkeypatch.chdir(tmp_path)
     short = ["task.corpus.limit=300", "task.tokenizer.size=500", "training.steps=2", "training.tokens=200"]
+    short += ["model.d_model=64", "model.encoder.feedforward.width=64", "model.decoder.feedforward.width=64"]
     search = "search={type: greedy, ratio: 0, extra: 1}"
     printed = done("run", "table3/C_layers_2", "--profile", "multi30k", *short, search)
     assert "published dev perplexity 6.11  Vaswani et al. 2017, table 3, at full size" in printed
