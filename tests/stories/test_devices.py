@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,9 +38,14 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqx.parallel.heartbeat.GRACE_S", 1.0)
 
 
-def start_new_programs() -> None:
-    """Let this fork start its ranks as new Python processes, not as forks."""
-    vars(subprocess)["Popen"] = forked.Popen
+def start_rank_1_as_new_program() -> None:
+    """Let this fork start rank 1 as a new Python process, and rank 0 as a fork."""
+
+    def start(args: list[str], **options: Any) -> "subprocess.Popen[Any]":
+        start_process = forked.Popen if options["env"]["RANK"] == "1" else forked.ForkedIfSeqx
+        return start_process(args, **options)
+
+    vars(subprocess)["Popen"] = start
 
 
 @contextlib.contextmanager
@@ -166,7 +172,7 @@ def test_two_devices_give_the_same_scores_as_one() -> None:
     one = seqx("run", recipe, "--folder", "one", *SETTINGS)
     two = forked.run(
         *("run", recipe, "--folder", "two", "--devices", "2", "--device", "cpu", *SETTINGS),
-        before=start_new_programs,
+        before=start_rank_1_as_new_program,
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"},
     )
 

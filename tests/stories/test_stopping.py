@@ -21,6 +21,7 @@ from seqx.storage import checkpoints, state_dict
 from seqx.training.ema import Average
 from seqx_text import SentencePiece
 from seqx_watch import Metrics
+from tests import forked
 from tests.core.runtime.test_printing import failing_stream
 from tests.forked import Forked
 from tests.stories.tiny import TINY, done, lines, seqx, tiny
@@ -182,33 +183,47 @@ def test_run_stopped_in_its_last_validation_can_get_more_steps(monkeypatch: pyte
     assert differences(RUN, Path("runs/straight"), saves=False) == []
 
 
-EARLY = """\
+SEND_AT_IMPORT = """\
 import os, signal, sys
 
 class SendSignal:
     def find_spec(self, name, path=None, target=None):
-        if name == sys.argv[1]:
+        if name == "{when}":
             sys.meta_path.remove(self)
-            os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+            os.kill(os.getpid(), signal.{by})
 
 sys.meta_path.insert(0, SendSignal())
-from seqx.cli import main
-main(sys.argv[3:])
 """
+CALL_SEQX = "from seqx.cli import main; main(sys.argv[1:])"
 
 
 @pytest.mark.promise("signals-save-and-stop")
-@pytest.mark.parametrize(
-    ("when", "by"),
-    [("torch", "SIGTERM"), ("torch", "SIGINT"), ("torch", "SIGUSR1"), ("seqx_translation", "SIGTERM")],
-)
-def test_signal_while_modules_are_imported(when: str, by: str) -> None:
+@pytest.mark.parametrize("by", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_signal_while_modules_are_imported(by: str) -> None:
     """Importing modules takes seconds, before the recipe is read."""
-    command = [sys.executable, "-c", EARLY, when, by, "run", str(tiny(TEXT))]
+    code = SEND_AT_IMPORT.format(when="torch", by=by) + CALL_SEQX
+    command = [sys.executable, "-c", code, "run", str(tiny(TEXT))]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (
         75,
         f"stopped by {by}; run the same command again to continue\n",
+    )
+    assert not RUN.exists()
+
+
+def send_at_import_of_plugin() -> None:
+    """Let this process import a plugin again, and get SIGTERM when it does."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "seqx_translation"]:
+        del sys.modules[name]
+    exec(SEND_AT_IMPORT.format(when="seqx_translation", by="SIGTERM"), {})
+
+
+@pytest.mark.promise("signals-save-and-stop")
+def test_signal_while_a_plugin_is_imported() -> None:
+    ended = forked.run("run", tiny(TEXT), before=send_at_import_of_plugin)
+    assert (ended.returncode, ended.stderr) == (
+        75,
+        "stopped by SIGTERM; run the same command again to continue\n",
     )
     assert not RUN.exists()
 
