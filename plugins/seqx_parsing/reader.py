@@ -15,7 +15,8 @@ TEXT = r"[^() \t\n\v\f\r]*"
 WORD = TEXT.removesuffix("*") + "+"
 """Regular expression of one or more such characters."""
 
-_TOKEN = re.compile(rf"[()]|{WORD}")
+# A token is a word with its tag, an opening bracket with or without its label, a closing bracket or a word.
+_TOKEN = re.compile(rf"\({SPACE}*({WORD})(?:{SPACE}+({WORD}){SPACE}*\))?|[()]|{WORD}")
 _MARKUP = re.compile(rf"{SPACE}*(?:<[^<>]*>{SPACE}*)+")  # such as <S ID=1> or </S>
 _IGNORED = ("*x*", "%%")  # lines between trees: headers of Treebank-2, comments of NEGRA
 
@@ -44,18 +45,22 @@ def read_with_lines(lines: Iterable[str], source: str | Path) -> Iterator[tuple[
         for number, line in enumerate(lines, 1):
             text = line if stack else _without_markup(line)
             for token_match in _TOKEN.finditer(text):
-                if not stack and _MARKUP.fullmatch(text, token_match.start()):
+                if not stack and _is_markup(text, token_match):
                     break
-                match token := token_match[0]:
-                    case "(":
-                        _open(stack, number)
-                    case ")":
-                        first_line = stack[0].line if stack else number
-                        tree = _close(stack)
-                        if tree is not None:
-                            yield first_line, tree
-                    case _:
-                        _add_token(stack, token)
+                part, label, word = token_match.group(0, 1, 2)
+                if part[0] == "(":
+                    _check_open(stack)
+                    if word:
+                        stack[-1].children.append(Leaf(label, word))
+                    else:
+                        stack.append(_Bracket(number, label or ""))
+                elif part == ")":
+                    first_line = stack[0].line if stack else number
+                    tree = _close(stack)
+                    if tree is not None:
+                        yield first_line, tree
+                else:
+                    _add_token(stack, part)
     except _TreeError as error:
         raise seqx.UserError(f"{source}:{number}: {error}") from None
     if stack:
@@ -94,7 +99,16 @@ def _without_markup(line: str) -> str:
     return "" if text.endswith(">") else line
 
 
-def _open(stack: list[_Bracket], number: int) -> None:
+def _is_markup(text: str, token_match: re.Match[str]) -> bool:
+    """Return true if only markup follows, outside of all brackets; reject a word without a tree."""
+    if token_match[2]:
+        leaf = Leaf(token_match[1], token_match[2])
+        raise _TreeError(f"{leaf} is a word, not a tree; write (TOP {leaf})")
+    return _MARKUP.fullmatch(text, token_match.start()) is not None
+
+
+def _check_open(stack: list[_Bracket]) -> None:
+    """Check that a bracket may open here."""
     if len(stack) == MAX_DEPTH:
         raise _TreeError(f"more than {MAX_DEPTH} brackets are open at once; is a closing bracket missing?")
     if stack and stack[-1].word:
@@ -102,7 +116,6 @@ def _open(stack: list[_Bracket], number: int) -> None:
         raise _TreeError(
             f"a bracket opens after the word of ({top.label} {top.word}; close that bracket first"
         )
-    stack.append(_Bracket(number))
 
 
 def _add_token(stack: list[_Bracket], token: str) -> None:

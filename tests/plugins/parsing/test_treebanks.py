@@ -42,10 +42,11 @@ def test_treebank_files_of_real_trees(data: Callable[[str], Path], monkeypatch: 
         test=["${SEQX_DATA}/mctb/law.gold.txt.gz"],
     )
     fetched(corpus)
-    assert [len(rows(corpus, split)) for split in seqx.SPLITS] == [2_780 + 273, 273, 1_000]
-    assert all(tree.startswith("(TOP (") for tree in rows(corpus, "dev"))
-    assert "".join(rows(corpus, "dev")).count("(-NONE- ") == 445  # nothing is cleaned
-    assert not any("\n" in tree for tree in rows(corpus, "train"))
+    train, dev, test = (rows(corpus, split) for split in seqx.SPLITS)
+    assert [len(train), len(dev), len(test)] == [2_780 + 273, 273, 1_000]
+    assert all(tree.startswith("(TOP (") for tree in dev)
+    assert "".join(dev).count("(-NONE- ") == 445  # nothing is cleaned
+    assert not any("\n" in tree for tree in train)
 
 
 @pytest.mark.parametrize(
