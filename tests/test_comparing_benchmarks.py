@@ -204,7 +204,7 @@ def test_complexity_of_every_layer_is_compared_with_table_1(
 ) -> None:
     pytest.importorskip("matplotlib")
     out, picture = tmp_path / "complexity.json", tmp_path / "complexity.svg"
-    options = ["--width", "4", "--shortest", "64", "--longest", "512", "--repeats", "1"]
+    options = ["--width", "4", "--shortest", "128", "--longest", "512", "--repeats", "1"]
     monkeypatch.setattr(sys, "argv", ["complexity", *options, "--out", str(out), "--draw", str(picture)])
     assert complexity.main() == 0
     layers = json.loads(out.read_text(encoding="utf-8"))["layers"]

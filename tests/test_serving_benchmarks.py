@@ -56,7 +56,7 @@ def test_server_threads_table_compares_with_one_thread() -> None:
 
 @pytest.mark.slow
 def test_soak_test_finds_no_lost_or_wrong_answers(tmp_path: Path) -> None:
-    record = record_of(tmp_path, "soak", "--minutes", "0.04", "--sentences", "5")
+    record = record_of(tmp_path, "soak", "--minutes", "0.02", "--sentences", "5")
     outcomes = record["outcomes"]
     assert record["problems"] == []
     assert set(outcomes["steady"]) <= {"right", "429", "503"}

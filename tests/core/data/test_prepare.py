@@ -312,8 +312,9 @@ REPEATED_MESSAGE = (
         ("file", "work(Pairs)", f"script.py{REPEATED_MESSAGE}"),
         ("file", "if __name__ == '__main__': work(TaskOfScript)", "300"),
         ("file", "assert __name__ == '__main__'; work(Pairs)", "which failed there (exit code 1, its"),
+        # python -c sets no __file__
+        ("file", "del __file__; work(TaskOfScript)", "the task (Can't get attribute 'TaskOfScript' on"),
         ("stdin", "work(Pairs)", f"<stdin>{NO_FILE_MESSAGE}"),
-        ("-c", "work(TaskOfScript)", "the task (Can't get attribute 'TaskOfScript' on"),
     ],
 )  # fmt: skip
 def test_scripts_that_workers_cannot_import_get_advice(
@@ -324,10 +325,9 @@ def test_scripts_that_workers_cannot_import_get_advice(
     if mode == "file":
         done = forked.run(sys.executable, script, cwd=tmp_path, timeout=60)
     else:
-        text = script.read_text(encoding="utf-8")
         done = subprocess.run(
-            [sys.executable, *{"stdin": ["-"], "-c": ["-c", text]}[mode]],
-            cwd=tmp_path, check=False, text=True, timeout=60, input=text, capture_output=True,
+            [sys.executable, "-"], input=script.read_text(encoding="utf-8"),
+            cwd=tmp_path, check=False, text=True, timeout=60, capture_output=True,
             env={"PYTHONPATH": ":".join([str(Path(__file__).parents[3]), *sys.path]), "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
     assert message in (done.stdout + done.stderr).splitlines()[-1]
