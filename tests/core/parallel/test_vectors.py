@@ -64,8 +64,8 @@ SETTINGS = (
     "model.tie_embeddings=target",
     "model.source_input={type: convolution, layers: 1}",
     "search={type: greedy, ratio: 1, extra: 2}",
-    "training.steps=4",
-    "training.validate_every=4",
+    "training.steps=3",
+    "training.validate_every=3",
     "training.tokens=60",
 )
 
