@@ -1,6 +1,5 @@
 """Headless Chromium, controlled over two pipes (Chrome DevTools Protocol)."""
 
-import base64
 import json
 import os
 import shutil
@@ -9,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 
@@ -21,11 +20,12 @@ class Browser:
 
     Args:
         commands: the file descriptor to which commands are written
-        answers: the file from which answers and events are read
+        answers: the file descriptor from which answers and events are read
     """
 
-    def __init__(self, commands: int, answers: BinaryIO) -> None:
+    def __init__(self, commands: int, answers: int) -> None:
         self._commands, self._answers = commands, answers
+        self._read = b""  # of the next answers
         self._number = 0
         self._session: str | None = None
         target = self.command("Target.createTarget", url="about:blank")["targetId"]
@@ -38,10 +38,11 @@ class Browser:
         session = {} if self._session is None else {"sessionId": self._session}
         os.write(self._commands, json.dumps(message | session).encode() + b"\0")
         while True:
-            text = bytearray()
-            while (byte := self._answers.read(1)) != b"\0":
-                assert byte, "the browser has ended"
-                text += byte
+            while b"\0" not in self._read:
+                new = os.read(self._answers, 1 << 20)
+                assert new, "the browser has ended"
+                self._read += new
+            text, _, self._read = self._read.partition(b"\0")
             answer = json.loads(text)
             if answer.get("id") == self._number:
                 assert "error" not in answer, answer
@@ -80,14 +81,12 @@ class Browser:
         self.command("Input.dispatchKeyEvent", type="keyDown", **key_of, **text)
         self.command("Input.dispatchKeyEvent", type="keyUp", **key_of)
 
-    def screenshot(self, file: Path, *, width: int, scheme: str) -> None:
-        """Write an image of the whole page, for a width in pixels and the scheme `light` or `dark`."""
+    def show(self, *, width: int, scheme: str) -> None:
+        """Show the page with a width in pixels and the scheme `light` or `dark`."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.command("Emulation.setEmulatedMedia", features=features)
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         self.command("Emulation.setDeviceMetricsOverride", **size)
-        image = self.command("Page.captureScreenshot", captureBeyondViewport=True)
-        file.write_bytes(base64.b64decode(image["data"]))
 
 
 @contextmanager
@@ -113,9 +112,9 @@ def browser(folder: Path) -> Iterator[Browser]:
     os.close(read_commands)
     os.close(write_answers)
     try:
-        with os.fdopen(answers, "rb") as file:
-            yield Browser(commands, file)
+        yield Browser(commands, answers)
     finally:
         os.close(commands)
+        os.close(answers)
         process.terminate()
         process.wait()

@@ -573,7 +573,7 @@ def test_comparison_page_with_long_names_fits_a_phone(tmp_path: Path) -> None:
         page.open((tmp_path / "page.html").as_uri())
         page.wait_for("document.querySelector('footer') && document.readyState == 'complete'")
         for scheme, width in (("light", 360), ("dark", 1200)):
-            page.screenshot(tmp_path / f"{width}.png", width=width, scheme=scheme)
+            page.show(width=width, scheme=scheme)
             assert page.value("document.documentElement.scrollWidth") <= width
             page.value("document.querySelectorAll('details').forEach(each => each.open = true)")
         boxes = "[...document.querySelectorAll('.scrolls')].filter(box => box.scrollWidth > box.clientWidth)"

@@ -239,7 +239,6 @@ def test_word_differences_mark_words_of_one_side() -> None:
     assert word_differences("", "a") == ([], [Span("missing", "a")])
 
 
-@pytest.mark.slow
 def chromium(url: str, folder: Path, option: str) -> str:
     """Run Chromium without a window on a page, and return what it prints."""
     program = shutil.which("chromium")
@@ -249,12 +248,14 @@ def chromium(url: str, folder: Path, option: str) -> str:
     return subprocess.run([program, *options], capture_output=True, text=True, timeout=60, check=True).stdout
 
 
+@pytest.mark.slow
 def test_report_is_printed_on_few_pages(finished_run: Path, tmp_path: Path) -> None:
     file = tmp_path / "report.pdf"
     chromium((finished_run / "report.html").as_uri(), tmp_path, f"--print-to-pdf={file}")
     assert 2 <= len(re.findall(rb"/Type */Page\b", file.read_bytes())) <= 8
 
 
+@pytest.mark.slow
 def test_report_shows_attention_in_a_browser(finished_run: Path, tmp_path: Path) -> None:
     shown_page = chromium((finished_run / "report.html").as_uri(), tmp_path, "--dump-dom")
     weights = [
@@ -310,7 +311,7 @@ def test_report_breaks_no_number_and_only_words_that_are_too_wide(
         page.open(file.absolute().as_uri())
         page.wait_for("document.querySelector('footer') && document.readyState == 'complete'")
         for width, columns in ((360, 2), (700, 3), (1200, 4)):
-            page.screenshot(run / f"{width}.png", width=width, scheme="light")
+            page.show(width=width, scheme="light")
             assert page.value("document.documentElement.scrollWidth") <= width
             assert page.value(BROKEN_WORDS) == [name] * (len(name) > 100)
             lefts = "[...document.querySelectorAll('.tile')].map(tile => tile.getBoundingClientRect().left)"

@@ -81,12 +81,12 @@ def test_page_shows_translations_and_attention(server: Server, models: Path, pag
 
 
 @pytest.mark.slow
-def test_page_shows_trees(server: Server, page: Browser, tmp_path: Path) -> None:
+def test_page_shows_trees(server: Server, page: Browser) -> None:
     ask(page, f"{server.url}/?model=parser&q={quote(SENTENCE)}")
     words = page.value("[...document.querySelectorAll('#tree b')].map(word => word.textContent)")
     assert words == SENTENCE.split()
     assert page.text("#tree span") == "TOP"
-    page.screenshot(tmp_path / "phone.png", width=360, scheme="dark")
+    page.show(width=360, scheme="dark")
     page.value("document.getElementById('form').requestSubmit()")
     root = "document.querySelector('#tree span').getBoundingClientRect()"
     page.wait_for(f"document.getElementById('tree').scrollLeft > 0 && {root}.left > 0 && {root}.right < 360")
