@@ -52,7 +52,7 @@ def test_resumed_run_ends_with_bitwise_equal_weights(
     name: str, settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny(RECIPES[name])
-    overrides = [*SHORT_ANSWERS, *settings]
+    overrides = [*SHORT_ANSWERS, "training.steps=4", *settings]
     with SimulatedGpu() as gpu:
         done("run", recipe, "--device", "cuda", "--folder", "uninterrupted", *overrides)
         assert not gpu.mixes

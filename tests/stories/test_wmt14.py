@@ -109,6 +109,7 @@ def test_interrupted_download_is_resumed(contents: dict[str, bytes], heldout: Pa
     assert (RUN / "outputs" / "test.txt").read_bytes().count(b"\n") == 6
 
 
+@pytest.mark.parametrize("pairs", ["sample"], indirect=True)
 def test_corrupted_archive_is_refused_and_named(contents: dict[str, bytes], heldout: Path) -> None:
     name = "training-parallel-commoncrawl.tgz"
     broken = bytearray(contents[name])
@@ -128,6 +129,7 @@ def test_corrupted_archive_is_refused_and_named(contents: dict[str, bytes], held
         assert len(site.ranges) == requests + 1
 
 
+@pytest.mark.parametrize("pairs", ["sample"], indirect=True)
 def test_message_without_a_network_suggests_the_sample(
     contents: dict[str, bytes], heldout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

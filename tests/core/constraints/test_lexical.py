@@ -94,7 +94,7 @@ def test_lexical_grammar_allows_exactly_the_valid_symbols(settings: dict[str, ob
         pending += [((*ids, i), grammar.advance(state, torch.tensor([i]))) for i in steps]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("settings", CONSTRAINTS, ids=str)
 def test_wide_beam_finds_the_best_valid_answer(settings: dict[str, object], seed: int) -> None:
     model, beam = Toy(seed=seed, spread=2.0), Beam(size=5**LIMIT, nbest=3)
