@@ -1,6 +1,8 @@
 """Marian models with random weights in the format of the Hugging Face hub."""
 
+import io
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -126,19 +128,11 @@ def write_generation(folder: Path, **changes: Any) -> None:
 
 def write_vocabularies(folder: Path, *, separate: bool) -> list[int]:
     """Write the files of a MarianTokenizer; return the sizes of its vocabularies."""
-    corpus = seqx_sample.Sample(train=400, dev=0, test=0)
-    rows = [*corpus.rows("train")]
     pieces = []
     for column, name in enumerate(("source", "target")):
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(str(row[column]) for row in rows),
-            model_prefix=str(folder / name),
-            vocab_size=170 - 20 * column,
-            minloglevel=2,
-        )
-        (folder / f"{name}.vocab").unlink()
-        (folder / f"{name}.model").rename(folder / f"{name}.spm")
-        model = sentencepiece.SentencePieceProcessor(str(folder / f"{name}.spm"))
+        trained = _sentencepiece_model(column)
+        (folder / f"{name}.spm").write_bytes(trained)
+        model = sentencepiece.SentencePieceProcessor(model_proto=trained)
         pieces.append([model.id_to_piece(i) for i in range(3, model.get_piece_size())])
     if not separate:
         pieces = [[*dict.fromkeys(pieces[0] + pieces[1])]]
@@ -156,3 +150,16 @@ def write_vocabularies(folder: Path, *, separate: bool) -> list[int]:
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     return sizes
+
+
+@cache
+def _sentencepiece_model(column: int) -> bytes:
+    rows = seqx_sample.Sample(train=400, dev=0, test=0).rows("train")
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=(str(row[column]) for row in rows),
+        model_writer=written,
+        vocab_size=170 - 20 * column,
+        minloglevel=2,
+    )
+    return written.getvalue()
