@@ -132,7 +132,7 @@ class Generation(_File):
         """Check that the search excludes and forces only symbols that seqx excludes and forces, too.
 
         Raises:
-            UserError: other symbols are excluded or forced
+            UserError: other symbols are excluded or forced, or scores are normalized again
         """
         allowed = {config.pad_token_id, config.decoder_start_token_id}
         for name, words in (
@@ -141,6 +141,12 @@ class Generation(_File):
         ):
             if any(len(word) != 1 or word[0] not in allowed for word in words):
                 raise refused(file, f"{name}: seqx excludes only pad_token_id and decoder_start_token_id")
+        if self.renormalize_logits and any(_processors(self)):
+            raise refused(
+                file,
+                "renormalize_logits: seqx does not normalize scores again after no_repeat_ngram_size, "
+                "repetition_penalty or min_length; set it to false, which may change outputs",
+            )
         if self.forced_eos_token_id not in (None, config.eos_token_id):
             raise refused(file, "forced_eos_token_id: must be eos_token_id, or null")
 

@@ -96,7 +96,12 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "bound": {"early_stopping": "never"},
     "full": {"early_stopping": True, "renormalize_logits": False},
     "greedy": {"num_beams": 1},
-    "processors": {"no_repeat_ngram_size": 2, "repetition_penalty": 1.3, "min_length": 7},
+    "processors": {
+        "no_repeat_ngram_size": 2,
+        "repetition_penalty": 1.3,
+        "min_length": 7,
+        "renormalize_logits": False,
+    },
 }
 
 
@@ -201,6 +206,9 @@ GENERATION_FIELDS = {
     "length_penalty": -1.0,
     "bad_words_ids": [[5]],
     "suppress_tokens": [7],
+    "no_repeat_ngram_size": 2,  # with renormalize_logits
+    "repetition_penalty": 0.9,
+    "min_length": 7,
     "forced_bos_token_id": 3,
     "forced_eos_token_id": 3,
     "diversity_penalty": 0.5,
