@@ -60,6 +60,7 @@ class Heartbeat:
         self._lockstep = False  # see expect_lockstep
         self._stopped = threading.Event()
         self._failed = False
+        self._signalled = False  # a signal has stopped this rank
         self._lost_contact = False
         self.report_end: Callable[[BaseException], None] = lambda _: None
         """Called with the reason before another rank, or the launcher, makes this process end."""
@@ -108,6 +109,13 @@ class Heartbeat:
             self._slowest = max(self._slowest, now - self._began)
         self._began = now
 
+    def stopped_by_signal(self) -> None:
+        """Record that a signal has stopped this rank. It then ends by itself, also after other stopped ranks.
+
+        Rank 0 has more to do at the end than others: it reports the end to callbacks and plugins.
+        """
+        self._signalled = True
+
     def failed(self, error: BaseException, *, lost_contact: bool) -> None:
         """End all ranks after an error of this rank; if another rank has failed first, exit silently.
 
@@ -121,7 +129,7 @@ class Heartbeat:
             if lost_contact:
                 self.await_verdict()
             verdict = self.mailbox.claim(Verdict(self.mailbox.rank, code, None))
-            if verdict.rank != self.mailbox.rank:
+            if verdict.rank != self.mailbox.rank and not self._ends_like(verdict):
                 time.sleep(GRACE_S)
                 leave(verdict.code)
         # This process prints its error. Torch's clean-up at exit could wait for ever.
@@ -207,7 +215,7 @@ class Heartbeat:
         ):
             with contextlib.suppress(OSError, RuntimeError):  # if standard error cannot be written
                 faulthandler.dump_traceback(sys.stderr)
-        if verdict.rank == self.mailbox.rank and verdict.message is None:
+        if (verdict.rank == self.mailbox.rank and verdict.message is None) or self._ends_like(verdict):
             return  # this process is exiting, and prints why
         if verdict.message is not None:
             self._report(verdict.message)
@@ -216,6 +224,10 @@ class Heartbeat:
             if self._lost_contact or not self._failed:
                 self._report(f"rank {verdict.rank} failed, and printed why")
         leave(verdict.code)
+
+    def _ends_like(self, verdict: Verdict) -> bool:
+        """Return true if a signal has stopped both this rank and the rank of the verdict."""
+        return self._signalled and verdict.message is None and verdict.code == os.EX_TEMPFAIL
 
     def _report(self, message: str) -> None:
         """Call `report_end`, but wait for it only shortly: it may block, as the main thread may."""

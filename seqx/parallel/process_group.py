@@ -22,6 +22,7 @@ from seqx.errors import UserError
 from seqx.parallel.heartbeat import Heartbeat, is_lost_contact
 from seqx.parallel.mailbox import Mailbox
 from seqx.runtime.devices import device_of
+from seqx.runtime.signals import Stopped
 
 T = TypeVar("T")
 
@@ -126,13 +127,19 @@ class World:
         if self._heartbeat is not None:
             self._heartbeat.report_end = report
 
-    def await_verdict(self, error: BaseException) -> None:
-        """If an error only says that a rank does not answer, wait until it is known which rank is dead.
+    def ending(self, error: BaseException) -> None:
+        """Record that this rank ends with an error.
 
-        Then this process ends, and this call does not return.
+        If the error only says that a rank does not answer, wait until it is known which rank is dead. Then
+        this process ends, and the call does not return. If a signal has stopped this rank, it ends by itself,
+        and not with another rank.
         """
-        if self._heartbeat is not None and is_lost_contact(error):
+        if self._heartbeat is None:
+            return
+        if is_lost_contact(error):
             self._heartbeat.await_verdict()
+        elif isinstance(error, Stopped):
+            self._heartbeat.stopped_by_signal()
 
     def clock(self) -> float:
         """Return monotonic seconds; with several ranks, pauses of this process are not counted."""

@@ -143,7 +143,7 @@ class Trainer:
         try:
             yield
         except BaseException as error:
-            self._world.await_verdict(error)
+            self._world.ending(error)
             self._notify_of_failure(error)
             raise
 

@@ -78,6 +78,40 @@ def test_signal_to_the_launcher_stops_all_ranks_and_the_run_resumes() -> None:
     assert scores("two").keys() == {"dev", "test"}
 
 
+SLOW_END = """\
+import time
+from pathlib import Path
+
+import seqx
+
+
+class SlowEnd(seqx.Callback):
+    \"\"\"A callback that needs longer to end than other ranks wait for a rank that failed.\"\"\"
+
+    @seqx.hookimpl
+    def failed(self, error) -> None:
+        time.sleep(3)
+        Path("ended").touch()
+
+
+@seqx.hookimpl
+def seqx_register(registry: seqx.Registry) -> None:
+    registry.add(seqx.Callback, slow_end=SlowEnd)
+"""
+
+
+@pytest.mark.promise("signal-to-launcher")
+def test_signal_to_the_launcher_lets_rank_0_end_slowly() -> None:
+    Path("slow_end.py").write_text(SLOW_END, encoding="utf-8")
+    recipe = "plugins: [slow_end.py]\n" + TINY.replace("callbacks: [", "callbacks: [slow_end, ")
+    with endless(recipe, Path("two", "data.json")) as process:
+        process.send_signal(signal.SIGTERM)
+        output = process.communicate(timeout=60)[1]
+    assert process.returncode == 75, output
+    assert Path("ended").is_file()
+    assert "two: stopped by SIGTERM, " in output
+
+
 SLOW = """\
 import os
 import time
