@@ -87,6 +87,21 @@ def read_yaml(path: Path) -> Any:
 
 def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node:
     """Return the tree of a text; an empty text is null. See `read` for `problems` and errors."""
+    tree, found = _tree(text, source)
+    if problems is not None:
+        problems += found
+    elif found:
+        raise RecipeError(found)
+    return tree
+
+
+@functools.lru_cache(maxsize=64)
+def _tree(text: str, source: str) -> tuple[Node, list[Problem]]:
+    """Return the tree of a text, with its problems, from a cache, because a run reads its files repeatedly.
+
+    Raises:
+        RecipeError: the text is not valid YAML
+    """
     lines = _BREAK.split(text)
     try:
         root = _compose(text)
@@ -101,14 +116,9 @@ def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node
         message = f"not valid YAML: {shortened(str(error.problem or error.context), 200)}{tab}"
         raise RecipeError([Problem(at, message)]) from error
     if root is None:
-        return Node(None, Location(source, 1, 1))
+        return Node(None, Location(source, 1, 1)), []
     reader = _Reader(source, lines)
-    node = reader.node(root, 0)
-    if problems is not None:
-        problems += reader.problems
-    elif reader.problems:
-        raise RecipeError(reader.problems)
-    return node
+    return reader.node(root, 0), reader.problems
 
 
 @functools.lru_cache(maxsize=64)
@@ -199,11 +209,13 @@ def resolved_tag(kind: type[yaml.Node], value: str | None, implicit: Any) -> str
         return TAG_PREFIX + "seq"
     if kind is yaml.MappingNode:
         return TAG_PREFIX + "map"
-    if implicit[0] and value is not None:
-        for name, pattern, _ in _CORE:
-            if pattern.fullmatch(value):
-                return TAG_PREFIX + name
-    return TAG_PREFIX + "str"
+    return TAG_PREFIX + (_kind_of_plain(value) if implicit[0] and value is not None else "str")
+
+
+@functools.lru_cache(maxsize=4096)
+def _kind_of_plain(word: str) -> str:
+    """Return the kind of a scalar without quotes; most words are keys of a recipe and occur repeatedly."""
+    return next((name for name, pattern, _ in _CORE if pattern.fullmatch(word)), "str")
 
 
 def _text(word: str) -> str:
