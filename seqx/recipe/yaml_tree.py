@@ -6,6 +6,7 @@ Scalars follow the core schema of YAML 1.2, so `1e-4` is a number and `no` is a 
 import functools
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ _MAX_BYTES = 1 << 20  # of a file
 _MAX_DIGITS = 400  # of a number; the largest float has 309
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # line breaks of PyYAML
 _INVALID = re.compile("[\0\ud800-\udfff]")  # YAML escapes can write these characters, but no UTF-8 file may
+_RARE = re.compile("[\t!?%|>\x85\u2028\u2029\ufeff]")  # libyaml reads some uses of these in another way
 TAG_PREFIX = "tag:yaml.org,2002:"
 
 
@@ -128,9 +130,14 @@ def _compose(text: str) -> yaml.Node | None:
     Raises:
         yaml.YAMLError: the text is not valid YAML
     """
+    root: yaml.Node | None
+    if not _RARE.search(text):
+        with suppress(yaml.YAMLError, ValueError):  # `_Loader` words the message
+            root = _FastLoader(text).get_single_node()
+            return root
     loader = _Loader(text)
     try:
-        root: yaml.Node | None = loader.get_single_node()
+        root = loader.get_single_node()
     except (ValueError, OverflowError) as error:  # PyYAML's scanner does not check version and escape numbers
         raise yaml.MarkedYAMLError(problem=str(error), problem_mark=loader.get_mark()) from error
     return root
@@ -180,6 +187,31 @@ class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml
 
     def ascend_resolver(self) -> None:
         """Do nothing: tags do not depend on the path of a node."""
+
+
+class _FastLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """PyYAML's loader, with libyaml if it is there. It returns the nodes of `_Loader`, or refuses a text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.depth = self.count = 0
+
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
+        """Return the tag of a node without an explicit one. libyaml locates empty scalars elsewhere."""
+        if value == "" and implicit[0]:
+            raise yaml.YAMLError("an empty scalar")
+        return resolved_tag(kind, value, implicit)
+
+    def descend_resolver(self, *_: object) -> None:
+        """Count a node before its children are read."""
+        self.depth += 1
+        self.count += 1
+        if self.depth > _MAX_DEPTH or self.count > _MAX_NODES:
+            raise yaml.YAMLError("too many levels or nodes")
+
+    def ascend_resolver(self) -> None:
+        """Count the levels after the children of a node were read."""
+        self.depth -= 1
 
 
 _FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"

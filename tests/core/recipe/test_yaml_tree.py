@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from seqx.errors import RecipeError
 from seqx.recipe.overrides import override
-from seqx.recipe.yaml_tree import Node, merge, of_profile, parse, read
+from seqx.recipe.yaml_tree import Node, _compose, _Loader, merge, of_profile, parse, read
 from seqx.recipe.yaml_writer import dump
 
 pytestmark = pytest.mark.promise("recipes-are-bounded")
+
+RECIPES = sorted(Path(__file__).parents[3].glob("recipes/*.yaml"))
 
 
 def plain(text: str) -> Any:
@@ -133,6 +135,39 @@ def test_the_caret_of_a_very_long_line_is_visible() -> None:
     line, caret = text.splitlines()[1:]
     assert len(line) < 130
     assert line[caret.index("^") :].startswith("key250: 1")
+
+
+ODD = [
+    "a: {b: \n}",
+    "- !\n",
+    "? a\n",
+    "a: |#\n",
+    "--- \n",
+    "a:\t1",
+    "a: b\u2028c",
+    "a: &x [1, *x]",
+    "# a?\na: 1",
+]
+
+
+@pytest.mark.parametrize("text", [*(file.read_text("utf-8") for file in RECIPES), *ODD])
+def test_libyaml_reads_the_same_values_and_locations(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found() -> Node | str:
+        _compose.cache_clear()
+        try:
+            return parse(text, "x.yaml")
+        except RecipeError as error:
+            return str(error)
+
+    with_libyaml = found()
+    monkeypatch.setattr("seqx.recipe.yaml_tree._FastLoader", _Loader)
+    assert found() == with_libyaml
+
+
+def test_libyaml_reads_written_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqx.recipe.yaml_tree._Loader", None)
+    values = {"a": [1.5, 1e-9, "x", None, True], "b": {"c": "d e", "f": "1"}}
+    assert plain(dump(values)) == values
 
 
 def merged(base: str, over: str) -> Any:
