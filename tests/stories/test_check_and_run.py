@@ -276,8 +276,7 @@ def test_commands_warn_once_of_a_warm_up_longer_than_the_run() -> None:
         assert result.exit_code == 0, result.output
         assert result.stderr.count(f"{prefix}{RISES}\n") == 1, result.stderr
         assert result.stderr.count("still rises") == 1
-    for command in (("check", recipe), ("plan", recipe, "--seconds=0")):
-        assert "still rises" not in seqx(*command, "training.steps=6").stderr
+    assert "still rises" not in seqx("check", recipe, "training.steps=6").stderr
 
 
 def test_check_of_a_python_file_refuses_settings_of_recipes() -> None:

@@ -182,6 +182,7 @@ def test_rollback_removes_later_checkpoints_before_it_is_recorded(
     monkeypatch.setattr("seqx.training.recovery.rollback.remove_later_checkpoints", remove)
     settings = (
         "training.max_nonfinite=1",
+        "training.steps=12",
         "training.save_every=1",
         "training.groups=1",
         "training.max_rollbacks=99",

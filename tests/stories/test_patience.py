@@ -1,5 +1,6 @@
 """Early stopping: the score that counts, and runs that are resumed with more patience."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -23,15 +24,8 @@ def last_update(run: Path = RUN) -> int:
     [
         ([0], ["training.patience=2"], 12),  # perplexity falls
         ([0], ["training.patience=2", ALMOST_NO_LEARNING], 6),
-        ([0, 0, 0, 1, 1], ["training.patience=2"], 12),  # better than 0.00, then twice no better
-        ([0, 0, 1, 1], ["training.patience=2"], 10),  # a tie above the minimum counts
-        ([0.004, 0.003, 0.002, 0.001], ["training.patience=2"], 12),  # printed as 0.00
-        ([0.04, 0.03, 0.02, 0.01], ["training.patience=2"], 6),
-        ([5, 0, 0], ["training.patience=2"], 6),
-        (["nan"], ["training.patience=2"], 12),
         (["nan", 1, "nan", "nan"], ["training.patience=2"], 8),
         ([1, 2, 3, 4, 5, 6], ["training.patience={validations: 2, by: perplexity}", ALMOST_NO_LEARNING], 6),
-        ([6, 5, 4, 3, 2, 1], ["training.patience={validations: 2, by: perplexity}"], 12),
         ([1, 2, 3, 4, 5, 6], ["training.patience={validations: 2, by: chrf}", ALMOST_NO_LEARNING], 6),
         ([3, 2, 1, 0, 0, 0], ["training.patience={validations: 2, by: scripted}"], 6),
     ],
@@ -45,12 +39,9 @@ def test_patience_counts_validations_without_a_better_score(
     assert ("stopped after" in result.stderr) == (updates < 12)
 
 
-@pytest.mark.parametrize(
-    ("values", "updates"), [([5, 4, 3, 2, 1, 0.5], 12), ([5, 5, 5], 6), (["inf"], 12), ([3, "inf", "inf"], 6)]
-)
-def test_patience_with_a_score_that_is_better_if_lower(values: list[float], updates: int) -> None:
-    done("run", scripted(*values, lower_is_better=True), *EVERY, "training.patience=2")
-    assert last_update() == updates
+def test_patience_with_a_score_that_is_better_if_lower() -> None:
+    done("run", scripted(3, math.inf, math.inf, lower_is_better=True), *EVERY, "training.patience=2")
+    assert last_update() == 6
 
 
 def test_patience_ends_if_perplexity_stays_infinite() -> None:

@@ -107,6 +107,35 @@ def test_patience_starts_again_with_another_score() -> None:
     assert validated(progress, score(0), "main").stale == 0
 
 
+@pytest.mark.parametrize(
+    ("values", "lower_is_better", "expected"),
+    [
+        ([0, 0, 0, 0, 0, 0], False, None),  # perplexity falls
+        ([0, 0, 0, 1, 1, 1], False, 6),  # better than 0.00, then twice no better
+        ([0, 0, 1, 1, 1, 1], False, 5),  # a tie above the minimum counts
+        ([0.004, 0.003, 0.002, 0.001, 0.001, 0.001], False, None),  # printed as 0.00
+        ([0.04, 0.03, 0.02, 0.01, 0.01, 0.01], False, 3),
+        ([5, 0, 0, 0, 0, 0], False, 3),
+        ([NAN] * 6, False, None),
+        ([NAN, 1, NAN, NAN, NAN, NAN], False, 4),
+        ([5, 4, 3, 2, 1, 0.5], True, None),
+        ([5, 5, 5, 5, 5, 5], True, 3),
+        ([INF] * 6, True, None),
+        ([3, INF, INF, INF, INF, INF], True, 3),
+    ],
+)
+def test_patience_of_two_ends_after_a_validation(
+    values: list[float], lower_is_better: bool, expected: int | None
+) -> None:
+    """The perplexity falls with each validation, and decides while the score is at its worst."""
+    progress, ended = TrainingProgress(), None
+    for i, value in enumerate(values):
+        progress = validated(progress, score(value, 9.0 - i, lower_is_better=lower_is_better), None)
+        if ended is None and patience_is_over(progress, Patience(validations=2)):
+            ended = i + 1
+    assert ended == expected
+
+
 @pytest.mark.parametrize("value", [INF, -INF, NAN, 1.5, 1e300])
 def test_json_round_trips_numbers_that_are_not_finite(value: float) -> None:
     def refuse(constant: str) -> None:
