@@ -15,7 +15,7 @@ from tests.stories.tiny import done, lines, refused, seqx, tiny
 def run(folder: str, device: str, *, stop_at: int | None = None) -> list[tuple[int, float]]:
     """Train on a device; return the target tokens and the padding of each update so far."""
     command: list[str | Path] = ["run", tiny(RECIPES["translation"]), "--device", device, "--folder", folder]
-    command += [*SHORT_ANSWERS, "training.steps=4"]
+    command += [*SHORT_ANSWERS, "training.steps=3"]
     with pytest.MonkeyPatch.context() as patch:
         if stop_at is None:
             done(*command)
@@ -38,16 +38,16 @@ def test_run_resumed_on_another_device_continues_with_the_same_batches() -> None
     assert is_packed("gpu")
     assert on_cpu != on_gpu
     with SimulatedGpu():
-        run("begun on gpu", "cuda", stop_at=3)
+        run("begun on gpu", "cuda", stop_at=2)
     assert run("begun on gpu", "cpu") == on_gpu
-    run("begun on cpu", "cpu", stop_at=3)
+    run("begun on cpu", "cpu", stop_at=2)
     with SimulatedGpu():
         assert run("begun on cpu", "cuda") == on_cpu
 
 
 def test_packing_can_be_set_on_a_cpu_and_is_refused_for_models_that_cannot_read_packed_rows() -> None:
     recipe = tiny(RECIPES["translation"])
-    short = [*SHORT_ANSWERS, "training.steps=2"]
+    short = [*SHORT_ANSWERS, "training.steps=1"]
     done("run", recipe, "--device", "cpu", "--folder", "packed", "training.packing=true", *short)
     assert is_packed("packed")
     with SimulatedGpu():
@@ -60,7 +60,7 @@ def test_packing_can_be_set_on_a_cpu_and_is_refused_for_models_that_cannot_read_
 def test_parser_has_packed_rows_on_a_gpu() -> None:
     recipe = tiny(RECIPES["parsing"], "parsing.yaml")
     with SimulatedGpu() as gpu:
-        done("run", recipe, "--device", "cuda", "--folder", "parser", *SHORT_ANSWERS, "training.steps=2")
+        done("run", recipe, "--device", "cuda", "--folder", "parser", *SHORT_ANSWERS, "training.steps=1")
         assert not gpu.mixes
     assert is_packed("parser")
 
@@ -68,7 +68,7 @@ def test_parser_has_packed_rows_on_a_gpu() -> None:
 def test_convolutional_model_has_packed_rows_on_a_gpu() -> None:
     stack = "{type: convolution, layers: 2, width: 16"
     model = [f"model.encoder={stack}}}", f"model.decoder={stack}, attention: multihead}}"]
-    short = [*SHORT_ANSWERS, "training.steps=2", *model]
+    short = [*SHORT_ANSWERS, "training.steps=1", *model]
     with SimulatedGpu() as gpu:
         done("run", tiny(RECIPES["translation"]), "--device", "cuda", "--folder", "convolution", *short)
         assert not gpu.mixes

@@ -52,12 +52,12 @@ def test_resumed_run_ends_with_bitwise_equal_weights(
     name: str, settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny(RECIPES[name])
-    overrides = [*SHORT_ANSWERS, "training.steps=4", *settings]
+    overrides = [*SHORT_ANSWERS, "training.steps=3", "training.validate_every=4", *settings]
     with SimulatedGpu() as gpu:
         done("run", recipe, "--device", "cuda", "--folder", "uninterrupted", *overrides)
         assert not gpu.mixes
     with SimulatedGpu():
-        monkeypatch.setenv("STOP_AT", "3")
+        monkeypatch.setenv("STOP_AT", "2")
         stopped = seqx("run", recipe, "--device", "cuda", "--folder", "resumed", *overrides)
         assert stopped.exit_code == os.EX_TEMPFAIL, stopped.output
     monkeypatch.delenv("STOP_AT")
@@ -65,7 +65,7 @@ def test_resumed_run_ends_with_bitwise_equal_weights(
         done("run", recipe, "--device", "cuda", "--folder", "resumed", *overrides)
     expected, resumed = weights(Path("uninterrupted/model")), weights(Path("resumed/model"))
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
-    assert [row["step"] for row in lines(Path("resumed"), "start")] == [0, 3]
+    assert [row["step"] for row in lines(Path("resumed"), "start")] == [0, 2]
     assert [row["loss"] for row in lines(Path("uninterrupted"), "update")] == [
         row["loss"] for row in lines(Path("resumed"), "update")
     ]
@@ -73,11 +73,11 @@ def test_resumed_run_ends_with_bitwise_equal_weights(
 
 
 def test_frozen_parameters_keep_their_bits() -> None:
-    recipe = tiny(RECIPES["translation"])
-    done("run", recipe, "--device", "cpu", "--folder", "first", *SHORT_ANSWERS)
+    recipe, short = tiny(RECIPES["translation"]), [*SHORT_ANSWERS, "training.steps=2"]
+    done("run", recipe, "--device", "cpu", "--folder", "first", *short)
     frozen = "training.init_from={model: first, freeze: [encoder, '*.key.*', '*.norm.*'], old_test: false}"
     with SimulatedGpu() as gpu:
-        done("run", recipe, "--device", "cuda", "--folder", "tuned", *SHORT_ANSWERS, frozen)
+        done("run", recipe, "--device", "cuda", "--folder", "tuned", *short, frozen)
         assert not gpu.mixes
     before, after = weights(Path("first/model")), weights(Path("tuned/model"))
     for name, old in before.items():
@@ -92,7 +92,8 @@ def request(text: str) -> Request:
 @pytest.mark.parametrize(("name", "command"), [("translation", "translate"), ("parsing", "parse")])
 def test_model_gives_the_same_answers_as_on_the_cpu(name: str, command: str) -> None:
     recipe = tiny(RECIPES[name])
-    done("run", recipe, "--device", "cpu", "--folder", "run", "training.precision=fp32")
+    short = ["training.steps=3", "training.average=1"]
+    done("run", recipe, "--device", "cpu", "--folder", "run", "training.precision=fp32", *short)
     texts = ["The soldier answered.", "Emma is sick.", "There were many carpets in a hotel."]
     inputs = [request(text) for text in texts] if command == "translate" else texts
     overrides = ["search.size=4", "search.nbest=2"]
