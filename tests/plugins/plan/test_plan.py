@@ -36,9 +36,17 @@ def _in_a_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def planned() -> dict[str, Any]:
+def adaptations() -> list[str]:
+    """Return a list that gets one entry when `planned` adapts to other programs."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def planned(adaptations: list[str]) -> dict[str, Any]:
     """Return the plan of the tiny recipe on this machine."""
-    return plan("tiny.yaml", "--seconds=0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu_threads, "adapt_to_contention", lambda: adaptations.append("adapt"))
+        return plan("tiny.yaml", "--seconds=0")
 
 
 def plan(*arguments: str) -> dict[str, Any]:
@@ -106,10 +114,11 @@ def test_plan_with_a_budget_proposes_a_shorter_run_that_check_accepts() -> None:
     done("check", *shlex.split(proposal["command"])[2:])
 
 
-def test_checkpoints_take_at_most_a_tenth_of_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_take_at_most_a_tenth_of_a_budget(
+    planned: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A disk on which a checkpoint takes a second, and a recipe that saves after every update."""
-    checkpoint = plan("tiny.yaml", "--gpu=h100", "--assume=20")["disk"]["checkpoint"]
-    monkeypatch.setattr("seqx_plan.costs.WRITE_RATE", checkpoint)
+    monkeypatch.setattr("seqx_plan.costs.WRITE_RATE", planned["disk"]["checkpoint"])
     often = ("training.steps=1000000", "training.save_every=1")
     result = plan("tiny.yaml", "--gpu=h100", "--assume=20", *often, "--budget=60s")
     (proposal,) = result["proposals"]
@@ -125,11 +134,9 @@ def test_budget_that_is_too_short_says_what_was_measured(monkeypatch: pytest.Mon
     assert "of the recipe's model and batches on this CPU, while other programs used it (load 99.0" in message
 
 
-def test_plan_waits_like_a_run_while_other_programs_compete(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    monkeypatch.setattr(cpu_threads, "adapt_to_contention", lambda: calls.append("adapt"))
-    plan("tiny.yaml", "--seconds=0")
-    assert calls
+@pytest.mark.usefixtures("planned")
+def test_plan_waits_like_a_run_while_other_programs_compete(adaptations: list[str]) -> None:
+    assert adaptations
 
 
 def test_plan_says_that_a_recipe_fits_its_budget() -> None:
