@@ -1,9 +1,9 @@
 """`report.html` and `seqx errors`, for finished, unfinished and damaged runs."""
 
+import base64
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,7 +18,7 @@ from seqx_runs.marks import excerpts, marked_parts
 from seqx_runs.pages import visible
 from seqx_runs.sentences import Span, rank_answers, word_differences
 from seqx_sample import Sample
-from tests.browser import browser
+from tests.browser import Browser, browser
 from tests.stories.tiny import TINY, done, refused, tiny
 
 HOSTILE = "</script><script>alert(1)</script> \x00\x1b[31m \u202eabc & <b>"
@@ -239,25 +239,31 @@ def test_word_differences_mark_words_of_one_side() -> None:
     assert word_differences("", "a") == ([], [Span("missing", "a")])
 
 
-def chromium(url: str, folder: Path, option: str) -> str:
-    """Run Chromium without a window on a page, and return what it prints."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("Chromium is not installed")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}", option, url]
-    return subprocess.run([program, *options], capture_output=True, text=True, timeout=60, check=True).stdout
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Return a page of a browser that the tests of this module share, because starting it takes a second."""
+    with browser(tmp_path_factory.mktemp("browser")) as page:
+        yield page
+
+
+def open_file(page: Browser, file: Path) -> None:
+    """Open a file in a browser, and wait until it is complete."""
+    page.open("about:blank")  # otherwise the wait could end with an earlier version of the file
+    page.open(address := file.absolute().as_uri())
+    page.wait_for(f"location.href == {json.dumps(address)} && document.readyState == 'complete'")
 
 
 @pytest.mark.slow
-def test_report_is_printed_on_few_pages(finished_run: Path, tmp_path: Path) -> None:
-    file = tmp_path / "report.pdf"
-    chromium((finished_run / "report.html").as_uri(), tmp_path, f"--print-to-pdf={file}")
-    assert 2 <= len(re.findall(rb"/Type */Page\b", file.read_bytes())) <= 8
+def test_report_is_printed_on_few_pages(finished_run: Path, page: Browser) -> None:
+    open_file(page, finished_run / "report.html")
+    printed = base64.b64decode(page.command("Page.printToPDF")["data"])
+    assert 2 <= len(re.findall(rb"/Type */Page\b", printed)) <= 8
 
 
 @pytest.mark.slow
-def test_report_shows_attention_in_a_browser(finished_run: Path, tmp_path: Path) -> None:
-    shown_page = chromium((finished_run / "report.html").as_uri(), tmp_path, "--dump-dom")
+def test_report_shows_attention_in_a_browser(finished_run: Path, page: Browser) -> None:
+    open_file(page, finished_run / "report.html")
+    shown_page = page.value("document.documentElement.outerHTML")
     weights = [
         json.loads(str(each["data-weights"]))
         for each in page_of(finished_run).attributes("div")
@@ -289,7 +295,7 @@ BROKEN_WORDS = """(() => {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["repeated phrase", "word_" * 30])
 def test_report_breaks_no_number_and_only_words_that_are_too_wide(
-    name: str, run: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, run: Path, page: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = report.ScoreRow(
         split="test",
@@ -307,22 +313,18 @@ def test_report_breaks_no_number_and_only_words_that_are_too_wide(
     monkeypatch.setattr(seqx.Seq2SeqTask, "mistakes", lambda *_: [group])
     file = report.write_report(run, trust=True)
     assert name in file.read_text(encoding="utf-8")
-    with browser(run) as page:
-        page.open(file.absolute().as_uri())
-        page.wait_for("document.querySelector('footer') && document.readyState == 'complete'")
-        for width, columns in ((360, 2), (700, 3), (1200, 4)):
-            page.show(width=width, scheme="light")
-            assert page.value("document.documentElement.scrollWidth") <= width
-            assert page.value(BROKEN_WORDS) == [name] * (len(name) > 100)
-            lefts = "[...document.querySelectorAll('.tile')].map(tile => tile.getBoundingClientRect().left)"
-            assert page.value(f"new Set({lefts}).size") == columns
-            edges = (
-                "('.scores'), interval = table.querySelectorAll('td.number')[1], box = table.parentElement"
-            )
-            assert page.value(
-                f"(() => {{ const table = document.querySelector{edges}\n"
-                "return interval.getBoundingClientRect().right <= box.getBoundingClientRect().right })()"
-            )
+    open_file(page, file)
+    for width, columns in ((360, 2), (700, 3), (1200, 4)):
+        page.show(width=width, scheme="light")
+        assert page.value("document.documentElement.scrollWidth") <= width
+        assert page.value(BROKEN_WORDS) == [name] * (len(name) > 100)
+        lefts = "[...document.querySelectorAll('.tile')].map(tile => tile.getBoundingClientRect().left)"
+        assert page.value(f"new Set({lefts}).size") == columns
+        edges = "('.scores'), interval = table.querySelectorAll('td.number')[1], box = table.parentElement"
+        assert page.value(
+            f"(() => {{ const table = document.querySelector{edges}\n"
+            "return interval.getBoundingClientRect().right <= box.getBoundingClientRect().right })()"
+        )
 
 
 def test_excerpts_of_an_example_are_cut_around_the_mark() -> None:
