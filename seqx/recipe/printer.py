@@ -1,5 +1,6 @@
 """Print a checked recipe as YAML, with all defaults and the origin of each value."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,9 +29,15 @@ def _settings(configured: Configured[Any]) -> Mapping[str, Value]:
     return settings
 
 
+@functools.lru_cache(maxsize=4096)
+def _key(name: str) -> str:
+    """Return a key as YAML; most keys occur repeatedly."""
+    return dump(name, flow=True)
+
+
 def _mapping(items: Mapping[str, Value], indent: str) -> Iterator[tuple[str, str]]:
     for key, item in items.items():
-        yield from _entry(f"{indent}{dump(key, flow=True)}:", item, indent)
+        yield from _entry(f"{indent}{_key(key)}:", item, indent)
 
 
 def _entry(head: str, item: Value, indent: str) -> Iterator[tuple[str, str]]:
