@@ -9,6 +9,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # torch asks a DNS server for the name of 127.0.0.1 whenever it connects. Wait one second, not five.
 os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:5")
 os.environ.setdefault("TORCH_DYNAMO_RUN_GC_AFTER_COMPILE", "0")  # it visits all objects of the tests
+# Huge pages in new processes, such as those of pytest-xdist: a fork of 1.2 GB takes 16 ms instead of 84 ms.
+os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 os.environ.setdefault("PYTHONFAULTHANDLER", "1")  # a process that crashes prints its Python stacks
 
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.docs.command_server import cache_sample
+from tests.docs.command_server import cache_sample, use_huge_pages
 from tests.forked import import_modules
 
 TESTS = Path(__file__).parent
@@ -121,6 +123,7 @@ def _prepare_forks() -> None:
     """Import and generate what most commands need, so that no fork of this process has to do it again."""
     cache_sample()
     import_modules()
+    use_huge_pages()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,6 +7,7 @@ shortens training from minutes to a second.
 """
 
 import contextlib
+import ctypes
 import gc
 import importlib.util
 import io
@@ -23,6 +24,9 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+HUGE = 2 * 1024 * 1024  # bytes of a huge page
+MADV_COLLAPSE = 25
 
 # Importing json and socket, too, would double the time of a client.
 CLIENT = """\
@@ -171,6 +175,7 @@ def serve(address: str, *, shortens: bool) -> None:
         warm_up()
     gc.collect()
     gc.freeze()  # forks do not visit the objects of this process
+    use_huge_pages()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{address}.new")
@@ -234,6 +239,25 @@ def cache_sample() -> None:
     vars(seqx_sample.corpus)["take"] = take_cached
     take_cached(1, "train", 400)
     seqx_sample.corpus.Sample().identity()
+
+
+def use_huge_pages() -> None:
+    """Move the memory of this process to huge pages, so that a fork has fewer page table entries to copy.
+
+    A fork of a process with 500 MB takes 8 ms instead of 35 ms. Without support of the operating system, the
+    memory stays as it is.
+    """
+    if sys.platform != "linux":
+        return
+    advise = ctypes.CDLL(None).madvise
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+        addresses, access, _, _, inode, *name = line.split(maxsplit=5)
+        if access == "rw-p" and inode == "0" and name in ([], ["[heap]"]):
+            first, last = (int(address, 16) for address in addresses.split("-"))
+            first = -(-first // HUGE) * HUGE
+            if last - first >= HUGE:
+                length = (last - first) // HUGE * HUGE
+                advise(ctypes.c_void_p(first), ctypes.c_size_t(length), MADV_COLLAPSE)
 
 
 def _answer(link: socket.socket, shortens: bool) -> None:
