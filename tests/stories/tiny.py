@@ -15,7 +15,7 @@ from seqx.inference import load
 from tests.models import RECIPE
 
 TINY = f"""\
-{RECIPE.replace("size: 3, ratio: 0.25, extra: 4", "size: 2, ratio: 0.1, extra: 3")}
+{RECIPE.replace("size: 3, ratio: 0.25, extra: 4", "size: 2, ratio: 0, extra: 2")}
 training:
   steps: 6
   tokens: 300
