@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from seqx.errors import RecipeError
 from seqx.recipe.overrides import override
-from seqx.recipe.yaml_tree import Node, _compose, _Loader, merge, of_profile, parse, read
+from seqx.recipe.yaml_tree import (
+    Node,
+    _compose,
+    _Loader,
+    _tree,
+    merge,
+    of_profile,
+    parse,
+    read,
+)
 from seqx.recipe.yaml_writer import dump
 
 pytestmark = pytest.mark.promise("recipes-are-bounded")
@@ -154,6 +163,7 @@ ODD = [
 def test_libyaml_reads_the_same_values_and_locations(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def found() -> Node | str:
         _compose.cache_clear()
+        _tree.cache_clear()
         try:
             return parse(text, "x.yaml")
         except RecipeError as error:
@@ -166,6 +176,8 @@ def test_libyaml_reads_the_same_values_and_locations(text: str, monkeypatch: pyt
 
 def test_libyaml_reads_written_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqx.recipe.yaml_tree._Loader", None)
+    _compose.cache_clear()
+    _tree.cache_clear()
     values = {"a": [1.5, 1e-9, "x", None, True], "b": {"c": "d e", "f": "1"}}
     assert plain(dump(values)) == values
 
