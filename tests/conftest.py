@@ -43,6 +43,16 @@ SLOW = (
     "test_benchmarks.py",
     "test_killing.py",
     "plugins/test_mixtures.py",
+    "core/storage/test_identity.py",
+    "core/training/test_compile.py",
+    "core/training/test_initial_model.py",
+    "plugins/parsing/test_parse_command.py",
+    "plugins/plan/test_plan.py",
+    "plugins/runs/test_replay.py",
+    "plugins/transformer/test_ctranslate2.py",
+    "plugins/transformer/test_huggingface.py",
+    "plugins/transformer/test_marian.py",
+    "plugins/transformer/test_onnx.py",
     "core/commands/test_new.py",
     "test_serving_benchmarks.py",
     "plugins/test_bf16.py",
@@ -55,16 +65,8 @@ SLOW = (
 
 # Other files that take more than ten seconds. They start next, so that none of them is the last one.
 LONG = (
-    "plugins/parsing/test_parse_command.py",
     "plugins/translation/test_command.py",
     "plugins/parsing/test_grammar.py",
-    "core/storage/test_identity.py",
-    "core/training/test_compile.py",
-    "core/training/test_initial_model.py",
-    "plugins/transformer/test_marian.py",
-    "plugins/transformer/test_huggingface.py",
-    "plugins/transformer/test_onnx.py",
-    "plugins/transformer/test_ctranslate2.py",
 )
 
 
