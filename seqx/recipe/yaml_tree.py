@@ -132,7 +132,7 @@ def _compose(text: str) -> yaml.Node | None:
     """
     root: yaml.Node | None
     if not _RARE.search(text):
-        with suppress(yaml.YAMLError, ValueError):  # `_Loader` words the message
+        with suppress(yaml.YAMLError, ValueError, OverflowError):  # `_Loader` words the message
             root = _FastLoader(text).get_single_node()
             return root
     loader = _Loader(text)

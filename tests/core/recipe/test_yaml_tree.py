@@ -156,6 +156,7 @@ ODD = [
     "a: b\u2028c",
     "a: &x [1, *x]",
     "# a?\na: 1",
+    'a: "\\UFFFFFFFF"',
 ]
 
 
@@ -170,7 +171,7 @@ def test_libyaml_reads_the_same_values_and_locations(text: str, monkeypatch: pyt
             return str(error)
 
     with_libyaml = found()
-    monkeypatch.setattr("seqx.recipe.yaml_tree._FastLoader", _Loader)
+    monkeypatch.setattr("seqx.recipe.yaml_tree._FastLoader", _Loader)  # as without libyaml
     assert found() == with_libyaml
 
 
