@@ -123,7 +123,7 @@ class Replay:
         self._saved = self._read_progress()
         report("preparing the data")
         self._vocabulary = build_task(self._context)
-        self._shape: Model = model_without_weights(experiment)
+        self._shape: Model = model_without_weights(experiment.task, experiment.model)
         self._store = build_data(self._context, self._shape, self._vocabulary)
         DataFingerprint(folder / DATA, experiment.task, self._store).check_training()
 

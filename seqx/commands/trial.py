@@ -123,7 +123,7 @@ class Trial:
     def read_data(self) -> None:
         """Read vocabulary and examples of the recipe from the cache; prepare and check them if necessary."""
         vocabulary = build_task(self._context)
-        model = model_without_weights(self.experiment)
+        model = model_without_weights(self.experiment.task, self.experiment.model)
         self.store = build_data(self._context, model, vocabulary)
         cached_training_warnings(
             self.experiment.task,
@@ -142,7 +142,7 @@ class Trial:
     def batches(self, device: torch.device, processes: int = 1) -> Batches:
         """Return the batches of rank 0 of a run on a device, which this machine need not have."""
         assert self.store is not None, "the data are read or assumed"
-        model = model_without_weights(self.experiment)
+        model = model_without_weights(self.experiment.task, self.experiment.model)
         context = replace(self._context, device=device)
         batches = build_batches(context, model, self.store, ProgressTracker(TrainingProgress()))
         if self.is_assumed:  # there is no text that could be encoded again

@@ -1,7 +1,7 @@
 """Recipes: read and merge files, check them against constructors, print them, describe them to editors."""
 
 from seqx.recipe.checker import check, with_current_names
-from seqx.recipe.configured import Collection, Configured, PlainValue, Value, recording_built_objects
+from seqx.recipe.configured import Collection, Configured, PlainValue, Value, all_built_objects
 from seqx.recipe.differences import NOT_SET, differences, inside, unset_paths
 from seqx.recipe.files import Recipe, included_recipes, load, read_plain, read_stored
 from seqx.recipe.json_schema import schema
@@ -17,6 +17,7 @@ __all__ = [
     "Recipe",
     "Value",
     "VocabularySettings",
+    "all_built_objects",
     "check",
     "differences",
     "included_recipes",
@@ -25,7 +26,6 @@ __all__ = [
     "names_interface",
     "read_plain",
     "read_stored",
-    "recording_built_objects",
     "schema",
     "show",
     "unset_paths",

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from seqx.errors import Location, Problem, RecipeError
@@ -128,19 +128,48 @@ class Configured(Generic[T_co]):
             keywords: keyword parameters that the parent provides
 
         Raises:
-            RecipeError: the constructor raised ValueError, for example because settings are inconsistent
+            RecipeError: the constructor raised ValueError, for example because settings are inconsistent;
+                within `all_built_objects`, the end of the block raises it
             PluginError: the constructor does not call that of its interface
         """
-        settings = {name: item.value() for name, item in self.settings.items() if _is_set(item)}
+        recorder = _recorder.get()
+        if recorder is None:
+            return self._build(positional, keywords, self._values())
+        failures = len(recorder.errors)
+        values = self._values()
+        if len(recorder.errors) == failures:
+            try:
+                built = self._build(positional, keywords, values)
+            except Exception as error:
+                if isinstance(error, RecipeError):
+                    recorder.errors.append(error)
+                elif len(recorder.errors) == failures:
+                    raise  # otherwise a missing component inside may be the reason
+        if len(recorder.errors) > failures:
+            return cast("T_co", _NOT_BUILT)
+        recorder.objects.append((self, built))
+        return built
+
+    def _values(self) -> dict[str, Any]:
+        """Return the values of the settings that the recipe sets; defaults are left to the constructor."""
+        return {name: item.value() for name, item in self.settings.items() if item.at is not None}
+
+    def _build(
+        self, positional: Sequence[Any], keywords: Mapping[str, Any], values: Mapping[str, Any]
+    ) -> T_co:
+        """Call the constructor."""
         try:
-            built = self.maker(*positional, **{**float_defaults(self.maker), **settings, **keywords})
+            built = self.maker(*positional, **{**float_defaults(self.maker), **values, **keywords})
         except ValueError as error:
             raise RecipeError([self._located(str(error))]) from error
         if self.component is not None:
             check_base_constructor(self.component, built)
-        if (recorded := _recorder.get()) is not None:
-            recorded.append((self, built))
         return built
+
+    def sets(self, setting: str) -> bool:
+        """Return true if the recipe sets a setting, such as `training.seed`."""
+        value = self._inside(setting)
+        return value is not None and value.at is not None
 
     def problem(self, setting: str, message: str) -> Problem:
         """Return a problem of a setting, such as `train.0`, at its location or that of its nearest parent."""
@@ -165,12 +194,17 @@ class Configured(Generic[T_co]):
 
     def name_of(self, setting: str) -> str:
         """Return the name that the recipe gives the component of a setting, such as `training.optimizer`."""
-        value = cast("Value | None", self)
-        for step in setting.split("."):
-            value = _inside(value, step)
+        value = self._inside(setting)
         assert isinstance(value, Configured)
         assert value.component is not None, f"{setting} is not a component"
         return value.component.name
+
+    def _inside(self, setting: str) -> Value | None:
+        """Return the value of a setting, or None."""
+        value = cast("Value | None", self)
+        for step in setting.split("."):
+            value = _inside(value, step)
+        return value
 
     def plain(self) -> Any:
         """Return all settings with their defaults, as plain values that YAML can express."""
@@ -196,25 +230,40 @@ class Configured(Generic[T_co]):
             yield from item.used()
 
 
-_recorder: ContextVar[list[tuple[Configured[Any], object]] | None] = ContextVar("recorded", default=None)
+@dataclass(frozen=True)
+class _Recorder:
+    """The objects that are built, with their configurations, and the errors of those that are not."""
+
+    objects: list[tuple[Configured[Any], object]] = field(default_factory=list)
+    errors: list[RecipeError] = field(default_factory=list)
+
+
+_recorder: ContextVar[_Recorder | None] = ContextVar("recorder", default=None)
+_NOT_BUILT = object()  # stands for a component whose constructor raised an error
 
 
 @contextmanager
-def recording_built_objects() -> Iterator[list[tuple[Configured[Any], object]]]:
-    """Yield a list that gets each object that is built in the block, with its configuration."""
-    recorded: list[tuple[Configured[Any], object]] = []
-    token = _recorder.set(recorded)
+def all_built_objects() -> Iterator[Sequence[tuple[Configured[Any], object]]]:
+    """Yield a list that gets each object that is built in the block, with its configuration.
+
+    An error of a constructor does not end the block, so that errors of other components are found, too. The
+    constructor of its parent is not called, or, if the parent builds its component itself, its errors are
+    ignored from then on.
+
+    Raises:
+        RecipeError: components could not be built; it has the problems of all of them, each once
+    """
+    recorder = _Recorder()
+    token = _recorder.set(recorder)
     try:
-        yield recorded
+        yield recorder.objects
     finally:
         _recorder.reset(token)
+    if recorder.errors:
+        problems = dict.fromkeys(problem for error in recorder.errors for problem in error.problems)
+        raise RecipeError([*problems]) from recorder.errors[0]
 
 
 def _inside(value: Value | None, step: str) -> Value | None:
     """Return the value of a setting, a key or an index of a list, or None."""
     return None if value is None else value.children().get(step)
-
-
-def _is_set(item: Value) -> bool:
-    """Return true if the recipe sets the value; defaults are left to the constructor."""
-    return item.at is not None

@@ -1,7 +1,7 @@
 """Checks of a recipe before any text is read; `seqx check` and `seqx run` share them."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from seqx.errors import Problem, RecipeError, UserError
 from seqx.inference.loading import model_folder, model_problem
@@ -12,7 +12,7 @@ from seqx.interfaces.task import Task
 from seqx.parallel.parallelism import Step
 from seqx.plugin.blame import construction_error
 from seqx.plugin.registry import Make
-from seqx.recipe import Configured, recording_built_objects
+from seqx.recipe import Configured, all_built_objects
 from seqx.runtime.meta_device import meta_device
 from seqx.training.compile import layers
 from seqx.training.config import InitialModel, Training
@@ -44,19 +44,21 @@ def build_checked(recipe: Configured[D], *, begun: bool = False) -> D:
     Raises:
         RecipeError: the recipe has problems; it lists all that can be found without reading whole files
     """
-    with recording_built_objects() as components:
-        experiment = recipe()
-    problems = [
-        configured.problem(setting, message)
-        for configured, component in components
-        for setting, message in _setting_errors(component)
-    ]
+    objects: Sequence[tuple[Configured[object], object]] = ()
+    try:
+        with all_built_objects() as objects:
+            experiment = recipe()
+    except RecipeError as error:
+        problems = [*error.problems, *_setting_problems(objects), *_problems_of_model(recipe, objects)]
+        raise RecipeError(problems) from error
+    problems = [*_setting_problems(objects)]
     init = None if begun else experiment.training.initial_model
     init_problems = [] if init is None else [*_load_initial_vocabulary(recipe, experiment, init)]
     problems += init_problems
     cause = None
     try:
-        model = model_without_weights(experiment)
+        with all_built_objects():
+            model = model_without_weights(experiment.task, experiment.model)
     except UserError as error:
         cause = error
         if not init_problems:  # otherwise the missing vocabulary may be the reason
@@ -80,15 +82,41 @@ def build_checked(recipe: Configured[D], *, begun: bool = False) -> D:
     return experiment
 
 
-def model_without_weights(experiment: ExperimentParts) -> Model:
-    """Build the model of an experiment without memory for its weights.
+def _setting_problems(objects: Sequence[tuple[Configured[object], object]]) -> Iterator[Problem]:
+    """Yield the problems that the method `setting_errors` of a component returns, if it has that method."""
+    for configured, component in objects:
+        method = getattr(component, "setting_errors", None)
+        for setting, message in method() if method else ():
+            yield configured.problem(setting, message)
+
+
+def _problems_of_model(
+    recipe: Configured[D], objects: Sequence[tuple[Configured[object], object]]
+) -> Sequence[Problem]:
+    """Return the problems of a model whose experiment could not be built, if its task was built.
+
+    With `training.init_from` there are none, because the vocabularies may have other sizes.
+    """
+    task = next((built for configured, built in objects if configured is recipe.settings["task"]), None)
+    if task is None or recipe.sets("training.init_from"):
+        return []
+    try:
+        with all_built_objects():
+            model_without_weights(cast("Task", task), cast("Make[Model]", recipe.settings["model"]))
+    except UserError as error:
+        return _build_problems(recipe, error)
+    return []
+
+
+def model_without_weights(task: Task, make: Make[Model]) -> Model:
+    """Build the model for a task, without memory for its weights.
 
     Raises:
         UserError: it cannot be built
     """
     try:
         with meta_device():
-            model: Model = experiment.model(experiment.task.vocab_sizes)
+            model: Model = make(task.vocab_sizes)
     except RuntimeError as error:
         message = f"model: cannot be built with these sizes ({error}); change them"
         raise construction_error(error, message) from error
@@ -97,14 +125,8 @@ def model_without_weights(experiment: ExperimentParts) -> Model:
 
 def count_parameters(experiment: ExperimentParts) -> int:
     """Return the number of parameters of the model of an experiment."""
-    return sum(parameter.numel() for parameter in model_without_weights(experiment).parameters())
-
-
-def _setting_errors(component: object) -> Iterator[tuple[str, str]]:
-    """Yield the problems that the method `setting_errors` of a component returns, if it has that method."""
-    method = getattr(component, "setting_errors", None)
-    if method is not None:
-        yield from method()
+    model = model_without_weights(experiment.task, experiment.model)
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _inconsistent_settings(

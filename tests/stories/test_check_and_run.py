@@ -128,6 +128,38 @@ def test_check_reports_all_problems_at_once() -> None:
     assert message.count(" ^") == 4
 
 
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        (
+            ["task.corpus={type: mixed, corpora: []}", "task.tokenizer.symbols=[a,a]", "training.average=9"],
+            ["task.corpus: mixed: corpora is empty", "task.tokenizer.symbols: contains", "training.average:"],
+        ),
+        (
+            ["model.encoder.attention.heads=5", "model.decoder.attention.heads=7", "training.average=9"],
+            ["model.encoder.attention: heads (5)", "model.decoder.attention: heads (7)", "training.average:"],
+        ),
+        (
+            [
+                "model.decoder.attention=[{type: multihead, heads: 7}]",
+                f"task.corpus={files('dev', '[a, b]')}",
+            ],
+            ["model.decoder.attention.0: heads (7)", "task.corpus.dev.0:", "task.corpus.dev.1:"],
+        ),
+        (
+            ["model.encoder.attention.heads=5", "training.average=9", "training.init_from=nowhere"],
+            ["training.average:"],
+        ),
+    ],
+)
+def test_check_reports_the_errors_of_all_constructors_at_once(settings: list[str], found: list[str]) -> None:
+    recipe = corpus()
+    message = refused("check", recipe, *settings)
+    assert message.count("^\n") == len(found), message
+    assert all(text in message for text in found), message
+    assert refused("run", recipe, *settings) == message
+
+
 TREES = """\
 extends: wsj_parsing
 task:

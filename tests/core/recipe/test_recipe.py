@@ -13,8 +13,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqx.errors import PluginError, RecipeError, UserError
-from seqx.recipe import Configured, check, included_recipes, load, schema, show
+from seqx.errors import Location, PluginError, RecipeError, UserError
+from seqx.recipe import Configured, all_built_objects, check, included_recipes, load, schema, show
 from seqx.recipe.yaml_tree import parse
 from seqx.recipe.yaml_writer import dump
 
@@ -234,6 +234,32 @@ def test_inconsistent_settings_are_reported_at_their_place(make: Callable[..., C
         "        attention: {heads: 6}\n"
         "                           ^"
     )
+
+
+def test_errors_of_a_parent_without_its_component_are_ignored() -> None:
+    built = []
+
+    def parent(encoder: Callable[[], Any], decoder: Callable[[], Any]) -> None:
+        built.append(encoder())
+        built.append(decoder())
+        raise TypeError("the encoder is not a module")
+
+    def failing(message: str) -> Configured[Any]:
+        def maker() -> None:
+            raise ValueError(message)
+
+        return Configured(maker, None, {}, at, at, message)
+
+    at = Location("x.yaml", 1, 1)
+    component = Configured(parent, None, {}, at, at, "")
+    with pytest.raises(RecipeError) as caught, all_built_objects() as objects:
+        component(failing("one"), failing("two"))
+    assert str(caught.value) == "x.yaml:1:1: one: one\nx.yaml:1:1: two: two"
+    assert (len(built), objects) == (2, [])
+    with pytest.raises(TypeError, match="not a module"), all_built_objects():
+        component(list, dict)
+    with pytest.raises(RecipeError, match=r"one: one$"):
+        component(failing("one"), failing("two"))
 
 
 def test_an_inconsistent_default_is_reported_at_its_component(
