@@ -123,9 +123,8 @@ def _tree(text: str, source: str) -> tuple[Node, list[Problem]]:
     return reader.node(root, 0), reader.problems
 
 
-@functools.lru_cache(maxsize=64)
 def _compose(text: str) -> yaml.Node | None:
-    """Return PyYAML's graph of a text from a cache, because a run reads its recipe under several paths.
+    """Return PyYAML's graph of a text.
 
     Raises:
         yaml.YAMLError: the text is not valid YAML
@@ -154,64 +153,45 @@ def _location(source: str, lines: list[str], mark: yaml.Mark) -> Location:
     return Location(source, mark.line + 1, mark.column + 1, text)
 
 
-class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer):
-    """PyYAML's loader up to the node graph, with the scalars of YAML 1.2."""
+class _Composer:
+    """The scalars of YAML 1.2, and limits of nodes and levels. `_Reader` counts the nodes of aliases."""
 
-    def __init__(self, text: str) -> None:
-        yaml.reader.Reader.__init__(self, text)
-        yaml.scanner.Scanner.__init__(self)
-        yaml.parser.Parser.__init__(self)
-        yaml.composer.Composer.__init__(self)
-        self.depth = self.count = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Return the next node. The depth is limited, because the method recurses."""
-        if self.depth > _MAX_DEPTH:
-            raise yaml.composer.ComposerError(
-                None, None, f"nested more than {_MAX_DEPTH} levels deep", self.get_mark()
-            )
-        self.count += 1
-        if self.count > _MAX_NODES:
-            raise yaml.composer.ComposerError(None, None, f"more than {_MAX_NODES:,} values", self.get_mark())
-        self.depth += 1
-        node: yaml.Node | None = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
+    depth = count = 0
+    peek_event: Callable[[], Any]
 
     def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
         """Return the tag of a node without an explicit one."""
         return resolved_tag(kind, value, implicit)
 
     def descend_resolver(self, *_: object) -> None:
-        """Do nothing: tags do not depend on the path of a node."""
+        """Count a node before it is composed. The depth is limited, because loaders recurse."""
+        if self.depth > _MAX_DEPTH:
+            self._refuse(f"nested more than {_MAX_DEPTH} levels deep")
+        self.depth += 1
+        self.count += 1
+        if self.count > _MAX_NODES:
+            self._refuse(f"more than {_MAX_NODES:,} values")
 
     def ascend_resolver(self) -> None:
-        """Do nothing: tags do not depend on the path of a node."""
+        """Leave the level of a node after it was composed."""
+        self.depth -= 1
+
+    def _refuse(self, problem: str) -> None:
+        raise yaml.composer.ComposerError(None, None, problem, self.peek_event().start_mark)
 
 
-class _FastLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class _Loader(_Composer, yaml.SafeLoader):
+    """PyYAML's own loader, of which only the composer is used."""
+
+
+class _FastLoader(_Composer, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """PyYAML's loader, with libyaml if it is there. It returns the nodes of `_Loader`, or refuses a text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.depth = self.count = 0
 
     def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
         """Return the tag of a node without an explicit one. libyaml locates empty scalars elsewhere."""
         if value == "" and implicit[0]:
             raise yaml.YAMLError("an empty scalar")
-        return resolved_tag(kind, value, implicit)
-
-    def descend_resolver(self, *_: object) -> None:
-        """Count a node before its children are read."""
-        self.depth += 1
-        self.count += 1
-        if self.depth > _MAX_DEPTH or self.count > _MAX_NODES:
-            raise yaml.YAMLError("too many levels or nodes")
-
-    def ascend_resolver(self) -> None:
-        """Count the levels after the children of a node were read."""
-        self.depth -= 1
+        return super().resolve(kind, value, implicit)
 
 
 _FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"

@@ -12,7 +12,6 @@ from seqx.errors import RecipeError
 from seqx.recipe.overrides import override
 from seqx.recipe.yaml_tree import (
     Node,
-    _compose,
     _Loader,
     _tree,
     merge,
@@ -111,7 +110,7 @@ def test_a_repeated_key_is_reported() -> None:
         ('"\\udfff": 1', "x.yaml:1:1: a key must be a string without NUL"),
         (f"a: {'1' * 5000}", "x.yaml:1:4: this number has 5,000 characters"),
         (f"a: 0x{'f' * 5000}", "x.yaml:1:4: this number has 5,002 characters"),
-        (f"a: [{'x,' * 20_001}]", "x.yaml:1:4"),
+        (f"a: [{'x,' * 20_001}]", "x.yaml:1:39999: not valid YAML: more than 20,000 values"),
     ],
 )
 def test_invalid_yaml_is_reported_at_its_location(text: str, start: str) -> None:
@@ -160,24 +159,39 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("text", [*(file.read_text("utf-8") for file in RECIPES), *ODD])
-def test_libyaml_reads_the_same_values_and_locations(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def found() -> Node | str:
-        _compose.cache_clear()
-        _tree.cache_clear()
-        try:
-            return parse(text, "x.yaml")
-        except RecipeError as error:
-            return str(error)
+def tree_or_message(text: str) -> Node | str:
+    _tree.cache_clear()
+    try:
+        return parse(text, "x.yaml")
+    except RecipeError as error:
+        return str(error)
 
-    with_libyaml = found()
-    monkeypatch.setattr("seqx.recipe.yaml_tree._FastLoader", _Loader)  # as without libyaml
-    assert found() == with_libyaml
+
+def check_libyaml(text: str) -> None:
+    """Check that a text has the same tree, or message, as without libyaml."""
+    with_libyaml = tree_or_message(text)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("seqx.recipe.yaml_tree._FastLoader", _Loader)
+        assert tree_or_message(text) == with_libyaml
+
+
+@pytest.mark.parametrize("text", [*(file.read_text("utf-8") for file in RECIPES), *ODD])
+def test_libyaml_reads_the_same_values_and_locations(text: str) -> None:
+    check_libyaml(text)
+
+
+@pytest.mark.parametrize("text", ["a: &a x\nb: [{}]", "a: &a [x]\nb: [{}]", "- &a\n  - {}", "&a {{k: [{}]}}"])
+def test_libyaml_has_the_same_limits(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqx.recipe.yaml_tree._MAX_NODES", 9)
+    monkeypatch.setattr("seqx.recipe.yaml_tree._MAX_DEPTH", 4)
+    for size in range(10):
+        for item in ("x", "*a"):
+            check_libyaml(text.format(", ".join([item] * size)))
+            check_libyaml(text.format("[" * size + item + "]" * size))
 
 
 def test_libyaml_reads_written_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqx.recipe.yaml_tree._Loader", None)
-    _compose.cache_clear()
     _tree.cache_clear()
     values = {"a": [1.5, 1e-9, "x", None, True], "b": {"c": "d e", "f": "1"}}
     assert plain(dump(values)) == values
