@@ -41,9 +41,10 @@ from seqx_runs.table_options import check_table_options, table_options
 @click.option("--show", is_flag=True, help="Run nothing; print the table of the trials so far.")
 @click.option(
     "--write",
-    type=(click.Choice(["slurm", "skypilot"]), seqx.OutputPath()),
+    type=(click.Choice(["slurm", "skypilot"]), seqx.OutputPath(is_empty=True)),
     metavar="slurm|skypilot DIR",
-    help="Run nothing; write files with which a scheduler runs the unfinished trials.",
+    help="Run nothing; write files with which a scheduler runs the unfinished trials to DIR, a new or empty "
+    "folder.",
 )
 @table_options
 @click.option(

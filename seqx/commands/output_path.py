@@ -19,14 +19,23 @@ class OutputPath(click.Path):
     Args:
         is_new: it must not exist yet
         is_file: it is a file
+        is_empty: it may be an existing folder, but only an empty one; hidden files do not count
         replaces: a regular expression for the beginning of the files that the option writes. An existing file
             that does not match it is refused, because it may be an input of the user. Without it, a command
             with an existing file must decide itself
     """
 
-    def __init__(self, *, is_new: bool = False, is_file: bool = False, replaces: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        is_new: bool = False,
+        is_file: bool = False,
+        is_empty: bool = False,
+        replaces: str | None = None,
+    ) -> None:
         super().__init__(file_okay=is_file or is_new, dir_okay=not is_file or is_new, path_type=Path)
         self._is_new = is_new
+        self._is_empty = is_empty
         self._replaces = None if replaces is None else re.compile(replaces.encode(), re.DOTALL)
 
     def convert(
@@ -35,7 +44,8 @@ class OutputPath(click.Path):
         """Return the path.
 
         Raises:
-            UserError: its parent folder does not exist or is a file, or the path exists and is not replaced
+            UserError: its parent folder does not exist or is a file, or the path exists and is not replaced,
+                or is a folder with files that must be empty
         """
         if not value:
             self.fail("the path is empty; name a file or a folder", param, ctx)
@@ -52,7 +62,17 @@ class OutputPath(click.Path):
             raise UserError(
                 f"{path}: exists already, and is not a file that this option wrote; remove it, or {other}"
             )
+        if self._is_empty and os.path.isdir(path) and (names := _names(path)):  # noqa: PTH112
+            raise UserError(f"{path}: has files already ({min(names)}); remove them, or {other}")
         return path
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the names of the files and folders in a folder, except hidden ones."""
+    try:
+        return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise unwritable(folder, error) from None
 
 
 def _begins_with(file: Path, pattern: re.Pattern[bytes]) -> bool:

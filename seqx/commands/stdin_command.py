@@ -45,9 +45,9 @@ _OPTIONS = (
     ),
     click.option(
         "--attention",
-        type=OutputPath(),
+        type=OutputPath(is_empty=True),
         metavar="DIR",
-        help="Write the attention weights of each line, and figures of them, to DIR.",
+        help="Write the attention weights of each line, and figures of them, to DIR, a new or empty folder.",
     ),
     click.option(
         "--trace",

@@ -301,7 +301,7 @@ def test_commands_warn_once_of_a_warm_up_longer_than_the_run() -> None:
     for command, prefix in (
         (("check", recipe), f"{recipe}: "),
         (("plan", recipe, "--seconds=0"), f"{recipe}: "),
-        (("sweep", "sweep.yaml", "--write", "slurm", "."), "sweep: all trials: "),
+        (("sweep", "sweep.yaml", "--write", "slurm", "jobs"), "sweep: all trials: "),
         (("run", recipe), ""),
     ):
         result = seqx(*command, *long)

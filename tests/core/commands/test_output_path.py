@@ -103,3 +103,34 @@ def test_file_that_the_option_did_not_write_is_not_replaced(
     for text in ("", BEGINNINGS[option]):
         Path("mine").write_text(text)
         assert kind.convert("mine", parameter, None) == Path("mine")
+
+
+FOLDERS = {
+    name: (parameter, kind)
+    for name, (parameter, kind) in WRITTEN.items()
+    if name.split()[-1] not in BEGINNINGS
+}
+NAMES_ITS_FILES = {"new component --folder"}
+"""Options whose command refuses single files that exist: further components may be written to the folder."""
+
+
+@pytest.mark.parametrize("name", sorted(FOLDERS.keys() - NAMES_ITS_FILES))
+def test_folder_with_files_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    parameter, kind = FOLDERS[name]
+    Path("mine/notes").mkdir(parents=True)
+    with pytest.raises(
+        seqx.UserError, match=r"^mine: (exists|has files) already.*; remove (it|them), or choose"
+    ):
+        kind.convert("mine", parameter, None)
+
+
+def test_empty_folder_may_have_hidden_files(tmp_path: Path) -> None:
+    kind, option = OutputPath(is_empty=True), click.Option(["--out"])
+    (tmp_path / ".git").mkdir()
+    assert kind.convert(str(tmp_path), option, None) == tmp_path
+    for each in ("b", "a"):
+        (tmp_path / each).touch()
+    with pytest.raises(seqx.UserError) as raised:
+        kind.convert(str(tmp_path), option, None)
+    assert str(raised.value) == f"{tmp_path}: has files already (a); remove them, or choose another --out"
