@@ -3,7 +3,7 @@
 import io
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,9 +57,10 @@ class Marian(seqx.Tokenizer):
         import sentencepiece  # noqa: PLC0415
 
         written = io.BytesIO()
+        failures: list[BaseException] = []  # SentencePiece wraps them into its own error
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(lines),
+                sentence_iterator=_recording(lines, failures),
                 model_writer=written,
                 vocab_size=self._size - len(self._languages) - 1,  # SentencePiece has no padding
                 character_coverage=1.0,
@@ -67,6 +68,8 @@ class Marian(seqx.Tokenizer):
                 minloglevel=2,
             )
         except RuntimeError as error:
+            if failures:
+                raise failures[0] from None
             raise seqx.UserError(f"marian: the vocabulary cannot be learned ({error})") from error
         model = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
         subwords = (model.id_to_piece(i) for i in range(model.get_piece_size()))
@@ -131,3 +134,12 @@ class Marian(seqx.Tokenizer):
         return seqx.TokenizerSpec(
             symbols=self._symbols, sentencepiece=self._processor.serialized_model_proto()
         )
+
+
+def _recording(lines: Iterable[str], failures: list[BaseException]) -> Iterator[str]:
+    """Yield the lines, and record an error or a signal that ends them."""
+    try:
+        yield from lines
+    except BaseException as error:
+        failures.append(error)
+        raise

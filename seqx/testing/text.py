@@ -2,8 +2,10 @@
 
 import math
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+from seqx.errors import UserError
 from seqx.interfaces.rows import row_texts
 from seqx.interfaces.tensors import UNK
 from seqx.interfaces.text import SPLITS, Corpus, Metric, Normalizer, Tokenizer
@@ -104,6 +106,29 @@ def learning_is_deterministic(subject: Subject) -> None:
         first, second = (_learned(subject, Path(folder, name)) for name in "ab")
         problem = "learn: the same lines give another vocabulary; sort symbols, and seed random numbers"
         _assert_same_ids(second, first, problem)
+
+
+@law(Tokenizer)
+def errors_of_the_lines_are_raised(subject: Subject) -> None:
+    """If the training text cannot be read, `learn` raises the error of the text unchanged."""
+    expected: UserError | None = None  # a tokenizer may leave the text unread
+    raised: Exception | None = None
+
+    def lines() -> Iterator[str]:
+        nonlocal expected
+        yield LINES[0]
+        expected = UserError("line 2 of the text is not UTF-8")
+        raise expected
+
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer: Tokenizer = subject.build()
+        try:
+            tokenizer.learn(lines(), Path(folder))
+        except Exception as error:  # noqa: BLE001  the law compares it
+            raised = error
+    assert raised is expected, (
+        f"learn: the error of the text becomes {raised!r}; do not catch it, because it says what to correct"
+    )
 
 
 @law(Tokenizer)

@@ -186,7 +186,10 @@ class CorrectTokenizer(SentencePiece):
         self.extra: list[int] = []
 
     def learn(self, lines: Iterable[str], folder: Path) -> None:
-        super().learn(lines, folder)
+        try:
+            super().learn(lines, folder)
+        except seqx.UserError as error:
+            raise RuntimeError if self.fault == "errors_of_the_lines_are_raised" else error from None
         if self.fault == "learning_is_deterministic" and folder.name == "b":
             self.extra = [seqx.UNK]
 
