@@ -3,9 +3,10 @@
     python -m benchmarks.search_steps --model MODEL --input test.en --out search_steps.json
 
 For several numbers of hypotheses and symbols: the log-probabilities by `log_softmax` instead of `logsumexp`,
-and the largest of them selected by blocks. With a model, whole answers to the lines of a file, with caches
-from which columns are dropped. Both ways are timed in turn in each round. The ratio is the time without a
-method to that with it, so larger is better.
+and the largest of them selected by blocks. With a model, whole answers to the lines of a file: with one cache
+for all hypotheses of a sentence, with one product for queries, keys and values, and with caches from which
+columns are dropped. Both ways are timed in turn in each round. The ratio is the time without a method to that
+with it, so larger is better.
 """
 
 import argparse
@@ -27,6 +28,8 @@ from seqx import markdown_table
 from seqx.runtime.allocator import keep_heap
 from seqx_search.beam import largest
 from seqx_transformer import slots
+from seqx_transformer.attention import MultiHeadAttention
+from seqx_transformer.transformer import TransformerDecoder
 
 SHAPES = [(4, 8000), (256, 2000), (256, 8000), (256, 37_000)]
 """Hypotheses and symbols."""
@@ -35,6 +38,14 @@ CANDIDATES = 7
 """Symbols of each hypothesis that beam search of size 4 selects."""
 
 Ways = Mapping[str, Callable[[], object]]
+Context = Callable[[], AbstractContextManager[object]]
+
+WITHOUT: Mapping[str, Context] = {
+    "one cache per sentence": partial(mock.patch.object, TransformerDecoder, "has_slots", new=False),
+    "joined products": partial(mock.patch.object, MultiHeadAttention, "joins_projections", new=False),
+    "columns dropped": partial(mock.patch.object, slots, "MIN_COLUMNS", 10**9),
+}
+"""The methods that save time in whole answers; the contexts switch them off."""
 
 
 def steps(rounds: int, shapes: Sequence[tuple[int, int]]) -> Iterator[dict[str, Any]]:
@@ -63,14 +74,19 @@ def _subtract_normalizer(logits: Tensor) -> Tensor:
 def answers(rounds: int, model: Path, lines: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Measure whole answers of a trained model."""
     predictor = seqx.load(model, device="cpu", precision="fp32")
+    for method, switched_off in WITHOUT.items():
+        # Weights that were joined once stay joined, so each method is switched off in a model of its own.
+        changed = seqx.load(model, device="cpu", precision="fp32")
+        functions: Ways = {
+            "without": partial(_answers, changed, lines, switched_off),
+            "with": partial(_answers, predictor, lines, nullcontext),
+        }
+        yield _result(f"{method}, {len(lines)} answers", times(functions, rounds))
 
-    def answer(context: Callable[[], AbstractContextManager[object]] = nullcontext) -> list[str]:
-        with context():
-            return list(predictor(lines))
 
-    without = partial(mock.patch.object, slots, "MIN_COLUMNS", 10**9)
-    functions: Ways = {"without": partial(answer, without), "with": answer}
-    yield _result(f"columns dropped, {len(lines)} answers", times(functions, rounds))
+def _answers(predictor: seqx.Predictor, lines: Sequence[str], context: Context) -> list[Any]:
+    with context():
+        return list(predictor(lines))
 
 
 def _result(name: str, seconds: Mapping[str, list[float]]) -> dict[str, Any]:

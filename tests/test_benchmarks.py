@@ -231,10 +231,12 @@ def test_search_steps_benchmark_compares_parts_and_answers(
     assert [result["name"] for result in results] == [
         "log-probabilities, 3 hypotheses, 50 symbols",
         "selection, 3 hypotheses, 50 symbols",
+        "one cache per sentence, 1 answers",
+        "joined products, 1 answers",
         "columns dropped, 1 answers",
     ]
     rows = list(search_steps.table({"results": results}))
-    assert len(rows) == 5
+    assert len(rows) == 7
 
 
 @pytest.mark.slow

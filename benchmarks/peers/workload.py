@@ -159,8 +159,7 @@ class Workload:
             f"training.save_every={updates}",
             "training.average=1",
             f"training.schedule.warmup={warmup}",
-            "training.schedule.peak=1e-3",
-            "training.precision=fp32",
+            "training.schedule.peak=5e-4",
         ]
         command = [sys.executable, "-m", "seqx", "run", str(ROOT / "recipes" / "wmt_en_de.yaml")]
         options = [
