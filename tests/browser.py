@@ -25,7 +25,7 @@ class Browser:
 
     def __init__(self, commands: int, answers: int) -> None:
         self._commands, self._answers = commands, answers
-        self._read = b""  # of the next answers
+        self._read = b""  # bytes of answers that `command` has not returned yet
         self._number = 0
         self._session: str | None = None
         target = self.command("Target.createTarget", url="about:blank")["targetId"]

@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # torch asks a DNS server for the name of 127.0.0.1 whenever it connects. Wait one second, not five.
 os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:5")
 os.environ.setdefault("TORCH_DYNAMO_RUN_GC_AFTER_COMPILE", "0")  # it visits all objects of the tests
-# Huge pages in new processes, such as those of pytest-xdist: a fork of 1.2 GB takes 16 ms instead of 84 ms.
+# Use huge pages in new processes, such as those of pytest-xdist: a fork with 1.2 GB takes 16 ms, not 84 ms.
 os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 os.environ.setdefault("PYTHONFAULTHANDLER", "1")  # a process that crashes prints its Python stacks
 

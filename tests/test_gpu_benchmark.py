@@ -42,7 +42,7 @@ def numbers(value: Any) -> list[float]:
 
 
 def test_script_of_the_gpu_benchmark_runs_the_chosen_part(tmp_path: Path) -> None:
-    """The script calls a program that records the commands of Python; forks run them."""
+    """The script calls a program that records its arguments instead of running Python; forks run them."""
     out, python, record = tmp_path / "gpu.json", tmp_path / "python", tmp_path / "commands"
     python.write_text(f"#!/usr/bin/env bash\n(printf '%q ' \"$@\"; echo) >> '{record}'\n", encoding="utf-8")
     python.chmod(0o755)

@@ -15,7 +15,7 @@ from benchmarks.peers.sizes import SIZES
 def training_commands(setting: Setting, size: str, deadline: float) -> Mapping[str, Any]:
     """Train with the commands of the toolkits, which make batches themselves: target tokens per second.
 
-    The bare loop of seqx is measured in the same rounds, so that the share of the command is known.
+    The bare loop of seqx is measured in the same rounds, so that seqx's command can be compared with it.
     """
     shape = SIZES[size]
     loop = replace(bare_loops(setting, size, [])[0], name="seqx, bare loop")

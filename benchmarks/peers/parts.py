@@ -104,7 +104,7 @@ def bare_loops(setting: Setting, size: str, toolkits: Sequence[str]) -> list[Con
 def updates_of_round(loop: Contestant, seconds: float) -> tuple[Callable[[int], Request], int]:
     """Return a function from the number of a round to its request, and the number of updates in a round.
 
-    The bare loop makes so many updates in about these seconds, at least one.
+    A round has as many updates as the bare loop makes in about `seconds`, but at least one.
     """
     reply = loop.ask({"do": "train", "first": 0, "count": 1})
     count = max(1, round(seconds / reply["seconds"]))

@@ -15,7 +15,8 @@ TEXT = r"[^() \t\n\v\f\r]*"
 WORD = TEXT.removesuffix("*") + "+"
 """Regular expression of one or more such characters."""
 
-# A token is a word with its tag, an opening bracket with or without its label, a closing bracket or a word.
+# A token is a word with its tag, such as (NN dog), an opening bracket with or without its label, a closing
+# bracket or a word.
 _TOKEN = re.compile(rf"\({SPACE}*({WORD})(?:{SPACE}+({WORD}){SPACE}*\))?|[()]|{WORD}")
 _MARKUP = re.compile(rf"{SPACE}*(?:<[^<>]*>{SPACE}*)+")  # such as <S ID=1> or </S>
 _IGNORED = ("*x*", "%%")  # lines between trees: headers of Treebank-2, comments of NEGRA

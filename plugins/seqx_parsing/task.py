@@ -150,7 +150,7 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
 
         text = lines()  # one pass for both, because trees are slow to read
         self.tokenizer.learn(text, folder / "tokenizer")
-        deque(text, 0)  # a tokenizer that is already trained reads no lines
+        deque(text, 0)  # read all trees, even if the tokenizer is already trained and reads no lines
         self._root = roots.common_dummy
         symbols: set[str] = set()
         tags: set[str] = set()

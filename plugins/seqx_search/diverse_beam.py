@@ -161,5 +161,5 @@ class _TakenSymbols(seqx.ScoreProcessor):
         self.penalty = penalty
 
     def __call__(self, scores: Tensor, ids: Tensor) -> Tensor:
-        """Return the scores [B * W, V] without the penalties."""
+        """Return the scores [B * W, V] minus the penalties."""
         return scores - self.penalty.repeat_interleave(len(scores) // len(self.penalty), 0)

@@ -16,8 +16,8 @@ from seqx_search.beam_state import Active, Finished
 class NormalizedBeam(Beam):
     """Beam search that ranks finished hypotheses by logprob / length^alpha, as Marian and transformers do.
 
-    The length counts EOS. It extends the same hypotheses as `beam`. `seqx import --from huggingface` writes
-    the search of a model with this component.
+    The length counts EOS. The search extends the same hypotheses as `beam`. Recipes that
+    `seqx import --from huggingface` writes use this component.
 
     Args:
         alpha: the power of the length; 0 ranks hypotheses by log-probability, 1 by their mean per token

@@ -99,5 +99,5 @@ def capture_stream(device: torch.device) -> torch.cuda.Stream:
 
 @cache
 def warn(message: str) -> None:
-    """Log a warning, but each only once."""
+    """Log a warning, unless it was logged before."""
     log.warning(message)

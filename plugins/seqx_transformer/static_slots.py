@@ -15,7 +15,7 @@ from seqx_transformer.replay import Replayed
 from seqx_transformer.slots import CachingDecoder, KeyValues, TransformerState, contiguous, replace_rows
 
 MAX_COLUMNS = 1024
-"""The largest number of columns for which steps attend to all of them, though half are empty on average."""
+"""The largest number of columns of `StaticSlots`. Each step attends to all, half of them empty on average."""
 
 
 class StaticCache:

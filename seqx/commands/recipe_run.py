@@ -33,7 +33,7 @@ def run(
     """Train and test the model of a recipe, or resume a run, in this process, as `seqx run` does.
 
     An interrupted run saves a checkpoint, and continues when this is called again. A finished run is only
-    read, and a line on standard error says so. In a notebook, the result displays itself.
+    read, and a line on standard error says so. A notebook shows a view of the result.
 
     Args:
         recipe: a file, or the name of a recipe of seqx

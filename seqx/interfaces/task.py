@@ -324,7 +324,7 @@ class Task(ABC):
         raise NotImplementedError(f"{type(self).__name__} does not implement encode")
 
     def scored_example(self, texts: Sequence[str]) -> Example | Rejected:
-        """Return the example whose target `seqx score --model` scores; its texts are unchanged by the task.
+        """Return the example whose target `seqx score --model` scores.
 
         Args:
             texts: a source and a target. A task whose targets have no source takes the target alone.

@@ -117,7 +117,7 @@ class Tokenizer(Codec, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class RequiredData:
-    """The text that a corpus reads from outside of seqx; `seqx recipes` shows it and if it is present.
+    """The text that a corpus reads from outside of seqx; `seqx recipes` shows it, and whether it is present.
 
     Args:
         files: the paths of files and folders, as recipes write them: `${NAME}` is an environment variable

@@ -72,7 +72,7 @@ class Heartbeat:
         self._thread.start()
 
     def expect_lockstep(self) -> None:
-        """Record that in every pass of an update, each rank waits for all others, so any of them may hang."""
+        """Record that each rank waits for all others in every pass; a slow one may wait for a hanging one."""
         self._lockstep = True
 
     def stop(self) -> None:
@@ -110,9 +110,9 @@ class Heartbeat:
         self._began = now
 
     def stopped_by_signal(self) -> None:
-        """Record that a signal has stopped this rank. It then ends by itself, also after other stopped ranks.
+        """Record that a signal has stopped this rank, which then ends by itself, even if others end earlier.
 
-        Rank 0 has more to do at the end than others: it reports the end to callbacks and plugins.
+        Rank 0 needs more time to end than other ranks, because it reports the end to callbacks and plugins.
         """
         self._signalled = True
 
@@ -230,7 +230,7 @@ class Heartbeat:
         return self._signalled and verdict.message is None and verdict.code == os.EX_TEMPFAIL
 
     def _report(self, message: str) -> None:
-        """Call `report_end`, but wait for it only shortly: it may block, as the main thread may."""
+        """Call `report_end`, and wait for at most `GRACE_S` seconds, because it may block."""
         reporting = threading.Thread(target=self.report_end, args=(UserError(message),), daemon=True)
         reporting.start()
         reporting.join(GRACE_S)

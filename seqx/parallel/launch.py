@@ -89,7 +89,7 @@ def _run_once(
 
 
 def _verdict(rank: int, process: subprocess.Popen[bytes]) -> Verdict:
-    """Return the exit code of a run that a rank has failed, and a message if a signal killed that rank."""
+    """Return the exit code of a run in which a rank failed, and a message if a signal killed that rank."""
     code = process.returncode
     if code >= 0:
         return Verdict(rank, code, None)

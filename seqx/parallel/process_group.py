@@ -123,7 +123,7 @@ class World:
         return tensor
 
     def report_end_to(self, report: Callable[[BaseException], None]) -> None:
-        """Call a function with the reason if this process ends because another rank has failed or is dead."""
+        """Set the function to call with the reason if this process ends because of another rank."""
         if self._heartbeat is not None:
             self._heartbeat.report_end = report
 
@@ -131,8 +131,8 @@ class World:
         """Record that this rank ends with an error.
 
         If the error only says that a rank does not answer, wait until it is known which rank is dead. Then
-        this process ends, and the call does not return. If a signal has stopped this rank, it ends by itself,
-        and not with another rank.
+        this process ends, and the call does not return. If a signal has stopped this rank, it ends by itself
+        from now on, even if other ranks end before it.
         """
         if self._heartbeat is None:
             return

@@ -146,7 +146,7 @@ def manager_of(specifications: ModuleType | type) -> pluggy.PluginManager:
 
 
 class _Manager(pluggy.PluginManager):
-    """Pluggy's manager, which reads the marks of functions only, and not of all names of a module."""
+    """A plugin manager that looks for hooks only among the functions of a module, to load it faster."""
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
         if isinstance(plugin, ModuleType) and not isinstance(vars(plugin).get(name), FunctionType):

@@ -9,7 +9,7 @@ from seqx.plugin.loading import load_plugins
 def notebook_html(value: object) -> str | None:
     """Return HTML that shows a value in a notebook, from the first plugin that has some; None if none has.
 
-    The method `_repr_html_` of a class whose objects display themselves calls it.
+    The method `_repr_html_` of a class calls it, so that plugins can draw the objects of the class.
     """
     try:
         html: str | None = load_plugins().run_hooks.hook.seqx_html(value=value)

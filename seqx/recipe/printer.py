@@ -31,7 +31,7 @@ def _settings(configured: Configured[Any]) -> Mapping[str, Value]:
 
 @functools.lru_cache(maxsize=4096)
 def _key(name: str) -> str:
-    """Return a key as YAML; most keys occur repeatedly."""
+    """Return a key as YAML, from a cache, because most keys occur repeatedly."""
     return dump(name, flow=True)
 
 

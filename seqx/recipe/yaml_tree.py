@@ -22,7 +22,7 @@ _MAX_BYTES = 1 << 20  # of a file
 _MAX_DIGITS = 400  # of a number; the largest float has 309
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # line breaks of PyYAML
 _INVALID = re.compile("[\0\ud800-\udfff]")  # YAML escapes can write these characters, but no UTF-8 file may
-_RARE = re.compile("[\t!?%|>\x85\u2028\u2029\ufeff]")  # libyaml reads some uses of these in another way
+_RARE = re.compile("[\t!?%|>\x85\u2028\u2029\ufeff]")  # PyYAML and libyaml may read them differently
 TAG_PREFIX = "tag:yaml.org,2002:"
 
 
@@ -131,7 +131,7 @@ def _compose(text: str) -> yaml.Node | None:
     """
     root: yaml.Node | None
     if not _RARE.search(text):
-        with suppress(yaml.YAMLError, ValueError, OverflowError):  # `_Loader` words the message
+        with suppress(yaml.YAMLError, ValueError, OverflowError):  # `_Loader` reads it again
             root = _FastLoader(text).get_single_node()
             return root
     loader = _Loader(text)
@@ -185,10 +185,17 @@ class _Loader(_Composer, yaml.SafeLoader):
 
 
 class _FastLoader(_Composer, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """PyYAML's loader, with libyaml if it is there. It returns the nodes of `_Loader`, or refuses a text."""
+    """PyYAML's loader, with libyaml if it is installed.
+
+    It returns the same nodes as `_Loader`, or refuses a text that `_Loader` may be able to read.
+    """
 
     def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
-        """Return the tag of a node without an explicit one. libyaml locates empty scalars elsewhere."""
+        """Return the tag of a node without an explicit one.
+
+        Raises:
+            YAMLError: the node is an empty scalar, for which libyaml and PyYAML report different places
+        """
         if value == "" and implicit[0]:
             raise yaml.YAMLError("an empty scalar")
         return super().resolve(kind, value, implicit)
@@ -226,7 +233,7 @@ def resolved_tag(kind: type[yaml.Node], value: str | None, implicit: Any) -> str
 
 @functools.lru_cache(maxsize=4096)
 def _kind_of_plain(word: str) -> str:
-    """Return the kind of a scalar without quotes; most words are keys of a recipe and occur repeatedly."""
+    """Return the kind of a scalar without quotes, from a cache: most are keys, which occur repeatedly."""
     return next((name for name, pattern, _ in _CORE if pattern.fullmatch(word)), "str")
 
 

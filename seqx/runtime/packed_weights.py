@@ -124,7 +124,7 @@ class PackedWeight(Tensor):
 
     @classmethod
     def of(cls, weight: Tensor, packed: type[Packed], *, is_embedding: bool) -> Self:
-        """Return a weight [O, I] to be packed.
+        """Return a weight [O, I] that `F.linear` multiplies in a packed format.
 
         Args:
             weight: the weight

@@ -57,8 +57,8 @@ def model_problems(recipe: Configured[Any], initial: Path, model: Model) -> Iter
 
 ADDS_NOTHING = (
     "training.init_from.vocabulary: extend adds nothing, because the model's vocabulary has all symbols of "
-    "this recipe; list new ones in the settings of the tokenizer (`symbols` of sentencepiece), or it splits "
-    "new words into known symbols"
+    "this recipe; list new ones in the settings of the tokenizer (`symbols` of sentencepiece), which splits "
+    "other words into known symbols"
 )
 """The note about a vocabulary that should be extended, and was not."""
 
@@ -113,7 +113,7 @@ def _read_extended_weights(model: Model, file: Path, sizes: Collection[int]) -> 
 
 
 def optimizer_problems(recipe: Configured[Any], initial: InitialModel) -> Iterator[Problem]:
-    """Yield a problem if the run of the initial model has no state of the optimizer, which is needed."""
+    """Yield a problem if the state of the optimizer is needed, and the run of the initial model has none."""
     if not initial.reset_optimizer:
         try:
             initial_optimizer_state(initial.model)
@@ -122,7 +122,7 @@ def optimizer_problems(recipe: Configured[Any], initial: InitialModel) -> Iterat
 
 
 def initial_optimizer_state(model: Path) -> Path:
-    """Return the newest checkpoint of the run of a model.
+    """Return the newest checkpoint of the run of a model, which holds the state of the optimizer.
 
     Raises:
         UserError: there is none

@@ -133,7 +133,7 @@ class StopFlags:
         return self.signal is not None or self.save_is_due
 
     def raise_if_stopped(self) -> None:
-        """Raise an exception if a signal asked any rank to stop.
+        """Interrupt training if the last exchange had a signal.
 
         Raises:
             Stopped: a signal asked a rank to stop

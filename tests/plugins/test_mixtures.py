@@ -51,7 +51,7 @@ ATTENTIONS: dict[str, Any] = {
 }
 OTHERS = [maker for maker in vars(seqx_models).values() if maker is not EncoderDecoder]
 MIXTURES = [pair for pair in product(ENCODERS, DECODERS) if pair != ("transformer", "transformer")]
-# The laws of each encoder and decoder test what depends on one part alone.
+# Laws about an encoder or a decoder alone, which the tests of each encoder and decoder check.
 OF_EACH_PART = {
     "arguments_are_not_changed",
     "compiles",

@@ -298,10 +298,7 @@ def _is_of_project(name: str) -> bool:
 
 
 class Operation(NamedTuple):
-    """An operation of torch and its properties.
-
-    They are computed once, because the hash of an operation is slow.
-    """
+    """An operation of torch and its properties, which are looked up together because its hash is slow."""
 
     func: Any
     name: str

@@ -57,6 +57,6 @@ class SimulatedGraph:
 
 
 def _replace(old: Any, new: Any) -> None:
-    """Copy a tensor to the memory of another one, unless they share it."""
+    """If `old` is a tensor, copy `new` to its memory, unless they share it."""
     if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
         old.copy_(new)

@@ -77,7 +77,7 @@ SPECIAL: dict[str, list[str]] = {  # overrides for components that need other se
     "guided": [f"model={INNER.replace('encoder_decoder', 'guided, column: target', 1)}"],
     "tagging": [f"model={{type: tagging, column: source, dropout: 0, inner: {INNER}}}"],
 }
-NARROW = {"convolution": "convolution, width: 16"}  # the default is 512
+NARROW = {"convolution": "convolution, width: 16"}  # the default width is 512
 SHORT = LIMITS.clamp_max(4)
 BASE: dict[type, str] = {  # components of `TEXT`; the cases of `encoder_decoder` test them
     seqx.Attention: "multihead",
@@ -111,7 +111,7 @@ def trained_on_cpu(recipe_folder: Path, store: Store) -> Callable[[tuple[type, s
 
 
 def groups_of(case: tuple[type, str]) -> int:
-    """Return the microbatches of an update; one, if the component does not depend on their number."""
+    """Return the number of microbatches in an update: one, if the component does not depend on it."""
     return 2 if case[0] in (seqx.Model, seqx.Objective) else 1
 
 

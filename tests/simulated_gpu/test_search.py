@@ -121,7 +121,7 @@ def allowed_waits(steps: int, name: str) -> int:
     return -(-steps // 8) + (name == "sampling")
 
 
-# Searches do not depend on the class of a grammar: two of them are enough for the grammars in MORE_GRAMMARS.
+# Searches do not depend on the class of a grammar, so only two of them run with those in MORE_GRAMMARS.
 MORE_GRAMMARS = GRAMMARS.keys() - {"none", "lexical", "top_down"}
 CASES = [
     (search, grammar)

@@ -266,7 +266,7 @@ def by_devices(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def find_no_modules() -> None:
-    """Let `inspect` find no modules of stack frames, for which torchrun would compare all imported ones."""
+    """Let `inspect` find no module of a stack frame; torchrun would search all imported modules."""
     vars(inspect)["getmodule"] = lambda *_: None
 
 

@@ -22,7 +22,7 @@ _NO_PENALTY = 1e-30  # CTranslate2 would stop at the first finished hypothesis i
 
 
 class CTranslate2Engine(seqx.Engine):
-    """CTranslate2 computes the search. The answers are those of the search of the recipe.
+    """An engine in which CTranslate2 computes the search of the recipe, with the same answers in float32.
 
     seqx itself answers inputs with constraints, inputs whose answers reach the length limit, and all inputs
     if traces are recorded. Only greedy search and beam search without score processors are supported.

@@ -35,7 +35,7 @@ class _File(BaseModel):
 
 
 class Config(_File):
-    """The fields of `config.json`. A field with one allowed value refuses other architectures."""
+    """The fields of `config.json`. Values that are not allowed here belong to other architectures."""
 
     model_type: Literal["marian"]
     d_model: Annotated[int, Gt(0), Le(1 << 16)]
@@ -101,7 +101,7 @@ class Config(_File):
 
 
 class Generation(_File):
-    """The fields of `generation_config.json`. A field with one allowed value refuses other searches."""
+    """The fields of `generation_config.json`. Values that are not allowed here belong to other searches."""
 
     num_beams: Annotated[int, Gt(0), Le(1000)] = 1
     length_penalty: Annotated[float, Ge(0), Le(10)] = 1.0
@@ -129,7 +129,7 @@ class Generation(_File):
     constraints: None = None
 
     def check_symbols(self, config: Config, file: Path) -> None:
-        """Check that the search excludes and forces only symbols that seqx excludes and forces, too.
+        """Check that a search of seqx can exclude and force the same symbols, and give the same scores.
 
         Raises:
             UserError: other symbols are excluded or forced, or scores are normalized again

@@ -58,7 +58,7 @@ def test_compiled_layers_keep_outputs_and_names_and_compile_once_for_all_shapes(
     plain, compiled = build_model(), build_model()
     assert compile_layers(compiled, backend="aot_eager") == 3
     assert compiled.state_dict().keys() == plain.state_dict().keys()
-    # torch traces floats as variables, and then traces a layer again with constants if it needs them.
+    # Otherwise torch traces floats as variables, and traces a layer a second time if they must be constants.
     with torch._dynamo.config.patch(specialize_float=True):
         for shape in SHAPES[:2]:
             torch.testing.assert_close(gradients(compiled, shape), gradients(plain, shape))

@@ -37,7 +37,7 @@ def _in_a_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def adaptations() -> list[str]:
-    """Return a list that gets one entry when `planned` adapts to other programs."""
+    """Return a list to which `planned` adds an entry when it adapts to other programs."""
     return []
 
 
