@@ -131,7 +131,7 @@ def _share(made: Plan, padded: Any) -> float:
 
 
 def _useful_in_buckets(sides: Integers) -> float:
-    """Return the share of tokens in the best grid of SHAPES buckets."""
+    """Return the share of tokens that are not padding in the best grid of SHAPES buckets."""
     shares = []
     for columns in (1, 2, 4, 8, 16):
         padded = sum(

@@ -3,9 +3,9 @@
     python -m benchmarks.compare_versions --out before.json
     python -m benchmarks.compare_versions --against before.json
 
-Each recipe trains on the embedded sample for 40 updates in fp32 with one thread. The record has the losses of
-the first ten updates, the scores and the first answers. Floating-point results depend on the CPU, so compare
-two versions on one machine. The exit code of `--against` is 1 if a value differs.
+Each recipe trains on the generated sample for 40 updates in fp32 with one thread. The record has the losses
+of the first ten updates, the scores and the first answers. Floating-point results depend on the CPU, so
+compare two versions on one machine. The exit code of `--against` is 1 if a value differs.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.provenance import ROOT, provenance
 
-RECIPES = {  # the recipe and the profiles that train it on the embedded sample
+RECIPES = {  # the recipe and the profiles that train it on the generated sample
     "translation": ("wmt_en_de", ["sample"]),
     "parsing": ("wsj_parsing", ["sample"]),
     "language model": ("language_model", ["sample"]),

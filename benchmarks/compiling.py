@@ -4,9 +4,9 @@
 
 Two processes train the same model on the same batches, one of them with compiled layers. They take turns, one
 update each. The ratio of a batch is the time of the update without compiled layers divided by that with them,
-so more than 1 means that compiling pays off. Times of updates are CPU times, because these depend less on
-other processes. The first pass over the batches compiles and is not compared; the time for compiling is the
-additional time of this pass.
+so more than 1 means that compiled layers are faster. Times of updates are CPU times, because these depend
+less on other processes. The first pass over the batches compiles and is not compared; the time for compiling
+is the additional time of this pass.
 """
 
 import argparse

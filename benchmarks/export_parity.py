@@ -3,10 +3,12 @@
     seqx run wmt_en_de --profile sample
     python -m benchmarks.export_parity runs/wmt_en_de-sample/model --out export_parity.json
 
-Every way translates the same sentences of the test set in turn, in several rounds. The table has the lines
-that differ from seqx in fp32 with the same search, the largest difference of the scores of equal lines, BLEU,
-and the median ratio of the time of seqx in fp32 to the time of each way in the same round, with its range.
-The exported folders are used without seqx, as their model cards show, without length penalty.
+The programs are seqx with several precisions and engines, and CTranslate2 and transformers with an exported
+folder. All of them translate the same sentences of the test set in turn, in several rounds. The table has the
+number of lines that differ from those of seqx in fp32 with the same search, the largest difference of the
+scores of equal lines, BLEU, and the median ratio of the time of seqx in fp32 to the time of each program in
+the same round, with its range. The exported folders are used without seqx, as their model cards show, without
+length penalty.
 """
 
 import argparse
@@ -45,7 +47,7 @@ Way = Callable[[Sequence[str]], Answers]
 
 
 def of_seqx(model: Path, *overrides: str, **options: Any) -> Way:
-    """Return seqx, possibly with an engine."""
+    """Return a function that translates with seqx, possibly with an engine."""
     predictor = seqx.load(model, device="cpu", overrides=overrides, **options)
 
     def answer(sentences: Sequence[str]) -> Answers:
@@ -56,7 +58,7 @@ def of_seqx(model: Path, *overrides: str, **options: Any) -> Way:
 
 
 def of_ctranslate2(folder: Path, beam: int, compute: str) -> Way:
-    """Return CTranslate2 with an exported folder."""
+    """Return a function that translates with CTranslate2 and an exported folder."""
     package = importlib.import_module("ctranslate2")  # the function `table` does not need it
     translator = package.Translator(str(folder), compute_type=compute, intra_threads=torch.get_num_threads())
     source, target = (
@@ -79,7 +81,7 @@ def of_ctranslate2(folder: Path, beam: int, compute: str) -> Way:
 
 
 def of_transformers(folder: Path) -> Way:
-    """Return transformers with an exported folder."""
+    """Return a function that translates with transformers and an exported folder."""
     transformers = importlib.import_module("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(str(folder)).eval()
@@ -101,7 +103,7 @@ def of_transformers(folder: Path) -> Way:
 
 
 def ways(model: Path, folder: Path) -> Mapping[str, tuple[Way, str]]:
-    """Return each way with the name of the way that it is compared with."""
+    """Return each program, and the name of the program that it is compared with."""
     predictor = seqx.load(model, device="cpu", precision="fp32")
     trained = trained_model(model, predictor.task, predictor.model, predictor.search)
     for name, exporter in (("ctranslate2", CTranslate2()), ("huggingface", HuggingFace())):
@@ -123,7 +125,7 @@ def ways(model: Path, folder: Path) -> Mapping[str, tuple[Way, str]]:
 
 
 def measure(model: Path, sentences: int, rounds: int) -> dict[str, Any]:
-    """Return the record: for each way the differences from seqx, BLEU, and the seconds of each round."""
+    """Return the record: for each program the differences from seqx, BLEU, and the seconds of each round."""
     task = seqx.load(model, device="cpu").task
     task.fetch(Path(tempfile.gettempdir()), lambda *_: None, splits=("test",))
     split = task.read_split("test")

@@ -230,7 +230,7 @@ class Case:
 
 
 def without_forbidden(logits: Tensor, allowed: Tensor) -> Tensor:
-    """Return logits in which the probability of forbidden symbols is that of PAD, which is never written."""
+    """Return logits in which PAD, which is never written, has the probability of all forbidden symbols."""
     forbidden = logits.masked_fill(allowed, -torch.inf).logsumexp(1)
     result = logits.masked_fill(~allowed, -torch.inf)
     result[:, seqx.PAD] = forbidden
@@ -238,7 +238,7 @@ def without_forbidden(logits: Tensor, allowed: Tensor) -> Tensor:
 
 
 def random_parser(recipe: str, folder: Path, precision: InferencePrecision, settings: list[str]) -> Predictor:
-    """Return the model of a recipe with random weights, and the vocabulary of NLTK's treebank."""
+    """Return a predictor with the model of a recipe, random weights and the vocabulary of NLTK's treebank."""
     files = {split: [f"${{SEQX_DATA}}/ptb_nltk_sample/{split}.mrg.gz"] for split in seqx.SPLITS}
     corpus = json.dumps({"type": "treebank", **files})
     overrides = [f"task.corpus={corpus}", "task.tokenizer.size=4000", *settings]
@@ -253,7 +253,7 @@ def random_parser(recipe: str, folder: Path, precision: InferencePrecision, sett
 
 
 def sentences(count: int) -> list[str]:
-    """Return real sentences."""
+    """Return the first `count` test sentences of NLTK's treebank."""
     path = Path(os.environ["SEQX_DATA"], "ptb_nltk_sample", "test.mrg.gz")
     corpus = {"type": "treebank", "test": [str(path)]}
     task = experiment("wsj_parsing", [f"task.corpus={json.dumps(corpus)}"]).task

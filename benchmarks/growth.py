@@ -6,8 +6,9 @@ Training: target tokens/s of the small model of `benchmarks.peers`, on generated
 against target tokens per update, length, width of the model and vocabulary. Decoding: sentences/s against
 the size of the beam. Preparation and planning: pairs/s against the number of pairs.
 
-The exponent is fitted to all points: if a unit costs the same at every value, it is 0; a cost that doubles
-whenever the quantity doubles has the exponent 1. Drawing needs the extra `draw` (matplotlib).
+The exponent is fitted to all points: if a unit (a token, a sentence or a pair) costs the same at every
+value, it is 0; a cost that doubles whenever the quantity doubles has the exponent 1. Drawing needs the
+extra `draw` (matplotlib).
 """
 
 import argparse

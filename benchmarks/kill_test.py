@@ -2,8 +2,8 @@
 
     python -m benchmarks.kill_test --kills 50 --saves 10 --stops 20 --full 10 --out kill_test.json
 
-Short runs of translation and parsing on the embedded sample, and runs that fine-tune the model of the
-former, are killed by SIGKILL and started again with the same command. A run takes more than an epoch. It
+Short runs of translation and parsing on the generated sample, and runs that fine-tune the model of
+translation, are killed by SIGKILL and started again with the same command. A run takes more than an epoch. It
 uses a moving average of the weights, validation, selection of the best checkpoint, and metrics over three
 updates.
 

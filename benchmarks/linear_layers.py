@@ -4,10 +4,10 @@
     ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python -m benchmarks.linear_layers   # without AVX-512
     python -m benchmarks.linear_layers --decode                                           # whole models
 
-All ways are timed in turn in each round. The table has the median ratio of the time of `F.linear` in float32
-to the time of each way in the same round, so larger is faster. `--decode` translates with Transformers of
-random weights instead, and compares packed weights (seqx.inference.packing) with plain ones: the ratio of
-times with each number format.
+All ways of computing the map are timed in turn in each round. The table has the median ratio of the time
+of `F.linear` in float32 to the time of each way in the same round, so larger is faster. `--decode` translates
+with Transformers of random weights instead, and compares packed weights (seqx.inference.packing) with plain
+ones: the ratio of times with each number format.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def ways(inputs: int, outputs: int) -> Mapping[str, Map]:
 
 
 def calls(function: Callable[[], object], seconds: float) -> int:
-    """Return the number of calls that take about `seconds`; call the function at least twice."""
+    """Call the function twice; return the number of calls that take about `seconds`."""
     function()
     start = time.perf_counter()
     function()

@@ -2,9 +2,9 @@
 
     python -m benchmarks.loader --data "$SEQX_DATA" --out loader.json
 
-The text is that of `benchmarks.preparation`. Loaders are measured alone: target tokens/s of the batches that
-it yields. Training is measured with the model of `benchmarks.peers` and updates of the same size. All are
-measured alternately, in each round.
+The text is that of `benchmarks.preparation`. Each loader is measured alone: target tokens/s of the batches
+that it yields. Training is measured with the model of `benchmarks.peers` and updates of the same size.
+All are measured alternately, in each round.
 """
 
 import argparse

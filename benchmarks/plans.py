@@ -1,7 +1,7 @@
 """Predictions of `seqx plan` compared with runs: time and peak memory of five recipes.
 
     python -m benchmarks.plans --out plans.json
-    python -m benchmarks.plans --only translation lstm --out plans.json    two of them; others are kept
+    python -m benchmarks.plans --only translation lstm --out plans.json    measures two; keeps other results
 
 Each recipe is planned by one process, and then run by another one. The data are prepared before, so both
 times are those from building the model to the last score. Memory is the maximum of the process's resident
@@ -94,7 +94,7 @@ def _output(*arguments: str) -> Any:
 
 
 def measure(recipe: str, *arguments: str) -> Mapping[str, float]:
-    """Run a recipe in this process; return its seconds and bytes from building the model on."""
+    """Run a recipe in this process; return its seconds and bytes since it began to build the model."""
     has_profile = arguments[:1] == ("--profile",)
     profile, overrides = (arguments[1], arguments[2:]) if has_profile else (None, arguments)
     checked = seqx.load_checked(recipe, profile, overrides)

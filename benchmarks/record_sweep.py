@@ -30,7 +30,7 @@ def main() -> int:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("sweep", type=Path, help="file of the sweep")
-    parser.add_argument("--folder", type=Path, help="parent of the run folders, as in seqx sweep")
+    parser.add_argument("--folder", type=Path, help="folder of the sweep, as in seqx sweep")
     parser.add_argument("--out", type=Path, help="file for the JSON record")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_intermixed_args()

@@ -1,11 +1,12 @@
-"""Parts of beam search on a CPU, with and without the ways in which seqx saves time.
+"""Parts of beam search on a CPU, with and without the methods by which seqx saves time.
 
     python -m benchmarks.search_steps --model MODEL --input test.en --out search_steps.json
 
-For several numbers of hypotheses and symbols: the log-probabilities by `log_softmax` instead of `logsumexp`,
-and the largest of them selected by blocks. With a model, whole answers to the lines of a file: with one cache
-for all hypotheses of a sentence, with one product for queries, keys and values, and with caches from which
-columns are dropped. Both ways are timed in turn in each round. The ratio is the time without a method to that
+Two methods are measured for several numbers of hypotheses and symbols: log-probabilities computed by
+`log_softmax` instead of `logsumexp`, and the selection of the largest ones by blocks. With a model, three more
+are measured for whole answers to the lines of a file: one cache for all hypotheses of a sentence, one product
+for queries, keys and values, and caches from which columns are dropped. The times without and with a method are
+measured in turn in each round. The ratio is the time without the method to that with it, so larger is better.
 with it, so larger is better.
 """
 
@@ -112,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="number of rounds")
     parser.add_argument("--model", type=Path, help="folder of a trained Transformer")
-    parser.add_argument("--input", type=Path, help="file with the lines that it answers")
+    parser.add_argument("--input", type=Path, help="file with the lines that the model answers")
     parser.add_argument("--lines", type=int, default=64, help="number of lines")
     parser.add_argument("--out", type=Path, help="file for the JSON record")
     args = parser.parse_args()

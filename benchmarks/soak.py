@@ -13,9 +13,9 @@ Clients of several kinds send requests at the same time, all to a server on this
 - `hostile` clients send malformed requests and requests above the limits.
 
 A request of the first three kinds must be answered with the direct answer or, while the queue is full, be
-refused with a reason; a request without a response is lost. At the end the server gets SIGTERM while it
-answers requests. It must answer them and exit with code 0. The record has the numbers of each kind, and the
-memory of the server over time.
+refused with a reason; a request without a response counts as lost. At the end the server gets SIGTERM while
+it answers requests. It must answer them and exit with code 0. The record has the numbers of each kind, and
+the memory of the server over time.
 """
 
 import argparse
@@ -194,7 +194,7 @@ def request(head: str, body: bytes) -> bytes:
 
 
 def read_response(link: socket.socket, pause: float = 0) -> tuple[int, Any]:
-    """Read a response with JSON, if wanted in small parts."""
+    """Read a response with JSON; with a pause, in small parts."""
     data, length = b"", None
     while length is None or len(data) < length:
         part = link.recv(100 if pause else 1 << 16)
@@ -223,7 +223,7 @@ def is_closed(link: socket.socket) -> bool:
 
 
 def proportional_memory(process: int) -> float:
-    """Return the proportional set size of a process in MiB: pages of several processes count in part."""
+    """Return the proportional set size of a process in MiB: a page of n processes counts as 1 / n."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
 

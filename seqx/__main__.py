@@ -1,4 +1,4 @@
-"""`python -m seqx`, as with torchrun -m."""
+"""Run the command line, for `python -m seqx` and `torchrun -m seqx`."""
 
 from seqx_toolkit import main
 

@@ -119,7 +119,7 @@ class Context:
 
     @property
     def available_initial_model(self) -> Path | None:
-        """The same folder; None if it is missing, and a checkpoint of the run replaces its weights."""
+        """The folder `initial_model`; None if it is missing, but the run has a checkpoint to resume from."""
         try:
             return self.initial_model
         except UserError:
@@ -139,7 +139,7 @@ class Context:
         return tuple(split for split in HELD_OUT if split in self.experiment.task.available)
 
     def report_preparation(self, activity: str, fraction: float | None) -> None:
-        """Notify callbacks of the current step of preparation, and of the fraction of it that is finished."""
+        """Notify callbacks of the current activity, and of the fraction of it that is finished."""
         self.events.preparing(activity=activity, fraction=fraction)
 
 
@@ -217,7 +217,7 @@ def data_settings(context: Context, vocabulary: Path) -> dict[str, object]:
 
 
 def build_batches(context: Context, model: Model, store: Store, progress: ProgressTracker) -> Batches:
-    """Build the batches of this rank. A run that begins records in `progress` if their rows are packed."""
+    """Build the batches of this rank, and record in `progress` whether their rows are packed."""
     config, task = context.config, context.experiment.task
     packed = has_packed_rows(config, model, task, store, device=context.device, progress=progress.now)
     progress.restore(replace(progress.now, packed=packed))
@@ -240,7 +240,7 @@ def sampling_processes(context: Context) -> int:
     if context.config.sampling_processes is not None:
         return context.config.sampling_processes
     if context.device.type == "cpu":
-        return 0  # they would take the CPUs from training, which is slower than sampling
+        return 0  # training needs all CPUs, and takes longer than sampling
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     processes = min(MAX_SAMPLING_PROCESSES, cpus() // ranks - 1)
     return processes if processes > 0 and can_start_processes() else 0
@@ -248,7 +248,7 @@ def sampling_processes(context: Context) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class SavedParts:
-    """The parts of training whose states are in checkpoints, and what saves and restores them."""
+    """The parts of training whose states are in checkpoints, and the checkpointer that restores them."""
 
     strategy: Parallelism
     optimizer: torch.optim.Optimizer
@@ -285,7 +285,7 @@ def start_from_initial_optimizer(context: Context, checkpointer: Checkpointer) -
     """Load the optimizer of the model that training starts from, if the recipe keeps its state.
 
     Raises:
-        UserError: the model is missing, so that the weights are not its weights either
+        UserError: the model is missing, so neither its weights nor its optimizer state can be used
     """
     initial = context.config.initial_model
     if context.initial_model is not None and initial is not None and not initial.reset_optimizer:
@@ -327,7 +327,7 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
 def build_accumulation(
     context: Context, store: Store, strategy: Parallelism, flags: StopFlags
 ) -> GradientAccumulation:
-    """Build the computation of gradients, which also exchanges the flags of the ranks."""
+    """Build the computation of gradients, which also exchanges the stop flags of all ranks."""
     return GradientAccumulation(
         strategy=strategy,
         device=context.device,

@@ -152,7 +152,7 @@ class CommandGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; print one message for an error that the user can fix."""
-        lacks_arguments = not ctx.args  # those of the command
+        lacks_arguments = not ctx.args  # the command was called without arguments
         try:
             result = super().invoke(ctx)
             if sys.stdout is not None:
@@ -192,7 +192,7 @@ def _stop_during_import() -> Iterator[None]:
 
 
 def plugin_commands() -> tuple[dict[str, list[EntryPoint]], list[EntryPoint]]:
-    """Return the commands of plugins by name, and those that are ignored: seqx has a command of that name."""
+    """Return the commands of plugins by name, and the ignored ones, whose names seqx itself uses."""
     by_name: dict[str, list[EntryPoint]] = {}
     ignored = []
     for entry in entry_points(group=COMMAND_GROUP):

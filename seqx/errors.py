@@ -13,7 +13,7 @@ _MAX_PROBLEMS = 20  # problems of a recipe that are shown
 
 
 class UserError(Exception):
-    """An error that the user can fix. Its message says where it is, what it is, and what to do."""
+    """An error that the user can fix. Its message says where the problem is, what it is, and what to do."""
 
     code = 2
     """The exit code of the process."""
@@ -182,6 +182,6 @@ def _order(problem: Problem) -> tuple[bool, str, int, int]:
 
 
 def joined_alternatives(messages: list[str]) -> str:
-    """Return pydantic's messages about the alternatives of a union as one."""
+    """Join pydantic's messages about the alternatives of a union to one message."""
     first, *rest = messages
     return " or ".join([first, *(message.removeprefix("Input should be ") for message in rest)])

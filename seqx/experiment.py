@@ -38,7 +38,7 @@ def run(
 ) -> Mapping[str, Mapping[str, Score]]:
     """Prepare the data, train, select the model and test it; return the scores of each split.
 
-    An interrupted run continues when this is called again. A finished run only returns its scores.
+    Calling this function again resumes an interrupted run. For a finished run, it only returns the scores.
 
     Args:
         recipe: the checked recipe
@@ -48,7 +48,7 @@ def run(
         device: "auto", "cpu", "cuda" or "cuda:NUMBER"
         number_of_threads: threads of each process on a CPU; None: as many as the run began with
         changed_plugins: accept local plugins whose text has changed since the run began
-        stop: the signals that ask the run to save and stop; None: no signal does
+        stop: the signals that ask the run to save and stop; None: signals are not handled
         world: the ranks of the run; all of them see the same folder, and rank 0 writes to it
 
     Raises:

@@ -57,7 +57,7 @@ def check_usable(folder: Path) -> None:
 
 
 def check_same_recipe(folder: Path, recipe: Configured[Any], plugins: Plugins) -> None:
-    """Check that the recipe differs only in `MAY_CHANGE` from that of the run in the folder."""
+    """Check that the recipe and that of the run in the folder differ only in the settings `MAY_CHANGE`."""
     file = folder / "recipe.yaml"
     if not file.is_file():
         return
@@ -65,7 +65,7 @@ def check_same_recipe(folder: Path, recipe: Configured[Any], plugins: Plugins) -
         with_new_names(read_plain(file), recipe),
         yaml_tree.parse(recipe_text(recipe, plugins), str(file)).plain(),
     )
-    # This version of seqx may have more settings than the run's; with their defaults they change nothing.
+    # This version of seqx may have settings that the run's version lacked; their defaults change nothing.
     unset = tuple(unset_paths(recipe))
     different = [
         f"  {key}: {before} before, {now} now"
@@ -91,10 +91,10 @@ def check_steps(folder: Path, checkpoints: Checkpoints, steps: int) -> None:
 
 
 def check_same_plugins(folder: Path, checkpoints: Checkpoints, plugins: Plugins) -> None:
-    """Refuse local plugins whose SHA-256 differs from that at the beginning of the run."""
+    """Refuse local plugins whose SHA-256 has changed since the run began."""
     file = folder / "environment.json"
     if not file.is_file() and not checkpoints.steps():
-        return  # the run was stopped before it began
+        return  # the run was stopped before it recorded its plugins
     if name := changed_plugin(folder, plugins):
         raise UserError(
             f"{folder}: {name} has changed since this run began; choose another folder (--folder) for a "

@@ -105,7 +105,7 @@ class RunFolder:
         """Return the number of CPU threads per process with which the run began.
 
         Return None if there is no checkpoint yet, if the number is not recorded, or if the run began with
-        another number of `processes`; then the last bits of its results differ with any number of threads.
+        another number of `processes`: then no number of threads reproduces the last bits of its results.
         """
         file = self.folder / "environment.json"
         if not file.is_file() or not Checkpoints(self.folder / CHECKPOINTS).steps():
@@ -180,7 +180,7 @@ class RunFolder:
         write_atomically(self.folder / "environment.json", text + "\n")
 
     def final_scores(self, recipe: Configured[Any]) -> Mapping[str, Mapping[str, Score]] | None:
-        """Return the scores of the finished model; None if the recipe requires more updates."""
+        """Return the scores of the finished model, see `scores`; None if the recipe requires more updates."""
         return self.scores(recipe.plain()["training"])
 
     def scores(self, training: Mapping[str, Any]) -> Mapping[str, Mapping[str, Score]] | None:

@@ -120,7 +120,7 @@ class Record:
 
 
 def _advice_on_model(folder: Path) -> str:
-    """Return the end of a message about a folder of a model where that of a run was expected."""
+    """Return the end of the message about a model folder that was named instead of a run folder."""
     run = folder.absolute().parent
     if (run / "recipe.yaml").is_file():
         return f"name the folder of its run, {folder.parent if folder.name else run}"

@@ -31,10 +31,10 @@ TextPair = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """The parallel text: the embedded sample, or files that a user names.
+    """The parallel text: the generated sample, or files that a user names.
 
     Args:
-        files: source and target file, one sentence per line; None: the embedded sample
+        files: source and target file, one sentence per line; None: the generated sample
         pairs: maximum number of training pairs
         vocabulary: number of subwords of the joint vocabulary
         seed: seed of the sample

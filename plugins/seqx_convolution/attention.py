@@ -17,8 +17,8 @@ class ProjectedSource(NamedTuple):
     """The source, projected for the attention of each layer."""
 
     projected: tuple[seqx.KeyValue, ...]  # the keys and values for the attention of each layer
-    # [B, 1] square roots of the numbers of source tokens; of the segment of each target token if there are
-    # several in a row: [B, T]
+    # [B, 1] square roots of the numbers of source tokens; in packed rows [B, T], those of the source tokens
+    # in the segment of each target token
     sqrt_lengths: Tensor
 
 

@@ -31,7 +31,7 @@ class Classifier(seqx.Model):
         embedding_std: standard deviation of the initial embeddings; d_model^-0.5 if left out
     """
 
-    removed_weights: ClassVar[tuple[str, ...]] = ("after",)  # the output after the label, which predicted EOS
+    removed_weights: ClassVar[tuple[str, ...]] = ("after",)  # predicted EOS after the label in old versions
 
     def __init__(
         self,

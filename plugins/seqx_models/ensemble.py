@@ -69,7 +69,7 @@ class GeneratorEnsemble(AveragingEnsemble, seqx.Generator):
 
     @property
     def has_token_labels(self) -> bool:
-        """Return true if any of the models labels source tokens."""
+        """True if any of the models labels source tokens."""
         return any(model.has_token_labels for model in self.models)
 
     def labels(self, memory: seqx.State) -> Mapping[str, Tensor]:

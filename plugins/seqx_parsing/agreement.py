@@ -77,7 +77,7 @@ class ParserAgreement:
 
 
 def _retagged(tree: Tree, leaves: Sequence[Leaf]) -> Tree:
-    """Return the tree over other leaves, with TOP as linearisations decode it."""
+    """Return the tree with other leaves, and with TOP as its root."""
     return _UNTAGGED.decode(_UNTAGGED.encode(tree), leaves).tree
 
 

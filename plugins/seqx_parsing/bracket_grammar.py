@@ -50,7 +50,7 @@ class LegalKinds(NamedTuple):
 class _Masks(NamedTuple):
     """The symbols that are allowed next, for each state that `legal` distinguishes."""
 
-    columns: Tensor  # [I] the count of each interval
+    columns: Tensor  # [I] the index of the count of each interval
     least: Tensor  # [I] int32: the number with which the interval begins
     strides: Tensor  # [I] the rows of `symbols` between this interval and the previous one
     symbols: Tensor  # [M, V] bool, without closing brackets
@@ -133,7 +133,8 @@ class BracketGrammar(seqx.Grammar):
         row = torch.add(tokens, state[:, _JUST_OPENED], alpha=len(self.kinds))
         factor, increment = self.changes.index_select(0, row).chunk(2, 1)
         counts = state.narrow(1, 0, len(_COUNTS))
-        # Every symbol writes a bracket after the stack; only an opening bracket raises `height` to keep it.
+        # Each step writes an entry after the stack. It is part of the stack only if `height` rises, which is
+        # the case after an opening bracket.
         end = (state[:, _HEIGHT, None] + (len(_COUNTS) + 1)).long()
         after = state.scatter(1, end, self.closing.index_select(0, tokens)[:, None])
         after.narrow(1, 0, len(_COUNTS)).copy_(

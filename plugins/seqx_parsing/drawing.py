@@ -12,7 +12,7 @@ from seqx_parsing.tree import Leaf, Tree
 
 _FONT = 16  # the size of the text in pixels
 _CHARACTER = 0.6 * _FONT  # the approximate width of a character
-_ROW, _GAP, _LINE = 3 * _FONT, _FONT, 0.4 * _FONT  # between rows, between words, and from a line to its text
+_ROW, _GAP, _LINE = 3 * _FONT, _FONT, 0.4 * _FONT  # distances: between rows, between words, line to text
 _NOT_XML = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 
 

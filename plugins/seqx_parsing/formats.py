@@ -39,7 +39,7 @@ def to_spans(tree: Tree) -> str:
 
 
 def to_conll(tree: Tree) -> str:
-    """Return one line for each word with the columns of CoNLL-2012; those that a parser lacks are empty.
+    """Return one line for each word with the columns of CoNLL-2012; - or * where a parser has no value.
 
     The columns are document, part, word number, word, part-of-speech tag, parse bit, predicate lemma,
     frameset, word sense, speaker, named entities and coreference (Pradhan et al. 2012, table 2).

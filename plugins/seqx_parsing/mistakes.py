@@ -20,7 +20,7 @@ MAX_EXAMPLES, MAX_GROUPS = 20, 12
 
 Labelled = tuple[Span, str]
 Ranges = Mapping[Labelled, Sequence[tuple[int, int]]]
-"""The characters of each bracket in a text."""
+"""The characters of each bracket in a text: the first one, and the one after the last."""
 
 
 def tree_mistakes(answers: Sequence[seqx.Answer]) -> list[seqx.MistakeGroup]:
@@ -52,7 +52,7 @@ class _Mistakes:
     def add(
         self, index: int, gold: Sequence[Labelled], test: Sequence[Labelled], ranges: Mapping[str, Ranges]
     ) -> None:
-        """Count the mistakes of a sentence; `ranges` are those of the brackets in both of its texts."""
+        """Count the mistakes of a sentence; `ranges` are the characters of the brackets in both texts."""
 
         def mistake(detail: str, **brackets: Labelled) -> seqx.Mistake:
             marks = {side: ranges[side].get(bracket, [])[:1] for side, bracket in brackets.items()}
@@ -114,7 +114,7 @@ class _Mistakes:
 
 
 def _label(category: str, name: str) -> str:
-    """Return the label of whose brackets a group is a part."""
+    """Return the label whose brackets are counted as the total of a group."""
     return {"label": name.rsplit(" ", maxsplit=1)[-1], "attachment": name.split(" ", maxsplit=1)[0]}.get(
         category, name
     )
@@ -134,7 +134,7 @@ def _ranges(line: BracketedLine, text: str) -> Ranges:
 
 
 def _parents(brackets: Sequence[Labelled]) -> Iterator[tuple[Labelled, Labelled]]:
-    """Yield each bracket with the bracket around it; those are in the order in which they open."""
+    """Yield each bracket with the bracket around it; `brackets` are in the order in which they open."""
     around: list[Labelled] = []
     for bracket in brackets:
         while around and around[-1][0][1] < bracket[0][1]:

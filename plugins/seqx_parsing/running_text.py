@@ -14,7 +14,10 @@ _REPLACED = str.maketrans({"“": "``", "”": "''", "‘": "` ", "’": "'", "�
 """Typographic characters and their replacements in the Penn Treebank."""
 
 _ATTACHED = re.compile(r"""[^\W_][,;:!?]['"”’)]*(?=\s|$)|[^\W_]\.['"”’)]*\s*$|(?:^|\s)["“(]\w""")  # noqa: RUF001
-"""Punctuation that a treebank separates from its word; periods only at the end of a line. `._.` has a tag."""
+"""Punctuation that a treebank separates from its word; periods only at the end of a line.
+
+A period after an underscore is not attached: `._.` is a period with its part-of-speech tag.
+"""
 
 
 ATTACHED = (
@@ -93,7 +96,7 @@ def tokenizer(language: str) -> Callable[[str], str]:
 
 
 def sentence_splitter(language: str) -> Callable[[Iterable[str]], Iterator[str]]:
-    """Return a function that splits lines of running text into sentences; a line without any is one.
+    """Return a function that splits lines of running text into sentences; an empty line stays an empty line.
 
     Raises:
         UserError: the package sentencex is not installed

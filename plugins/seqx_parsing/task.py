@@ -162,7 +162,8 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
                 location = self.corpus.row_location("train", row)
                 raise seqx.UserError(f"{location}: {error}; correct or remove the tree") from None
         ordered = sorted(symbols, key=lambda symbol: (not self.linearisation.is_word(symbol), symbol))
-        # The name prevents an ensemble of models with different linearisations but the same symbols.
+        # The name makes the files of different linearisations differ even if their symbols are the same:
+        # models with different files cannot form an ensemble.
         kind = type(self.linearisation).__qualname__
         content = {"linearisation": kind, "symbols": ordered, "tags": sorted(tags)}
         if self._root is not None:

@@ -36,11 +36,11 @@ class Leaf(NamedTuple):
 
 
 class Bracket(NamedTuple):
-    """The label and the span of a constituent; its words are those from `start`, counted from 0, to `end`."""
+    """The label and the span of a constituent: the words `start` to `end`, counted from 0, `end` excluded."""
 
     label: str
     start: int
-    end: int  # the word after the last one
+    end: int
 
 
 class Tree(NamedTuple):

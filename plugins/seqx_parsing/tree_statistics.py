@@ -29,7 +29,7 @@ class LinearisedLengths:
 
 
 class TreeStatistics:
-    """Counts of words, labels, tags, depths and symbols of cleaned trees. TOP is no constituent here.
+    """Counts of words, labels, tags, depths and symbols of cleaned trees. TOP is not counted.
 
     Args:
         linearisations: the linearisations to count symbols of, by name

@@ -39,7 +39,7 @@ from seqx_plan.workload import device_of
     type=click.FloatRange(0, 600),
     default=4.0,
     show_default=True,
-    help="Time of the probe of updates, and of that of a validation.",
+    help="Seconds to measure updates, and about as many to measure a validation.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print all data as JSON.")
 def plan(

@@ -27,7 +27,7 @@ CORE_WATTS = 10.0
 """The assumed power of a busy CPU core."""
 
 _BUSY = 1.5
-"""The load of a core from which a probe is not reliable. A probe alone causes a load of 1."""
+"""The load per core above which a probe is not reliable. A probe alone causes a load of 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Memory:
     optimizer: int
     activations: int
     overhead: int  # of the allocator and libraries
-    scoring: int  # that scores of the development set need in addition
+    scoring: int  # that scoring the development set needs in addition
     process: int  # before the model is built: Python and libraries, or the CUDA context
     available: int | None  # None: unknown
     overhead_source: str
@@ -153,7 +153,7 @@ def memory_of(
         trace: the tensors of an update
         process: bytes of the process before the model is built
         overhead: memory of the allocator and of libraries, as a share of all tensors
-        scoring: measured bytes that scores of the development set need in addition
+        scoring: measured bytes that scoring the development set needs in addition
         source: the source of the share `overhead`
         available: bytes of the device
         shards: number of devices that share weights, gradients and optimizer states

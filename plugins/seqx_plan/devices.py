@@ -1,4 +1,4 @@
-"""Published data of GPUs, and the shares of them that a run is assumed to reach."""
+"""Published data of GPUs, and assumptions about the speed and the memory that a run reaches."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ KERNEL_SECONDS = 5e-6
 """The time that the host is assumed to need to launch a kernel; small models wait for it."""
 
 COMMUNICATION = 0.1
-"""The assumed share of additional time in which several GPUs exchange gradients."""
+"""The assumed time in which several GPUs exchange gradients, as a share of the time of the passes."""
 
 OVERHEAD, CONTEXT_BYTES = 0.1, 600 * 2**20
 """The assumed waste of the allocator, as a share of all tensors; the assumed bytes of the CUDA context."""
 
 CUDA_WATTS = 400.0
-"""The assumed power of a GPU that is not looked up in the table."""
+"""The assumed power of a GPU of this machine. Only the GPU of --gpu is looked up in the table."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ SCALED = ("validate_every", "save_every", "keep_checkpoints", "schedule")
 """The settings of training from which a proposal for a budget is computed."""
 
 MAX_HALVINGS = 6
-"""The number of times that the microbatches of a probe are halved if they do not fit into memory."""
+"""The maximum number of times that the microbatches of a probe are halved if they do not fit into memory."""
 
 
 @dataclass(frozen=True, kw_only=True)

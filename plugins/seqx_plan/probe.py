@@ -21,7 +21,8 @@ CACHED_KERNELS = int(os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "1024"))
 """The number of kernels that oneDNN keeps: it compiles one for each shape of a matrix product."""
 
 MIN_SHAPES, MAX_TIMES = 12, 4
-"""The number of shapes for which a probe is prolonged, and the limit: `MAX_TIMES` times its seconds."""
+"""A probe continues beyond its seconds until it has computed `MIN_SHAPES` shapes, for at most
+`MAX_TIMES` times its seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class Probe:
     step_seconds: float  # clipping and the optimizer, once per update
     samples: Sequence[MemorySample]  # after each pass; empty: unknown
     row_seconds: float | None  # per row of a held-out split; None: not measured
-    scoring: int  # further bytes that the development set needs
+    scoring: int  # bytes that scoring the development set needs in addition
 
 
 def probe(
@@ -117,13 +118,13 @@ def probe(
 
 
 def extrapolated(samples: Sequence[MemorySample], shapes: int, products: float) -> float:
-    """Return the memory after microbatches of many shapes, from that after each of the first ones.
+    """Return the memory of a run with many shapes, extrapolated from the samples of the probe.
 
     On a CPU, two things grow with the number of shapes: compiled kernels, until their cache is full, and
     fragments of memory that no other shape can use. Until the cache is full, both are extrapolated in
     proportion to the number of shapes, because kernels are allocated between the fragments. Then a new shape
-    needs more memory only if no fragment is large enough. The probability of this falls in proportion to the
-    number of shapes, so the fragments grow with its logarithm.
+    needs more memory only if no fragment is large enough. The probability of this is inversely
+    proportional to the number of shapes, so the fragments grow with its logarithm.
 
     Args:
         samples: the memory after each pass of the probe

@@ -63,7 +63,7 @@ def attention_views(predictor: seqx.Predictor, inputs: Sequence[object]) -> list
 
 
 def layers_of(maps: seqx.AttentionMaps) -> Iterator[tuple[str, list[list[int]]]]:
-    """Yield the mean over heads of each layer that attends to the source, after the mean of all layers."""
+    """Yield the mean over heads of each layer that attends to the source; the mean of all layers is first."""
     found = {
         name: layer.weights[0].mean(0)
         for name, layer in maps.maps.items()

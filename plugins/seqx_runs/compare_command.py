@@ -64,7 +64,8 @@ def compare(
     A RUN is the folder of a run, finished or not. In the table, published scores from the recipe are in
     parentheses, and the columns p have the p-values of differences from the first RUN. Below the table, each
     run is compared with the first RUN: recipe and environment, with the values of the first RUN in
-    parentheses, and the test sentences whose scores differ most. Scores of different tasks are left out.
+    parentheses, and the test sentences whose scores differ most. Scores are left out if the runs
+    have different tasks.
     """
     check_table_options(ctx)
     rows = compare_runs(runs)

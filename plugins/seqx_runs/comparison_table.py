@@ -98,7 +98,7 @@ def score_settings(score: Mapping[str, Any]) -> str:
 
 
 def without_details(row: Row) -> Row:
-    """Return the data of a run without scores that explain others, unless a recipe has a published one."""
+    """Return the data of a run without scores that explain others and for which nothing was published."""
     details = {
         (split, name)
         for split, named in row["scores"].items()

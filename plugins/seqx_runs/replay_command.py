@@ -31,13 +31,13 @@ from seqx_runs.replayed import Order, Replayed
     type=click.Choice(["gradient", "loss", "token-loss"]),
     default="gradient",
     show_default=True,
-    help="What makes a sentence bad: the norm of its gradient, its loss, or its loss per target token.",
+    help="Rank sentences by the norm of their gradient, their loss, or their loss per target token.",
 )
 @click.option("--tokens", is_flag=True, help="Show the tokens of the sentences, too.")
 @click.option(
     "--exact",
     is_flag=True,
-    help="Make the updates between the newest checkpoint before STEP and STEP again, in memory, so that the "
+    help="Repeat the updates from the newest checkpoint before STEP up to STEP, in memory, so that the "
     "weights are those of the run.",
 )
 @click.option(

@@ -110,7 +110,7 @@ class Replayed:
             undone: find the batch of the update that a rollback has undone
             exact: make the updates before it again
             losses: compute the update; false: only find the sentences
-            order: what makes a sentence bad
+            order: the number by which sentences are ranked
             top: the number of sentences, the worst first; 0: all
         """
         batch = replay.batch(step, undone=undone)

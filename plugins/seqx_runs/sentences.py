@@ -52,7 +52,7 @@ class Ranking:
 
 
 def rank_answers(task: seqx.Task, answers: Sequence[seqx.Answer]) -> Ranking | None:
-    """Return the best and the worst answers by the main score of each alone; None if the task has none.
+    """Return the best and the worst answers by their main scores; None if the task scores no single answers.
 
     Of answers with equal scores, those with longer inputs come first: they are more informative.
     """

@@ -27,7 +27,7 @@ from seqx_runs.table_options import check_table_options, table_options
     "--folder",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Parent of the run folders.  [default: runs/SWEEP]",
+    help="Folder of the sweep, with the run folders in it.  [default: runs/SWEEP]",
 )
 @click.option(
     "--jobs",

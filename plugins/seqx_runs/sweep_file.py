@@ -38,7 +38,7 @@ def read_sweep(file: Path, folder: Path | None = None, overrides: Sequence[str] 
 
     Args:
         file: the file
-        folder: the parent of the run folders; None: runs/NAME
+        folder: the folder of the sweep, with the run folders in it; None: runs/NAME
         overrides: settings of all trials, as KEY=VALUE; they replace those of the file
 
     Raises:

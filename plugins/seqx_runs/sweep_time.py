@@ -12,11 +12,11 @@ import seqx
 class RemainingTime:
     """An estimate of the remaining time, from the durations of the trials that ended well.
 
-    A resumed trial ran in part before, so its duration counts only while no other one is known.
+    A part of a resumed trial ran before, so its duration is used only if no other duration is known.
 
     Args:
         jobs: number of trials at the same time
-        until: the end of the estimate, such as "until the trials are compared"; empty: the end of the sweep
+        until: the end of the estimate, such as "until the next comparison"; empty: the end of the sweep
     """
 
     jobs: int

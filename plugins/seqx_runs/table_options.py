@@ -14,7 +14,7 @@ def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--all",
         "all_scores",
         is_flag=True,
-        help="Also show the scores that explain others, such as the recall of an F1; --json has them always.",
+        help="Also show the scores that explain others, such as the recall of an F1; --json always has them.",
     )(command)
     command = click.option("--json", "as_json", is_flag=True, help="Print all data as JSON.")(command)
     return click.option(
@@ -26,7 +26,7 @@ def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_table_options(ctx: click.Context) -> None:
-    """Refuse both options at once.
+    """Refuse --json together with --format.
 
     Raises:
         UsageError: both were passed

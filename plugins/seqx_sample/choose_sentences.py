@@ -94,7 +94,7 @@ def _yes_no(draw: Draw) -> Sentence:
 
 
 def _wh_question(draw: Draw) -> Sentence:
-    """Draw a question for the subject or an object."""
+    """Draw a question about the subject or an object."""
     if draw.chance(0.35):
         result = clause(draw, who=(Interrogative(personal=True), SOMEBODY))
         return WhQuestion(replace(result, negated=False))
@@ -115,7 +115,7 @@ def _wh_question(draw: Draw) -> Sentence:
 
 
 def _adverb_question(draw: Draw) -> Sentence:
-    """Draw a question for place, time or reason."""
+    """Draw a question about place, time or reason."""
     word = draw.pick(["where", "when", "why"])
     result = clause(draw, adverbs=0.3 if word == "why" else 0, states=0.05)
     is_lasting = (

@@ -82,7 +82,7 @@ def relative(case: Case, gender: Gender, *, plural: bool) -> str:
 
 @cache
 def determiner(stem: str, case: Case, gender: Gender, *, plural: bool) -> str:
-    """Return an inflected determiner: "dies" and "welch" inflect like "der", "kein" and "mein" like "ein"."""
+    """Return an inflected determiner: "dies" and "welch" inflect like "der"; "kein" and "mein" like "ein"."""
     table = "ein" if stem in {"ein", "kein", "mein", "dein", "sein", "ihr", "unser"} else "dies"
     return stem + _cell(_ARTICLES[table], case, gender, plural)
 

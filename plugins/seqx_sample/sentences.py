@@ -113,7 +113,7 @@ class YesNo(Sentence):
 
 @dataclass(frozen=True)
 class WhQuestion(Sentence):
-    """A question for the subject or an object, which is an Interrogative or WhichOne."""
+    """A question about the subject or an object, which is an Interrogative or WhichOne."""
 
     clause: Clause
 
@@ -128,7 +128,7 @@ class WhQuestion(Sentence):
 
 @dataclass(frozen=True)
 class AdverbQuestion(Sentence):
-    """A question for place, time or reason."""
+    """A question about place, time or reason."""
 
     word: str
     clause: Clause

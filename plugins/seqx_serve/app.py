@@ -190,7 +190,7 @@ class Service:
         return JSONResponse([plain(schemas.Detection(language=language, confidence=0))])
 
     async def languages(self, _: Request) -> Response:
-        """Return the source languages with their target languages."""
+        """Return all languages, each with the languages into which the models translate it."""
         targets: dict[str, list[str]] = {}
         for source, target in self._models.pairs:
             targets.setdefault(source, []).append(target)

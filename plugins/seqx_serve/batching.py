@@ -14,13 +14,13 @@ import seqx
 
 _MAX_DELAY = 0.05  # seconds
 _DELAY = 0.1  # fraction of the time of the last batch
-_TOKENS = 32  # mean number of tokens of a text in a full batch; `max_batch` times this limits a batch
+_TOKENS = 32  # mean tokens of a text in a full batch: a batch has at most `max_batch` times as many
 _CHARACTERS = 4  # number of characters of a token, for estimates
 _LONGER = 2  # a text may have at most this many times the tokens of the first text of its batch ...
 _SHORT = 64  # ... or at most this many tokens
 
 Decode = Callable[[Sequence[Any]], Sequence[Any]]
-"""A function that answers texts or requests. Texts for which it is equal can be decoded together."""
+"""A function that answers texts or requests. Texts with equal functions can be decoded together."""
 
 
 def characters_of(text: str | seqx.Request) -> int:
@@ -81,7 +81,8 @@ class Batcher:
     than the first one.
 
     If the last batch had several jobs, their clients may soon send their next requests. So the thread waits
-    until as many jobs have arrived, but at most a tenth of the time that the last batch took.
+    until as many jobs have arrived, but at most a tenth of the time that the last batch took, and at most
+    50 ms.
 
     Args:
         max_batch: the maximum number of texts of a batch. All texts of a batch together have at most

@@ -58,7 +58,7 @@ def _limit(name: str, option: str, text: str) -> Callable[[Any], Any]:
 @_limit("characters", "--max-characters", "Maximum characters of a request.")
 @_limit("queue", "--max-queue", "Maximum lines that wait.")
 @_limit("batch", "--batch-lines", "Maximum lines that are decoded together.")
-@_limit("seconds", "--timeout", "Seconds until a request is answered.")
+@_limit("seconds", "--timeout", "Maximum seconds until a request is answered.")
 @_limit("idle_seconds", "--idle-timeout", "Seconds in which a client must send a request.")
 @_limit("connections", "--max-connections", "Maximum open connections.")
 @click.option(

@@ -57,8 +57,8 @@ def read_document(text: str, format_: Literal["text", "html"]) -> Document:
 class _PageReader(HTMLParser):
     """Splits a page into markup and the texts between markup. The joined strings are the page.
 
-    The parser calls a method at the start of each tag, comment and text. Each of them reaches to the start of
-    the next one and is copied from the page, so that its source is not changed.
+    The parser calls a method at the start of each tag, comment and text. Each of these ends where
+    the next one starts, and is copied from the page unchanged.
 
     Args:
         page: the page
@@ -96,7 +96,7 @@ class _PageReader(HTMLParser):
             self._skipped = None
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Begin a tag that ends itself."""
+        """Begin a self-closing tag."""
         self._begin()
 
     def handle_comment(self, data: str) -> None:

@@ -81,7 +81,7 @@ class Reader:
         _check_count(sum(map(len, counted)), self._limits.characters, "characters")
 
     def check_lines(self, lines: Sequence[str]) -> None:
-        """Check the number of inputs of a request. At most as many as fit into the queue are allowed.
+        """Check the number of inputs of a request, which must also fit into the queue.
 
         Raises:
             HTTPException: there are too many
@@ -147,8 +147,8 @@ def _first_problem(error: ValidationError) -> str:
     """Return the first problem of a request in one line.
 
     If a field accepts several types, such as a text or a list, pydantic reports a problem for each type. The
-    problem of the type that the client sent is returned: it is not about a wrong type, or it is about an item
-    of the list.
+    problem of the type that the client sent is returned: the one that is not about a wrong type, or that is
+    about an item of the list.
     """
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     field = problems[0]["loc"][:1]

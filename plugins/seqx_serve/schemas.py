@@ -110,7 +110,7 @@ class TranslateResponse(Response):
 
 
 class TargetLanguages(Response):
-    """A source language, and the languages into which it can be translated."""
+    """A language, and the languages into which it can be translated."""
 
     code: Language
     name: str

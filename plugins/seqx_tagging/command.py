@@ -18,7 +18,7 @@ from seqx_tagging.task import Tagging
     type=click.Choice(["lines", "conll"]),
     default="lines",
     show_default=True,
-    help="lines: one sentence per line; conll: one word per line in columns, with its tag as a new last one.",
+    help="lines: one sentence per line; conll: one word per line; its tag becomes a new last column.",
 )
 @click.option(
     "--words", metavar="N", type=int, help="Column of the words in CoNLL input, counted from 0.  [default: 0]"

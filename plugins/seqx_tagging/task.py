@@ -36,7 +36,7 @@ class Tagging(seqx.MetricTask):
         words: the corpus column of the words, counted from 0
         tags: the corpus column of the tags, counted from 0
         sample_segmentation: sample new segmentations of the training words in each epoch (subword
-            regularization, Kudo 2018); a setting of the tokenizer controls how much they vary
+            regularisation, Kudo 2018); a setting of the tokenizer controls how much they vary
     """
 
     action = "tag"

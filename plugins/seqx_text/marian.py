@@ -120,7 +120,10 @@ class Marian(seqx.Tokenizer):
         return [self._symbols[i] for i in ids]
 
     def surfaces(self) -> Sequence[bytes | None]:
-        """Return the UTF-8 bytes of each id; those of a text begin with a space, which `decode` removes."""
+        """Return the UTF-8 bytes of each id.
+
+        The bytes of an encoded text begin with a space, which `decode` removes.
+        """
         model = self._processor
         return [None] * len(_SPECIAL) + [
             surface(model, model.piece_to_id(symbol))

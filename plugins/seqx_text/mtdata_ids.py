@@ -27,8 +27,8 @@ class MTData(FileCorpus):
     """Public parallel corpora by their ids in `mtdata`, such as those of WMT, OPUS and ParaCrawl.
 
     It needs the extra `mtdata`. `mtdata list -l eng-deu` prints the ids of a language pair. Files are
-    downloaded once, into the cache. Pairs that lack a text are not used, and counted as dropped for the
-    training set. White space becomes one space.
+    downloaded once, into the cache. Pairs that lack a text are not used; in the training set they
+    are counted as dropped. White space becomes one space.
 
     Args:
         columns: the language of each column, such as [eng, deu]; en is the same as eng
@@ -168,8 +168,8 @@ def _entry(index: Any, name: str) -> Any:
 def _downloading_cache(base: Any, name: str, progress: seqx.ProgressReporter, files: list[Path]) -> type:
     """Return mtdata's cache with another method for downloads, which also adds the paths to `files`.
 
-    The package's own method turns off the check of certificates if it fails, and reports progress in its
-    own way.
+    If the check of a certificate fails, the package's own method downloads without it. It also prints its own
+    progress.
     """
 
     class DownloadingCache(base):  # type: ignore[misc]

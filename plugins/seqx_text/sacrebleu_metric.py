@@ -30,7 +30,7 @@ class SacrebleuMetric(seqx.Metric):
         """Return the metric of sacreBLEU.
 
         Args:
-            sentences: it scores single sentences
+            sentences: true if the metric will score single sentences
         """
 
     def prepare(self, text: str) -> str:
@@ -91,7 +91,7 @@ class SacrebleuMetric(seqx.Metric):
         return [self.name]
 
     def _score(self, result: Any, scorer: Any) -> seqx.Score:
-        """Return a score of sacreBLEU; it marks missing intervals by -1."""
+        """Return the score of a result of sacreBLEU; with resamples, it has an interval."""
         interval = seqx.Interval(mean=result._mean, margin=result._ci) if scorer.n_bootstrap else None  # noqa: SLF001
         return seqx.Score(
             value=result.score,

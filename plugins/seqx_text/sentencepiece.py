@@ -170,7 +170,10 @@ class SentencePiece(seqx.Tokenizer):
         return [self._processor.id_to_piece(token) for token in ids]
 
     def surfaces(self) -> Sequence[bytes | None]:
-        """Return the UTF-8 bytes of each id; those of a text begin with a space, which `decode` removes."""
+        """Return the UTF-8 bytes of each id.
+
+        The bytes of an encoded text begin with a space, which `decode` removes.
+        """
         model = self._processor
         return [
             None if model.is_control(i) or model.is_unknown(i) else surface(model, i)

@@ -78,7 +78,10 @@ class SentencePieceFile(seqx.Tokenizer):
         ]
 
     def surfaces(self) -> Sequence[bytes | None]:
-        """Return the UTF-8 bytes of each id; those of a text begin with a space, which `decode` removes."""
+        """Return the UTF-8 bytes of each id.
+
+        The bytes of an encoded text begin with a space, which `decode` removes.
+        """
         return [None] * _FIRST + [surface(self._processor, piece) for piece in self._pieces]
 
     def _read(self) -> Any:

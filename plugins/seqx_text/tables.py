@@ -106,7 +106,7 @@ class Table(NamedColumns):
 
 @dataclass(kw_only=True)
 class Datasets(NamedColumns):
-    """Everything that Hugging Face's `datasets` loads: names of its hub, and local files and folders.
+    """Everything that Hugging Face's `datasets` loads: datasets of its hub, and local files and folders.
 
     It needs the extra `datasets`. No code of a dataset is run.
 

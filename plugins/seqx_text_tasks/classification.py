@@ -13,8 +13,8 @@ from seqx_text_tasks.text_to_text import ColumnTask
 class Classification(ColumnTask):
     """Classification of texts, for example by sentiment, topic or language.
 
-    The labels of the training rows are saved with the model. A target is one token, the label. Every model
-    can be trained: its prediction of the first target token is that of the label.
+    The labels of the training rows are saved with the model. A target is one token, the label. Any model can
+    be used: its prediction of the first target token is the prediction of the label.
 
     Args:
         tokenizer: the tokenizer of the text

@@ -30,7 +30,7 @@ class Muon(seqx.Optimizer):
         steps: iterations of Newton-Schulz, which orthogonalises the update
         betas: betas of AdamW
         eps: eps of AdamW
-        decay: weight decay, times the learning rate; vectors are not decayed
+        decay: weight decay per update, as a multiple of the learning rate; vectors are not decayed
     """
 
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.95
@@ -120,13 +120,13 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self._expose_parts()
 
     def _expose_parts(self) -> None:
-        """Expose the optimizers' own groups and states, so that a learning rate set here is theirs."""
+        """Expose the optimizers' own groups and states, so that a learning rate set here applies to them."""
         self.param_groups = [group for part in self.parts for group in part.param_groups]
         self.state = cast(Any, {p: s for part in self.parts for p, s in part.state.items()})
 
 
 def _merge_parts(state: dict[str, Any]) -> dict[str, Any]:
-    """Convert the state of the first checkpoints, which have a list of states, to a single state."""
+    """Convert the list of states in checkpoints of early versions to a single state."""
     if "parts" not in state:
         return state
     merged, groups, count = {}, [], 0

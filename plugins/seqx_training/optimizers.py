@@ -48,7 +48,7 @@ class AdamW(ForAllParameters):
     Args:
         betas: decay of the moving averages of the gradient and of its square
         eps: term added to the square root of the second average
-        decay: weight decay, times the learning rate
+        decay: weight decay per update, as a multiple of the learning rate
     """
 
     betas: Betas = (0.9, 0.98)
@@ -81,7 +81,7 @@ class Adafactor(ForAllParameters):
     Args:
         power: the decay of the second moment at a step is 1 - step^power (section 7.2)
         clip: largest root mean square of a parameter's update, before the learning rate (section 6)
-        decay: weight decay, times the learning rate; vectors are not decayed
+        decay: weight decay per update, as a multiple of the learning rate; vectors are not decayed
     """
 
     shards: ClassVar[bool] = False  # means over rows and columns need whole matrices

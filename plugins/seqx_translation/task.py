@@ -89,7 +89,7 @@ class Translation(seqx.Seq2SeqTask):
             yield seqx.select_columns(row, {"task.source": self.source, "task.target": self.target})
 
     def read_split(self, name: str) -> seqx.Split:
-        """Read the rows of a split into memory, for dev and test with all references."""
+        """Read the rows of a split into memory; those of dev and test have all references."""
         split = super().read_split(name)
         if not self.more_references or name == "train":
             return split

@@ -46,7 +46,7 @@ class Metrics(seqx.Callback):
         self._file = seqx.MetricsFile(run.folder)
         is_recorded = self._file.truncate(run.done, pending=run.pending)
         if run.resumed is not None and not is_recorded:
-            # The run was killed after it had saved the checkpoint and before it recorded it.
+            # The run was killed after it had saved the checkpoint and before the checkpoint was recorded.
             self.saved(run, run.done, run.resumed)
         self._append(
             {
@@ -215,7 +215,7 @@ class Window:
 
     def _clear(self) -> None:
         self.updates = 0
-        self._sums: dict[str, Tensor] = {}  # of updates before the last `_sum_up`; so are the next two
+        self._sums: dict[str, Tensor] = {}  # of the updates up to the last `_sum_up`, like the next two
         self._counts: dict[str, int] = {}
         self._skipped = 0
         self._new_sums: dict[str, Scalars] = {}

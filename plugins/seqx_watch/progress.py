@@ -222,7 +222,7 @@ class ConsoleProgress(seqx.Callback):
 
         Args:
             line: the line
-            terminal: print the line above the bar if standard error is a terminal
+            terminal: print the line above the live view if standard error is a terminal
             stderr: print the line if standard error is not a terminal
         """
         view = self._open_terminal()

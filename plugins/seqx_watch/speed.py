@@ -1,4 +1,4 @@
-"""A watch over the speed of a run: it reports the likely reason when the run has become slow."""
+"""Measurement of the speed of a run, and a line with the likely reason when the run has become slow."""
 
 from statistics import median
 

@@ -65,7 +65,7 @@ def _broken(component: Component, laws: Sequence[Law], path: Path) -> Iterator[s
 
 @contextlib.contextmanager
 def _no_logs() -> Iterator[None]:
-    """Leave out log lines: torch's compiler logs errors that the messages contain."""
+    """Disable logging, because torch's compiler logs errors that the messages of this module contain."""
     before = logging.root.manager.disable
     logging.disable()
     try:
@@ -75,7 +75,7 @@ def _no_logs() -> Iterator[None]:
 
 
 def _failures(component: Component, laws: Sequence[Law], path: Path) -> Iterator[tuple[Law, str]]:
-    """Yield each law that a component breaks, and how."""
+    """Yield each law that a component breaks, with a text about the failure."""
     for law in laws:
         try:
             with _no_logs():

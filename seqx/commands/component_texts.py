@@ -18,7 +18,7 @@ from seqx.recipe.annotations import (
 from seqx.recipe.yaml_writer import dump
 
 Listing = dict[str, dict[str, Any]]
-"""For each interface its `summary`, and its `components`: name to `summary` and `text`."""
+"""By interface: its `summary`, and its `components` by name, each with its `summary` and `text`."""
 
 
 def listing(registry: Registry) -> Listing:
@@ -55,7 +55,7 @@ def type_text(setting: Setting, registry: Registry) -> str:
 
 
 def default_text(setting: Setting) -> str:
-    """Return the default of a setting, which it must have, as text."""
+    """Return the default of a setting as text; the setting must have one."""
     default = setting.default
     plain = list(default) if isinstance(default, tuple) else default
     items = plain if isinstance(plain, list) else [plain]

@@ -44,7 +44,7 @@ def components(interface: str | None, name: str | None, *, recipe: str | None) -
 
 
 def _listing(recipe: str | None) -> tuple[dict[str, Any], bool]:
-    """Return the texts about all components; they may be stored if no plugin failed to load."""
+    """Return the texts about all components, and true if they may be stored: no plugin failed to load."""
     from seqx.commands.component_texts import listing  # noqa: PLC0415  these modules import torch
     from seqx.commands.loading import load_with_plugins  # noqa: PLC0415
     from seqx.plugin.loading import load_plugins  # noqa: PLC0415

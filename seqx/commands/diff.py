@@ -71,7 +71,7 @@ def _read(name: str) -> tuple[Any, Origins]:
 
 
 def _origins(value: Value, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the path and the origin of a value of a checked recipe, and of those inside."""
+    """Yield the path and the origin of a value of a checked recipe, and of each value inside it."""
     at = value.type_at if isinstance(value, Configured) and value.component else value.at
     yield path, "default" if at is None else at.origin
     for name, child in value.children().items():
@@ -79,7 +79,7 @@ def _origins(value: Value, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _stored_origins(node: Node, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the path and the origin of a value of a stored recipe, and of those inside."""
+    """Yield the path and the origin of a value of a stored recipe, and of each value inside it."""
     yield path, node.at.origin
     inside = node.value
     children = dict(enumerate(inside)) if isinstance(inside, list) else inside
@@ -88,7 +88,7 @@ def _stored_origins(node: Node, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _origin(path: str, origins: Origins) -> str:
-    """Return the origin of a setting; for an item of a list without its own origin, that of the list."""
+    """Return the origin of a setting; a list item without an origin has the origin of its list."""
     while path and path not in origins:
         path = path.rpartition(".")[0]
     return origins.get(path, "") if path else ""

@@ -29,7 +29,7 @@ def explain(
     """Explain a setting of a RECIPE: its value, where it was set, and the values that it may have.
 
     KEY.PATH is the path of a setting, such as model.encoder.layers, or of a component, such as model.encoder.
-    If the recipe, or one that it extends, describes a published experiment, its value is shown as well.
+    If the recipe, or one that it extends, describes a published experiment, the value there is shown, too.
     """
     checked = load_checked(recipe, profile, overrides)
     value = _find(checked.configured, setting)

@@ -37,8 +37,8 @@ _EXAMPLES = 12  # symbols of a vocabulary that are shown
 def inspect_model(model: Path, *, depth: int, as_json: bool, trust_local_plugins: bool) -> None:
     """Show what a MODEL consists of: parts, parameters, vocabulary, training data and scores.
 
-    MODEL is a model folder, or the folder of a finished run. The training data is that of its recipe; the
-    numbers of examples are known if the folder is still part of its run.
+    MODEL is a model folder, or the folder of a finished run. The training data is the corpus that the recipe
+    names. The number of training examples is printed only if the model folder is still in its run folder.
     """
     folder = model_folder(model)
     parts = _parts(folder, depth)

@@ -26,11 +26,11 @@ def from_cache(name: str, files: Iterable[Path], create: Callable[[], tuple[Any,
 
     Args:
         name: the name of the values
-        files: files that they depend on beside the installed plugins
+        files: files that the values depend on, besides the installed plugins
         create: returns the values, and true if they may be stored
 
     Returns:
-        the values, as JSON has them
+        the values; if they were stored, as they are read from JSON
     """
     try:
         file = default_cache() / "listings" / f"{name}-{_key(files)}.json"
@@ -48,7 +48,7 @@ def from_cache(name: str, files: Iterable[Path], create: Callable[[], tuple[Any,
 
 
 def _store(file: Path, values: Any) -> None:
-    """Write values, and remove the oldest ones; without a cache that can be written, do nothing."""
+    """Write values, and remove the oldest files; do nothing if the cache cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(values))
@@ -60,7 +60,7 @@ def _store(file: Path, values: Any) -> None:
 
 
 def _key(files: Iterable[Path]) -> str:
-    """Return a digest of the code of seqx and of all plugins, of files, and of the machine.
+    """Return a digest of the times of all Python files of seqx and plugins, of `files`, and of the machine.
 
     Raises:
         OSError: a file cannot be read

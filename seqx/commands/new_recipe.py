@@ -178,8 +178,8 @@ def _seconds(budget: str) -> float:
 
 
 def _words(task: type[Task], files: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Return about the number of words on the target side of each split; 0 without files."""
-    # A task with one target token per text, its label, has as much text as its first column.
+    """Return the approximate number of words on the target side of each split; 0 without files."""
+    # If a text has one target token, its label, count the words of the text, in the first column.
     column = 0 if task.source_tokens > 1 else -1
     return {split: _count_words(expand_path(paths[column])) if paths else 0 for split, paths in files.items()}
 
@@ -208,7 +208,7 @@ def _too_little_text(words: int) -> str:
 
 
 def _count_words(path: Path) -> int:
-    """Return about the number of words of a text file, from its size and the words of its first lines."""
+    """Return the approximate number of words of a text file, from its size and its first lines."""
     lines = [line for line, _ in zip(read_lines(path), range(_SAMPLE_LINES), strict=False)]
     if not lines:
         raise UserError(f"{path}: is empty; name a file with text")

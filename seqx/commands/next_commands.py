@@ -25,7 +25,7 @@ _ABOUT_RUNS: Mapping[str, str] = {
 }
 """Commands about runs, which are printed if a plugin provides them."""
 
-_MAX_RUNS = 50  # the newest ones are read
+_MAX_RUNS = 50  # other runs that are read, the newest first
 _MAX_ROWS = 100  # from which an example is chosen
 _MIN_WORDS, _START_WORDS = 5, 2  # of an input, and of the text that a language model continues
 _NO_EXAMPLE = "Write your own text here."
@@ -35,7 +35,7 @@ _PROGRAM = re.compile(r"\bseqx(?= [a-z])")
 def next_commands(checked: CheckedRecipe, folder: Path) -> Iterator[str]:
     """Yield commands that use a finished run, with the paths of its folder and its model.
 
-    The first ones are those of the task.
+    The commands of the task come first.
     """
     task = checked.configured.settings["task"]
     assert isinstance(task, Configured)
@@ -58,7 +58,7 @@ def next_commands(checked: CheckedRecipe, folder: Path) -> Iterator[str]:
 
 
 def shell_name() -> str:
-    """Return the command `seqx` as a shell finds it: with its path if the shell would not find this one."""
+    """Return the name of this `seqx` for a shell, with its path if the shell would not find it otherwise."""
     called = Path(sys.argv[0])
     found = shutil.which("seqx")
     if called.name != "seqx" or (found is not None and called.exists() and called.samefile(found)):
@@ -102,7 +102,7 @@ def _shortest(texts: Sequence[str]) -> str:
 
 
 def _other_run(folder: Path) -> Path | None:
-    """Return the newest other finished run of the same task beside a run; None if there is none."""
+    """Return the newest other finished run of the same task in the same folder; None if there is none."""
     weights = [path for path in folder.parent.glob(f"*/model/{WEIGHTS}") if path.parents[1] != folder]
     if not weights or (task := _scored_task(folder)) is None:
         return None

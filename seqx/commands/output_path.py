@@ -14,15 +14,15 @@ _START = 4096  # bytes of an existing file that are read
 class OutputPath(click.Path):
     """A file or a folder that a command writes. Its parent folder must exist: a missing one may be a typo.
 
-    Only the folders of runs and of sweeps, `runs/NAME` without an option, are created with their parents.
+    Only the folders of runs and sweeps, by default `runs/NAME`, are created with their parents.
 
     Args:
         is_new: it must not exist yet
         is_file: it is a file
         is_empty: it may be an existing folder, but only an empty one; hidden files do not count
         replaces: a regular expression for the beginning of the files that the option writes. An existing file
-            that does not match it is refused, because it may be an input of the user. Without it, a command
-            with an existing file must decide itself
+            that does not match it is refused, because it may be an input of the user. None: existing files
+            are accepted, and the command must check them itself
     """
 
     def __init__(

@@ -16,14 +16,17 @@ from seqx.storage.cache_folder import default_cache
 from seqx.training.description import Experiment
 from seqx.training.preflight import count_parameters
 
-_SIZE = 1024  # rows and columns of the matrices of the probe
+_SIZE = 1024  # rows and columns of the matrices by which the speed is measured
 _REPETITIONS = 5
-_FLOP_PER_PARAMETER = 6  # and token: two in the forward pass, four in the backward pass (Kaplan et al. 2020)
+_FLOP_PER_PARAMETER = 6  # and per token: two forward, four backward (Kaplan et al. 2020)
 _SAMPLE = "sample"
 
 
 def index() -> tuple[dict[str, Any], bool]:
-    """Return the facts about all included recipes and the speed; they may be stored if all plugins load."""
+    """Return the facts about all included recipes and the speed, and true if all plugins loaded.
+
+    Only then may the facts be stored.
+    """
     plugins = load_plugins()
     return {"flops_per_second": matmul_speed(), "recipes": [*_recipes(plugins)]}, not plugins.faults
 

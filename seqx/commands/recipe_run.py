@@ -32,7 +32,7 @@ def run(
 ) -> Record:
     """Train and test the model of a recipe, or resume a run, in this process, as `seqx run` does.
 
-    An interrupted run saves a checkpoint, and continues when this is called again. A finished run is only
+    An interrupted run saves a checkpoint, and calling this function again resumes it. A finished run is only
     read, and a line on standard error says so. A notebook shows a view of the result.
 
     Args:
@@ -45,8 +45,8 @@ def run(
         changed_plugins: resume the run even if its local plugins have changed
 
     Raises:
-        UserError: an error that the user can fix, with the message of the command
-        Stopped: a signal, such as that of Ctrl-C, asked the run to stop; it is a `KeyboardInterrupt`
+        UserError: an error that the user can fix, with the message that `seqx run` prints
+        Stopped: a signal, for example by Ctrl-C, asked the run to stop; it is a `KeyboardInterrupt`
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError("seqx.run trains with one process; start several with seqx run --devices N")
@@ -105,7 +105,7 @@ class RecipeRun:
         stop: StopRequest,
         world: World = SINGLE_PROCESS,
     ) -> Mapping[str, Mapping[str, Score]]:
-        """Run, or resume the run, and return its scores; `seqx.experiment.run` explains the parameters.
+        """Run the recipe or resume its run, and return the scores; see `seqx.experiment.run` for parameters.
 
         Raises:
             UserError: an error that the user can fix, or an error of a plugin

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from seqx.commands.recipes import EFFICIENCY
 
-_FLOP_PER_PARAMETER = 6  # and token, forward and backward
+_FLOP_PER_PARAMETER = 6  # floating-point operations per parameter and token, forward and backward
 _SCORING = 6  # time of a token of a beam search, relative to one of training (from `seqx plan`)
 _FORWARD = 1 / 3  # the same for a forward pass
 _MAX_VALIDATIONS = 5
@@ -13,8 +13,8 @@ MAX_EPOCHS = 40  # chosen by hand
 FEW_UPDATES = 400  # 3,000 pairs of Multi30k: 1.2 BLEU after 200 updates, 14.7 after 610
 _MIN_UPDATES = 1000  # of a larger model, so that it is not trained too briefly
 _MIN_STEPS, _WARMUP = 20, 4000
-_POINTS, _RECORD_EVERY = 50, 100  # points of a curve; the most updates of a point
-_ROUNDING = 1.1  # the number of updates is rounded
+_POINTS, _RECORD_EVERY = 50, 100  # points of a curve; the most updates between two points
+_ROUNDING = 1.1  # the time may exceed the budget by this factor, because the number of updates is rounded
 _MIN_VOCABULARY, _MAX_VOCABULARY = 400, 32_000  # 260 symbols are bytes and special symbols
 
 
@@ -26,7 +26,7 @@ class Preset:
         d_model: its width
         layers: the layers of each stack
         tokens: target tokens per update
-        words: the words of text from which this size is useful
+        words: the number of words of training text from which this size is useful
         peak: the largest learning rate
         efficiency: the speed of training, as a fraction of the speed of large matrix products
     """
@@ -55,7 +55,7 @@ class Sizes:
     dropout: float
     steps: int
     parameters: int
-    seconds: float  # with those of scoring
+    seconds: float  # of the whole run, scoring included
     scoring_seconds: float  # of all validations, and of the final model
     validations: int  # during training
     is_limited_by_text: bool  # false: the time limits the number of updates
@@ -107,7 +107,7 @@ def sizes(
     """
     vocabulary = round(min(_MAX_VOCABULARY, max(_MIN_VOCABULARY, 8.7 * words**0.5)) / 20) * 20
     per_word = tokens_per_word(vocabulary)
-    cost = per_word * (_SCORING if has_search else _FORWARD)  # of a scored word, in trained tokens
+    cost = per_word * (_SCORING if has_search else _FORWARD)  # time of a scored word, in trained tokens
 
     def seconds(preset: Preset, tokens: float) -> float:
         operations = _FLOP_PER_PARAMETER * _parameters(preset, stacks, vocabulary) * tokens
@@ -148,7 +148,7 @@ def sizes(
 
 
 def tokens_per_word(vocabulary: int) -> float:
-    """Return about the number of BPE tokens of a word, EOS included.
+    """Return the approximate number of BPE tokens per word, EOS included.
 
     The vocabulary is learned from the text. The formula was fitted to the German texts of Tatoeba and
     Multi30k with 1,500 to 100,000 lines: 2.33 and 1.93 tokens with the smallest vocabularies, 1.52 and 1.43
@@ -158,7 +158,7 @@ def tokens_per_word(vocabulary: int) -> float:
 
 
 def _parameters(preset: Preset, stacks: int, vocabulary: int) -> int:
-    """Return about the number of parameters: 12 d^2 per layer, and tied embeddings."""
+    """Return the approximate number of parameters: 12 d^2 per layer, and tied embeddings."""
     return preset.d_model * (12 * preset.d_model * preset.layers * stacks + vocabulary)
 
 

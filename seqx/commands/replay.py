@@ -72,7 +72,7 @@ class _Start(NamedTuple):
 
 
 class Replay:
-    """The updates of a run, finished or not, which are computed again; no file of the run is changed.
+    """Updates of a run, finished or not, that are computed again. No file of the run is changed.
 
     Args:
         folder: the run folder
@@ -134,7 +134,7 @@ class Replay:
 
     @property
     def made(self) -> int:
-        """The number of updates that the run has made for sure, according to its files."""
+        """The number of updates that the run has made at least, by its newest checkpoint and its metrics."""
         return max(self.record.progress.step, self.record.metrics.step)
 
     @property
@@ -147,7 +147,7 @@ class Replay:
         """Return the progress at each checkpoint that is not damaged, by step."""
         checkpoints, saved = self._context.folder.checkpoints, dict[int, TrainingProgress]()
         for step in checkpoints.steps():
-            with suppress(DamagedError):  # or a run that is in progress has removed it
+            with suppress(DamagedError):  # damaged, or removed by the run, which may be in progress
                 saved[step] = checkpoints.info(step).progress
         return saved
 
@@ -200,7 +200,7 @@ class Replay:
         return self._skipped.positions if undone is None else undone.skipped
 
     def _position(self, step: int) -> Position:
-        """Return the position of the update after a checkpoint, or after update 0."""
+        """Return the position of the first batch after a checkpoint, or of the first batch of the run (0)."""
         progress = self._saved[step] if step else TrainingProgress()
         return Position(progress.epoch, progress.index)
 
@@ -219,8 +219,8 @@ class Replay:
 
         Args:
             batch: the batch of the update
-            exact: make the updates between the newest checkpoint before the update and the update again, so
-                that the weights are exact
+            exact: first repeat all updates since the newest checkpoint before this update, so that the
+                weights are exact
 
         Returns:
             the weights with which it was computed, the update, and the loss of each example
@@ -259,7 +259,7 @@ class Replay:
             return start.weights, next(stream), losses
 
     def _restore(self, parts: SavedParts, model: Model, batch: ReplayedBatch, *, exact: bool) -> _Start:
-        """Restore the weights for an update: of the best checkpoint, of the model, or the initial ones."""
+        """Restore weights for an update: of the nearest checkpoint, of the model, or the initial ones."""
         before, usable = batch.step - 1, self._usable_steps(batch.undone)
         if exact:
             candidates = sorted((step for step in usable if step <= before), reverse=True)

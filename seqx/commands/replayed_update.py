@@ -36,7 +36,7 @@ class ReplayedExample:
     rank: int
     microbatch: int  # of its rank, from 0
     text: Mapping[str, str]  # by column; empty if the task keeps no text
-    tokens: Mapping[str, Sequence[str]]  # by column; without those that have no ids
+    tokens: Mapping[str, Sequence[str]]  # by column; columns without ids are left out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class ReplayedLoss:
     index: int  # among the training examples, from 0
     sums: Mapping[str, float]  # the sums of the objective
     tokens: int  # the divisor of its loss: target tokens
-    norm: float  # of the gradient that it adds to that of the update
+    norm: float  # of the gradient that the example adds to the gradient of the update
 
     @property
     def loss(self) -> float:

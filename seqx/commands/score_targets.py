@@ -18,7 +18,7 @@ from seqx.storage.text_lines import read_lines
 
 @dataclass(frozen=True)
 class ScoredTarget:
-    """A line of each file, and the tokens of its target with their log-probabilities.
+    """Line i of each file, and the tokens of the target with their log-probabilities.
 
     Both lists of a target that cannot be scored are empty.
     """
@@ -103,7 +103,7 @@ def parallel_lines(files: Sequence[Path]) -> Iterator[tuple[str, ...]]:
 def scored_example(
     predictor: Predictor, files: Sequence[Path], number: int, texts: Sequence[str]
 ) -> Example | None:
-    """Return the example of line `number` of the files; None if the task rejects it.
+    """Return the example of line `number` of the files; None if the task rejects it or its target is empty.
 
     Raises:
         UserError: the task cannot read the texts

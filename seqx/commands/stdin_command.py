@@ -165,7 +165,7 @@ class StdinCommand:
     def _writers(self, predictor: Predictor) -> Iterator[Callable[[int, Any, NBest], None]]:
         """Yield the functions that write further files about the number, the input and the answers of a line.
 
-        The files are opened when all functions have been yielded.
+        Each file is opened just before its function is yielded.
         """
         if self.trace is not None:
             trace = TraceFile(self.trace, predictor)

@@ -1,8 +1,8 @@
 """The templates of plugins: a component and a recipe for each interface, and the files of a package.
 
-A plugin that defines interfaces has templates for them in its folder `templates`, with the folders of
-`seqx/templates`: `components/INTERFACE.py`, `recipes/INTERFACE.yaml`, and `laws/INTERFACE.py` if the tests of
-the laws need more than the component.
+A plugin that defines interfaces has templates for them in its folder `templates`, which has the same folders
+as `seqx/templates`: `components/INTERFACE.py`, `recipes/INTERFACE.yaml`, and `laws/INTERFACE.py` if the tests
+of the laws need more than the component.
 """
 
 import keyword
@@ -27,7 +27,7 @@ def _plugin_folders() -> Iterator[Path]:
 
 
 def _files(kind: str, suffix: str) -> Mapping[str, Path]:
-    """Return the templates of a kind by interface; those of seqx come before those of plugins."""
+    """Return the templates in the folders `kind` by interface; those of seqx replace those of plugins."""
     folders = [_FOLDER, *_plugin_folders()]
     found = {path.stem: path for folder in reversed(folders) for path in (folder / kind).glob(f"*{suffix}")}
     return dict(sorted(found.items()))
@@ -46,11 +46,11 @@ RECIPES = [*_RECIPES]
 IN_RECIPES = [*RECIPES, "input_layer"]
 """The interfaces whose components recipes name, so that a file is enough; others need an installed plugin."""
 
-EXAMPLE = "An example, whatever its name: replace the code and its docstring with your own {name}"
+EXAMPLE = "This code is an example: replace it and its docstring with your own {name}"
 """The comment at the beginning of the Python file of a new component or command."""
 
 _REGISTERED_AS = {"generator": "Model", "slots": "Model", "grammar": "Task"}
-"""The interfaces of components by their template, if the name differs."""
+"""The interface of the component in a template, by the name of the template, if the two names differ."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,38}[a-z0-9]")
 _RESERVED = {"null", "seqx"}  # YAML reads null as no value; a package seqx_seqx would be confusing

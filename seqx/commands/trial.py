@@ -53,7 +53,7 @@ class TrialUpdates:
         self.accumulation.accumulate_gradients(batch, "a trial update")
 
     def step(self) -> None:
-        """Clip the gradients, step the optimizer at the learning rate of the first update, and drop them."""
+        """Clip the gradients, step the optimizer with the first learning rate, and remove the gradients."""
         strategy, training = self.accumulation.strategy, self.experiment.training
         for group in self.optimizer.param_groups:
             group["lr"] = training.schedule(1, training.steps) * group.get("scale", 1.0)
@@ -155,8 +155,8 @@ class Trial:
         """Build a new model and its optimizer; within a `FakeTensorMode` they are fake.
 
         Args:
-            device: None: that of the trial
-            precision: of matrix products; None: that of the recipe on the device of the trial
+            device: the device; None: the device of the trial
+            precision: the precision of matrix products; None: as the recipe sets it for that device
         """
         device = device or self.device
         torch.manual_seed(self.experiment.training.seed)
@@ -177,7 +177,10 @@ def update_microbatches(batches: Batches, index: int, epoch: int = 0) -> list[Mi
 
 
 def largest_microbatches(batches: Batches) -> list[Microbatch]:
-    """Return the microbatch with the most padded tokens of an epoch, and the one with the longest rows."""
+    """Return the microbatch with the most padded tokens, and the one with the most pairs of tokens in rows.
+
+    They are searched in two updates of the first epoch: with the largest group, and with the longest example.
+    """
     plan = batches.plan(0)
     longest = np.maximum.reduce([np.asarray(lengths) for lengths in plan.lengths.values()])[plan.order]
     group = int(np.searchsorted(plan.groups, int(longest.argmax()), "right")) - 1

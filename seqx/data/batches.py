@@ -53,7 +53,7 @@ class Examples:
         }
 
     def of_update(self, update: "PlannedUpdate") -> list[dict[str, Ragged]]:
-        """Return the columns of each group of an update; none of an update with packed rows."""
+        """Return the columns of each group of an update; an empty list if its rows are packed."""
         return [self.columns(group, update.position.epoch) for group in update.groups]
 
 
@@ -129,7 +129,7 @@ class Batches:
 
         Args:
             start: the position of an update
-            updates: the number of updates between them, plus 1; 0: the update at `start` itself
+            updates: the number of updates from `start` to the later update; 0: the update at `start` itself
             skip: positions that do not count, because a run skips them
         """
         epoch, index = start.epoch, start.index

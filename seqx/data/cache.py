@@ -25,7 +25,7 @@ def cache_key(parts: Mapping[str, object]) -> str:
 
 
 def fingerprint(folder: Path) -> str:
-    """Return a SHA-256 of the names and contents of all files in a folder."""
+    """Return a SHA-256 of the names and contents of all files in a folder except `MADE_FROM`."""
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MADE_FROM):
         digest.update(

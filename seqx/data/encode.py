@@ -20,7 +20,7 @@ Texts = tuple[str, ...]
 """The texts of a row, see `row_texts`."""
 
 LEAK = "leak"
-"""The reason for dropping training rows that also occur in other splits."""
+"""The reason for dropping training rows of which a column also occurs in another split."""
 
 
 @dataclass

@@ -78,7 +78,7 @@ class UpdateBatch:
 
 _START = Position()
 _POLL_SECONDS = 0.05
-_JOIN_SECONDS = 1.0  # to wait for the thread when it is stopped; while it plans an epoch, it stops later
+_JOIN_SECONDS = 1.0  # to wait for the stopped thread; if it is planning an epoch, it ends later
 
 
 _Item = UpdateBatch | BaseException

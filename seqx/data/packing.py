@@ -13,7 +13,7 @@ from seqx.data.plan import TARGET, Plan, shuffled
 from seqx.data.ragged import Integers
 
 LENGTH, EXAMPLES = 256, 8
-"""The shortest rows have this number of target tokens, or of examples of mean length if these are longer.
+"""The shortest rows have `LENGTH` target tokens, or as many as `EXAMPLES` mean examples if that is more.
 
 Rows of fewer examples have more padding. In longer rows, attention compares more tokens with each other.
 """
@@ -26,7 +26,7 @@ ALIGNMENT = 8
 
 
 _POOL = 1 << 16  # examples that are packed together
-_BLOCK = 512  # rows with about equally many free tokens, among which the ratio of free tokens decides
+_BLOCK = 512  # rows or examples of about the same size, which are sorted by the ratio of their columns
 
 
 class _Rows(NamedTuple):
@@ -78,7 +78,7 @@ def _plan(
 
     Args:
         lengths: tokens of each example in each column
-        columns: the number of each column in the lengths of rows
+        columns: the index of each column in `_Rows.lengths`
         updates: the numbers of the rows of each update, and the rows
     """
     parts, sizes = list[Integers](), list[Integers]()
@@ -119,14 +119,14 @@ def _by_row_length(
 
 
 def _shortest(ratios: NDArray[np.float64], longest: int) -> int:
-    """Return the target tokens of the shortest rows: at most `longest`, and with little loss by alignment."""
+    """Return the target tokens of the shortest rows: at most `longest`, and aligned with little waste."""
     most = max(1, longest // ALIGNMENT)
     candidates = [n * ALIGNMENT for n in range(max(1, most * 3 // 4), most + 1)]
     return min(longest, max(candidates, key=lambda length: _useful(ratios, _aligned(ratios * length))))
 
 
 def _useful(ratios: NDArray[np.float64], row_lengths: NDArray[np.int64]) -> float:
-    """Return the share of tokens in rows that are full in one of the columns."""
+    """Return the fraction of the tokens of a row that are used once one of its columns is full."""
     return float(ratios.sum() / row_lengths.sum() / (ratios / row_lengths).max())
 
 
@@ -161,7 +161,7 @@ def _pack(sizes: NDArray[np.int64], examples: Integers, row_lengths: NDArray[np.
 def _fill(sizes: NDArray[np.int64], row_lengths: NDArray[np.int64], rows: int) -> Integers:
     """Put examples into rows; return the row of each example [N], and -1 if it found none.
 
-    Large examples come first. In each round the largest ones get the emptiest rows, one for each row.
+    Large examples come first. In each round the largest examples go into the emptiest rows, one into each.
     """
     row_of = np.full(sizes.shape[1], -1)
     free = np.repeat(row_lengths[:, None], rows, 1)  # [C, R]

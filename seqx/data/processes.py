@@ -31,7 +31,7 @@ def map_in_processes(
     """Yield the result of `work` for each item, in the order of the items.
 
     Args:
-        work: the function; it is pickled once for each process
+        work: the function; it is pickled only once
         items: its arguments, which are pickled one by one; only a few are read ahead
         processes: number of processes
 

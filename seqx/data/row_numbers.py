@@ -7,14 +7,14 @@ from seqx.data.store import Store
 from seqx.interfaces.rows import row_texts
 from seqx.interfaces.task import Rejected, Task
 
-_MAX_ENCODED = 20_000  # rows of a corpus that are all encoded to find an example
+_MAX_ENCODED = 20_000  # largest number of rows of a corpus that are all encoded to find an example
 
 
 def row_numbers(task: Task, store: Store, examples: Iterable[int]) -> dict[int, int]:
     """Return the number of the training row, from 0, of each example for which it is known.
 
-    Examples have the order of the rows. If rows were dropped, the texts of examples are searched in the rows;
-    those of a large corpus that the task has normalized are not found.
+    Examples have the order of the rows. If rows were dropped, the texts of examples are searched in the rows.
+    In a large corpus, a text that the task has normalized is not found.
 
     Args:
         task: the task, with fetched corpus and loaded vocabulary

@@ -131,7 +131,7 @@ def _count(value: object) -> int:
 
 
 def _check_hashes(folder: Path, digests: Mapping[str, str], columns: Collection[str]) -> None:
-    """Check the hashes of a small store: a damaged disk can change bytes, but not sizes."""
+    """Check the hashes of a small store, because a damaged disk can change bytes and keep the sizes."""
     for name in digests:
         if name.removesuffix(".at") not in columns:
             raise ValueError(f"{name[:40]!r} is not one of its files")
@@ -157,7 +157,7 @@ def _mapped_offsets(path: Path, count: int) -> Integers:
 
 
 class Writer:
-    """Write a store into an existing folder, block by block."""
+    """A writer of a store in an existing folder, block by block."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -220,7 +220,7 @@ class Writer:
 
 
 class _Column:
-    """Write the two files of a column; rewrite them when a value needs a wider type."""
+    """A writer of the two files of a column. It rewrites the values when one of them needs a wider type."""
 
     def __init__(self, path: Path) -> None:
         assert path.name.replace(".", "_").isidentifier(), path.name

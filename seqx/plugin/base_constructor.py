@@ -1,11 +1,11 @@
-"""Find components whose constructor does not call that of their interface."""
+"""Refuse components whose constructor does not call the constructor of their interface."""
 
 from seqx.errors import PluginError
 from seqx.plugin.registry import Component, provided_parameters
 
 
 def check_base_constructor(component: Component, built: object) -> None:
-    """Check that the constructor of a component has called that of its interface.
+    """Check that the constructor of a component has called the constructor of its interface.
 
     If not, attributes are missing that the constructor of the interface sets from its parameters.
 

@@ -78,7 +78,8 @@ def construction_error(error: Exception, message: str) -> UserError:
 
     Args:
         error: an error of torch in a constructor
-        message: a message about the sizes of the model, for an error that sizes or an included plugin cause
+        message: a message about the sizes of the model; used if these cause the error, or if no external
+            plugin ran
     """
     blamed = None if _OF_SIZES.search(str(error)) else message_naming_plugin(error)
     return UserError(message) if blamed is None else PluginError(blamed)

@@ -19,11 +19,14 @@ def code_digests(plugins: Plugins, components: Iterable[Component]) -> list[str]
 
 
 def _digest(plugin: Plugin) -> str:
-    """Return the SHA-256 of a local plugin as it was loaded, or of the Python files of an installed one."""
+    """Return the SHA-256 of a local plugin as it was loaded, or of the Python files of an installed one.
+
+    Return the version of a plugin that has no file.
+    """
     if plugin.sha256 is not None:
         return plugin.sha256
     folder = home(plugin.module)
-    if folder is None:  # not in a file
+    if folder is None:
         return plugin.version
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*.py")) if folder.is_dir() else [folder]:

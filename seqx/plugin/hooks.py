@@ -195,8 +195,8 @@ def check_events(callback: object) -> None:
     """Check the methods of a callback, or of a class of callbacks.
 
     Raises:
-        PluginError: a marked method is no event, a method with the name of an event is not marked, no method
-            is, or one of `state_dict` and `load_state_dict` is missing
+        PluginError: a marked method is not an event, a method with the name of an event is not marked, no
+            method is marked, or only one of `state_dict` and `load_state_dict` exists
     """
     manager = manager_of(Events)
     implemented = implemented_hooks(manager, callback)

@@ -16,7 +16,7 @@ COMMAND_GROUP = "seqx.commands"
 def entry_points(*, group: str) -> Sequence[EntryPoint]:
     """Return the entry points of a group, `PLUGIN_GROUP` or `COMMAND_GROUP`.
 
-    Those of seqx come first, because another distribution cannot replace them. Reading the metadata of all
+    Those of seqx come first, so that another distribution cannot replace them. Reading the metadata of all
     installed distributions takes long. It is repeated only after a folder of `sys.path` has changed, which
     happens when a distribution is installed, upgraded or removed. A process does not notice that
     `entry_points.txt` was edited in place. After an upgrade it lists the new version, but still executes the
@@ -42,7 +42,7 @@ def _read(group: str, _folders: object) -> Sequence[EntryPoint]:
 
 
 def _state(folder: str) -> tuple[int, ...] | None:
-    """Return values that change when a file is added to a folder or removed from it; else None."""
+    """Return values that change when a folder gets or loses a file; None if it cannot be read."""
     try:
         stat = os.stat(folder or ".")  # noqa: PTH116  Path would take longer than the call
     except OSError:

@@ -235,7 +235,7 @@ def register(module: object, name: str, registry: Registry) -> list[Component]:
 
 
 def _is_current(component: Component) -> bool:
-    """Return false if the module of a component has another class of this name: it was reloaded."""
+    """Return true unless a reload has replaced the class of a component by another one of the same name."""
     maker = component.maker
     if not isinstance(maker, type) or "." in maker.__qualname__:
         return True

@@ -48,7 +48,7 @@ class Component:
     plugin: str | None = None
 
     def build(self, *positional: Any, **settings: Any) -> Any:
-        """Build the component as a recipe does: whole numbers that are defaults of floats become floats.
+        """Build the component as a recipe does: an integer default of a `float` setting becomes a float.
 
         Args:
             positional: the positional parameters of the interface
@@ -71,7 +71,7 @@ class Registry:
     """Components, by interface and name.
 
     Args:
-        plugin: the name of the plugin to which components belong that are added with `add`
+        plugin: the name of the plugin that registers components with `add`
     """
 
     def __init__(self, plugin: str | None = None) -> None:

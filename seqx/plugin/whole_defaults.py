@@ -12,8 +12,8 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 def float_defaults(maker: Callable[..., Any]) -> Mapping[str, Any]:
     """Return the defaults of the `float` settings of a constructor that are whole numbers, as floats.
 
-    Python accepts `start: float = 10`, but torch makes a tensor of integers of this default. Recipes and laws
-    pass these values instead.
+    Python accepts `start: float = 10`, but torch creates a tensor of integers from this default. Recipes and
+    laws pass these values instead.
     """
     parameters = inspect.signature(maker).parameters.values()
     whole = {each.name: each.default for each in parameters if type(each.default) in (int, list, tuple, dict)}
@@ -30,7 +30,7 @@ def float_defaults(maker: Callable[..., Any]) -> Mapping[str, Any]:
 
 
 def without_partials(maker: Any) -> Any:
-    """Return the function or the class that a constructor with given settings (`functools.partial`) calls."""
+    """Return the function or the class inside a `functools.partial`; any other constructor itself."""
     while isinstance(maker, functools.partial):
         maker = maker.func
     return maker

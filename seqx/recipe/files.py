@@ -184,7 +184,7 @@ def _with_parents(
         raise RecipeError(
             [Problem(parent.at, f"extends: there is no file {shortened(str(parent_file), 200)}; correct it")]
         )
-    # Messages about YAML quote the file. They must not reveal other files, such as keys.
+    # Messages about YAML quote the file. They must not reveal other files, such as private keys.
     if parent_file.resolve().suffix not in _SUFFIXES:
         shown = shortened(str(parent_file), 200)
         raise RecipeError(
@@ -195,7 +195,7 @@ def _with_parents(
 
 
 def _check_self_contained(root: Node, folder: Path, plugins: Mapping[Path, Location]) -> None:
-    """Refuse the recipe of a model if it names files outside of its folder: users do not inspect it."""
+    """Refuse the recipe of a model if it names files outside of its folder: users do not read this recipe."""
     assert isinstance(root.value, dict)
     problems = [
         Problem(

@@ -26,8 +26,8 @@ def with_new_names(stored: Any, checked: Value) -> Any:
 
     Args:
         stored: plain values
-        checked: a checked recipe, or a part of it; the names of its components' settings are translated in
-            `stored`, where the components are the same
+        checked: a checked recipe, or a part of it; names of settings are translated where `stored` has a
+            component of the same type
     """
     if isinstance(checked, Configured) and isinstance(stored, Mapping):
         name = None if checked.component is None else checked.component.name

@@ -37,7 +37,7 @@ class VocabularySettings:
         yield from self._compare_codecs(task, model_task, task.path)
 
     def _compare_codecs(self, configured: Configured[Any], in_model: Any, path: str) -> Iterator[Problem]:
-        """Compare all codecs in a component with those in the component of the model, as plain values."""
+        """Compare the codecs of a component with those of the model's component, which are plain values."""
         is_same_type = _type(in_model) == _name(configured)
         annotations = {name: setting.annotation for name, setting in settings_of(configured.maker).items()}
         for name, item in configured.settings.items():
@@ -54,13 +54,13 @@ class VocabularySettings:
             adjustable: frozenset[str] = getattr(item.maker, "adjustable", frozenset())
             for name, inner in item.settings.items():
                 model_value = _setting(in_model, name)
-                # A setting that the model's version of seqx did not have differs only if the recipe sets it.
                 if (
                     self.extends
                     and name in getattr(item.maker, "extendable", ())
                     and _adds(inner, model_value)
                 ):
                     continue
+                # A setting that the model's version of seqx did not have differs only if the recipe sets it.
                 if name not in adjustable and (model_value != NOT_SET or inner.at is not None):
                     yield from self._compare(inner, model_value, f"{path}.{name}", item.at_or_parent)
         elif (recipe_value := item.plain()) is not NOT_EXPRESSIBLE and recipe_value != in_model:

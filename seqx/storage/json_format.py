@@ -194,7 +194,7 @@ def read_json_lines(
 
 
 def _cut_lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield each line; of one with more than `_MAX_BYTES` bytes, only `_MAX_BYTES` + 1."""
+    """Yield each line; cut a line of more than `_MAX_BYTES` bytes after `_MAX_BYTES` + 1 bytes."""
     while raw := stream.readline(_MAX_BYTES + 1):
         yield raw
         while len(raw) > _MAX_BYTES and not raw.endswith(b"\n"):

@@ -57,7 +57,7 @@ class UpdateLine(TypedDict):
     tokens_per_second: NotRequired[float]
     memory: NotRequired[
         Count
-    ]  # bytes in use after the last update: on a GPU those of torch, else of the process
+    ]  # bytes in use after the last update: by torch on a GPU, else by the process
 
 
 class ScoreLine(TypedDict):

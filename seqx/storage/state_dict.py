@@ -21,7 +21,7 @@ from seqx.errors import DamagedError, UserError, shortened, unreadable
 from seqx.storage.bounded_read import read_bounded_json
 
 TREE, TENSORS = "states.json", "states.safetensors"
-_MAX_BYTES = 2**26  # of JSON; the states of a model of 10,000 parameters have about 3 MB
+_MAX_BYTES = 2**26  # of JSON; the states of a model of 10,000 parameter tensors have about 3 MB
 _MAX_DEPTH = 64
 
 

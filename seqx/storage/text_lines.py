@@ -44,7 +44,7 @@ def read_lines(
 ) -> Iterator[str]:
     r"""Yield the lines of a text file, without line endings.
 
-    Only "\n" ends a line: corpora are full of U+0085, U+2028 and lone carriage returns, where other readers
+    Only "\n" ends a line: corpora contain U+0085, U+2028 and lone carriage returns, at which other readers
     split. "\r" before "\n" and a byte order mark at the beginning are removed. Files compressed with gzip,
     bzip2, xz or zstd are recognised by their first bytes.
 

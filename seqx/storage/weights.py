@@ -1,7 +1,7 @@
 """Read, average and verify the weights of models.
 
-Folders with weights are written atomically. Their last file is a manifest. Readers check the sizes of all
-files in it, and the hash of each file that they read.
+Folders with weights are written atomically, the manifest last. Readers check the sizes of all files in the
+manifest, and the hash of each file that they read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -18,7 +18,7 @@ class LabelPair:
         output: the predicted label
         reference: the correct label
         detail: the labelled part of the answer, such as a word; empty: the whole answer
-        marks: the parts of the texts with the labels and what they label, see `Mistake`
+        marks: the ranges of the labels and of the labelled parts in the texts, see `Mistake`
     """
 
     index: int

@@ -71,7 +71,7 @@ class CorpusTask(Task):
         return self.corpus.required_data(folder)
 
     def identity(self) -> Mapping[str, object]:
-        """Return the identities of the corpus, and of those tokenizers whose identity is not empty."""
+        """Return the identities of the corpus, and of the tokenizers and other codecs that have one."""
         codecs = {name: value.identity() for name, value in vars(self).items() if isinstance(value, Codec)}
         return {"corpus": self.corpus.identity(), **{name: value for name, value in codecs.items() if value}}
 

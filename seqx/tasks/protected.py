@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 Protected = Literal["url", "xml", "placeholder"]
-"""A kind of text that answers keep."""
+"""A type of text that an answer must contain unchanged."""
 
 _PATTERNS: dict[Protected, str] = {
     # Punctuation at the end belongs to the sentence, as in "see https://example.org/a."
     "url": r"(?:https?|ftp)://[^\s<>\"]*[^\s<>\".,;:!?')\]}]|www\.[^\s<>\"]*[^\s<>\".,;:!?')\]}]"
-    r"|(?<![\w.+-])[\w.+-]++@[\w-]++(?:\.[\w-]++)+",  # possessive, for linear time without "@"
+    r"|(?<![\w.+-])[\w.+-]++@[\w-]++(?:\.[\w-]++)+",  # possessive, so that text without "@" takes linear time
     "xml": r"</?[A-Za-z_][^<>]*>|&(?:\w+|#\d+|#x[0-9A-Fa-f]+);",
     "placeholder": r"\$?\{\{?[^{}\s]+\}?\}|%\(\w+\)[sdifr]|%(?:\d+\$)?[sdif]\b",
 }

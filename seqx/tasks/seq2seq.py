@@ -77,7 +77,7 @@ class GenerationTask(Task):
         raise UserError("the task of this model does not support prefixes and phrases; leave them out")
 
     def answer(self, model: Model, inputs: Inputs, search: Search | None) -> list[list[Candidate]]:
-        """Return the hypotheses of the search with their texts; labels and search use one encoded source."""
+        """Return the hypotheses with their texts; encode the source once for labels and search."""
         assert isinstance(model, Generator), "the model is of the task's model_type"
         assert search is not None, "the task uses a search"
         source = inputs.batch.columns["source"]
@@ -107,7 +107,7 @@ class GenerationTask(Task):
         return answers
 
     def preferred(self, requests: Sequence[Request]) -> Sequence[Request]:
-        """Return the requests with constraints that the search drops if no answer of an input meets them."""
+        """Return the requests with further constraints, which are dropped if no answer meets them."""
         return requests
 
     def _grammar(self, inputs: Inputs, requests: Sequence[Request]) -> Grammar | None:

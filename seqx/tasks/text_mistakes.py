@@ -217,7 +217,7 @@ def _find_punctuation(answer: Answer, reference: str) -> str | None:
 
 
 def _word_groups(answers: Sequence[Answer], references: Sequence[str]) -> Iterator[MistakeGroup]:
-    """Yield groups of words that are missing in outputs, and of words that are too many there.
+    """Yield groups of words that are missing in outputs, and of words that outputs have in excess.
 
     The first word of a sentence is lower-cased, unless it has a capital inside of a sentence too.
     """

@@ -10,7 +10,7 @@ def token_words(tokens: Sequence[bytes | None], text: str) -> list[int | None]:
     """Return the number of the word of `text` to which each token belongs, from 0.
 
     Words are separated by white space. The text of the tokens may differ from `text`, for example because a
-    normalizer has changed it: characters in common place a token.
+    normalizer has changed it. Then the characters that both have in common determine the words of tokens.
 
     Args:
         tokens: the UTF-8 bytes of each token; None: it writes no text, such as EOS

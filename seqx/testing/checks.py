@@ -9,8 +9,8 @@ from torch import Tensor, nn
 def set_seed(seed: int) -> None:
     """Set the seed of torch's random numbers.
 
-    Without an accelerator, `torch.manual_seed` formats several stack traces in each call, for the case that
-    an accelerator appears. This takes longer than building a small network.
+    Without an accelerator, `torch.manual_seed` formats several stack traces in each call, in case one is
+    initialised later. This takes longer than building a small network.
     """
     if torch.accelerator.is_available():
         torch.manual_seed(seed)
@@ -52,7 +52,7 @@ def assert_sentences_are_independent(
 
 
 def assert_unchanged(run: Callable[[], object], tensors: Sequence[Tensor], where: str) -> None:
-    """Assert that a call does not change the tensors that it is passed; restore them if it does."""
+    """Assert that a call does not change the tensors that it is passed; restore their values."""
     copies = [tensor.clone() for tensor in tensors]
     with torch.no_grad():
         run()

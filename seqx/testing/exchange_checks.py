@@ -36,7 +36,7 @@ _TOLERANCE = 1e-4  # of log-probabilities
 
 
 def check_export(exporter: Exporter, model: Path) -> None:
-    """Assert that the export of a model is complete with its card, or absent.
+    """Assert that an exporter writes a complete export with a model card, and leaves no file if it fails.
 
     A test of a plugin calls it with the folder of a small model that the format can express. The laws of
     `seqx.testing.laws` have no such model.
@@ -75,7 +75,7 @@ def check_export(exporter: Exporter, model: Path) -> None:
 
 
 def check_engine(engine: Engine, model: Path, inputs: Sequence[str]) -> None:
-    """Assert that an engine finds the answers of the search of a model, and refuses what it does not know.
+    """Assert that an engine gives the same answers as seqx, and refuses models with parts of unknown classes.
 
     Args:
         engine: the engine, with a number format that changes no answers
@@ -178,9 +178,9 @@ def _export(exporter: Exporter, model: TrainedModel, folder: Path) -> None:
 
 
 def _check_refusals(exporter: Exporter, model: TrainedModel) -> TrainedModel | None:
-    """Check that a model is accepted, and that parts of unknown classes are refused by their setting.
+    """Check that a model is accepted, and that parts of unknown classes are refused, with their setting.
 
-    An exporter that runs the code of the model, as by tracing, need not refuse a model of an unknown class.
+    An exporter that runs the code of the model, such as by tracing, may accept a model of an unknown class.
 
     Returns:
         the trained model with a model of an unknown class, if the exporter accepts it; None: it refuses
@@ -209,7 +209,7 @@ def _check_refusals(exporter: Exporter, model: TrainedModel) -> TrainedModel | N
 
 
 def _negative_head(model: Generator, outputs: torch.Tensor) -> torch.Tensor:
-    """Return other logits than those of the class that an unknown class extends."""
+    """Return the negative logits of the base class, so that a test can distinguish the two classes."""
     head: Any = type(model).__mro__[1].head  # type: ignore[attr-defined]
     return -head(model, outputs)
 
@@ -221,7 +221,7 @@ def _check_subclass(exporter: Exporter, unknown: TrainedModel, folder: Path, lin
         exporter: the exporter
         unknown: the model
         folder: the folder to write
-        lines: the lines that the code in the card of the base class prints
+        lines: the lines that the code in the card prints for a model of the base class
     """
     _export(exporter, unknown, folder)
     code = _blocks((folder / "README.md").read_text(encoding="utf-8"), "python")[0]
@@ -300,7 +300,7 @@ def _normal(package: str) -> str:
 
 
 def _check_raises(call: Any, error: BaseException, method: str) -> None:
-    """Check that a call raises an error of the test, or the `UserError` that is made of it."""
+    """Check that a call raises the error of the test; for an OSError, it may also raise a `UserError`."""
     try:
         call()
     except (type(error), UserError) as found:
@@ -311,7 +311,7 @@ def _check_raises(call: Any, error: BaseException, method: str) -> None:
 
 @contextlib.contextmanager
 def _temporary_folders() -> Iterator[Path]:
-    """Yield a folder whose folder `tmp` is that of temporary files, which must be empty in the end."""
+    """Yield a folder; temporary files are written to its subfolder `tmp`, which must be empty in the end."""
     with tempfile.TemporaryDirectory() as name:
         place, before = Path(name).resolve(), tempfile.tempdir
         (place / "tmp").mkdir()
@@ -337,7 +337,7 @@ def _contents(path: Path) -> dict[str, bytes]:
 
 
 def _copy_with_half(source: Path, copied: Path, name: str) -> None:
-    """Copy a file or a folder; of the file `name`, only the first half."""
+    """Copy a file or a folder, and cut the file `name` after its first half."""
     copied.parent.mkdir()
     if source.is_dir():
         shutil.copytree(source, copied)
@@ -352,12 +352,12 @@ def _copy_with_half(source: Path, copied: Path, name: str) -> None:
 class _Writes:
     """A count of the files that Python opens for writing in a folder within a block.
 
-    Libraries in other languages open files without Python, which are not counted.
+    Files that libraries in other languages open are not counted.
 
     Args:
         folder: the folder
         failing: the number of the file whose opening fails, from 1; 0: none
-        error: the error that it raises
+        error: the error that is raised when this file is opened
     """
 
     folder: Path

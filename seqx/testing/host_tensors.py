@@ -40,7 +40,7 @@ class HostTensors(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.problems: list[str] = []
-        # by the id of the tensor, which is kept, so that the id is unique
+        # by the id of the tensor; the tensor is kept, so that no other one gets its id
         self._origins: dict[int, tuple[Tensor, str]] = {}
 
     def __torch_function__(
@@ -69,7 +69,7 @@ class HostTensors(TorchFunctionMode):
         return result
 
     def start(self, module: nn.Module) -> None:
-        """Forget earlier problems, and parameters and buffers: they move to the device with their module."""
+        """Forget earlier problems, and parameters and buffers, which move to the device with their module."""
         self.problems.clear()
         for tensor in (*module.parameters(), *module.buffers()):
             self._origins.pop(id(tensor), None)

@@ -147,7 +147,7 @@ def every_setting_is_documented(subject: Subject) -> None:
 
 @law(object)
 def no_method_is_misspelt(subject: Subject) -> None:
-    """No method has almost the name of a method of the interface, which it would then not override."""
+    """No method has nearly the name of a method of the interface: it would not override that method."""
     interface, maker = subject.component.interface, subject.component.maker
     own = [cls for cls in maker.__mro__ if cls not in interface.__mro__] if isinstance(maker, type) else []
     names = {name for cls in own for name, value in vars(cls).items() if inspect.isfunction(value)}

@@ -143,7 +143,7 @@ def compiles(sample: Sample, subject: Subject) -> None:
     network = sample.network(subject)
     torch.compiler.reset()
     try:
-        # Graph breaks are found by the trace. Other backends take as long again, to translate the graph.
+        # Tracing finds graph breaks. Another backend would also translate the graph, and take twice as long.
         compiled = torch.compile(sample.run, backend="eager", fullgraph=True)
         assert_close(
             compiled(network),

@@ -146,7 +146,7 @@ def all_ranks_skip_a_nonfinite_update(subject: Subject) -> None:
 
 @law(Parallelism)
 def out_of_memory_on_one_rank_repeats_the_update(subject: Subject) -> None:
-    """If one rank runs out of memory, the update is repeated in smaller parts, or all processes restart."""
+    """If a rank runs out of memory, the update is repeated in smaller microbatches, or all ranks restart."""
     result = result_of(subject)
     if result.codes == [OomRestartError.code] * 2:
         return

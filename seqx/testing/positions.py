@@ -103,7 +103,7 @@ def each_sentence_has_its_own_positions(subject: Subject) -> None:
 
 @law(PositionalEncoding)
 def check_accepts_the_width_of_the_terms(subject: Subject) -> None:
-    """`check` accepts the widths of keys and values for which the terms can be added, and no others."""
+    """`check` accepts the widths of keys and values that `bias` and `values` support, and no others."""
     encoding: PositionalEncoding = subject.build(D, H)
     for d_k, d_v in ((K, K), (K + 1, K), (K, K + 1)):
         accepted, fitting = _accepts(encoding, d_k, d_v), _fits(encoding, d_k, d_v)
@@ -124,7 +124,7 @@ def _accepts(encoding: PositionalEncoding, d_k: int, d_v: int) -> bool:
 
 
 def _fits(encoding: PositionalEncoding, d_k: int, d_v: int) -> bool:
-    """Return true if both terms can be computed, and the one for values has the width d_v."""
+    """Return true if `bias` can be computed, and the result of `values`, if any, has the width d_v."""
     try:
         encoding.bias(vectors(B, H, T, d_k), vectors(B, H, T, d_k, seed=1), POSITIONS, POSITIONS)
     except (ValueError, RuntimeError):

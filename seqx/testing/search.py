@@ -26,7 +26,7 @@ def _copies(source: Column) -> list[list[int]]:
 
 @law(Search)
 def finds_the_best_hypothesis(subject: Subject) -> None:
-    """A search finds the output of a certain model; the n-best list is sorted."""
+    """A search finds the output of which a model is certain; the n-best list is sorted."""
     torch.manual_seed(0)
     answers = subject.build()(CERTAIN, SOURCE, LIMITS)
     found, expected = [list(best[0].ids) for best in answers], _copies(SOURCE)

@@ -101,7 +101,7 @@ def symbols_describe_each_token(subject: Subject) -> None:
 
 @law(GenerationTask)
 def targets_end_with_eos(subject: Subject) -> None:
-    """A target has one EOS, at its end."""
+    """A target has one EOS, at its end, unless `many_eos` is set."""
     with tempfile.TemporaryDirectory() as folder:
         task = learned(subject, Path(folder, "a"))
         assert isinstance(task, GenerationTask)

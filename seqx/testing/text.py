@@ -147,7 +147,7 @@ def learned_files_can_be_loaded(subject: Subject) -> None:
 
 @law(Corpus)
 def rows_are_deterministic(subject: Subject) -> None:
-    """Each split has rows of one length, the same in each iteration and in another object."""
+    """The rows of a split have the same number of columns, and are the same in each iteration and object."""
     with tempfile.TemporaryDirectory() as folder:
         corpora: list[Corpus] = [subject.build(), subject.build()]
         for corpus in corpora:

@@ -122,8 +122,8 @@ def gradient_step_reduces_the_loss(subject: Subject) -> None:
     after = float(objective(model, batch)["loss"].detach())
     assert after < float(before.detach()), (
         f"forward: a small step against the gradient changes the loss from {float(before.detach()):.6g} to "
-        f"{after:.6g}; the gradient is not that of the loss. Check the sign, and `backward` of an own "
-        "autograd function"
+        f"{after:.6g}; the gradient is not that of the loss. Check the sign, and `backward` of a "
+        "custom autograd function"
     )
 
 

@@ -129,7 +129,7 @@ def read_line(text: str, parameters: Parameters) -> BracketedLine:
 
 
 def bracket_ranges(text: str) -> list[tuple[int, int]]:
-    """Return the characters of each constituent of a line, in the order in which they open."""
+    """Return the start and the end of each constituent of a line, in characters; outer constituents first."""
     ranges: list[tuple[int, int]] = []
     stack: list[int] = []
     for part in _PART.finditer(text):

@@ -11,7 +11,7 @@ from seqx_parsing.evalb.sentence import SentenceCounts, compare
 from seqx_parsing.evalb.totals import Totals
 from seqx_parsing.roots import RootLabels
 
-_RESULTS = ("valid", "error", "skip")  # fields of signatures
+_RESULTS = ("valid", "error", "skip")  # fields of signatures that count sentences
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import seqx
 
 
 class Remembered(seqx.Search):
-    """A search that keeps the hypotheses of each source, and returns them when it is asked again."""
+    """A search that keeps the hypotheses of each source, and returns them if the source occurs again."""
 
     def __init__(self, original: seqx.Search) -> None:
         self._original = original
@@ -36,7 +36,7 @@ class Remembered(seqx.Search):
 
 
 class Newcomer(seqx.Engine):
-    """An engine that answers repeated inputs from memory."""
+    """An engine that searches only once for inputs that are repeated."""
 
     def identity(self) -> Mapping[str, object]:
         return {"version": 1}

@@ -5,7 +5,7 @@ import seqx
 
 
 class Newcomer(seqx.PositionalEncoding):
-    """A bias of minus the logarithm of the distance, times a slope that each head learns."""
+    """A bias of -log(1 + distance), times a slope that is learned for each head."""
 
     def __init__(self, d_model: int, heads: int) -> None:
         super().__init__(d_model, heads)

@@ -85,7 +85,7 @@ def test_new_attention_is_trained_by_four_commands_and_twenty_lines(
     assert (check, run) == ("  seqx check nearest.py", "  seqx run nearest.yaml")
     files = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
     assert sorted(files) == ["nearest.py", "nearest.yaml"]
-    example = "# An example, whatever its name: replace the code and its docstring with your own nearest"
+    example = "# This code is an example: replace it and its docstring with your own nearest"
     assert files["nearest.py"].startswith(f"{example}; then\n")
     assert package_texts("attention", "nearest")["seqx_nearest/__init__.py"].startswith(f"{example}.\n")
     lines = [line for text in files.values() for line in text.splitlines() if not re.match(r" *(#|$)", line)]
