@@ -67,7 +67,7 @@ def split_sentence(words: Sequence[str], fits: Callable[[Sequence[str]], bool]) 
     parts: list[Sequence[str]] = []
     start = 0
     while start < len(words):
-        # Double the length and bisect for the longest part that fits: `fits` gets at most about twice its words.
+        # Double the length, then bisect for the longest part that fits: `fits` gets about twice its words.
         low, high, remaining = 1, 2, len(words) - start
         while high <= remaining and fits(words[start : start + high]):
             low, high = high, 2 * high

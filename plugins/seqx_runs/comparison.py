@@ -150,7 +150,7 @@ def _splits_with_only_empty_outputs(record: seqx.Record) -> Iterator[str]:
 
 
 def empty_outputs_note(row: Row) -> str | None:
-    """Return a note about splits with only empty outputs, without the name of the run; None if there are none."""
+    """Return a note about splits with only empty outputs, without the name of the run, or None."""
     splits = row.get("only_empty_outputs")  # missing in the data of earlier versions
     if not splits:
         return None

@@ -130,7 +130,7 @@ class Configured(Generic[T_co]):
         Raises:
             RecipeError: the constructor raised ValueError, for example because settings are inconsistent;
                 within `all_built_objects`, the end of the block raises it
-            PluginError: the constructor does not call that of its interface
+            PluginError: the constructor does not call the constructor of its interface
         """
         recorder = _recorder.get()
         if recorder is None:

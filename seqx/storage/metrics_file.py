@@ -55,9 +55,7 @@ class UpdateLine(TypedDict):
     skipped: NotRequired[Count]  # updates with a loss or gradient that was not finite
     perplexity: NotRequired[float]
     tokens_per_second: NotRequired[float]
-    memory: NotRequired[
-        Count
-    ]  # bytes in use after the last update: by torch on a GPU, else by the process
+    memory: NotRequired[Count]  # bytes in use after the last update: by torch on a GPU, else by the process
 
 
 class ScoreLine(TypedDict):
