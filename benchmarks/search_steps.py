@@ -4,10 +4,10 @@
 
 Two methods are measured for several numbers of hypotheses and symbols: log-probabilities computed by
 `log_softmax` instead of `logsumexp`, and the selection of the largest ones by blocks. With a model, three
-more methods are measured for whole answers to the lines of a file: one cache for all hypotheses of a sentence, one
-product for queries, keys and values, and caches from which columns are dropped. The times without and with a
-method are measured in turn in each round. The ratio is the time without the method to that with it, so larger
-is better.
+more methods are measured for whole answers to the lines of a file: one cache for all hypotheses of a
+sentence, one product for queries, keys and values, and caches from which columns are dropped. The times
+without and with a method are measured in turn in each round. The ratio is the time without the method to
+that with it, so larger is better.
 """
 
 import argparse

@@ -32,11 +32,6 @@ def _examples(task: Task, split: str) -> list[Example]:
     return [example for example in examples if isinstance(example, Example)]
 
 
-def _dev_texts(task: Task) -> list[str]:
-    """Return texts that identify the columns of the development examples."""
-    return [value_text(dict(example.columns)) for example in _examples(task, "dev")]
-
-
 @law(Task)
 def learned_files_can_be_loaded(subject: Subject) -> None:
     """A task that loads the folder of another has the same vocabulary sizes, identity and examples."""
