@@ -17,6 +17,7 @@ from seqx.data.processes import can_start_processes
 from seqx.data.store import Store
 from seqx.errors import UserError
 from seqx.inference.loading import model_folder
+from seqx.inference.predictor import Predictor
 from seqx.interfaces.learning import Callback
 from seqx.interfaces.networks import Model
 from seqx.parallel import World
@@ -187,6 +188,24 @@ def build_model(context: Context) -> Model:
         freeze(initial, model, folder)
     context.notes.extend(load_embeddings(context.config.embeddings, model, context.experiment.task))
     return model
+
+
+def build_initial_predictor(context: Context) -> Predictor:
+    """Build a predictor of the model that training started from, as it was before the first update.
+
+    Raises:
+        UserError: the model is missing, or has changed and does not fit any more
+    """
+    assert context.initial_model is not None, "it raises an error if the folder is missing"
+    return Predictor(
+        context.experiment.task,
+        build_model(context).to(context.device),
+        context.experiment.search,
+        device=context.device,
+        precision=context.precision,
+        before_batch=context.stop.raise_if_requested,
+        lenient=True,
+    )
 
 
 def build_data(context: Context, model: Model, vocabulary: Path) -> Store:

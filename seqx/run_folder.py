@@ -50,6 +50,9 @@ IDENTITY = "identity.json"
 OLD_TEST = "old_test.json"
 """The file in the folder of a fine-tuning run with the scores on the test set of the initial model."""
 
+NEW_TEST = "new_test.json"
+"""The file in the folder of a fine-tuning run with the scores of both models on the run's test set."""
+
 LINK_CHECKED = ("recipe.yaml", ORIGINS, "environment.json", "plugins", "task", "model")
 """The entries of a run folder whose links must not point out of it; `checkpoints` may be a link."""
 
@@ -219,9 +222,9 @@ class RunFolder:
         replace(identity_file, scores=hashlib.sha256(text.encode()).hexdigest()).write(self.folder / IDENTITY)
         write_scores(self.model, scores)
 
-    def write_old_test(self, scores: Mapping[str, Mapping[str, Score]]) -> None:
-        """Write the scores "before" and "after" fine-tuning on the test set of the initial model."""
-        write_atomically(self.folder / OLD_TEST, scores_text(scores))
+    def write_both_scores(self, name: str, scores: Mapping[str, Mapping[str, Score]]) -> None:
+        """Write the scores "before" and "after" fine-tuning on a test set, to `OLD_TEST` or `NEW_TEST`."""
+        write_atomically(self.folder / name, scores_text(scores))
 
     def _has_more_patience(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
         """Return true if patience ended the run, and the new `training.patience` lets it resume."""

@@ -1,4 +1,4 @@
-"""Scores of a fine-tuned model on the test set of the model that it started from."""
+"""Scores of a fine-tuned model and of the model that it started from, on the test sets of both."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +12,7 @@ from seqx.inference.evaluation import evaluate
 from seqx.inference.loading import load, model_folder
 from seqx.inference.predictor import Predictor
 from seqx.interfaces.scores import Score
+from seqx.interfaces.task import Split
 from seqx.storage.cache_folder import default_cache
 from seqx.storage.model_folder import read_scores
 
@@ -73,9 +74,35 @@ def report_old_test(
     if both is None:
         return
     write(both)
+    _print(f"test set of {initial}", both)
+
+
+def report_new_test(
+    build: Callable[[], Predictor],
+    rows: Split,
+    after: Mapping[str, Score],
+    write: Callable[[Mapping[str, Mapping[str, Score]]], None],
+) -> None:
+    """Print and write the scores of both models on the run's own test set; if that is impossible, print why.
+
+    Args:
+        build: builds a predictor of the initial model, with the task of the run
+        rows: the test set
+        after: the scores of the fine-tuned model
+        write: writes the scores "before" and "after"
+    """
+    try:
+        before = evaluate(build(), rows).scores
+    except UserError as error:
+        click.echo(f"the scores of the initial model on the test set are unknown ({error})", err=True)
+        return
+    both = {"before": before, "after": after}
+    write(both)
+    _print("test set of this run", both)
+
+
+def _print(title: str, both: Mapping[str, Mapping[str, Score]]) -> None:
     for metric, before in both["before"].items():
         if metric in both["after"]:
             after = both["after"][metric].value
-            click.echo(
-                f"test set of {initial}: {metric} {before.value:.2f} before, {after:.2f} after", err=True
-            )
+            click.echo(f"{title}: {metric} {before.value:.2f} before, {after:.2f} after", err=True)

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 import seqx
 from benchmarks.run_differences import differences
-from seqx.inference import old_test
+from seqx.inference import Predictor, old_test
+from seqx.interfaces.scores import Score
 from seqx.parallel import World
 from seqx.storage import state_dict
 from seqx.storage.checkpoints import Checkpoints
@@ -96,6 +97,7 @@ def test_extended_vocabulary_has_new_rows_and_the_old_ones_bitwise(folder: Path)
 def test_extended_model_is_trained_resumed_and_extended_again(folder: Path) -> None:
     stderr = done(*EXTENDED, "--folder", "trained")
     assert "test set of first: bleu " in stderr
+    assert "test set of this run: bleu " in stderr
     done(*EXTENDED, "training.steps=3", "--folder", "trained")
     assert not torch.equal(weights("trained")["target.weight"][:400], weights("first")["target.weight"])
     done(
@@ -169,7 +171,8 @@ def test_stopped_fine_tuning_resumes_bitwise(
             assert call(*stopped).exit_code == 75
     done(*settings, "--folder", str(tmp_path / "stopped"))
     assert differences(tmp_path / "stopped", tmp_path / "whole", saves=False) == []
-    assert (tmp_path / "stopped" / "old_test.json").exists()
+    for name in ("old_test.json", "new_test.json"):
+        assert (tmp_path / "stopped" / name).read_text() == (tmp_path / "whole" / name).read_text()
 
 
 @pytest.mark.slow
@@ -253,9 +256,25 @@ def test_scores_on_the_old_test_set_are_reported(folder: Path) -> None:
     assert scores["before"] == recorded
     line = f"test set of first: bleu {recorded['bleu']['value']:.2f} before, "
     assert f"{line}{scores['after']['bleu']['value']:.2f} after\n" in stderr
-    stderr = done("training.init_from={model: first, old_test: false}", corpus, "--folder", "silent")
+
+
+def test_initial_model_is_scored_on_the_new_test_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def evaluate(predictor: Predictor, split: seqx.Split) -> seqx.Evaluation:
+        initial = weights("first")
+        assert all(torch.equal(p, initial[name]) for name, p in predictor.model.named_parameters())
+        assert len(split.rows) == 4
+        return seqx.Evaluation(scores={"bleu": Score(value=12.5, signature="")})
+
+    monkeypatch.setattr(old_test, "evaluate", evaluate)
+    corpus = "task.corpus={type: sample, train: 300, dev: 6, test: 4, seed: 9}"
+    stderr = done("training.init_from={model: first, old_test: false}", corpus, "--folder", "new")
+    scores = json.loads(Path("new/new_test.json").read_text("utf-8"))
+    assert scores["before"] == {"bleu": {"value": 12.5, "signature": ""}}
+    assert scores["after"] == json.loads(Path("new/model/scores.json").read_text("utf-8"))["test"]
+    after = scores["after"]["bleu"]["value"]
+    assert f"test set of this run: bleu 12.50 before, {after:.2f} after\n" in stderr
     assert "test set of first" not in stderr
-    assert not Path("silent/old_test.json").exists()
+    assert not Path("new/old_test.json").exists()
 
 
 def test_unreadable_old_test_set_does_not_stop_the_run(folder: Path) -> None:
