@@ -13,7 +13,7 @@ from seqx.commands.loading import CheckedRecipe, load_checked
 from seqx.errors import UserError
 from seqx.plugin.registry import Setting, section_settings
 from seqx.recipe.configured import Configured, Value
-from seqx.recipe.suggestions import hint
+from seqx.recipe.unknown_setting import advice
 from seqx.recipe.yaml_writer import dump
 
 
@@ -49,7 +49,9 @@ def _find(recipe: Configured[Any], path: str) -> Value:
         inside = value.children()
         if step not in inside:
             parent = ".".join(steps[:number]) or "the recipe"
-            raise UserError(f"{path}: {parent} has no setting {step!r}{hint(step, [*inside])}")
+            maker = value.maker if isinstance(value, Configured) else None
+            end = advice(step, inside, path=".".join(steps[:number]), inside=inside, maker=maker)
+            raise UserError(f"{path}: {parent} has no setting {step!r}{end}")
         value = inside[step]
     return value
 

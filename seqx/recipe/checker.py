@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from seqx.errors import COMMAND_LINE, Location, Problem, RecipeError, joined_alternatives, shortened
 from seqx.plugin.registry import Registry, Setting, provided_parameters, renamed_settings, section_settings
+from seqx.recipe import unknown_setting
 from seqx.recipe.annotations import (
     ComponentShape,
     LeafShape,
@@ -158,10 +159,8 @@ class _Checker:
         if constructor.name is not None:
             written.pop("type", None)
         written, renamed = self.renamed(written, node, constructor, path)
-        unknown = written.keys() - constructor.settings.keys()
+        unknown = [key for key in written if key not in constructor.settings]
         misspelt = {nearest(key, constructor.settings) for key in unknown}
-        for key in unknown:
-            self.problem(node.keys[key], path, _unknown(key, constructor))
         values: dict[str, Value] = {}
         for name, setting in constructor.settings.items():
             setting_path = f"{path}.{name}".removeprefix(".")
@@ -175,6 +174,8 @@ class _Checker:
             elif name not in misspelt:
                 note = f" ({setting.help})" if setting.help else ""
                 self.problem(node.at, path, f"{constructor.title} needs {name!r}{note}")
+        for key in unknown:
+            self.problem(node.keys[key], path, _unknown(key, constructor, values, path))
         return values
 
     def renamed(
@@ -256,10 +257,13 @@ def _file(node: Node) -> str:
     return next((source for source in sources if source != COMMAND_LINE), "")
 
 
-def _unknown(key: str, constructor: _Constructor) -> str:
+def _unknown(key: str, constructor: _Constructor, values: Mapping[str, Value], path: str) -> str:
     if key in provided_parameters(constructor.maker):
         return f"{constructor.title} gets {shortened(key)!r} from its parent; leave it out"
-    return f"{constructor.title} has no setting {shortened(key)!r}{hint(key, constructor.settings)}"
+    advice = unknown_setting.advice(
+        key, constructor.settings, path=path, inside=values, maker=constructor.maker
+    )
+    return f"{constructor.title} has no setting {shortened(key)!r}{advice}"
 
 
 def _pydantic_errors(error: ValidationError, node: Node, path: str) -> list[tuple[Node, str, str]]:

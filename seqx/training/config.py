@@ -159,6 +159,13 @@ class Training:
         "sharding": "parallel",
     }
 
+    not_settings: ClassVar[Mapping[str, str]] = {
+        "epochs": "set steps, the number of updates; `seqx plan RECIPE` prints how many epochs these are",
+        "batch_size": "set tokens, the number of target tokens per update",
+        "learning_rate": "set it in schedule, as in schedule: {type: constant, rate: 1e-3}",
+        "lr": "set it in schedule, as in schedule: {type: constant, rate: 1e-3}",
+    }
+
     renamed_values: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "sharding": {
             "none": None,

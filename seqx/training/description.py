@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Gt
 
@@ -45,6 +45,12 @@ class Experiment:
         callbacks: components that observe the run
         published: results to compare the run with; nothing is computed from them
     """
+
+    not_settings: ClassVar[Mapping[str, str]] = {
+        "profile": "choose a profile on the command line, with --profile NAME",
+        "extend": "write extends: RECIPE",
+        "plugin": "write plugins: [./FILE.py]",
+    }
 
     def __init__(
         self,

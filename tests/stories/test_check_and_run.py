@@ -160,6 +160,30 @@ def test_check_reports_the_errors_of_all_constructors_at_once(settings: list[str
     assert refused("run", recipe, *settings) == message
 
 
+@pytest.mark.parametrize(
+    ("setting", "advice"),
+    [
+        ("model.d_model=64", "did you mean 'model.inner.d_model'?"),
+        ("model.inner.norm=null", "'model.inner.encoder.norm' or 'model.inner.decoder.norm'?"),
+        ("seed=2", "did you mean 'training.seed'?"),
+        ("training.warmup=9", "did you mean 'training.schedule.warmup'?"),
+        ("profile=sample", "choose a profile on the command line, with --profile NAME"),
+        ("extend=wmt_en_de", "write extends: RECIPE"),
+        ("training.epochs=3", "set steps, the number of updates; `seqx plan RECIPE` prints how many epochs"),
+        ("training.max_epochs=3", "set steps, the number of updates"),
+        ("training.lr=1", "set it in schedule, as in schedule: {type: constant, rate: 1e-3}"),
+    ],
+)
+def test_unknown_setting_gets_a_hint_at_what_to_write_instead(setting: str, advice: str) -> None:
+    path = setting.partition("=")[0]
+    for message in (
+        refused("check", "wsj_parsing", setting),
+        refused("explain", "wsj_parsing", path, "--profile", "sample"),
+    ):
+        assert f"has no setting {path.rpartition('.')[2]!r}; " in message
+        assert advice in message
+
+
 TREES = """\
 extends: wsj_parsing
 task:

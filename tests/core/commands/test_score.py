@@ -141,10 +141,10 @@ def test_metric_may_define_its_report(call: Call) -> None:
         (
             "--metric exact lowercas=true scale=-1 gold test",
             (
-                "command line:1:1: metric: exact has no setting 'lowercas'; did you mean 'lowercase'?\n"
-                "    lowercas=true\n    ^\n"
                 "command line:1:7: metric.scale: Input should be greater than 0, found -1\n"
                 "    scale=-1\n          ^\n"
+                "command line:1:1: metric: exact has no setting 'lowercas'; did you mean 'lowercase'?\n"
+                "    lowercas=true\n    ^\n"
             ),
         ),
         (
