@@ -33,11 +33,14 @@ class Bracketing(Linearisation):
         depth: maximum number of open constituents that the grammar allows; TOP counts if it is written
     """
 
-    first: ClassVar[int]
+    children_before_bracket: ClassVar[int]
     """The number of children that are written before the opening bracket."""
 
     adjustable: ClassVar[frozenset[str]] = frozenset({"depth"})
-    """The settings that limit the grammar. Each has the name of a field of `MaxCounts`."""
+    """The settings that may change once the vocabulary is learned, because they only limit the grammar.
+
+    Each has the name of a field of `MaxCounts`.
+    """
 
     tags: bool = False
     depth: Annotated[int, Gt(0)] = 60
@@ -45,9 +48,9 @@ class Bracketing(Linearisation):
     def order(self, tree: Tree) -> list[Tree | Leaf | str]:
         """Return a constituent's brackets and children in the order in which they are written."""
         return [
-            *tree.children[: self.first],
+            *tree.children[: self.children_before_bracket],
             f"({tree.label}",
-            *tree.children[self.first :],
+            *tree.children[self.children_before_bracket :],
             f"){tree.label}",
         ]
 
@@ -63,7 +66,7 @@ class Bracketing(Linearisation):
                 case Kind.WORD:
                     assembly.word(symbol if self.tags else None)
                 case Kind.OPEN:
-                    assembly.open(symbol[1:], self.first)
+                    assembly.open(symbol[1:], self.children_before_bracket)
                 case Kind.CLOSE:
                     assembly.close(symbol[1:])
                 case _:

@@ -54,7 +54,7 @@ class GuidedSlots(seqx.Slots):
     def step(self, ids: Tensor) -> Tensor:
         """Advance each hypothesis by one token of `ids` [N], BOS first; return the next logits [N, V]."""
         self._written = self._written + self._is_word(ids).view_as(self._written)
-        row = (self._first + self._written.minimum(self._last)).flatten()
+        row = (self._first_row + self._written.minimum(self._num_words)).flatten()
         next_words = self._words.flatten(0, 1).index_select(0, row)
         return self._head(self._decoder.step(self._embed(ids) + next_words))
 
@@ -88,8 +88,8 @@ class GuidedSlots(seqx.Slots):
         """Note which slots are occupied."""
         self.occupied = self._decoder.occupied
         slots = self._index(self.occupied)[:, None]
-        self._first = slots * self._words.size(1)  # [A, 1] the row of a sentence's first word
-        self._last = self._lengths[slots]  # [A, 1] the number of its words
+        self._first_row = slots * self._words.size(1)  # [A, 1] the row of a sentence's first word
+        self._num_words = self._lengths[slots]  # [A, 1] the number of its words
 
     def _index(self, numbers: Sequence[int]) -> Tensor:
         return seqx.to_device(torch.tensor(numbers, dtype=torch.int64), self._lengths.device)

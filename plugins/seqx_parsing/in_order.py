@@ -24,7 +24,7 @@ class InOrder(Bracketing):
         unaries: maximum length of a chain of constituents with a single child that the grammar allows
     """
 
-    first: ClassVar[int] = 1
+    children_before_bracket: ClassVar[int] = 1
     adjustable: ClassVar[frozenset[str]] = Bracketing.adjustable | {"unaries"}
 
     unaries: Annotated[int, Gt(0)] = 4

@@ -158,10 +158,10 @@ def label_scores(answers: Sequence[seqx.Answer]) -> list[seqx.ReportTable]:
     )
     rows: list[Sequence[str | int | float]] = []
     for label in sorted(totals.gold | totals.test, key=lambda label: (-totals.gold[label], label)):
-        recall = percentage(totals.found[label], totals.gold[label])
-        precision = percentage(totals.correct[label], totals.test[label])
+        recall = percentage(totals.matched_gold[label], totals.gold[label])
+        precision = percentage(totals.matched_test[label], totals.test[label])
         f1 = harmonic(recall, precision) or 0.0
-        counts = (totals.gold[label], totals.test[label], totals.found[label])
+        counts = (totals.gold[label], totals.test[label], totals.matched_gold[label])
         rows.append((label or "(none)", *counts, recall, precision, f1))
     header = ("label", "in references", "in outputs", "correct", "recall", "precision", "F1")
     note = "EVALB's rules with COLLINS.prm; sentences without a tree count as errors."

@@ -52,7 +52,7 @@ def read_with_lines(lines: Iterable[str], source: str | Path) -> Iterator[tuple[
                 if part[0] == "(":
                     _check_open(stack)
                     if word:
-                        stack[-1].children.append(Leaf(label, word))
+                        _add_leaf(stack, Leaf(label, word))
                     else:
                         stack.append(_Bracket(number, label or ""))
                 elif part == ")":
@@ -101,10 +101,7 @@ def _without_markup(line: str) -> str:
 
 
 def _is_markup(text: str, token_match: re.Match[str]) -> bool:
-    """Return true if only markup follows, outside of all brackets; reject a word without a tree."""
-    if token_match[2]:
-        leaf = Leaf(token_match[1], token_match[2])
-        raise _TreeError(f"{leaf} is a word, not a tree; write (TOP {leaf})")
+    """Return true if only markup follows, outside of all brackets."""
     return _MARKUP.fullmatch(text, token_match.start()) is not None
 
 
@@ -117,6 +114,13 @@ def _check_open(stack: list[_Bracket]) -> None:
         raise _TreeError(
             f"a bracket opens after the word of ({top.label} {top.word}; close that bracket first"
         )
+
+
+def _add_leaf(stack: list[_Bracket], leaf: Leaf) -> None:
+    """Add a word with its tag to the innermost open bracket."""
+    if not stack:
+        raise _TreeError(f"{leaf} is a word, not a tree; write (TOP {leaf})")
+    stack[-1].children.append(leaf)
 
 
 def _add_token(stack: list[_Bracket], token: str) -> None:

@@ -15,14 +15,14 @@ class RuledOut:
         self._linearisation = linearisation
         self._needed: dict[str, int] = {}
         self._total = 0
-        self.trees = 0
+        self.count = 0
 
     def add(self, tree: Tree) -> None:
         """Add a cleaned tree."""
         needs = self._linearisation.needs(tree)
         exceeded = {name: least for name, least in needs.items() if least > self._limit(name)}
         self._total += 1
-        self.trees += bool(exceeded)
+        self.count += bool(exceeded)
         for name, least in exceeded.items():
             self._needed[name] = max(least, self._needed.get(name, 0))
 
@@ -31,8 +31,8 @@ class RuledOut:
         settings = ", ".join(
             f"{name} from {self._limit(name)} to {least}" for name, least in sorted(self._needed.items())
         )
-        verb = "is" if self.trees == 1 else "are"
-        return f"{self.trees:,} of {self._total:,} trees {verb} ruled out by the grammar; raise {settings}"
+        verb = "is" if self.count == 1 else "are"
+        return f"{self.count:,} of {self._total:,} trees {verb} ruled out by the grammar; raise {settings}"
 
     def _limit(self, name: str) -> int:
         limit = getattr(self._linearisation, name)

@@ -254,7 +254,7 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
         """Return the subwords of the source, the tags, or the symbols of linearised trees, for display."""
         if column == "source":
             return self.tokenizer.symbols(ids)
-        return (self._tags if column == "tags" else self._symbols).read(ids)
+        return (self._tags if column == "tags" else self._symbols).symbols_of(ids)
 
     def split_long_input(self, text: str, max_length: int) -> list[str]:
         """Split a sentence of more than `max_length` subwords into parts."""
@@ -294,7 +294,7 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
             f"trees, and is predicted and scored as a constituent; if it is a dummy root, replace it by {TOP}"
             for root in roots.probable_dummies
         ]
-        if self.constrained and ruled_out.trees:
+        if self.constrained and ruled_out.count:
             messages.append(f"task.linearisation: {ruled_out}")
         return messages
 
@@ -442,7 +442,7 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
         return tagged_leaves(words) if self.tags == "given" else untagged_leaves(words)
 
     def _decoded(self, ids: Sequence[int], leaves: Sequence[Leaf]) -> Decoded:
-        decoded = self.linearisation.decode(self._symbols.read(ids), leaves)
+        decoded = self.linearisation.decode(self._symbols.symbols_of(ids), leaves)
         tree = decoded.tree.readable()
         return Decoded(tree, decoded.repaired or tree is not decoded.tree)
 
@@ -469,7 +469,7 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
         starts = self.read(text)[seqx.WORDS]
         tags = (tag for tag, start in zip(labels["tags"], starts, strict=True) if start)
         return [
-            leaf._replace(tag=self._tags.read([tag])[0]) if tag > seqx.UNK else leaf
+            leaf._replace(tag=self._tags.symbols_of([tag])[0]) if tag > seqx.UNK else leaf
             for leaf, tag in zip(leaves, tags, strict=True)
         ]
 

@@ -175,7 +175,7 @@ def outputs_of_the_grammar_need_no_repair(subject: Subject) -> None:
     limits = 3 * words + 10 + torch.arange(500) % 37
     written = outputs(linearisation.grammar(vocabulary, words), limits, 0)
     for ids, n in zip(written, words.tolist(), strict=True):
-        symbols = vocabulary.read(ids)
+        symbols = vocabulary.symbols_of(ids)
         assert not linearisation.decode(symbols, _sentence(n)).repaired, (n, symbols)
 
 

@@ -24,7 +24,7 @@ class TopDown(Bracketing):
         opens: maximum number of opening brackets that the grammar allows between two words
     """
 
-    first: ClassVar[int] = 0
+    children_before_bracket: ClassVar[int] = 0
     adjustable: ClassVar[frozenset[str]] = Bracketing.adjustable | {"opens"}
 
     opens: Annotated[int, Gt(0)] = 10

@@ -100,7 +100,7 @@ class TreeStatistics:
             bound = f"4 per word + {lengths.excess}" if lengths.excess > 0 else "4 per word"
             rate = lengths.symbols / self.words
             yield f"{name}: {len(lengths.distinct)} symbols; {rate:.2f} per word, at most {bound}"
-            if lengths.ruled_out.trees:
+            if lengths.ruled_out.count:
                 yield f"{name}: {lengths.ruled_out}"
 
 

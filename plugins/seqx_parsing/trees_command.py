@@ -121,7 +121,7 @@ def roundtrip(
                 changed[name].append((expected, symbols, decoded))
     for name, differences in changed.items():
         click.echo(f"{name}: {total - len(differences):,} of {total:,} trees are unchanged")
-        if ruled_out[name].trees:
+        if ruled_out[name].count:
             click.echo(f"{name}: {ruled_out[name]}")
         for expected, symbols, decoded in differences[:show]:
             click.echo(f"  tree     {expected}\n  symbols  {' '.join(symbols)}\n  decoded  {decoded}")

@@ -57,7 +57,7 @@ class Vocabulary:
         """Return the ids of symbols, UNK for unknown ones."""
         return [self._ids.get(symbol, seqx.UNK) for symbol in symbols]
 
-    def read(self, ids: Sequence[int]) -> list[str]:
+    def symbols_of(self, ids: Sequence[int]) -> list[str]:
         """Return the symbols of ids, `<unk>` for UNK; PAD, BOS and EOS are skipped."""
         return [
             UNKNOWN if i == seqx.UNK else self.symbols[i - _FIRST]

@@ -93,10 +93,15 @@ def label_table(totals: Totals) -> str:
         "=" * (width + 61),
     ]
     for label in labels:
-        recall = percentage(totals.found[label], totals.gold[label])
-        precision = percentage(totals.correct[label], totals.test[label])
+        recall = percentage(totals.matched_gold[label], totals.gold[label])
+        precision = percentage(totals.matched_test[label], totals.test[label])
         scores = (recall, precision, harmonic(recall, precision) or 0.0)
-        counts = (totals.gold[label], totals.found[label], totals.test[label], totals.correct[label])
+        counts = (
+            totals.gold[label],
+            totals.matched_gold[label],
+            totals.test[label],
+            totals.matched_test[label],
+        )
         lines.append(
             f"{label or '(none)':{width}}"
             + "".join(f"  {score:6.2f}" for score in scores)

@@ -24,8 +24,8 @@ class Totals:
     tags: int = 0  # words with the correct tag
     gold: Counter[str] = field(default_factory=Counter)  # brackets of references by label
     test: Counter[str] = field(default_factory=Counter)  # brackets of outputs by label
-    found: Counter[str] = field(default_factory=Counter)  # matched brackets by the reference's label
-    correct: Counter[str] = field(default_factory=Counter)  # matched brackets by the output's label
+    matched_gold: Counter[str] = field(default_factory=Counter)  # matched brackets by the reference's label
+    matched_test: Counter[str] = field(default_factory=Counter)  # matched brackets by the output's label
 
     @classmethod
     def of(cls, sentences: Iterable[SentenceCounts]) -> "Totals":
@@ -48,8 +48,8 @@ class Totals:
         self.matched += len(sentence.pairs)
         self.gold.update(sentence.gold)
         self.test.update(sentence.test)
-        self.found.update(label for label, _ in sentence.pairs)
-        self.correct.update(label for _, label in sentence.pairs)
+        self.matched_gold.update(label for label, _ in sentence.pairs)
+        self.matched_test.update(label for _, label in sentence.pairs)
         if sentence.status is Status.VALID:
             self.crossing += sentence.crossing
             self.without_crossing += sentence.crossing == 0

@@ -128,7 +128,7 @@ class Generation(_File):
     force_words_ids: None = None
     constraints: None = None
 
-    def check_symbols(self, config: Config, file: Path) -> None:
+    def check_supported(self, config: Config, file: Path) -> None:
         """Check that a search of seqx can exclude and force the same symbols, and give the same scores.
 
         Raises:
@@ -186,7 +186,7 @@ def read_config(folder: Path) -> tuple[Config, Generation]:
     if (folder / "generation_config.json").exists():
         file = folder / "generation_config.json"
     generation = read(file, Generation)
-    generation.check_symbols(config, file)
+    generation.check_supported(config, file)
     return config, generation
 
 

@@ -30,7 +30,7 @@ def test_constrained_tree_needs_no_repair(model: Path, constraint: dict[str, Any
     requests = [seqx.Request(input=sentence, **constraint) for sentence in SENTENCES]
     for answers, sentence in zip(predictor.hypotheses(requests), SENTENCES, strict=True):
         tree, hypothesis = answers[0]
-        written = " ".join(symbols.read(hypothesis.ids))
+        written = " ".join(symbols.symbols_of(hypothesis.ids))
         assert written.startswith(constraint.get("prefix", ""))
         assert all(f"{phrase} " in f"{written} " for phrase in constraint.get("require", ()))
         assert not any(f"{phrase} " in f"{written} " for phrase in constraint.get("forbid", ()))

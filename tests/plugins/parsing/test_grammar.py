@@ -89,7 +89,7 @@ def test_grammar_random_walks_end_in_trees(linearisation: Linearisation) -> None
         limits[::10] = words[::10] + 2  # just enough
         for ids, n in zip(outputs(linearisation.grammar(known, words), limits, longest), words, strict=True):
             leaves = [Leaf("NN", "cat")] * int(n)
-            symbols = known.read(ids)
+            symbols = known.symbols_of(ids)
             tree, repaired = linearisation.decode(symbols, leaves)
             assert not repaired, symbols
             assert [leaf.word for leaf in tree.leaves()] == ["cat"] * len(leaves)
@@ -115,7 +115,8 @@ def test_grammar_matches_an_independent_implementation(
             if state is None:
                 continue
             legal = {
-                known.read([j])[0] if j != seqx.EOS else END for j in allowed[i].nonzero()[:, 0].tolist()
+                known.symbols_of([j])[0] if j != seqx.EOS else END
+                for j in allowed[i].nonzero()[:, 0].tolist()
             }
             assert legal == set(allowed_symbols(state, int(budgets[i]) - step)), (
                 state,
@@ -123,7 +124,7 @@ def test_grammar_matches_an_independent_implementation(
             )
             seen.add((state, int(budgets[i]) - step))
             ended = tokens[i] == seqx.EOS
-            states[i] = None if ended else state.after(known.read([int(tokens[i])])[0])
+            states[i] = None if ended else state.after(known.symbols_of([int(tokens[i])])[0])
     assert states == [None] * len(states)
     assert len(seen) > 1000
 
@@ -159,7 +160,7 @@ def test_grammar_allows_words_first_if_the_limit_is_too_small_for_a_tree(
     ):
         assert len(ids) == limit
         leaves = [Leaf("NN", "cat")] * int(n)
-        tree, repaired = linearisation.decode(known.read(ids), leaves)
+        tree, repaired = linearisation.decode(known.symbols_of(ids), leaves)
         assert repaired
         assert [leaf.word for leaf in tree.leaves()] == ["cat"] * len(leaves)
 
@@ -175,7 +176,8 @@ def test_beam_with_grammar_finds_only_trees(linearisation: Linearisation) -> Non
     for hypotheses, n in zip(found, lengths.tolist(), strict=True):
         assert hypotheses
         for hypothesis in hypotheses:
-            assert not linearisation.decode(known.read(hypothesis.ids), [Leaf("NN", "cat")] * n).repaired
+            symbols = known.symbols_of(hypothesis.ids)
+            assert not linearisation.decode(symbols, [Leaf("NN", "cat")] * n).repaired
 
 
 @every

@@ -125,7 +125,7 @@ def test_beam_finds_the_same_trees_in_a_batch_as_for_single_sentences(linearisat
                 hypothesis.logprob, abs=1e-4
             )
             leaves = [Leaf("XX", "cat")] * len(words)
-            assert not linearisation.decode(known.read(hypothesis.ids), leaves).repaired
+            assert not linearisation.decode(known.symbols_of(hypothesis.ids), leaves).repaired
 
 
 @torch.no_grad()

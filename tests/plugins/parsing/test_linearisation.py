@@ -192,4 +192,4 @@ def test_vocabulary_of_symbols() -> None:
     assert vocabulary.symbols == ("(NP", "(S", "(VP", "(X", ")NP", ")S", ")VP", ")X", "XX")
     assert vocabulary.size == 13
     assert vocabulary.ids(["(NP", "XX", "?"]) == [4, 12, 3]
-    assert vocabulary.read([1, 4, 12, 3, 2, 0]) == ["(NP", "XX", "<unk>"]
+    assert vocabulary.symbols_of([1, 4, 12, 3, 2, 0]) == ["(NP", "XX", "<unk>"]
