@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.corpus import store
 from benchmarks.provenance import provenance
 from seqx import markdown_table
-from seqx.data.encode import first_of_each
+from seqx.data.encode import first_occurrence_mask
 from seqx.data.plan import plan
 
 DUPLICATE_EVERY = 50
@@ -46,7 +46,7 @@ def record(folder: Path, pairs: int, vocabulary: int, tokens: int, groups: int) 
     files = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
     hashes = np.random.default_rng(1).integers(0, 2**64, pairs, np.uint64)
     hashes[DUPLICATE_EVERY - 1 :: DUPLICATE_EVERY] = hashes[::DUPLICATE_EVERY][: pairs // DUPLICATE_EVERY]
-    keep, repeats = measure(partial(first_of_each, hashes))
+    keep, repeats = measure(partial(first_occurrence_mask, hashes))
     lengths = {name: examples.lengths(name).astype(np.int32) for name in examples.columns}
     epoch, planning = measure(partial(plan, lengths, tokens=tokens, groups=groups, seed=1, epoch=0))
     return {

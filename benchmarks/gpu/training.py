@@ -171,7 +171,7 @@ def _for(stream: Iterator[Update], seconds: float) -> Iterator[Update]:
 def _rows(batches: Batches, measured: list[Update]) -> Integers:
     """Return the indices of the examples of these updates."""
     plans = {epoch: batches.plan(epoch) for epoch in {update.then.epoch for update in measured}}
-    groups = (plans[update.then.epoch].rows(update.then.index - 1) for update in measured)
+    groups = (plans[update.then.epoch].example_groups(update.then.index - 1) for update in measured)
     return np.concatenate([rows for update in groups for rows in update])
 
 

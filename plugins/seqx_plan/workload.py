@@ -97,7 +97,7 @@ def measure(trial: seqx.Trial, batches: Any, source: str) -> Workload:
         source=source,
         examples=None if assumed else len(store),
         updates_per_epoch=None if assumed else len(plan),
-        target_tokens=float(np.mean([plan.count(int(i)) for i in indices])),
+        target_tokens=float(np.mean([plan.num_target_tokens(int(i)) for i in indices])),
         padded_tokens=sum(m.padded_tokens for m in microbatches) / len(indices),
         microbatches=len(microbatches) / len(indices),
         dev_rows=dev_rows,

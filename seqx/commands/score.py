@@ -14,7 +14,7 @@ from seqx.commands.arguments import (
 )
 from seqx.commands.component_option import component_from_option
 from seqx.commands.score_targets import print_target_scores
-from seqx.data.held_out import empty_texts
+from seqx.data.held_out import empty_text_warnings
 from seqx.errors import UserError
 from seqx.inference import load
 from seqx.interfaces.scores import Score
@@ -121,7 +121,7 @@ def _print_metric(
     for texts in sources:
         metric = metric.for_sources(texts)
     for texts in references:
-        for warning in (*empty_texts(texts, "references"), *metric.warnings(texts, outputs)):
+        for warning in (*empty_text_warnings(texts, "references"), *metric.warnings(texts, outputs)):
             click.echo(warning, err=True)
     if sentences:
         _print_sentences(metric.sentence_scores(outputs, *references), as_json=as_json)

@@ -95,7 +95,7 @@ class Batches:
     processes: int = 0
     packed: bool = False
     _plans: dict[int, Plan] = field(init=False, repr=False, compare=False, default_factory=dict)
-    planning: threading.Lock = field(init=False, repr=False, compare=False, default_factory=threading.Lock)
+    plan_lock: threading.Lock = field(init=False, repr=False, compare=False, default_factory=threading.Lock)
     """Locked while an epoch is being planned, which takes half a minute for tens of millions of rows."""
 
     @property
@@ -104,7 +104,7 @@ class Batches:
 
     def plan(self, epoch: int) -> Plan:
         """Return the plan of an epoch; only the most recent plan is cached."""
-        with self.planning:
+        with self.plan_lock:
             if epoch not in self._plans:
                 columns = self.store.columns.items()
                 lengths = {name: column.lengths().astype(np.int32) for name, column in columns}
@@ -192,7 +192,7 @@ class Batches:
         """Return an update with its groups if each of them is a microbatch, else with one group."""
         if self.packed:
             return PlannedUpdate(position, [], plan)
-        groups = plan.rows(position.index)
+        groups = plan.example_groups(position.index)
         return PlannedUpdate(position, groups if self.microbatch is None else [np.concatenate(groups)])
 
     def _collate(

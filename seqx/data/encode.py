@@ -53,7 +53,7 @@ class LeakFinder:
             self._sides[split] = [set(side) - {""} for side in zip(*folded, strict=True)]
             self._ends.update(_ends(text) for row in folded for text in row)
 
-    def count(self, row: Texts, overlaps: Mapping[str, Overlap]) -> bool:
+    def record_leak(self, row: Texts, overlaps: Mapping[str, Overlap]) -> bool:
         """Add a row to the overlap with each split; return true if any of its columns occurs in any split."""
         # Folding every row would take a fifth of the time of preparation, so skip rows that cannot match.
         if all(_ends(text) not in self._ends for text in row):
@@ -111,7 +111,7 @@ class RowEncoder:
                     f"{returned}"
                 )
             texts_of_row = row_texts(row)
-            if self.leaks.count(texts_of_row, overlaps) and self.drop_leaks:
+            if self.leaks.record_leak(texts_of_row, overlaps) and self.drop_leaks:
                 dropped[LEAK] += 1
                 continue
             examples.append(example)
@@ -181,7 +181,7 @@ def _hash(row: Texts) -> int:
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
 
 
-def first_of_each(hashes: NDArray[np.uint64]) -> NDArray[Any]:
+def first_occurrence_mask(hashes: NDArray[np.uint64]) -> NDArray[Any]:
     """Return a mask that is true where a hash occurs for the first time."""
     ordered = np.sort(hashes)
     repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])

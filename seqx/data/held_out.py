@@ -18,14 +18,14 @@ _MIN_SIDES = 10  # minimum number of repetitions for a warning about a source or
 def held_out_warnings(task: Task, split: Split) -> list[str]:
     """Return the warnings about a split, one line each."""
     rows = [tuple(map(str.strip, row_texts(row))) for row in split.rows]
-    warnings = [*_suspicious(rows)]
+    warnings = [*_row_warnings(rows)]
     excluded = len(rows) - len(task.references(split))
     if excluded > 0:
         warnings.append(f"{excluded:,} of {len(rows):,} rows cannot be scored and are skipped")
     return [*(f"{split.name}: {warning}" for warning in warnings), *task.data_warnings(split)]
 
 
-def empty_texts(texts: Sequence[str], name: str) -> Iterator[str]:
+def empty_text_warnings(texts: Sequence[str], name: str) -> Iterator[str]:
     """Yield a warning if some texts are empty.
 
     Args:
@@ -37,12 +37,12 @@ def empty_texts(texts: Sequence[str], name: str) -> Iterator[str]:
         yield f"{count:,} of {len(texts):,} {name} are empty"
 
 
-def _suspicious(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+def _row_warnings(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     """Yield warnings about empty columns, sources that equal their reference, and repetitions."""
     sides = [*zip(*rows, strict=True)]
     names = ["sources", "references"] if len(sides) == 2 else ["rows"]
     for name, side in zip(names, sides, strict=False):
-        yield from empty_texts(side, name)
+        yield from empty_text_warnings(side, name)
     if len(sides) > 1:
         copies = sum(row[0] == row[1] != "" for row in rows)
         if copies:

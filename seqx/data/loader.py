@@ -88,7 +88,7 @@ class BatchSource(Protocol):
     """The methods of `Batches` that the loader uses."""
 
     @property
-    def planning(self) -> threading.Lock:
+    def plan_lock(self) -> threading.Lock:
         """Locked while an epoch is being planned."""
         ...
 
@@ -151,7 +151,7 @@ class BatchLoader:
         while True:
             # Check this before reading the queue: a thread that has ended may have left batches in it.
             alive = self._thread.is_alive()
-            with self._while_blocked() if self._batches.planning.locked() else nullcontext():
+            with self._while_blocked() if self._batches.plan_lock.locked() else nullcontext():
                 try:
                     return self._queue.get(timeout=_POLL_SECONDS if alive else 0)
                 except queue.Empty:

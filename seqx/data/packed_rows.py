@@ -34,7 +34,7 @@ def packed_update(
     """
     assert plan.row_lengths is not None, "the plan has packed rows"
     row_lengths = {name: int(lengths[position.index]) for name, lengths in plan.row_lengths.items()}
-    groups = plan.rows(position.index)
+    groups = plan.example_groups(position.index)
     own = groups[rank::world_size]
     count = len(own) if microbatch is None else max(1, microbatch // max(row_lengths.values()))
     microbatches = [
@@ -45,7 +45,7 @@ def packed_update(
     return UpdateBatch(
         position=position,
         microbatches=microbatches,
-        target_tokens=plan.count(position.index),
+        target_tokens=plan.num_target_tokens(position.index),
         token_fraction=sum(int(keep.sum()) for keep in layouts) / max(1, padded_tokens),
         dummy=pack(columns, groups[:1], row_lengths, pin=pin) if world_size > 1 else None,
     )

@@ -118,11 +118,11 @@ def _by_row_length(
         length *= factor
 
 
-def _shortest(ratios: NDArray[np.float64], longest: int) -> int:
-    """Return the target tokens of the shortest rows: at most `longest`, and aligned with little waste."""
-    most = max(1, longest // ALIGNMENT)
+def _shortest(ratios: NDArray[np.float64], limit: int) -> int:
+    """Return the target tokens of the shortest rows: at most `limit`, and aligned with little waste."""
+    most = max(1, limit // ALIGNMENT)
     candidates = [n * ALIGNMENT for n in range(max(1, most * 3 // 4), most + 1)]
-    return min(longest, max(candidates, key=lambda length: _useful(ratios, _aligned(ratios * length))))
+    return min(limit, max(candidates, key=lambda length: _useful(ratios, _aligned(ratios * length))))
 
 
 def _useful(ratios: NDArray[np.float64], row_lengths: NDArray[np.int64]) -> float:

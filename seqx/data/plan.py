@@ -38,14 +38,14 @@ class Plan:
         """Return the number of updates."""
         return len(self.updates) - 1
 
-    def rows(self, index: int) -> list[Integers]:
+    def example_groups(self, index: int) -> list[Integers]:
         """Return the indices of the examples of an update, group by group."""
         bounds = self.groups[self.updates[index] : self.updates[index + 1] + 1]
         return np.split(self.order[bounds[0] : bounds[-1]], bounds[1:-1] - bounds[0])
 
-    def count(self, index: int) -> int:
+    def num_target_tokens(self, index: int) -> int:
         """Return the number of target tokens of an update."""
-        return int(self.lengths[TARGET][np.concatenate(self.rows(index))].sum())
+        return int(self.lengths[TARGET][np.concatenate(self.example_groups(index))].sum())
 
     @cached_property
     def largest(self) -> int:

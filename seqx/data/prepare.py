@@ -13,7 +13,7 @@ import numpy as np
 
 from seqx import __version__
 from seqx.data.cache import cache_key, fingerprint, get_or_create
-from seqx.data.encode import Block, LeakFinder, Overlap, RowEncoder, first_of_each
+from seqx.data.encode import Block, LeakFinder, Overlap, RowEncoder, first_occurrence_mask
 from seqx.data.processes import map_in_processes
 from seqx.data.store import FORMAT, Store, Writer
 from seqx.errors import UserError
@@ -187,7 +187,7 @@ def _write(
             fraction = rows / num_rows if num_rows and rows < num_rows else None
             progress(f"preparing {split}: {rows:,} rows", fraction)
         progress(f"prepared {split}: {rows:,} rows", None)
-        keep = first_of_each(np.concatenate(hashes)) if unique else None
+        keep = first_occurrence_mask(np.concatenate(hashes)) if unique else None
         if keep is not None and not keep.all():
             dropped[DUPLICATE] += int((~keep).sum())
         if rows == sum(dropped.values()):

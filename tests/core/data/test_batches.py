@@ -43,12 +43,12 @@ def test_update_is_the_same_for_any_number_of_ranks(data: st.DataObject, store: 
         for rank in range(world)
     ]
     updates = [share.update_batch(share.plan(0), position) for share in shares]
-    expected = stored(store, np.concatenate(plan.rows(position.index)).tolist())
+    expected = stored(store, np.concatenate(plan.example_groups(position.index)).tolist())
     assert content(updates) == content([whole.update_batch(plan, position)]) == expected
-    assert {update.target_tokens for update in updates} == {plan.count(position.index)}
-    assert sum(batch.count for update in updates for batch, _ in update.microbatches) == plan.count(
-        position.index
-    )
+    assert {update.target_tokens for update in updates} == {plan.num_target_tokens(position.index)}
+    assert sum(
+        batch.count for update in updates for batch, _ in update.microbatches
+    ) == plan.num_target_tokens(position.index)
 
 
 @settings(max_examples=60, deadline=None)
@@ -194,7 +194,7 @@ def test_resegmentation_depends_only_on_seed_epoch_and_example(store: Store, tas
     plan = batches.plan(0)
     first = batches.update_batch(plan, Position(0, 2))
     assert first.target_tokens == sum(len(target) for _, target in content([first]))
-    assert first.target_tokens > plan.count(2)
+    assert first.target_tokens > plan.num_target_tokens(2)
     shares = [
         Batches(store=store, tokens=1000, task=task, microbatch=200, rank=rank, world_size=2).update_batch(
             plan, Position(0, 2)

@@ -116,7 +116,7 @@ def test_error_in_planning_is_raised(store: Store, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("seqx.data.batches.plan", failing)
     with BatchLoader(batches) as loader, pytest.raises(MemoryError):
         next(loader)
-    assert not batches.planning.locked()
+    assert not batches.plan_lock.locked()
 
 
 @pytest.mark.promise("slow-planning")

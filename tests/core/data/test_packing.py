@@ -53,7 +53,7 @@ def test_packed_plan_has_each_example_once_in_a_row_that_holds_it(
     pairs: list[tuple[int, int]], tokens: int, epoch: int
 ) -> None:
     plan = planned(np.array(pairs).T, tokens, epoch)
-    updates = [plan.rows(i) for i in range(len(plan))]
+    updates = [plan.example_groups(i) for i in range(len(plan))]
     assert sorted(i for update in updates for row in update for i in row.tolist()) == [*range(len(pairs))]
     for update, (count, source, target) in zip(updates, shapes(plan), strict=True):
         assert len(update) == count
@@ -137,9 +137,9 @@ def test_packed_batches_contain_the_examples_of_all_ranks(microbatch: int | None
     ]
     plan = parts[0].plan(0)
     updates = [part.update_batch(plan, Position(0, 0)) for part in parts]
-    assert updates[0].target_tokens == plan.count(0)
+    assert updates[0].target_tokens == plan.num_target_tokens(0)
     microbatches = [each for update in updates for each in update.microbatches]
-    assert sum(each.batch.count for each in microbatches) == plan.count(0)
+    assert sum(each.batch.count for each in microbatches) == plan.num_target_tokens(0)
     assert all(each.padded_tokens <= 2 * microbatch for each in microbatches if microbatch)
     seen = []
     for each in (half for whole in microbatches for half in whole.halves()):
@@ -154,7 +154,7 @@ def test_packed_batches_contain_the_examples_of_all_ranks(microbatch: int | None
                 assert positions[row][inside].tolist() == [*range(int(inside.sum()))]
             assert not values[~keep].any()
         seen += each.examples.tolist()
-    assert sorted(seen) == sorted(np.concatenate(plan.rows(0)).tolist())
+    assert sorted(seen) == sorted(np.concatenate(plan.example_groups(0)).tolist())
 
 
 def test_packed_batches_have_one_shape(store: Store) -> None:

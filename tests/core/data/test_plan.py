@@ -24,13 +24,13 @@ def test_plan_has_each_example_once_and_no_update_too_large(
     pairs: list[tuple[int, int]], tokens: int, groups: int, epoch: int
 ) -> None:
     epoch_plan = planned(pairs, tokens, groups, epoch=epoch)
-    updates = [epoch_plan.rows(i) for i in range(len(epoch_plan))]
+    updates = [epoch_plan.example_groups(i) for i in range(len(epoch_plan))]
     assert sorted(np.concatenate([row for update in updates for row in update]).tolist()) == [
         *range(len(pairs))
     ]
     for index, update in enumerate(updates):
         count = sum(pairs[i][1] for group in update for i in group)
-        assert epoch_plan.count(index) == count
+        assert epoch_plan.num_target_tokens(index) == count
         assert 1 <= len(update) <= groups
         assert count <= tokens or sum(map(len, update)) == 1
         for group in update:
@@ -47,7 +47,7 @@ def test_largest_update_has_the_group_with_the_most_padded_tokens(
     def padded_tokens(index: int) -> int:
         return max(
             len(group) * (max(pairs[i][0] for i in group) + max(pairs[i][1] for i in group))
-            for group in epoch_plan.rows(index)
+            for group in epoch_plan.example_groups(index)
         )
 
     assert padded_tokens(epoch_plan.largest) == max(map(padded_tokens, range(len(epoch_plan))))
@@ -65,10 +65,10 @@ def test_planned_updates_are_full_and_hold_similar_lengths() -> None:
     columns = corpus(100_000)
     for groups in (1, 4):
         epoch_plan = plan(columns, tokens=25_000, groups=groups, seed=1, epoch=0)
-        counts = np.array([epoch_plan.count(i) for i in range(len(epoch_plan))])
+        counts = np.array([epoch_plan.num_target_tokens(i) for i in range(len(epoch_plan))])
         assert np.median(counts) > (0.995 if groups == 1 else 0.98) * 25_000
         assert (counts < 0.95 * 25_000).sum() <= 2 + 0.02 * len(epoch_plan)
-        rows = [group for i in range(len(epoch_plan)) for group in epoch_plan.rows(i)]
+        rows = [group for i in range(len(epoch_plan)) for group in epoch_plan.example_groups(i)]
         padded_tokens = sum(
             len(group) * int(columns[name][group].max()) for group in rows for name in columns
         )

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqx.data.encode import first_of_each
+from seqx.data.encode import first_occurrence_mask
 from seqx.data.held_out import held_out_warnings
 from seqx.data.prepare import cached_training_warnings, cached_vocabulary, prepare
 from seqx.data.store import Store
@@ -209,16 +209,16 @@ def test_interrupted_preparation_leaves_no_folder(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 12), max_size=50))
-def test_first_of_each_keeps_the_first_occurrence(hashes: list[int]) -> None:
-    keep = first_of_each(np.array(hashes, np.uint64))
+def test_first_occurrence_mask_keeps_the_first_occurrence(hashes: list[int]) -> None:
+    keep = first_occurrence_mask(np.array(hashes, np.uint64))
     assert [h for h, kept in zip(hashes, keep, strict=True) if kept] == list(dict.fromkeys(hashes))
 
 
-def test_first_of_each_is_fast_for_millions_of_hashes() -> None:
+def test_first_occurrence_mask_is_fast_for_millions_of_hashes() -> None:
     hashes = np.random.default_rng(0).integers(0, 2**63, 2_000_000).astype(np.uint64)
     hashes[-1000:] = hashes[:1000]
     start = time.process_time()
-    keep = first_of_each(hashes)
+    keep = first_occurrence_mask(hashes)
     assert time.process_time() - start < 3
     assert not keep[-1000:].any()
     assert keep[:-1000].all()

@@ -64,7 +64,7 @@ def test_worst_examples_are_found_among_many(
     store = prepare(Pairs({"train": rows(200)}), "train", {}, tmp_path)
     batches = Batches(store=store, tokens=600, microbatch=microbatch)
     at = Position(0, 2)
-    numbers = np.concatenate(batches.plan(0).rows(2)).tolist()[3:6]
+    numbers = np.concatenate(batches.plan(0).example_groups(2)).tolist()[3:6]
     factors_by_target = {
         tuple(store[i]["target"].tolist()): factor for i, factor in zip(numbers, factors, strict=True)
     }
@@ -77,7 +77,7 @@ def test_worst_examples_are_found_among_many(
 def test_worst_examples_are_found_with_little_memory(tmp_path: Path) -> None:
     store = prepare(Pairs({"train": rows(200)}), "train", {}, tmp_path)
     batches = Batches(store=store, tokens=600)
-    numbers = np.concatenate(batches.plan(0).rows(2)).tolist()
+    numbers = np.concatenate(batches.plan(0).example_groups(2)).tolist()
     objective = WeightedExamples({tuple(store[numbers[4]]["target"].tolist()): 1e9})
 
     class LimitedMemory(Step):
