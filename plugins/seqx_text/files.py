@@ -102,7 +102,7 @@ def _count_and_hash(path: Path, report: Report) -> tuple[int, str]:
     """Return the number of lines of a file, and the SHA-256 of its text."""
     count, digest = 0, hashlib.sha256()
     _first_line(path)
-    for line in seqx.read_lines(path, plain=True):
+    for line in seqx.read_lines(path, refuse_pipes=True):
         count += 1
         digest.update(line.encode() + b"\n")
         if count % REPORTED == 0:
@@ -117,6 +117,6 @@ def _first_line(path: Path) -> str:
         UserError: the file is missing, empty or not text
     """
     size_and_time(path)
-    for line in seqx.read_lines(path, plain=True):
+    for line in seqx.read_lines(path, refuse_pipes=True):
         return line
     raise seqx.UserError(f"{path}: is empty; a file of parallel text needs one line per sentence")

@@ -205,7 +205,7 @@ def _separated_records(
         UserError: a row has another number of columns than the first one, or invalid quotes; or several
             columns have the name of one of `columns`
     """
-    lines = seqx.read_lines(path, plain=True)
+    lines = seqx.read_lines(path, refuse_pipes=True)
     reader = csv.reader((f"{line}\n" for line in lines), strict=True)
     rows: Iterator[Sequence[str]] = reader if is_csv else (line.split("\t") for line in lines)
     names: Sequence[str] | None = None
@@ -233,7 +233,7 @@ def _json_records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     Raises:
         UserError: a line is not a JSON object, or an object has a key twice
     """
-    for number, line in enumerate(seqx.read_lines(path, plain=True), 1):
+    for number, line in enumerate(seqx.read_lines(path, refuse_pipes=True), 1):
         try:
             record = json.loads(line, object_pairs_hook=_object)
         except (ValueError, RecursionError) as error:

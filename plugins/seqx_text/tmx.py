@@ -62,7 +62,7 @@ class Tmx(FileCorpus):
         parser = DefusedXMLParser(target=units, forbid_dtd=False, forbid_entities=True, forbid_external=True)
         number = 0
         try:
-            for number, line in enumerate(seqx.read_lines(path, plain=True), 1):  # noqa: B007
+            for number, line in enumerate(seqx.read_lines(path, refuse_pipes=True), 1):  # noqa: B007
                 parser.feed(f"{line}\n")
                 yield from units.take()
             parser.close()

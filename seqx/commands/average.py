@@ -52,12 +52,12 @@ def average(
     experiment = checked.configured()
     checkpoints = run_folder.checkpoints
     config = experiment.training
-    select = "last" if last else "best" if best else config.order
+    order = "last" if last else "best" if best else config.order
     if not checkpoints.steps():
         raise UserError(f"{run}: this run has saved no checkpoint yet; wait for the first one")
     warn = partial(click.echo, err=True)
     count = last or best or config.average
-    steps, weights = checkpoints.average(count, select=select, warn=warn, set_aside=False)
+    steps, weights = checkpoints.average(count, order=order, warn=warn, set_aside=False)
     if best and any(checkpoints.info(step).score is None for step in steps):
         raise UserError(
             f"{run}: none of its checkpoints was validated; use --last K, or train with "

@@ -109,14 +109,14 @@ class Heartbeat:
             self._slowest = max(self._slowest, now - self._began)
         self._began = now
 
-    def stopped_by_signal(self) -> None:
+    def record_signal(self) -> None:
         """Record that a signal has stopped this rank, which then ends by itself, even if others end earlier.
 
         Rank 0 needs more time to end than other ranks, because it reports the end to callbacks and plugins.
         """
         self._signalled = True
 
-    def failed(self, error: BaseException, *, lost_contact: bool) -> None:
+    def end_all_ranks(self, error: BaseException, *, lost_contact: bool) -> None:
         """End all ranks after an error of this rank; if another rank has failed first, exit silently.
 
         Args:

@@ -127,7 +127,7 @@ class World:
         if self._heartbeat is not None:
             self._heartbeat.report_end = report
 
-    def ending(self, error: BaseException) -> None:
+    def record_end(self, error: BaseException) -> None:
         """Record that this rank ends with an error.
 
         If the error only says that a rank does not answer, wait until it is known which rank is dead. Then
@@ -139,7 +139,7 @@ class World:
         if is_lost_contact(error):
             self._heartbeat.await_verdict()
         elif isinstance(error, Stopped):
-            self._heartbeat.stopped_by_signal()
+            self._heartbeat.record_signal()
 
     def clock(self) -> float:
         """Return monotonic seconds; with several ranks, pauses of this process are not counted."""
@@ -223,7 +223,7 @@ def join_ranks(device: str = "auto") -> Iterator[tuple[World, str]]:
         yield world, str(own_device)
         world.barrier()
     except BaseException as error:
-        heartbeat.failed(error, lost_contact=is_lost_contact(error))
+        heartbeat.end_all_ranks(error, lost_contact=is_lost_contact(error))
         raise
     heartbeat.stop()
     dist.destroy_process_group()

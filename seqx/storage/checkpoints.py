@@ -205,20 +205,20 @@ class Checkpoints:
             raise DamagedError(f"{path}: its random states cannot be read ({reason})") from None
         return info.progress, states
 
-    def prune(self, keep: int, *, select: str, warn: Warn) -> None:
+    def prune(self, keep: int, *, order: str, warn: Warn) -> None:
         """Remove all checkpoints except the newest, the best, and the `keep` last or best ranked ones.
 
         Damaged checkpoints are renamed.
 
         Args:
             keep: number of ranked checkpoints to keep
-            select: "last" or "best"
+            order: "last" or "best"
             warn: called with a message about each damaged checkpoint
         """
         self._remove_hidden()
         selected = [
-            *self.select(keep, select=select, warn=warn),
-            *self.select(1, select="best", warn=warn),
+            *self.select(keep, order=order, warn=warn),
+            *self.select(1, order="best", warn=warn),
         ]
         steps = self.steps()
         kept = {*steps[-1:], *selected}
@@ -228,13 +228,13 @@ class Checkpoints:
         self._remove_hidden()
 
     def average(
-        self, count: int, *, select: str, warn: Warn, set_aside: bool = True
+        self, count: int, *, order: str, warn: Warn, set_aside: bool = True
     ) -> tuple[list[int], dict[str, Tensor]]:
         """Return the mean weights of the last or best `count` checkpoints that are intact, and their steps.
 
         Args:
             count: number of checkpoints
-            select: "last" or "best"
+            order: "last" or "best"
             warn: called with a message about each damaged checkpoint
             set_aside: rename damaged checkpoints; false while a run may be working in the folder
 
@@ -242,7 +242,7 @@ class Checkpoints:
             UserError: no checkpoint is intact
         """
         damaged: dict[int, DamagedError] = {}
-        while steps := self._select(count, select, damaged):
+        while steps := self._select(count, order, damaged):
             try:
                 weights = average([self.path(step) / WEIGHTS for step in steps])
             except DamagedError:
@@ -259,7 +259,7 @@ class Checkpoints:
         reason = "".join(f"; {error}" for error in [*damaged.values()][-1:])
         raise UserError(f"{self.folder}: there is no intact checkpoint to average{reason}")
 
-    def select(self, count: int, *, select: str, warn: Warn) -> list[int]:
+    def select(self, count: int, *, order: str, warn: Warn) -> list[int]:
         """Return the steps of the last or best `count` ranked checkpoints, in ascending order.
 
         If none is ranked, the newest checkpoint is returned. A checkpoint with a file of another size, or a
@@ -267,23 +267,23 @@ class Checkpoints:
 
         Args:
             count: number of checkpoints
-            select: "last" or "best"
+            order: "last" or "best"
             warn: called with a message about each damaged checkpoint
         """
         damaged: dict[int, DamagedError] = {}
-        steps = self._select(count, select, damaged)
+        steps = self._select(count, order, damaged)
         for step, error in damaged.items() if steps else ():
             self._set_aside(step, f"{error}; continuing without it", warn)
         return steps
 
-    def _select(self, count: int, select: str, damaged: dict[int, DamagedError]) -> list[int]:
+    def _select(self, count: int, order: str, damaged: dict[int, DamagedError]) -> list[int]:
         """Select checkpoints that are not in `damaged`; add to it those that cannot be read."""
         infos: dict[int, CheckpointInfo] = {}
         for step in self.steps():
             if step not in damaged:
                 self._examine(step, lambda step: infos.update({step: self.info(step)}), damaged)
         ranked = [step for step, info in infos.items() if info.ranked]
-        if select == "best":
+        if order == "best":
             scored = [step for step in ranked if infos[step].score is not None]
             ranked = sorted(scored, key=lambda step: (infos[step].score, step)) or ranked
         return sorted(ranked[-count:]) or list(infos)[-1:]

@@ -32,7 +32,7 @@ def file_lock(file: Path, *, on_wait: Callable[[], object] | None = None) -> Ite
 
 @contextmanager
 def folder_lock(
-    folder: Path, user: str, *, on_conflict: Callable[[], object] = lambda: None
+    folder: Path, command: str, *, on_conflict: Callable[[], object] = lambda: None
 ) -> Iterator[int]:
     """Create a folder, and lock it in the block; the option --folder of a command names it.
 
@@ -41,7 +41,7 @@ def folder_lock(
 
     Args:
         folder: the folder; its file `.lock` is locked
-        user: a noun for the command that uses the folder, such as "run"
+        command: the command that uses the folder, such as "run"
         on_conflict: called before the error if another process uses the folder
 
     Yields:
@@ -58,7 +58,8 @@ def folder_lock(
         except BlockingIOError:
             on_conflict()
             raise UserError(
-                f"{folder}: another {user} uses this folder; wait for it, or choose another folder (--folder)"
+                f"{folder}: another {command} uses this folder; wait for it, or choose another folder "
+                "(--folder)"
             ) from None
         except OSError as error:
             raise unwritable(folder, error, "choose another folder (--folder)") from None

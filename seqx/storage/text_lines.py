@@ -40,7 +40,7 @@ def expand_path(name: str) -> Path:
 
 
 def read_lines(
-    path: Path, *, errors: Literal["strict", "replace"] = "strict", plain: bool = False
+    path: Path, *, errors: Literal["strict", "replace"] = "strict", refuse_pipes: bool = False
 ) -> Iterator[str]:
     r"""Yield the lines of a text file, without line endings.
 
@@ -51,12 +51,12 @@ def read_lines(
     Args:
         path: the file
         errors: "strict" refuses bytes that are not UTF-8, "replace" reads them as U+FFFD
-        plain: refuse files that cannot be read twice, such as pipes
+        refuse_pipes: refuse files that cannot be read twice, such as pipes
 
     Raises:
         UserError: the file cannot be read or is damaged, or a line is not UTF-8 or too long
     """
-    if plain and path.exists() and not (path.is_file() or path.is_dir()):
+    if refuse_pipes and path.exists() and not (path.is_file() or path.is_dir()):
         raise UserError(
             f"{path}: is not a regular file, but its text is read more than once; copy it to a file first"
         )

@@ -151,7 +151,7 @@ class MetricTask(CorpusTask):
 
     def rescore(self, answers: Sequence[Answer]) -> Mapping[str, Score]:
         """Return the scores of answers that were read from a file."""
-        sources, outputs, *references = texts_of(answers)
+        sources, outputs, *references = answer_columns(answers)
         return self.scores(outputs, *references, sources=sources)
 
     def significance(
@@ -187,7 +187,7 @@ def score_answers(metrics: Sequence[Metric], answers: Sequence[Answer]) -> list[
     """Return the scores of each answer alone, by all metrics."""
     if not answers:
         return []
-    sources, outputs, *references = texts_of(answers)
+    sources, outputs, *references = answer_columns(answers)
     scores: list[dict[str, Score]] = [{} for _ in answers]
     for metric in metrics:
         of_metric = metric.for_sources(sources).sentence_scores(outputs, *references)
@@ -200,7 +200,7 @@ def answer_significance(
     metrics: Sequence[Metric], baseline: Sequence[Answer], answers: Sequence[Answer], resamples: int
 ) -> Mapping[str, Significance]:
     """Test the differences between the scores of two lists of answers to the same inputs, by all metrics."""
-    sources, outputs, *references = texts_of(answers)
+    sources, outputs, *references = answer_columns(answers)
     before = [answer.output for answer in baseline]
     return {
         name: result
@@ -211,7 +211,7 @@ def answer_significance(
     }
 
 
-def texts_of(answers: Sequence[Answer]) -> list[Sequence[str]]:
+def answer_columns(answers: Sequence[Answer]) -> list[Sequence[str]]:
     """Return the inputs, the outputs and one or several lists of references of answers."""
     rows = ((each.input, each.output, each.reference, *each.more_references) for each in answers)
     return [*zip(*rows, strict=True)]

@@ -83,12 +83,12 @@ class GenerationTask(Task):
         source = inputs.batch.columns["source"]
         memory = model.encode(source)
         labels = model.labels(memory) if model.has_token_labels else {}
-        preferred = self.preferred(inputs.requests)
+        preferred_requests = self.preferred_requests(inputs.requests)
         try:
             optional = {} if inputs.trace is None else {"trace": inputs.trace}
-            grammar = self._grammar(inputs, preferred)
+            grammar = self._grammar(inputs, preferred_requests)
             hypotheses = search(model, source, inputs.max_lengths, grammar, memory, **optional)
-            if preferred != inputs.requests and not all(hypotheses):
+            if preferred_requests != inputs.requests and not all(hypotheses):
                 grammar = self._grammar(inputs, inputs.requests)
                 others = search(model, source, inputs.max_lengths, grammar, memory)
                 hypotheses = [found or other for found, other in zip(hypotheses, others, strict=True)]
@@ -106,7 +106,7 @@ class GenerationTask(Task):
                 raise PluginError(f"{where(type(self))}: `write` must return a string")
         return answers
 
-    def preferred(self, requests: Sequence[Request]) -> Sequence[Request]:
+    def preferred_requests(self, requests: Sequence[Request]) -> Sequence[Request]:
         """Return the requests with further constraints, which are dropped if no answer meets them."""
         return requests
 
@@ -142,7 +142,7 @@ class TextPairTask(MetricTask):
         target_normalizers: applied to target text before tokenization, and undone in outputs
         max_length: maximum tokens of each side of a training pair, EOS included; longer pairs are dropped
         sample_segmentation: true: sample new segmentations of the training text in each epoch (subword
-            regularization, Kudo 2018); a setting of the tokenizer controls how much they vary
+            regularisation, Kudo 2018); a setting of the tokenizer controls how much they vary
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"longest": "max_length"}  # old and new names of settings
@@ -314,7 +314,7 @@ class Seq2SeqTask(GenerationTask, TextPairTask):
         message = f"answers lack a {' or '.join(self.keep)} of their input"
         return [*warnings, AnswerWarning(message, missing, len(answers))]
 
-    def preferred(self, requests: Sequence[Request]) -> Sequence[Request]:
+    def preferred_requests(self, requests: Sequence[Request]) -> Sequence[Request]:
         """Return the requests with the protected parts of their inputs as required phrases."""
         if not self.keep:
             return requests

@@ -221,7 +221,7 @@ def _word_groups(answers: Sequence[Answer], references: Sequence[str]) -> Iterat
 
     The first word of a sentence is lower-cased, unless it has a capital inside of a sentence too.
     """
-    capitalised = {
+    inner_words = {
         word
         for text in (*(answer.output for answer in answers), *references)
         for word, begins in _words_of_sentences(text)
@@ -230,7 +230,7 @@ def _word_groups(answers: Sequence[Answer], references: Sequence[str]) -> Iterat
 
     def count(text: str) -> Counter[str]:
         return Counter(
-            word.lower() if begins and word not in capitalised else word
+            word.lower() if begins and word not in inner_words else word
             for word, begins in _words_of_sentences(text)
         )
 

@@ -225,7 +225,7 @@ def _check_subclass(exporter: Exporter, unknown: TrainedModel, folder: Path, lin
     """
     _export(exporter, unknown, folder)
     code = _blocks((folder / "README.md").read_text(encoding="utf-8"), "python")[0]
-    assert _printed(code, folder)["lines"] != lines, (
+    assert _run_code(code, folder)["lines"] != lines, (
         "problems: a model of an unknown class is not refused, but exported as one of its base class; read "
         "it with seqx.describe, and name the setting in the problem"
     )
@@ -254,7 +254,7 @@ def _check_card(folder: Path, model: TrainedModel, predictor: Predictor) -> list
     assert codes, "README.md: there is no code that uses the model; add a block of Python"
     assert installed, "README.md: it does not say which packages its code needs; add `pip install PACKAGE`"
     _check_imports(codes[0], {_normal(package) for line in installed for package in line.split()})
-    printed = _printed(codes[0], folder)
+    printed = _run_code(codes[0], folder)
     sentences = printed.pop("sentences", None)
     if isinstance(sentences, list):
         expected = predictor(sentences)
@@ -279,7 +279,7 @@ def _check_imports(code: str, packages: set[str]) -> None:
             )
 
 
-def _printed(code: str, folder: Path) -> dict[str, Any]:
+def _run_code(code: str, folder: Path) -> dict[str, Any]:
     """Run code in a folder; return the lines that it prints and its variable `sentences`."""
     output, names = io.StringIO(), dict[str, Any]()
     with contextlib.chdir(folder), contextlib.redirect_stdout(output):

@@ -9,7 +9,7 @@ from seqx.parallel.parallelism import Parallelism
 from seqx.testing import checks
 from seqx.testing.law import Subject, law
 from seqx.testing.parallel_training import (
-    OOM_UPDATE,
+    FAULTY_UPDATE,
     SAVED,
     UPDATES,
     Trained,
@@ -135,7 +135,7 @@ def refuses_states_of_other_runs(subject: Subject) -> None:
 def all_ranks_skip_a_nonfinite_update(subject: Subject) -> None:
     """If the loss is NaN on one rank, all ranks skip the update, and the weights stay finite."""
     for rank, seen in enumerate(result_of(subject).ranks):
-        assert seen.not_finite.updates[OOM_UPDATE - 1].skipped, (
+        assert seen.not_finite.updates[FAULTY_UPDATE - 1].skipped, (
             f"the loss of rank 1 was NaN, and rank {rank} did not skip the update; check that `reduce_sums` "
             "or `clip_grad_norm` returns a number that is not finite on all ranks"
         )

@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 UPDATES, SAVED = 5, 3
 """The number of updates of a run, and the update after which it is saved."""
 
-OOM_UPDATE = 2
+FAULTY_UPDATE = 2
 """The update in which the second rank runs out of memory, or has a gradient that is not finite."""
 
 
@@ -169,7 +169,7 @@ class Run:
         for number, update in enumerate(stream, first):
             self.trained.updates.append(Numbers.of(update))
             yield update
-            if number == OOM_UPDATE - 1 and fault and self.world.rank == 1:
+            if number == FAULTY_UPDATE - 1 and fault and self.world.rank == 1:
                 self.step.objective.fault = fault  # type: ignore[assignment]
 
     def finished(self) -> Trained:
@@ -221,7 +221,7 @@ def train_in_all_ways(subject: Subject, world: World, folder: Path) -> None:
     for _ in gathered.updates(1, UPDATES):
         gathered.strategy.gather_full_model()
         gathered.strategy.rank_state()
-    list(not_finite.updates(1, OOM_UPDATE, fault="nan"))
+    list(not_finite.updates(1, FAULTY_UPDATE, fault="nan"))
     for number, _ in enumerate(saved.updates(1, UPDATES), 1):
         if number == SAVED:
             progress = TrainingProgress(step=SAVED)

@@ -162,8 +162,8 @@ def references_score_best(subject: Subject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         task = learned(subject, Path(folder, "a"))
         split = task.read_split("test")
-        best = _rank(task, task.references(split))
-        worst = _rank(task, ["x" for _ in task.inputs(split)], -9.0)
+        best = _main_score(task, task.references(split))
+        worst = _main_score(task, ["x" for _ in task.inputs(split)], -9.0)
         assert best > worst, (
             f"evaluate: the references must score better than the answers x (main score: references "
             f"{best:.4g}, answers x {worst:.4g}); compare the answers of the model with `references`, in the "
@@ -180,7 +180,7 @@ def decoded_references_score_well(subject: Subject) -> None:
         split = task.read_split("test")
         targets = (example.columns["target"][:-1] for example in _examples(task, "test"))
         decoded = [task.write(ids, text, {}) for ids, text in zip(targets, task.inputs(split), strict=True)]
-        best, second = _rank(task, task.references(split)), _rank(task, decoded)
+        best, second = _main_score(task, task.references(split)), _main_score(task, decoded)
         assert best >= second >= best - 0.1 * abs(best), (
             "write: targets that are decoded from their ids score far below the references (main score: "
             f"references {best:.4g}, decoded targets {second:.4g}); `write` must undo what `example` does to "
@@ -188,8 +188,8 @@ def decoded_references_score_well(subject: Subject) -> None:
         )
 
 
-def _rank(task: Task, answers: Iterable[str], logprob: float = 0.0) -> float:
-    """Return the rank of the main score of answers to the test set."""
+def _main_score(task: Task, answers: Iterable[str], logprob: float = 0.0) -> float:
+    """Return the main score of answers to the test set, as a number that is higher for better answers."""
     remaining = iter(answers)
     predictor = FixedPredictor(lambda _: next(remaining), logprob)
     return next(iter(task.evaluate(predictor, task.read_split("test")).scores.values())).rank

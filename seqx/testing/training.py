@@ -157,7 +157,7 @@ def _train(optimizer: torch.optim.Optimizer, model: _Regression, updates: int, r
         optimizer.step()
 
 
-def _names_of(pairs_differ: bool, model: nn.Module, other: nn.Module) -> str:
+def _joined_names(pairs_differ: bool, model: nn.Module, other: nn.Module) -> str:
     """Return the names of the parameters that differ between two models, or of those that are equal."""
     pairs = zip(model.named_parameters(), other.parameters(), strict=True)
     return ", ".join(name for (name, p), expected in pairs if p.equal(expected) != pairs_differ)
@@ -172,7 +172,7 @@ def reduces_the_loss_of_a_regression(subject: Subject) -> None:
     assert after < before, (
         f"step: 50 updates change the loss from {before:.4g} to {after:.4g}; check the sign"
     )
-    unchanged = _names_of(False, model, first)
+    unchanged = _joined_names(False, model, first)
     assert not unchanged, (
         f"build: the optimizer does not change {unchanged}; pass it all parameters of the module"
     )
@@ -183,7 +183,7 @@ def learning_rate_zero_changes_nothing(subject: Subject) -> None:
     """Updates at a learning rate of 0 leave all parameters as they are."""
     model, first = _Regression(), _Regression()
     _train(subject.build().build(model), model, 3, rate=0.0)
-    changed = _names_of(True, model, first)
+    changed = _joined_names(True, model, first)
     assert not changed, (
         f"step: at a learning rate of 0 the optimizer changes {changed}, so the schedule has no effect on "
         'it; multiply each change by `group["lr"]`, also weight decay, and read it in `step`, not in the '
@@ -205,7 +205,7 @@ def resumes_with_the_same_updates(subject: Subject) -> None:
     loaded.load_state_dict(torch.load(file, weights_only=True))
     _train(optimizer, whole, 3)
     _train(loaded, resumed, 3)
-    different = _names_of(True, resumed, whole)
+    different = _joined_names(True, resumed, whole)
     assert not different, (
         f"state_dict: after the state is saved and loaded, the next updates of {different} differ. Keep all "
         "that changes in `self.state[parameter]` or in `param_groups`, not in attributes of the optimizer"

@@ -64,7 +64,7 @@ def candidates(
     by_steps: dict[tuple[int, ...], WeightsCandidate] = {}
     selections: Sequence[tuple[int, Order]] = ((config.average, config.order), (1, "last"), (1, "best"))
     for count, order in selections:
-        steps, _ = checkpoints.average(count, select=order, warn=warn)
+        steps, _ = checkpoints.average(count, order=order, warn=warn)
         single = len(steps) == 1
         candidate = WeightsCandidate(
             kind=order if single else "average",

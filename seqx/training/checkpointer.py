@@ -126,9 +126,9 @@ class Checkpointer:
             return self.checkpoints.path(progress.step)
         return self.checkpoints.save(progress, self.model, states, score=validation_score, ranked=ranked)
 
-    def prune(self, keep: int, *, select: str) -> None:
+    def prune(self, keep: int, *, order: str) -> None:
         """Remove checkpoints that are no longer needed; see `Checkpoints.prune`."""
-        self.checkpoints.prune(keep, select=select, warn=self._warn)
+        self.checkpoints.prune(keep, order=order, warn=self._warn)
 
     def _newest(self, before: int | None) -> tuple[TrainingProgress, dict[str, Any]] | None:
         """Read the newest undamaged checkpoint. Rank 0 chooses it, and renames damaged checkpoints."""

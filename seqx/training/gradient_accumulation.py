@@ -26,11 +26,11 @@ def name_examples(examples: Sequence[int]) -> str:
 class Flags(Protocol):
     """Numbers that ranks exchange in each update: every rank receives the maximum of each number."""
 
-    def own(self) -> list[int]:
+    def own_flags(self) -> list[int]:
         """Return the numbers of this rank."""
         ...
 
-    def exchanged(self, numbers: Sequence[int]) -> None:
+    def receive(self, numbers: Sequence[int]) -> None:
         """Receive the maximum of each number over all ranks."""
         ...
 
@@ -38,11 +38,11 @@ class Flags(Protocol):
 class NoFlags:
     """The flags of a process that has no numbers to exchange."""
 
-    def own(self) -> list[int]:
+    def own_flags(self) -> list[int]:
         """Return no numbers."""
         return []
 
-    def exchanged(self, numbers: Sequence[int]) -> None:
+    def receive(self, numbers: Sequence[int]) -> None:
         """Do nothing."""
 
 
@@ -160,8 +160,8 @@ class GradientAccumulation:
     def _any_rank_failed(self, failed: bool) -> bool:
         """Return true if a microbatch of any rank did not fit; exchange the stop flags, too (collective)."""
         with self.strategy.waiting():
-            any_failed, *flags = self.strategy.max_over_ranks([int(failed), *self.flags.own()])
-        self.flags.exchanged(flags)
+            any_failed, *flags = self.strategy.max_over_ranks([int(failed), *self.flags.own_flags()])
+        self.flags.receive(flags)
         return bool(any_failed)
 
     def _check_splittable(self, microbatch: Microbatch, update: str) -> None:

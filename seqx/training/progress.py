@@ -111,19 +111,19 @@ class StopFlags:
 
     def sync(self) -> None:
         """Exchange the flags of all ranks (collective)."""
-        self.exchanged(self._strategy.max_over_ranks(self.own()))
+        self.receive(self._strategy.max_over_ranks(self.own_flags()))
 
-    def own(self) -> list[int]:
+    def own_flags(self) -> list[int]:
         """Return the flags of this rank: the number of a signal or 0, and 1 if a checkpoint is due."""
         return [self._stop.signal or 0, int(self._minutes_are_over())]
 
-    def exchanged(self, numbers: Sequence[int]) -> None:
+    def receive(self, numbers: Sequence[int]) -> None:
         """Set the flags of all ranks."""
         number, save = numbers
         self.signal = signal.Signals(number) if number else None
         self.save_is_due = bool(save)
 
-    def saved(self) -> None:
+    def restart_minutes(self) -> None:
         """Restart the count of minutes to the next checkpoint."""
         self._saved_at = time.monotonic()
 

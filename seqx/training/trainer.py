@@ -88,7 +88,7 @@ class Trainer:
         """
         self._validator.check_data()
         self._start()
-        self._flags.saved()
+        self._flags.restart_minutes()
         self._flags.sync()
         if (self._progress.now.pending or self._last_save_missing()) and self._validate_and_save():
             return
@@ -113,7 +113,7 @@ class Trainer:
     def select_model(self, folder: Path, write_model: WriteModel) -> Evaluation | None:
         """Write the candidate with the best score as the model into `folder`; see `selection`."""
         if self._world.is_rank_zero:  # `_save` may have kept all checkpoints, or was killed before it pruned
-            self._checkpointer.prune(self._config.keep_checkpoints, select=self._config.order)
+            self._checkpointer.prune(self._config.keep_checkpoints, order=self._config.order)
         return select_model(
             self._config,
             self._checkpointer.checkpoints,
@@ -143,7 +143,7 @@ class Trainer:
         try:
             yield
         except BaseException as error:
-            self._world.ending(error)
+            self._world.record_end(error)
             self._notify_of_failure(error)
             raise
 
@@ -273,8 +273,8 @@ class Trainer:
         path = self._checkpointer.save(self._progress.now, ranked=ranked, validation_score=score)
         # If training may be diverging, keep all checkpoints: a rollback may need any of them.
         if self._world.is_rank_zero and not self._detector.may_diverge:
-            self._checkpointer.prune(self._config.keep_checkpoints, select=self._config.order)
+            self._checkpointer.prune(self._config.keep_checkpoints, order=self._config.order)
         self._world.barrier()
-        self._flags.saved()
+        self._flags.restart_minutes()
         if not self._progress.now.pending:  # otherwise this update is saved again after its validation
             self._events.saved(run=self.run, step=self._progress.step, path=path)

@@ -40,7 +40,7 @@ class TreebankFiles(Treebank):
     def texts(self, split: str) -> Iterator[tuple[str, Iterable[str]]]:
         """Yield the files of a split."""
         for path in map(seqx.expand_path, getattr(self, split)):
-            yield str(path), seqx.read_lines(path, plain=True)
+            yield str(path), seqx.read_lines(path, refuse_pipes=True)
 
     def setting(self, split: str, number: int) -> str:
         """Return the setting that names a file."""

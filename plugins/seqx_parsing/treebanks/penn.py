@@ -58,7 +58,7 @@ class PennTreebank(Treebank):
     def texts(self, split: str) -> Iterator[tuple[str, Iterable[str]]]:
         """Yield the files of the split's sections, in order."""
         for path in self._files(getattr(self, split)):
-            yield str(path), seqx.read_lines(path, plain=True)
+            yield str(path), seqx.read_lines(path, refuse_pipes=True)
 
     def expected(self, split: str) -> int | None:
         """Return the number of trees of the standard splits."""

@@ -137,8 +137,8 @@ def test_select_and_prune_by_last_or_best(
     tmp_path: Path, select: str, keep: int, selected: list[int], left: list[int]
 ) -> None:
     checkpoints = saved(tmp_path, 10, 20, 30, 40, 50)
-    assert checkpoints.select(keep, select=select, warn=print) == selected
-    checkpoints.prune(keep, select=select, warn=print)
+    assert checkpoints.select(keep, order=select, warn=print) == selected
+    checkpoints.prune(keep, order=select, warn=print)
     assert checkpoints.steps() == left
 
 
@@ -147,23 +147,23 @@ def test_unranked_checkpoints_are_never_selected_or_kept_for_long(tmp_path: Path
     checkpoints = saved(tmp_path, 10, 20)
     for step in (25, 27):
         checkpoints.save(TrainingProgress(step=step), Tied(), {}, ranked=False)
-        checkpoints.prune(2, select="last", warn=print)
+        checkpoints.prune(2, order="last", warn=print)
         assert checkpoints.steps() == [10, 20, step]
         assert (
-            checkpoints.select(5, select="last", warn=print)
-            == checkpoints.select(5, select="best", warn=print)
+            checkpoints.select(5, order="last", warn=print)
+            == checkpoints.select(5, order="best", warn=print)
             == [10, 20]
         )
 
 
 def test_newest_checkpoint_is_selected_if_none_is_ranked(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
-    assert checkpoints.select(3, select="last", warn=print) == []
+    assert checkpoints.select(3, order="last", warn=print) == []
     for step in (1, 2):
         checkpoints.save(TrainingProgress(step=step), Tied(), {}, ranked=False)
     assert (
-        checkpoints.select(3, select="last", warn=print)
-        == checkpoints.select(3, select="best", warn=print)
+        checkpoints.select(3, order="last", warn=print)
+        == checkpoints.select(3, order="best", warn=print)
         == [2]
     )
 
@@ -171,8 +171,8 @@ def test_newest_checkpoint_is_selected_if_none_is_ranked(tmp_path: Path) -> None
 def test_best_checkpoints_are_selected_among_scored_ones(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10, 30)
     checkpoints.save(TrainingProgress(step=40), Tied(), {})
-    assert checkpoints.select(1, select="best", warn=print) == [30]
-    assert checkpoints.select(3, select="best", warn=print) == [10, 30]
+    assert checkpoints.select(1, order="best", warn=print) == [30]
+    assert checkpoints.select(3, order="best", warn=print) == [10, 30]
 
 
 @pytest.mark.promise("checkpoints-are-atomic")
@@ -195,7 +195,7 @@ def test_leftovers_of_a_killed_save_are_pruned(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10)
     shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.x7")
     assert checkpoints.steps() == [10]
-    checkpoints.prune(1, select="last", warn=print)
+    checkpoints.prune(1, order="last", warn=print)
     assert names_in(tmp_path) == ["00000010"]
 
 
@@ -241,10 +241,10 @@ def test_pruned_checkpoint_is_never_seen_incomplete(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(
         shutil, "rmtree", lambda *_, **__: None
     )  # the process is killed before it deletes anything
-    checkpoints.prune(1, select="last", warn=print)
+    checkpoints.prune(1, order="last", warn=print)
     assert checkpoints.steps() == [3]
     monkeypatch.undo()
-    checkpoints.prune(1, select="last", warn=print)
+    checkpoints.prune(1, order="last", warn=print)
     assert [path.name for path in tmp_path.iterdir()] == ["00000003"]
 
 
@@ -303,7 +303,7 @@ def test_checkpoint_json_is_validated(tmp_path: Path, name: str, value: object, 
         with pytest.raises(DamagedError, match=rf"checkpoint\.json: cannot be read \({path}: "):
             read()
     warnings: list[str] = []
-    assert checkpoints.select(2, select="last", warn=warnings.append) == [5]
+    assert checkpoints.select(2, order="last", warn=warnings.append) == [5]
     assert [f"cannot be read ({path}: " in warning for warning in warnings] == [True]
 
 
@@ -483,7 +483,7 @@ def test_resume_uses_the_newest_intact_checkpoint(tmp_path: Path) -> None:
     assert checkpoints.steps() == [10]
     assert sorted(names_in(tmp_path)) == ["00000010", "00000020.damaged", "00000030.damaged"]
     checkpoints.save(TrainingProgress(step=20), Tied(20), {})
-    checkpoints.prune(1, select="last", warn=print)
+    checkpoints.prune(1, order="last", warn=print)
     assert checkpoints.steps() == [10, 20]  # the best checkpoint is kept, too
 
 
@@ -503,13 +503,13 @@ def test_damaged_checkpoint_does_not_stop_pruning_or_averaging(tmp_path: Path) -
     truncate(checkpoints.path(10) / "states.safetensors")
     flip_bit(checkpoints.path(20) / WEIGHTS)  # without changing its size
     warnings = list[str]()
-    checkpoints.prune(9, select="last", warn=warnings.append)
+    checkpoints.prune(9, order="last", warn=warnings.append)
     assert [line.partition(": cannot be read (")[0] for line in warnings] == [
         f"{tmp_path}/00000010/states.safetensors"
     ]
     assert warnings[0].endswith("; continuing without it; it was renamed to 00000010.damaged")
     assert checkpoints.steps() == [20, 30, 40]
-    steps, weights = checkpoints.average(3, select="last", warn=warnings.append)
+    steps, weights = checkpoints.average(3, order="last", warn=warnings.append)
     assert steps == checkpoints.steps() == [30, 40]
     assert warnings[1].startswith(f"{tmp_path}/00000020/{WEIGHTS}: cannot be read (its bytes are not those")
     assert warnings[1].endswith("; it is not averaged; it was renamed to 00000020.damaged")
@@ -518,7 +518,7 @@ def test_damaged_checkpoint_does_not_stop_pruning_or_averaging(tmp_path: Path) -
     for step in steps:
         flip_bit(checkpoints.path(step) / WEIGHTS)
     with pytest.raises(UserError, match=f"{tmp_path}: there is no intact checkpoint .*bytes"):
-        checkpoints.average(3, select="last", warn=warnings.append)
+        checkpoints.average(3, order="last", warn=warnings.append)
     assert checkpoints.steps() == [30, 40]
 
 
@@ -541,8 +541,8 @@ def test_unreadable_checkpoint_is_not_damaged(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("seqx.storage.manifest.sha256", refuse)
     for read in (
         lambda: checkpoints.resume(Tied(), CPU, print),
-        lambda: checkpoints.average(2, select="last", warn=print),
-        lambda: checkpoints.prune(1, select="last", warn=print),
+        lambda: checkpoints.average(2, order="last", warn=print),
+        lambda: checkpoints.prune(1, order="last", warn=print),
     ):
         with pytest.raises(UserError, match=r"cannot be read \(Permission denied\); fix that") as caught:
             read()
@@ -561,7 +561,7 @@ def test_checkpoint_pruned_meanwhile_is_not_averaged(tmp_path: Path, monkeypatch
         return info(self, step)
 
     monkeypatch.setattr(Checkpoints, "info", pruning)
-    steps, _ = checkpoints.average(3, select="last", warn=warnings.append, set_aside=False)
+    steps, _ = checkpoints.average(3, order="last", warn=warnings.append, set_aside=False)
     assert steps == [20]
     assert [line.rpartition(";")[2] for line in warnings] == [" it is not averaged"]
     assert checkpoints.steps() == [20, 30]

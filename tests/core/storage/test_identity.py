@@ -142,8 +142,8 @@ def test_rollback_deletes_no_checkpoint_of_another_run(runs: Path) -> None:
         checkpoints.resume(model, torch.device("cpu"), print, before=4)
     for change in (
         lambda: remove_later_checkpoints(2, checkpoints),
-        lambda: checkpoints.prune(1, select="last", warn=print),
-        lambda: checkpoints.average(1, select="last", warn=print),
+        lambda: checkpoints.prune(1, order="last", warn=print),
+        lambda: checkpoints.average(1, order="last", warn=print),
     ):
         with pytest.raises(UserError, match="00000006: belongs to another run"):
             change()
