@@ -41,8 +41,8 @@ from seqx.training.ema import Average
 from seqx.training.embeddings import load_embeddings
 from seqx.training.finetuning import (
     initial_model_warnings,
-    initial_optimizer_state,
     load_initial_weights,
+    optimizer_checkpoint,
 )
 from seqx.training.freezing import freeze
 from seqx.training.gradient_accumulation import GradientAccumulation
@@ -308,7 +308,7 @@ def start_from_initial_optimizer(context: Context, checkpointer: Checkpointer) -
     """
     initial = context.config.initial_model
     if context.initial_model is not None and initial is not None and not initial.reset_optimizer:
-        checkpointer.load_optimizer(initial_optimizer_state(initial.model))
+        checkpointer.load_optimizer(optimizer_checkpoint(initial.model))
 
 
 def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path) -> Trainer:
@@ -322,7 +322,7 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
         start_from_initial_optimizer(context, checkpointer)
     batches = build_batches(context, model, store, progress)
     if not progress.step:
-        warn_of_data(context, vocabulary, notices)
+        warn_of_data_and_settings(context, vocabulary, notices)
     check_learning_rates(context.folder.folder, config.schedule, config.steps, progress.step)
     flags = StopFlags(context.stop, strategy, config.save_minutes)
     return Trainer(
@@ -449,7 +449,7 @@ def build_run(
     return run.started_at(progress, checkpointer.checkpoints.path(progress.step))
 
 
-def warn_of_data(context: Context, vocabulary: Path, notices: Notices) -> None:
+def warn_of_data_and_settings(context: Context, vocabulary: Path, notices: Notices) -> None:
     """Warn of suspicious text, and of settings that differ from those of the initial model (rank 0 only)."""
     if context.world.is_rank_zero:
         task = context.experiment.task

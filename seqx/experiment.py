@@ -21,7 +21,7 @@ from seqx.parallel import SINGLE_PROCESS, World
 from seqx.plugin.loading import Plugins
 from seqx.plugin.run_end import notify_of_end
 from seqx.recipe import Configured
-from seqx.run_folder import NEW_TEST, OLD_TEST, RunFolder
+from seqx.run_folder import NEW_TEST_SCORES, OLD_TEST_SCORES, RunFolder
 from seqx.runtime import cpu_threads
 from seqx.runtime.devices import deterministic, device_of
 from seqx.runtime.matrix_products import fast_products
@@ -117,12 +117,12 @@ def _compare_with_initial_model(context: Context, scores: Mapping[str, Mapping[s
     if "test" in scores:
         rows = context.experiment.task.read_split("test")
         build = partial(build_initial_predictor, context)
-        report_new_test(build, rows, scores["test"], partial(folder.write_both_scores, NEW_TEST))
+        report_new_test(build, rows, scores["test"], partial(folder.write_both_scores, NEW_TEST_SCORES))
     if initial.old_test:
         report_old_test(
             initial.model,
             folder.model,
-            partial(folder.write_both_scores, OLD_TEST),
+            partial(folder.write_both_scores, OLD_TEST_SCORES),
             device=str(context.device),
             before_batch=context.stop.raise_if_requested,
         )

@@ -11,7 +11,7 @@ from seqx.recipe import (
     NOT_SET,
     Configured,
     differences,
-    inside,
+    is_at_or_below,
     read_plain,
     unset_paths,
     with_new_names,
@@ -23,7 +23,7 @@ from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.json_format import read_as
 from seqx.storage.weights import WEIGHTS
 
-MAY_CHANGE = (
+CHANGEABLE_SETTINGS = (
     "callbacks",
     "published",
     "training.deterministic",
@@ -57,7 +57,7 @@ def check_usable(folder: Path) -> None:
 
 
 def check_same_recipe(folder: Path, recipe: Configured[Any], plugins: Plugins) -> None:
-    """Check that the recipe and that of the run in the folder differ only in the settings `MAY_CHANGE`."""
+    """Check that the recipe and that of the run in the folder differ only in `CHANGEABLE_SETTINGS`."""
     file = folder / "recipe.yaml"
     if not file.is_file():
         return
@@ -70,7 +70,8 @@ def check_same_recipe(folder: Path, recipe: Configured[Any], plugins: Plugins) -
     different = [
         f"  {key}: {before} before, {now} now"
         for key, (before, now) in pairs.items()
-        if not inside(key, MAY_CHANGE) and not (before == NOT_SET and inside(key, unset))
+        if not is_at_or_below(key, CHANGEABLE_SETTINGS)
+        and not (before == NOT_SET and is_at_or_below(key, unset))
     ]
     if different:
         raise UserError(

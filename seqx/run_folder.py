@@ -17,9 +17,9 @@ from seqx.errors import DamagedError, UserError, unwritable
 from seqx.interfaces.scores import Evaluation, Score
 from seqx.plugin.environment import environment
 from seqx.plugin.loading import LOCAL_FOLDER, Plugins
-from seqx.recipe import Configured, differences, inside, read_plain, show, yaml_tree
+from seqx.recipe import Configured, differences, is_at_or_below, read_plain, show, yaml_tree
 from seqx.run_checks import (
-    MAY_CHANGE,
+    CHANGEABLE_SETTINGS,
     check_same_plugins,
     check_same_recipe,
     check_steps,
@@ -47,10 +47,10 @@ ORIGINS = "origins.yaml"
 IDENTITY = "identity.json"
 """The file in a run folder with the digests of its recipe, vocabulary and scores."""
 
-OLD_TEST = "old_test.json"
+OLD_TEST_SCORES = "old_test.json"
 """The file in the folder of a fine-tuning run with the scores on the test set of the initial model."""
 
-NEW_TEST = "new_test.json"
+NEW_TEST_SCORES = "new_test.json"
 """The file in the folder of a fine-tuning run with the scores of both models on the run's test set."""
 
 LINK_CHECKED = ("recipe.yaml", ORIGINS, "environment.json", "plugins", "task", "model")
@@ -154,7 +154,9 @@ class RunFolder:
     @staticmethod
     def _identity(recipe: object, vocabulary: Path) -> Identity:
         settings = {
-            key: value for key, (value, _) in differences(recipe, {}).items() if not inside(key, MAY_CHANGE)
+            key: value
+            for key, (value, _) in differences(recipe, {}).items()
+            if not is_at_or_below(key, CHANGEABLE_SETTINGS)
         }
         text = json.dumps(settings, sort_keys=True)
         return Identity(recipe=hashlib.sha256(text.encode()).hexdigest(), vocabulary=fingerprint(vocabulary))
@@ -223,7 +225,7 @@ class RunFolder:
         write_scores(self.model, scores)
 
     def write_both_scores(self, name: str, scores: Mapping[str, Mapping[str, Score]]) -> None:
-        """Write the scores "before" and "after" fine-tuning on a test set, to `OLD_TEST` or `NEW_TEST`."""
+        """Write the scores before and after fine-tuning to `OLD_TEST_SCORES` or `NEW_TEST_SCORES`."""
         write_atomically(self.folder / name, scores_text(scores))
 
     def _has_more_patience(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

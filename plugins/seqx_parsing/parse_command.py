@@ -68,11 +68,11 @@ def parse(
         raise click.UsageError("--draw is short for --format drawing; use only one of both")
     chosen = FORMATS["drawing" if draw else form or "brackets"]
     answer(
-        parse=requests.read,
+        parse=requests.parse,
         format_answer=lambda text: "\n".join(map(chosen.write, read([text], "the answer"))),
         task=Parsing,
         one_line=chosen.one_line,
         group_lines=sentence_splitter(language) if sentences else iter,
         prepare=tokenizer(language) if raw or sentences else None,
     )
-    requests.finish()
+    requests.check_prefixes_used()

@@ -103,8 +103,8 @@ def _notes(replayed: Replayed) -> Iterator[str]:
     step = replayed.batch.step
     if replayed.was_undone and replayed.batch.undone is None:
         yield f"the run rolled back an earlier update {step}: --undone shows that one"
-    if step > replayed.made:
-        yield f"the run has recorded {_counted(replayed.made, 'update')} so far, and not yet this one"
+    if step > replayed.updates_made:
+        yield f"the run has recorded {_counted(replayed.updates_made, 'update')} so far, and not yet this one"
 
 
 def _weights_text(replayed: Replayed, weights: seqx.ReplayedWeights) -> str:

@@ -79,7 +79,7 @@ class Replayed:
 
     run: str
     steps: int  # the number of updates that the recipe asks for
-    made: int  # the number of updates that the run has recorded
+    updates_made: int  # the number of updates that the run has recorded
     processes: int
     batch: seqx.ReplayedBatch
     was_undone: bool  # a rollback has undone an update of this number
@@ -119,7 +119,7 @@ class Replayed:
         return cls(
             run=str(replay.record.folder),
             steps=replay.steps,
-            made=replay.made,
+            updates_made=replay.updates_made,
             processes=replay.processes,
             batch=batch,
             was_undone=replay.undone(step) is not None,

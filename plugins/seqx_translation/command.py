@@ -31,5 +31,5 @@ def translate(answer: seqx.StdinCommand, *, requests: seqx.RequestLines) -> None
     On a terminal each line is answered at once; otherwise 2,048 lines (or --window) are read and translated
     at a time.
     """
-    answer(requests.read, task=Translation)
-    requests.finish()
+    answer(requests.parse, task=Translation)
+    requests.check_prefixes_used()

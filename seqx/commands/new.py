@@ -12,7 +12,7 @@ from seqx.commands.next_commands import shell_name
 from seqx.commands.output_path import OutputPath
 from seqx.commands.templates import (
     COMMAND,
-    EXAMPLE,
+    EXAMPLE_COMMENT,
     IN_RECIPES,
     INTERFACES,
     RECIPES,
@@ -123,7 +123,7 @@ new_component.help = (
 
 
 def _with_advice(interface: str, name: str) -> str:
-    lines = [f"# {EXAMPLE.format(name=name)}; then"]
+    lines = [f"# {EXAMPLE_COMMENT.format(name=name)}; then"]
     lines += [f"#   seqx check {name}.py    checks that it obeys the laws of its interface"]
     if interface in RECIPES:
         lines += [f"#   seqx run {name}.yaml    trains a model with it"]

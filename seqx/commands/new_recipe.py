@@ -230,7 +230,7 @@ def _text(
     for split in files.keys() - given.keys():
         template = re.sub(rf"^.*\${split}(_path)?\n", "", template, flags=re.MULTILINE)
     values = {
-        **chosen.settings(),
+        **chosen.template_values(),
         "tokens": max(1, round(chosen.preset.tokens / task.source_tokens)),
         **{split: dump([*paths], flow=True) for split, paths in given.items()},
         **{f"{split}_path": dump(paths[0], flow=True) for split, paths in given.items()},

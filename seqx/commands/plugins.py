@@ -10,7 +10,7 @@ import click
 
 from seqx.cli import plugin_commands
 from seqx.plugin.installed import origin
-from seqx.plugin.loading import Fault, Plugin, home, load_plugins, package
+from seqx.plugin.loading import Fault, Plugin, load_plugins, package, package_path
 
 
 @click.command()
@@ -59,7 +59,7 @@ def _describe_plugin(plugin: Plugin, commands: Iterable[EntryPoint]) -> dict[str
     components: dict[str, list[str]] = {}
     for component in plugin.components:
         components.setdefault(component.interface.__name__, []).append(component.name)
-    folder = home(plugin.module)
+    folder = package_path(plugin.module)
     command_names = [entry.name for entry in commands if package(entry.module) == package(plugin.module)]
     return {
         "name": plugin.name,

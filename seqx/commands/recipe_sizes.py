@@ -61,7 +61,7 @@ class Sizes:
     is_limited_by_text: bool  # false: the time limits the number of updates
     fits_budget: bool  # false: scores take so long that the run takes longer than its budget
 
-    def settings(self) -> dict[str, object]:
+    def template_values(self) -> dict[str, object]:
         """Return the values of the placeholders in a starting point."""
         every = max(1, self.steps // self.validations)
         return {

@@ -123,8 +123,8 @@ class Replay:
         self._saved = self._read_progress()
         report("preparing the data")
         self._vocabulary = build_task(self._context)
-        self._shape: Model = model_without_weights(experiment.task, experiment.model)
-        self._store = build_data(self._context, self._shape, self._vocabulary)
+        self._meta_model: Model = model_without_weights(experiment.task, experiment.model)
+        self._store = build_data(self._context, self._meta_model, self._vocabulary)
         DataFingerprint(folder / DATA, experiment.task, self._store).check_training()
 
     @property
@@ -133,7 +133,7 @@ class Replay:
         return self._context.config.steps
 
     @property
-    def made(self) -> int:
+    def updates_made(self) -> int:
         """The number of updates that the run has made at least, by its newest checkpoint and its metrics."""
         return max(self.record.progress.step, self.record.metrics.step)
 
@@ -157,7 +157,9 @@ class Replay:
         recorded = self.record.metrics.start.get("device") or self._context.device.type
         device = torch.device("cuda" if str(recorded).startswith("cuda") else "cpu")
         progress = ProgressTracker(next(iter(self._saved.values()), None))  # it says if rows are packed
-        batches = build_batches(replace(self._context, device=device), self._shape, self._store, progress)
+        batches = build_batches(
+            replace(self._context, device=device), self._meta_model, self._store, progress
+        )
         return replace(batches, processes=0)
 
     def undone(self, step: int) -> UndoneUpdates | None:

@@ -92,13 +92,12 @@ class RequestLines:
                 raise UserError(f"{option}: a phrase is empty; write at least one character")
         self._lines: Iterator[str] | None = None if self.prefixes is None else read_lines(self.prefixes)
 
-    @property
-    def read(self) -> Callable[[str], str | Request]:
-        """The function that converts a line to a request; without constraints it returns the line."""
+    def parse(self, line: str) -> str | Request:
+        """Convert a line to a request; return the line itself if there are no constraints."""
         is_unconstrained = not (self.prefix or self.prefixes or self.require or self.forbid or self.as_json)
-        return str if is_unconstrained else self._request
+        return line if is_unconstrained else self._request(line)
 
-    def finish(self) -> None:
+    def check_prefixes_used(self) -> None:
         """Check that the file of prefixes does not have more lines than standard input.
 
         Raises:

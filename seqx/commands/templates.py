@@ -13,7 +13,7 @@ from pathlib import Path
 
 from seqx.errors import UserError
 from seqx.plugin.installed import PLUGIN_GROUP, entry_points, origin
-from seqx.plugin.loading import Plugins, home
+from seqx.plugin.loading import Plugins, package_path
 
 _FOLDER = Path(__file__).parents[1] / "templates"
 
@@ -26,15 +26,15 @@ def _plugin_folders() -> Iterator[Path]:
             yield Path(place, "templates")
 
 
-def _files(kind: str, suffix: str) -> Mapping[str, Path]:
-    """Return the templates in the folders `kind` by interface; those of seqx replace those of plugins."""
-    folders = [_FOLDER, *_plugin_folders()]
-    found = {path.stem: path for folder in reversed(folders) for path in (folder / kind).glob(f"*{suffix}")}
+def _template_files(folder_name: str, suffix: str) -> Mapping[str, Path]:
+    """Return the templates in folders of this name, by interface; those of seqx replace those of plugins."""
+    folders = [parent / folder_name for parent in (_FOLDER, *_plugin_folders())]
+    found = {path.stem: path for folder in reversed(folders) for path in folder.glob(f"*{suffix}")}
     return dict(sorted(found.items()))
 
 
-_COMPONENTS, _LAWS = _files("components", ".py"), _files("laws", ".py")
-_RECIPES = _files("recipes", ".yaml")
+_COMPONENTS, _LAWS = _template_files("components", ".py"), _template_files("laws", ".py")
+_RECIPES = _template_files("recipes", ".yaml")
 PLACEHOLDER = "newcomer"  # the name of the plugin in the templates
 COMMAND = "command"
 """The template of a plugin with a command, which has no component."""
@@ -46,7 +46,7 @@ RECIPES = [*_RECIPES]
 IN_RECIPES = [*RECIPES, "input_layer"]
 """The interfaces whose components recipes name, so that a file is enough; others need an installed plugin."""
 
-EXAMPLE = "This code is an example: replace it and its docstring with your own {name}"
+EXAMPLE_COMMENT = "This code is an example: replace it and its docstring with your own {name}"
 """The comment at the beginning of the Python file of a new component or command."""
 
 _REGISTERED_AS = {"generator": "Model", "slots": "Model", "grammar": "Task"}
@@ -58,7 +58,7 @@ _RESERVED = {"null", "seqx"}  # YAML reads null as no value; a package seqx_seqx
 
 def component_text(interface: str, name: str) -> str:
     """Return the Python text of a plugin with one component."""
-    return _named(_COMPONENTS[interface], name)
+    return _text_with_name(_COMPONENTS[interface], name)
 
 
 def recipe_text(interface: str, name: str, plugin: str | None) -> str:
@@ -69,7 +69,7 @@ def recipe_text(interface: str, name: str, plugin: str | None) -> str:
         name: the name of the component
         plugin: the file of the plugin; None: the plugin is installed
     """
-    text = _named(_RECIPES[interface], name)
+    text = _text_with_name(_RECIPES[interface], name)
     parent = "" if text.startswith("extends:") else "extends: quickstart\n"
     head, _, rest = f"{parent}{text}".partition("\n")
     return "\n".join([head, *([f"plugins: [./{plugin}]"] if plugin else []), rest])
@@ -79,9 +79,9 @@ def package_texts(interface: str, name: str) -> Mapping[str, str]:
     """Return the files of a package with the component: path to text."""
     folder = _FOLDER / "plugin"
     sources = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    texts = {_path(path.relative_to(folder), name): _named(path, name) for path in sources}
+    texts = {_path(path.relative_to(folder), name): _text_with_name(path, name) for path in sources}
     if interface in _LAWS:
-        texts["tests/test_laws.py"] = _named(_LAWS[interface], name)
+        texts["tests/test_laws.py"] = _text_with_name(_LAWS[interface], name)
     if interface in RECIPES:
         texts[f"recipes/{name}.yaml"] = recipe_text(interface, name, None)
     else:
@@ -98,7 +98,7 @@ def package_texts(interface: str, name: str) -> Mapping[str, str]:
         texts["pyproject.toml"] = re.sub(
             r"\[project\.entry-points\.seqx\]\n.*\n", entry, texts["pyproject.toml"]
         )
-    code = f"# {EXAMPLE.format(name=name)}.\n{component_text(interface, name)}"
+    code = f"# {EXAMPLE_COMMENT.format(name=name)}.\n{component_text(interface, name)}"
     return {**texts, f"seqx_{name}/__init__.py": code}
 
 
@@ -132,7 +132,7 @@ def check_name(name: str, plugins: Plugins, *, module: str, interface: str | Non
             raise UserError(
                 f"a plugin called {name!r} is installed, from {origin(entry)[1]}; choose another name"
             )
-    if home(module) is not None:
+    if package_path(module) is not None:
         raise UserError(f"a package called {module} is installed; choose another name")
     for cls in plugins.registry.interfaces():
         title = cls.__name__
@@ -155,6 +155,6 @@ def _path(path: Path, name: str) -> str:
     return str(path).replace(PLACEHOLDER, name)
 
 
-def _named(file: Path, name: str) -> str:
+def _text_with_name(file: Path, name: str) -> str:
     text = file.read_text(encoding="utf-8").replace(PLACEHOLDER, name)
     return text.replace(camel_case(PLACEHOLDER), camel_case(name))

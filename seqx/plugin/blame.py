@@ -16,7 +16,7 @@ from types import FrameType
 
 from seqx.errors import PluginError, UserError
 from seqx.plugin.installed import PLUGIN_GROUP, entry_points, origin
-from seqx.plugin.loading import home, inside, register
+from seqx.plugin.loading import is_inside, package_path, register
 from seqx.plugin.local import LOCAL_MODULE
 from seqx.plugin.registry import Component, Registry, where
 from seqx_toolkit import DISTRIBUTION
@@ -32,7 +32,7 @@ class _PluginCode:
     """The code of a plugin that may have raised an error."""
 
     title: str  # in messages
-    home: Path  # the folder of its package, or its file
+    path: Path  # the folder of its package, or its file
     module: str
     external: bool
 
@@ -117,7 +117,7 @@ def _describe(
 
 def _installed_and_local() -> Iterator[_PluginCode]:
     for entry in entry_points(group=PLUGIN_GROUP):
-        folder = home(entry.module)
+        folder = package_path(entry.module)
         if folder is not None:
             version, source = origin(entry)
             yield _PluginCode(
@@ -134,7 +134,7 @@ def _installed_and_local() -> Iterator[_PluginCode]:
 
 
 def _plugin_of(line: _TracebackLine, plugins: Sequence[_PluginCode]) -> _PluginCode | None:
-    return next((plugin for plugin in plugins if inside(Path(line.file), plugin.home)), None)
+    return next((plugin for plugin in plugins if is_inside(Path(line.file), plugin.path)), None)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from seqx.plugin.loading import Plugin, Plugins, home
+from seqx.plugin.loading import Plugin, Plugins, package_path
 from seqx.plugin.registry import Component
 from seqx_toolkit import DISTRIBUTION
 
@@ -25,7 +25,7 @@ def _digest(plugin: Plugin) -> str:
     """
     if plugin.sha256 is not None:
         return plugin.sha256
-    folder = home(plugin.module)
+    folder = package_path(plugin.module)
     if folder is None:
         return plugin.version
     digest = hashlib.sha256()

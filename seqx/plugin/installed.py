@@ -30,7 +30,7 @@ def origin(entry: EntryPoint) -> tuple[str, str]:
     return _version_and_name(entry.dist) if entry.dist else ("unknown", entry.value)
 
 
-def order(entry: EntryPoint) -> tuple[bool, str, str]:
+def entry_point_key(entry: EntryPoint) -> tuple[bool, str, str]:
     """Return a sort key: entry points of seqx come first, then the others by distribution and name."""
     source = origin(entry)[1] if entry.dist else ""
     return source != DISTRIBUTION, source, entry.name
@@ -38,7 +38,7 @@ def order(entry: EntryPoint) -> tuple[bool, str, str]:
 
 @functools.lru_cache(maxsize=8)
 def _read(group: str, _folders: object) -> Sequence[EntryPoint]:
-    return tuple(sorted(importlib.metadata.entry_points(group=group), key=order))
+    return tuple(sorted(importlib.metadata.entry_points(group=group), key=entry_point_key))
 
 
 def _state(folder: str) -> tuple[int, ...] | None:

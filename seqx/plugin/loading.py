@@ -23,7 +23,7 @@ from seqx import __version__
 from seqx.errors import Location, PluginError, UserError, shortened
 from seqx.interfaces.learning import Callback
 from seqx.plugin import hooks
-from seqx.plugin.installed import PLUGIN_GROUP, entry_points, order, origin
+from seqx.plugin.installed import PLUGIN_GROUP, entry_point_key, entry_points, origin
 from seqx.plugin.local import LOCAL_MODULE, import_local
 from seqx.plugin.registry import Component, Registry
 from seqx.storage.bounded_read import read_bounded
@@ -117,7 +117,7 @@ def load_plugins(
         PluginError: a local plugin does not load
     """
     plugins = Plugins()
-    for entry in entry_points(group=PLUGIN_GROUP) if found is None else sorted(found, key=order):
+    for entry in entry_points(group=PLUGIN_GROUP) if found is None else sorted(found, key=entry_point_key):
         version, source = origin(entry)
         try:
             _check_name(entry, plugins)
@@ -127,7 +127,7 @@ def load_plugins(
             components = register(module, entry.name, plugins.registry)
             plugins.run_hooks.register(module, name=entry.name)
         except (Exception, SystemExit) as error:  # noqa: BLE001  an import may raise anything
-            text = _one_line(error, home(entry.module), "seqx --debug plugins")
+            text = _one_line(error, package_path(entry.module), "seqx --debug plugins")
             plugins.faults.append(Fault(entry.name, version, source, text, traceback.format_exc()))
             plugins.registry.failed_plugins.append(entry.name)
         else:
@@ -144,7 +144,7 @@ def package(module: str) -> str:
     return module.partition(".")[0]
 
 
-def home(module: str) -> Path | None:
+def package_path(module: str) -> Path | None:
     """Return the folder of a module's outermost package, or the file of a single module; do not import it."""
     spec = PathFinder.find_spec(package(module))
     if spec is None:
@@ -198,21 +198,21 @@ def _check_version(dist: Distribution) -> None:
             )
 
 
-def _one_line(error: BaseException, plugin_home: Path | None, command: str) -> str:
+def _one_line(error: BaseException, plugin_path: Path | None, command: str) -> str:
     """Return one line: an error, its file and line in the plugin, and a command for the traceback."""
     if isinstance(error, UserError):
         return str(error)
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if plugin_home is not None and inside(Path(frame.filename), plugin_home)
+        if plugin_path is not None and is_inside(Path(frame.filename), plugin_path)
     ]
     at = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}{at}; `{command}` shows the traceback"
 
 
-def inside(file: Path, folder: Path) -> bool:
+def is_inside(file: Path, folder: Path) -> bool:
     """Return true if a file is in the folder of a plugin, or is the file of the plugin."""
     return file.resolve().is_relative_to(folder)
 

@@ -2,7 +2,7 @@
 
 from seqx.recipe.checker import check, with_current_names
 from seqx.recipe.configured import Collection, Configured, PlainValue, Value, all_built_objects
-from seqx.recipe.differences import NOT_SET, differences, inside, unset_paths
+from seqx.recipe.differences import NOT_SET, differences, is_at_or_below, unset_paths
 from seqx.recipe.files import Recipe, included_recipes, load, read_plain, read_stored
 from seqx.recipe.json_schema import schema
 from seqx.recipe.printer import show
@@ -21,7 +21,7 @@ __all__ = [
     "check",
     "differences",
     "included_recipes",
-    "inside",
+    "is_at_or_below",
     "load",
     "names_interface",
     "read_plain",

@@ -27,7 +27,7 @@ from seqx.recipe.defaults import Defaults
 from seqx.recipe.missing_component import advice
 from seqx.recipe.renamed import is_stored, with_new_names, with_new_value
 from seqx.recipe.suggestions import hint, nearest
-from seqx.recipe.yaml_tree import Node, merge, of_plain
+from seqx.recipe.yaml_tree import Node, as_node, merge
 from seqx.recipe.yaml_writer import dump
 
 T = TypeVar("T")
@@ -192,7 +192,7 @@ class _Checker:
         for old in written.keys() & renamed.keys():
             before = written[old].plain()
             now = with_new_value(constructor.maker, old, before)
-            result[renamed[old]] = written[old] if now == before else of_plain(now, written[old].at)
+            result[renamed[old]] = written[old] if now == before else as_node(now, written[old].at)
             if not is_stored(node.keys[old].source):
                 message = f"{old} is now called {renamed[old]}"
                 if now != before:

@@ -46,7 +46,7 @@ def unset_paths(value: Value, path: str = "") -> Iterator[str]:
             yield from unset_paths(child, child_path)
 
 
-def inside(setting: str, paths: tuple[str, ...]) -> bool:
+def is_at_or_below(setting: str, paths: tuple[str, ...]) -> bool:
     """Return true if the path of a setting is one of `paths`, or lies below one of them."""
     return any(setting == path or setting.startswith(f"{path}.") for path in paths)
 

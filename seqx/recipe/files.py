@@ -86,7 +86,7 @@ def load(
     if profile is not None:
         if profile not in profiles:
             raise RecipeError([Problem(_profiles_location(root, path), _unknown(profile, profiles))])
-        root = yaml_tree.merge(root, yaml_tree.of_profile(profiles[profile], profile))
+        root = yaml_tree.merge(root, yaml_tree.with_profile(profiles[profile], profile))
     for text in overrides:
         key = text.partition("=")[0].removesuffix("+").partition(".")[0]
         if key in _FILE_KEYS:

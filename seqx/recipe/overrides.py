@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from seqx.errors import COMMAND_LINE, Location, Problem, RecipeError
-from seqx.recipe.yaml_tree import Node, merge, moved, parse
+from seqx.recipe.yaml_tree import Node, merge, parse, with_changed_locations
 
 _MAX_DEPTH = 60  # maximum number of keys in a path
 
@@ -73,7 +73,7 @@ def parse_override_value(value: str, text: str, path: str) -> Node:
         raise RecipeError(
             [Problem(in_argument(p.at), f"{path}: {p.message}") for p in error.problems]
         ) from error
-    return moved(node, in_argument)
+    return with_changed_locations(node, in_argument)
 
 
 def _put(base: Node | None, keys: list[str], value: Node, at: Location, path: str) -> Node:

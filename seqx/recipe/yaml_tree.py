@@ -321,23 +321,23 @@ def _as_mapping(node: Node) -> Node:
     return Node({"type": node}, node.at, {"type": node.at})
 
 
-def of_profile(node: Node, name: str) -> Node:
+def with_profile(node: Node, name: str) -> Node:
     """Return the tree with each location marked as belonging to a profile."""
-    return moved(node, lambda at: replace(at, profile=name))
+    return with_changed_locations(node, lambda at: replace(at, profile=name))
 
 
-def moved(node: Node, change: Callable[[Location], Location]) -> Node:
+def with_changed_locations(node: Node, change: Callable[[Location], Location]) -> Node:
     """Return the tree with `change` applied to all locations."""
     value = node.value
     if isinstance(value, dict):
-        value = {key: moved(child, change) for key, child in value.items()}
+        value = {key: with_changed_locations(child, change) for key, child in value.items()}
     elif isinstance(value, list):
-        value = [moved(child, change) for child in value]
+        value = [with_changed_locations(child, change) for child in value]
     return Node(value, change(node.at), {key: change(at) for key, at in node.keys.items()})
 
 
-def of_plain(plain: Any, at: Location) -> Node:
+def as_node(plain: Any, at: Location) -> Node:
     """Return the tree of plain values, all at one location."""
     if isinstance(plain, Mapping):
-        return Node({key: of_plain(value, at) for key, value in plain.items()}, at, dict.fromkeys(plain, at))
-    return Node([of_plain(item, at) for item in plain] if isinstance(plain, list) else plain, at)
+        return Node({key: as_node(value, at) for key, value in plain.items()}, at, dict.fromkeys(plain, at))
+    return Node([as_node(item, at) for item in plain] if isinstance(plain, list) else plain, at)

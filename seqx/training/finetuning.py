@@ -16,7 +16,7 @@ from seqx.recipe import (
     Configured,
     VocabularySettings,
     differences,
-    inside,
+    is_at_or_below,
     names_interface,
     read_plain,
     unset_paths,
@@ -116,12 +116,12 @@ def optimizer_problems(recipe: Configured[Any], initial: InitialModel) -> Iterat
     """Yield a problem if the state of the optimizer is needed, and the run of the initial model has none."""
     if not initial.reset_optimizer:
         try:
-            initial_optimizer_state(initial.model)
+            optimizer_checkpoint(initial.model)
         except UserError as error:
             yield recipe.problem("training.init_from.reset_optimizer", str(error))
 
 
-def initial_optimizer_state(model: Path) -> Path:
+def optimizer_checkpoint(model: Path) -> Path:
     """Return the newest checkpoint of the run of a model, which holds the state of the optimizer.
 
     Raises:
@@ -161,7 +161,7 @@ def initial_model_warnings(initial: Path | None, recipe: Configured[Any]) -> Ite
     different = {
         key: values
         for key, values in differences({"model": theirs.get("model")}, {"model": ours["model"]}).items()
-        if not (values[0] == NOT_SET and inside(key, unset))
+        if not (values[0] == NOT_SET and is_at_or_below(key, unset))
     }
     for name, setting in settings_of(_task(recipe).maker).items():
         values = theirs["task"].get(name, []), ours["task"].get(name, [])

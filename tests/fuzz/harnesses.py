@@ -221,7 +221,7 @@ def standard_input(data: bytes) -> None:
         assert len(lines) == data.count(b"\n") + (data[-1:] not in (b"", b"\n"))
     for line in lines:
         with contextlib.suppress(UserError):
-            request = RequestLines(as_json=True).read(line)
+            request = RequestLines(as_json=True).parse(line)
             str(request).encode()
     for suffix in ("txt", "gz"):
         with contextlib.suppress(UserError):

@@ -18,7 +18,7 @@ import seqx.cli
 from seqx.cli import COMMANDS, main
 from seqx.interfaces import tensors
 from seqx.plugin.hooks import hookimpl
-from seqx.plugin.installed import COMMAND_GROUP, order
+from seqx.plugin.installed import COMMAND_GROUP, entry_point_key
 from seqx.plugin.registry import Registry
 
 RECIPE = """\
@@ -351,7 +351,7 @@ def test_plugin_cannot_replace_a_command_of_seqx(
     own = entry_points(group="seqx.commands")
     install_command(2, name)
     (entry,) = vars(seqx.cli)["entry_points"](group="seqx.commands")
-    monkeypatch.setattr("seqx.cli.entry_points", lambda group: sorted([entry, *own], key=order))
+    monkeypatch.setattr("seqx.cli.entry_points", lambda group: sorted([entry, *own], key=entry_point_key))
     assert CliRunner().invoke(main, [name, "--help"]).output == before
     assert "Greets" not in CliRunner().invoke(main, ["--help"]).output
     output = CliRunner().invoke(main, ["plugins"]).output

@@ -150,9 +150,11 @@ def test_sizes_have_fewer_validations_if_scores_take_long() -> None:
     assert 200 < fewer.scoring_seconds <= 300
     assert fewer.seconds == pytest.approx(600, rel=0.05)
     assert fewer.fits_budget
-    assert fewer.settings()["every"] == fewer.steps // fewer.validations
+    assert fewer.template_values()["every"] == fewer.steps // fewer.validations
     steps = {20: 1, 200: 4, 4000: 80, 100_000: 100}
-    assert [replace(fewer, steps=each).settings()["record_every"] for each in steps] == [*steps.values()]
+    assert [replace(fewer, steps=each).template_values()["record_every"] for each in steps] == [
+        *steps.values()
+    ]
 
 
 def test_sizes_say_that_scores_alone_exceed_the_budget() -> None:

@@ -15,9 +15,9 @@ from seqx.recipe.yaml_tree import (
     _Loader,
     _tree,
     merge,
-    of_profile,
     parse,
     read,
+    with_profile,
 )
 from seqx.recipe.yaml_writer import dump
 
@@ -339,7 +339,7 @@ def test_invalid_overrides_are_reported(text: str, message: str) -> None:
 
 
 def test_origin_names_file_profile_or_command_line() -> None:
-    root = of_profile(parse("a: {b: 1}", "x.yaml"), "small")
+    root = with_profile(parse("a: {b: 1}", "x.yaml"), "small")
     assert isinstance(root.value, dict)
     assert root.value["a"].at.origin == "x.yaml:1, profile small"
     over = override(root, "a.b=2").value
