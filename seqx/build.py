@@ -16,6 +16,7 @@ from seqx.data.prepare import cached_training_warnings, cached_vocabulary, prepa
 from seqx.data.processes import can_start_processes
 from seqx.data.store import Store
 from seqx.errors import UserError
+from seqx.inference.initial_model_scores import InitialModelReport
 from seqx.inference.loading import model_folder
 from seqx.inference.predictor import Predictor
 from seqx.interfaces.learning import Callback
@@ -26,7 +27,7 @@ from seqx.plugin.hooks import events
 from seqx.plugin.loading import Plugins
 from seqx.recipe import Configured
 from seqx.run_checks import check_learning_rates
-from seqx.run_folder import CHECKPOINTS, RunFolder
+from seqx.run_folder import CHECKPOINTS, NEW_TEST_SCORES, OLD_TEST_SCORES, RunFolder
 from seqx.runtime.cpu_threads import cpus
 from seqx.runtime.precision import precision_of
 from seqx.runtime.signals import StopRequest
@@ -190,7 +191,24 @@ def build_model(context: Context) -> Model:
     return model
 
 
-def build_initial_predictor(context: Context) -> Predictor:
+def build_initial_model_report(context: Context) -> InitialModelReport | None:
+    """Build the report about the model that training starts from; None if there is no such model."""
+    initial, folder = context.config.initial_model, context.folder
+    if initial is None:
+        return None
+    return InitialModelReport(
+        initial=initial.model,
+        trained=folder.model,
+        build_initial=partial(_build_initial_predictor, context),
+        has_old_test=initial.old_test,
+        write_new_test=partial(folder.write_both_scores, NEW_TEST_SCORES),
+        write_old_test=partial(folder.write_both_scores, OLD_TEST_SCORES),
+        device=str(context.device),
+        before_batch=context.stop.raise_if_requested,
+    )
+
+
+def _build_initial_predictor(context: Context) -> Predictor:
     """Build a predictor of the model that training started from, as it was before the first update.
 
     Raises:

@@ -10,18 +10,17 @@ import click
 from seqx.build import (
     Context,
     build_data,
-    build_initial_predictor,
+    build_initial_model_report,
     build_model,
     build_task,
     build_trainer,
 )
-from seqx.inference.old_test import report_new_test, report_old_test
 from seqx.interfaces.scores import Score
 from seqx.parallel import SINGLE_PROCESS, World
 from seqx.plugin.loading import Plugins
 from seqx.plugin.run_end import notify_of_end
 from seqx.recipe import Configured
-from seqx.run_folder import NEW_TEST_SCORES, OLD_TEST_SCORES, RunFolder
+from seqx.run_folder import RunFolder
 from seqx.runtime import cpu_threads
 from seqx.runtime.devices import deterministic, device_of
 from seqx.runtime.matrix_products import fast_products
@@ -104,28 +103,10 @@ def run(
             dev = trainer.select_model(run_folder.model, write_model)
             scores = trainer.test(dev, run_folder.write_outputs)
             if world.is_rank_zero:
-                _compare_with_initial_model(context, scores)
+                if (report := build_initial_model_report(context)) is not None:
+                    report(scores)
                 run_folder.write_scores(scores)
             return scores
-
-
-def _compare_with_initial_model(context: Context, scores: Mapping[str, Mapping[str, Score]]) -> None:
-    """Report the scores of the model that training started from, if there is one, beside the new `scores`."""
-    initial, folder = context.config.initial_model, context.folder
-    if initial is None:
-        return
-    if "test" in scores:
-        rows = context.experiment.task.read_split("test")
-        build = partial(build_initial_predictor, context)
-        report_new_test(build, rows, scores["test"], partial(folder.write_both_scores, NEW_TEST_SCORES))
-    if initial.old_test:
-        report_old_test(
-            initial.model,
-            folder.model,
-            partial(folder.write_both_scores, OLD_TEST_SCORES),
-            device=str(context.device),
-            before_batch=context.stop.raise_if_requested,
-        )
 
 
 def _set_threads(run_folder: RunFolder, requested: int | None, world: World) -> None:

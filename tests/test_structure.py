@@ -5,11 +5,13 @@ import subprocess
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from benchmarks import structure
-from seqx import build
+from seqx import build, experiment
+from seqx.training import trainer
 from tests.forked import ForkedIfSeqx
 
 
@@ -65,3 +67,11 @@ def test_functions_that_build_a_run_have_at_most_40_lines() -> None:
     }
     assert {"build_task", "build_data", "build_model", "build_trainer"} <= lengths.keys()
     assert {name: length for name, length in lengths.items() if length > 40} == {}
+
+
+@pytest.mark.parametrize(
+    ("module", "limit"), [(experiment, 120), (trainer, 280)], ids=["experiment", "trainer"]
+)
+def test_module_that_readers_start_with_is_short(module: ModuleType, limit: int) -> None:
+    assert module.__file__ is not None
+    assert len(Path(module.__file__).read_text(encoding="utf-8").splitlines()) <= limit

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import seqx
 from benchmarks.run_differences import differences
-from seqx.inference import Predictor, old_test
+from seqx.inference import Predictor, initial_model_scores
 from seqx.interfaces.scores import Score
 from seqx.parallel import World
 from seqx.storage import state_dict
@@ -164,7 +164,7 @@ def test_stopped_fine_tuning_resumes_bitwise(
     for owner, function, number in (
         (CrossEntropy, "forward", 1),  # in the first update
         (CrossEntropy, "forward", 2),  # after the next start: in the third one
-        (old_test, "evaluate", 1),
+        (initial_model_scores, "evaluate", 1),
     ):
         with monkeypatch.context() as patch:
             send_at_call(patch, owner, function, number, signal.SIGTERM)
@@ -265,7 +265,7 @@ def test_initial_model_is_scored_on_the_new_test_set(folder: Path, monkeypatch: 
         assert len(split.rows) == 4
         return seqx.Evaluation(scores={"bleu": Score(value=12.5, signature="")})
 
-    monkeypatch.setattr(old_test, "evaluate", evaluate)
+    monkeypatch.setattr(initial_model_scores, "evaluate", evaluate)
     corpus = "task.corpus={type: sample, train: 300, dev: 6, test: 4, seed: 9}"
     stderr = done("training.init_from={model: first, old_test: false}", corpus, "--folder", "new")
     scores = json.loads(Path("new/new_test.json").read_text("utf-8"))

@@ -1,6 +1,7 @@
 """Scores of a fine-tuned model and of the model that it started from, on the test sets of both."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from seqx.inference.evaluation import evaluate
 from seqx.inference.loading import load, model_folder
 from seqx.inference.predictor import Predictor
 from seqx.interfaces.scores import Score
-from seqx.interfaces.task import Split
 from seqx.storage.cache_folder import default_cache
 from seqx.storage.model_folder import read_scores
+
+BothScores = Mapping[str, Mapping[str, Score]]
+"""The scores "before" and "after" fine-tuning."""
 
 
 def old_test_scores(
     initial: Path, trained: Path, *, device: str, before_batch: Callable[[], None] = lambda: None
-) -> Mapping[str, Mapping[str, Score]] | None:
+) -> BothScores | None:
     """Return the scores of both models on the test set of the initial model's corpus.
 
     Args:
@@ -49,59 +52,60 @@ def old_test_scores(
     return {"before": before, "after": scores(load(trained, device=device, lenient=True))}
 
 
-def report_old_test(
-    initial: Path,
-    trained: Path,
-    write: Callable[[Mapping[str, Mapping[str, Score]]], None],
-    *,
-    device: str,
-    before_batch: Callable[[], None],
-) -> None:
-    """Print and write the scores of both models; if they cannot be computed, print why.
+@dataclass(frozen=True, kw_only=True)
+class InitialModelReport:
+    """Prints and writes the scores of the initial and of the fine-tuned model, on the test sets of both.
 
     Args:
         initial: the initial model, as the recipe names it
         trained: the folder of the fine-tuned model
-        write: writes the scores "before" and "after"
+        build_initial: builds a predictor of the initial model, with the task of the run
+        has_old_test: the scores on the test set of the initial model are reported, too
+        write_new_test, write_old_test: write the scores "before" and "after" on a test set
         device: the device
         before_batch: called before each batch. It may raise an exception to end the work.
     """
-    try:
-        both = old_test_scores(model_folder(initial), trained, device=device, before_batch=before_batch)
-    except UserError as error:
-        click.echo(f"training.init_from.old_test: the scores are unknown ({error})", err=True)
-        return
-    if both is None:
-        return
-    write(both)
-    _print(f"test set of {initial}", both)
+
+    initial: Path
+    trained: Path
+    build_initial: Callable[[], Predictor]
+    has_old_test: bool
+    write_new_test: Callable[[BothScores], None]
+    write_old_test: Callable[[BothScores], None]
+    device: str
+    before_batch: Callable[[], None]
+
+    def __call__(self, scores: Mapping[str, Mapping[str, Score]]) -> None:
+        """Report, after the fine-tuned model got these scores; print why if scores cannot be computed."""
+        if "test" in scores:
+            self._report_new_test(scores["test"])
+        if self.has_old_test:
+            self._report_old_test()
+
+    def _report_new_test(self, after: Mapping[str, Score]) -> None:
+        try:
+            predictor = self.build_initial()
+            before = evaluate(predictor, predictor.task.read_split("test")).scores
+        except UserError as error:
+            click.echo(f"the scores of the initial model on the test set are unknown ({error})", err=True)
+            return
+        both = {"before": before, "after": after}
+        self.write_new_test(both)
+        _print("test set of this run", both)
+
+    def _report_old_test(self) -> None:
+        try:
+            folder = model_folder(self.initial)
+            both = old_test_scores(folder, self.trained, device=self.device, before_batch=self.before_batch)
+        except UserError as error:
+            click.echo(f"training.init_from.old_test: the scores are unknown ({error})", err=True)
+            return
+        if both is not None:
+            self.write_old_test(both)
+            _print(f"test set of {self.initial}", both)
 
 
-def report_new_test(
-    build: Callable[[], Predictor],
-    rows: Split,
-    after: Mapping[str, Score],
-    write: Callable[[Mapping[str, Mapping[str, Score]]], None],
-) -> None:
-    """Print and write the scores of both models on the run's own test set; if that is impossible, print why.
-
-    Args:
-        build: builds a predictor of the initial model, with the task of the run
-        rows: the test set
-        after: the scores of the fine-tuned model
-        write: writes the scores "before" and "after"
-    """
-    try:
-        before = evaluate(build(), rows).scores
-    except UserError as error:
-        click.echo(f"the scores of the initial model on the test set are unknown ({error})", err=True)
-        return
-    both = {"before": before, "after": after}
-    write(both)
-    _print("test set of this run", both)
-
-
-def _print(title: str, both: Mapping[str, Mapping[str, Score]]) -> None:
+def _print(title: str, both: BothScores) -> None:
     for metric, before in both["before"].items():
         if metric in both["after"]:
             after = both["after"][metric].value
