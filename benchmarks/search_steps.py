@@ -108,6 +108,11 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
     yield from markdown_table(["", "without, ms", "with, ms", "ratio"], rows)
 
 
+def answers_table(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the part of the table that is about whole answers."""
+    yield from table({"results": [each for each in record["results"] if each["name"].endswith("answers")]})
+
+
 def main() -> None:
     """Measure, print the results and write a record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)

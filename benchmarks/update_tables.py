@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,16 @@ TABLES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "linear_layers_decoding": linear_layers.decoding_table,
     "matrix_products": matrix_products.table,
     "loader": loader.table,
+    "peers_commands_base": partial(report.commands_table, "base"),
+    "peers_commands_small": partial(report.commands_table, "small"),
+    "peers_decoding": report.decoding_table,
     "peers_preparation": report.preparation_table,
+    "peers_training_zen4": report.training_table,
     "plans": plans.table,
     "preparation": preparation.table,
     "scale": scale.table,
+    "search_answers": search_steps.answers_table,
+    "search_answers_single": search_steps.answers_table,
     "search_steps": search_steps.table,
     "server_threads": server_threads.table,
     "serving": serving.table,

@@ -41,6 +41,11 @@ def training_table(record: Mapping[str, Any]) -> Iterator[str]:
             yield from _part(part)
 
 
+def commands_table(size: str, record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the table of the training commands for a size in a record."""
+    yield from _part(record["parts"][f"commands {size}"])
+
+
 def preparation_table(record: Mapping[str, Any]) -> Iterator[str]:
     """Yield the table of preparation in a record."""
     yield from _part(record["parts"]["preparation"])
