@@ -11,7 +11,7 @@ import seqx
 ANSWER_LENGTH = 1.15
 """The assumed length of an answer, relative to its reference."""
 
-LATE_EVERY, LATE_LENGTH = 16, 2.5
+LONG_EVERY, LONG_RATIO = 16, 2.5
 """One answer in 16 is assumed to be 2.5 times as long as the others: models that are not fully trained
 repeat words. The longest answer of a batch determines the number of steps of a search."""
 
@@ -50,7 +50,7 @@ class AssumedSearch(seqx.Search):
     def max_lengths(self, lengths: Tensor) -> Tensor:
         """Return the assumed lengths of the answers [B]; they do not exceed those that the search allows."""
         assumed = lengths * self._ratio
-        assumed[::LATE_EVERY] *= LATE_LENGTH
+        assumed[::LONG_EVERY] *= LONG_RATIO
         return self._search.max_lengths(lengths).minimum(assumed.ceil().long() + 1)
 
     def __call__(

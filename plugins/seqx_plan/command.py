@@ -71,7 +71,7 @@ def plan(
     result = planner.plan()
     if result.warning is not None:
         click.echo(f"{recipe}: {result.warning}", err=True)
-    fitting = [] if result.memory.fits else proposals.fitting(planner, result)
+    fitting = [] if result.memory.fits else proposals.fitting_proposals(planner, result)
     within = None if limit is None else proposals.within_budget(planner, result, limit)
     if as_json:
         found = [*fitting, *([within] if within else [])]

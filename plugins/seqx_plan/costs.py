@@ -83,7 +83,7 @@ class Duration:
         return self.updates + self.validations + self.checkpoints
 
 
-def _busy() -> str:
+def _competition_note() -> str:
     """Return a note if other programs compete for the CPUs, which makes a probe slow."""
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load <= _BUSY * cores:
@@ -100,7 +100,7 @@ def measured_speed(
     """Return the speed that a probe has measured, divided between `sharing` processes of the device."""
     return Speed(
         source=f"probe: {probe.microbatches} pass{'es' if probe.microbatches > 1 else ''} of the recipe's "
-        f"model and batches on this {device}{_busy()}",
+        f"model and batches on this {device}{_competition_note()}",
         token_seconds=probe.seconds_per_token * sharing,
         step_seconds=probe.step_seconds * sharing,
         row_seconds=_row_seconds(probe.seconds_per_token, workload)

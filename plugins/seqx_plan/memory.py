@@ -71,6 +71,6 @@ class PeakMemory:
         return None if peak is None or self.start is None else max(0, peak - self.start)
 
 
-def cores() -> int:
+def num_threads() -> int:
     """Return the number of CPU threads that torch uses."""
     return min(torch.get_num_threads(), os.cpu_count() or 1)

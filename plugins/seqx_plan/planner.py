@@ -26,7 +26,7 @@ from seqx_plan.probe import Probe, extrapolated, probe
 from seqx_plan.tracing import Trace, trace
 from seqx_plan.workload import Workload
 
-SCALED = ("validate_every", "save_every", "keep_checkpoints", "schedule")
+BUDGET_SETTINGS = ("validate_every", "save_every", "keep_checkpoints", "schedule")
 """The settings of training from which a proposal for a budget is computed."""
 
 MAX_HALVINGS = 6
@@ -127,7 +127,7 @@ class Planner:
             return replace(
                 plan,
                 microbatch=max(sizes),
-                settings={name: settings[name] for name in SCALED},
+                settings={name: settings[name] for name in BUDGET_SETTINGS},
             )
 
     def _precision(self, trial: seqx.Trial) -> Literal["bf16", "fp32"]:
@@ -189,8 +189,8 @@ class Planner:
         if self.gpu is not None:
             return published_speed(self.gpu, str(self.target.gpu), devices, precision, traced, work)
         assert self._probe is not None, "the recipe was probed"
-        cores, device = memory.cores(), "CPU"
-        watts, source = CORE_WATTS * cores, f"assumed: {CORE_WATTS:g} W per CPU thread, {cores} in use"
+        threads, device = memory.num_threads(), "CPU"
+        watts, source = CORE_WATTS * threads, f"assumed: {CORE_WATTS:g} W per CPU thread, {threads} in use"
         if self.target.device.type == "cuda":
             device = torch.cuda.get_device_name(self.target.device)
             watts, source = CUDA_WATTS * devices, f"assumed: {CUDA_WATTS:g} W per GPU"

@@ -65,7 +65,7 @@ def probe(
         halvings: number of times that each microbatch is halved
     """
 
-    def fitting(microbatch: Any) -> Any:
+    def halved(microbatch: Any) -> Any:
         for _ in range(halvings):
             microbatch = microbatch.halves()[0]
         return microbatch
@@ -83,7 +83,7 @@ def probe(
 
     updates = trial.updates()
     # Libraries allocate memory in the first passes, so these are not measured.
-    for microbatch in map(fitting, largest):
+    for microbatch in map(halved, largest):
         updates.add_gradients(microbatch)
         shapes.add(shape_of(microbatch))
     updates.step()
@@ -97,7 +97,7 @@ def probe(
     positions = torch.randperm(len(batches.plan(0))).tolist()
     while not is_over() or not steps:
         update = seqx.update_microbatches(batches, positions[len(steps) % len(positions)])
-        for microbatch in map(fitting, update):
+        for microbatch in map(halved, update):
             pass_seconds += _time(trial.device, lambda m=microbatch: updates.add_gradients(m))
             tokens += microbatch.padded_tokens
             passes += 1

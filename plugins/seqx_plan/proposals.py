@@ -55,7 +55,7 @@ def seconds_of(budget: str) -> float:
     return seconds
 
 
-def fitting(planner: Planner, plan: Plan) -> list[Proposal]:
+def fitting_proposals(planner: Planner, plan: Plan) -> list[Proposal]:
     """Return proposals with which a run that is too large fits into memory."""
     return [*_with_microbatch(planner, plan), *_with_sharding(planner, plan)]
 

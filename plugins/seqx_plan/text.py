@@ -24,12 +24,21 @@ def format_plan(plan: Plan) -> Iterator[str]:
     duration = plan.duration
     seconds = (duration.total, duration.updates, duration.validations, duration.checkpoints)
     total, updates, scores, checkpoints = map(seqx.format_duration, seconds)
+    scored = _scored_sets(plan)
     yield (
         f"time: {total} without preparing the data and writing a report: updates {updates}, "
-        f"{duration.evaluations} scores of the development set and one of the test set {scores}, "
-        f"checkpoints {checkpoints}"
+        f"{f'{scored} {scores}, ' if scored else ''}checkpoints {checkpoints}"
     )
     yield f"energy: {plan.kilowatt_hours:.3g} kWh ({plan.speed.power_source})"
+
+
+def _scored_sets(plan: Plan) -> str:
+    """Return a text that says how often the development and the test set are scored; "" if there are none."""
+    dev = plan.duration.evaluations
+    scores = [f"{dev} score{'s' * (dev > 1)} of the development set"] if dev else []
+    if plan.workload.test_rows:
+        scores.append("one of the test set" if dev else "one score of the test set")
+    return " and ".join(scores)
 
 
 def _memory_lines(plan: Plan) -> Iterator[str]:

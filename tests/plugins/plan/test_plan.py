@@ -3,8 +3,10 @@
 import gc
 import json
 import math
+import re
 import shlex
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -135,13 +137,32 @@ def test_budget_that_is_too_short_says_what_was_measured(monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("planned")
-def test_plan_waits_like_a_run_while_other_programs_compete(adaptations: list[str]) -> None:
+def test_plan_adapts_to_other_programs_like_a_run(adaptations: list[str]) -> None:
     assert adaptations
 
 
 def test_plan_says_that_a_recipe_fits_its_budget() -> None:
     printed = done("plan", "tiny.yaml", "--assume=20", "--gpu=h100", "--budget=1d")
     assert "budget: 1 day, 0:00:00; the recipe fits as it is" in printed
+
+
+@pytest.mark.parametrize(
+    ("splits", "scored"),
+    [
+        (["dev", "test"], "3 scores of the development set and one of the test set "),
+        (["dev"], "3 scores of the development set "),
+        (["test"], "one score of the test set "),
+        ([], "checkpoints "),
+    ],
+)
+def test_plan_names_only_the_held_out_sets_of_the_task(splits: list[str], scored: str) -> None:
+    sides = [Path(name) for name in ("text.en", "text.de")]
+    for side in sides:
+        side.write_text("Some text.\n" * 20, encoding="utf-8")
+    corpus = json.dumps({"type": "files", **{split: [*map(str, sides)] for split in ("train", *splits)}})
+    printed = done("plan", "tiny.yaml", "--gpu=h100", "--assume=20", f"task.corpus={corpus}")
+    (time,) = re.findall(r"^time: .*: updates [^ ,]+, (.*)", printed, re.MULTILINE)
+    assert re.match(rf"{scored}\d", time)
 
 
 def test_plan_assumes_lengths_if_the_text_must_be_downloaded() -> None:
