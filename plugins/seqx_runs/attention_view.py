@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import seqx
 from seqx_runs.sentences import shortened
 
-NUMBER = 4
+MAX_VIEWS = 4
 """The maximum number of answers whose attention is shown."""
 
 MAX_TOKENS = 40
@@ -39,7 +39,7 @@ def attention_views(predictor: seqx.Predictor, inputs: Sequence[object]) -> list
     end = time.monotonic() + MAX_SECONDS
     views: list[AttentionView] = []
     for text in inputs:
-        if len(views) == NUMBER or time.monotonic() > end:
+        if len(views) == MAX_VIEWS or time.monotonic() > end:
             break
         if not isinstance(text, str) or len(predictor.task.read(text)["source"]) > MAX_TOKENS:
             continue

@@ -253,8 +253,3 @@ def _label(value: float, step: float) -> str:
 
 def _cell(value: float | None) -> str:
     return "-" if value is None else seqx.format_number(value)
-
-
-def line_of(name: str, xs: Sequence[float], ys: Sequence[float | None]) -> Series:
-    """Return a line; values that are None are left out."""
-    return Series(name=name, points=[(x, y) for x, y in zip(xs, ys, strict=True) if y is not None])

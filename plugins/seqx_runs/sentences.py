@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import seqx
 
-NUMBER = 5
+NUM_EXAMPLES = 5
 """The number of best and of worst answers."""
 
 MAX_CHARACTERS = 8000
@@ -66,8 +66,8 @@ def rank_answers(task: seqx.Task, answers: Sequence[seqx.Answer]) -> Ranking | N
     main = [of_answer[name] for of_answer in scores]
     ranks = [score.rank for score in main]
     by_length = sorted(range(len(answers)), key=lambda i: -len(answers[i].input))
-    worst = sorted(by_length, key=lambda i: ranks[i])[:NUMBER]
-    best = [i for i in sorted(by_length, key=lambda i: -ranks[i]) if i not in worst][:NUMBER]
+    worst = sorted(by_length, key=lambda i: ranks[i])[:NUM_EXAMPLES]
+    best = [i for i in sorted(by_length, key=lambda i: -ranks[i]) if i not in worst][:NUM_EXAMPLES]
     return Ranking(
         score=name,
         best=[_scored(task, answers[i], i, main[i].value) for i in best],

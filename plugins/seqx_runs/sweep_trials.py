@@ -48,8 +48,7 @@ class Trial:
 
     configuration: Configuration
     seed: int | None
-    parent: Path
-    """The folder of the sweep."""
+    sweep_folder: Path
 
     @property
     def arguments(self) -> list[str]:
@@ -70,9 +69,9 @@ class Trial:
         """The run folder. Its name ends with a digest of all settings, so that an edited sweep finds it."""
         identity = [self.configuration.recipe, self.configuration.profile, *self.overrides]
         digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
-        existing = sorted((self.parent / "trials").glob(f"*-{digest}"))
+        existing = sorted((self.sweep_folder / "trials").glob(f"*-{digest}"))
         name = re.sub(r"[^\w.+=]+", "-", str(self)).strip("-")[:_MAX_NAME]
-        return existing[0] if existing else self.parent / "trials" / f"{name}-{digest}"
+        return existing[0] if existing else self.sweep_folder / "trials" / f"{name}-{digest}"
 
     @property
     def is_resumable(self) -> bool:
@@ -82,7 +81,7 @@ class Trial:
     @property
     def log(self) -> Path:
         """The file with the output of the run."""
-        return self.parent / "logs" / f"{self.folder.name}.log"
+        return self.sweep_folder / "logs" / f"{self.folder.name}.log"
 
     def __str__(self) -> str:
         return str(self.configuration) + ("" if self.seed is None else f", seed={self.seed}")
@@ -103,7 +102,7 @@ class Sweep:
     def trials(self) -> Sequence[Trial]:
         """The trials, seed by seed, so that all configurations have results early."""
         return [
-            Trial(configuration=each, seed=seed, parent=self.folder)
+            Trial(configuration=each, seed=seed, sweep_folder=self.folder)
             for seed in self.seeds
             for each in self.configurations
         ]

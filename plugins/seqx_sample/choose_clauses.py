@@ -14,7 +14,7 @@ from .words import Adverbial, Noun, Preposition
 Tenses = dict[Tense, float]
 Subject = tuple[NounPhrase, Noun]  # a phrase, and the noun that determines what the subject can do
 
-SOMEBODY = next(noun for noun in nouns(frozenset({"person"})) if noun.english == "man")
+MAN = next(noun for noun in nouns(frozenset({"person"})) if noun.english == "man")
 PAST: Tenses = {"past": 10, "could": 1, "had to": 1, "wanted": 1}
 PRESENT: Tenses = {"present": 10, "can": 1, "must": 1, "want": 1, "perfect": 2, "future": 1}
 
@@ -80,13 +80,13 @@ def allowed_tense(draw: Draw, predicate: Predicate, weights: Tenses) -> Tense:
 def subject(draw: Draw, *, pronouns: float = 0.22) -> Subject:
     """Draw a subject: a person, an animal or a vehicle."""
     if draw.chance(0.05):
-        return two_persons(draw), SOMEBODY
+        return two_persons(draw), MAN
     if draw.chance(0.2):
         noun = draw.pick(nouns(frozenset({"animal", "public"})))
         return phrase_of(draw, noun), noun
     phrase = person(draw, pronouns=pronouns)
     person_noun = head_noun(phrase)
-    return phrase, person_noun if person_noun and not isinstance(phrase, Name) else SOMEBODY
+    return phrase, person_noun if person_noun and not isinstance(phrase, Name) else MAN
 
 
 def negatable(phrase: NounPhrase) -> bool:

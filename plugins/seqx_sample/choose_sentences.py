@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from .choose_clauses import (
+    MAN,
     PAST,
     PRESENT,
-    SOMEBODY,
     Subject,
     Tenses,
     allows_time,
@@ -96,7 +96,7 @@ def _yes_no(draw: Draw) -> Sentence:
 def _wh_question(draw: Draw) -> Sentence:
     """Draw a question about the subject or an object."""
     if draw.chance(0.35):
-        result = clause(draw, who=(Interrogative(personal=True), SOMEBODY))
+        result = clause(draw, who=(Interrogative(personal=True), MAN))
         return WhQuestion(replace(result, negated=False))
     verb, frame = draw.pick([each for each in frames("TDP") if "person" in each[1].subject])
     noun = draw.pick(nouns(frame.objects[0]))
@@ -174,7 +174,7 @@ def _saying(draw: Draw) -> Sentence:
         {"future": 5, "present": 2, "can": 2} if hope else PAST if past else {**PRESENT, "future": 3}
     )
     pronoun = pronoun_for(who)
-    other = (pronoun, SOMEBODY) if pronoun and draw.chance(0.35) else subject(draw)
+    other = (pronoun, MAN) if pronoun and draw.chance(0.35) else subject(draw)
     inner = clause(draw, who=other, adverbs=0.1, tenses=tenses, states=0.25)
     predicate = Saying(verb, "whether" if frame.kind == "W" else "that", inner)
     negated = not hope and negatable(who) and draw.chance(0.1)
@@ -196,7 +196,7 @@ def _trying(draw: Draw) -> Sentence:
 def _intended_action(draw: Draw, who: NounPhrase, kinds: str) -> Predicate:
     """Draw an action that a person may intend."""
     while True:
-        predicate, _ = action(draw, SOMEBODY, who, kinds=kinds)
+        predicate, _ = action(draw, MAN, who, kinds=kinds)
         if not predicate.verb.stative and predicate.verb.english not in _UNWANTED:
             return predicate
 

@@ -26,15 +26,15 @@ from seqx_serve.metrics import Metrics
 from seqx_serve.middleware import BodyLimit, Measured
 from seqx_serve.models import (
     AUTO,
-    Answers,
-    Explanations,
+    Answerer,
+    Explainer,
     ServedModels,
     UnavailableError,
 )
 from seqx_serve.openapi import openapi
 from seqx_serve.page import page_routes
 from seqx_serve.reading import Reader
-from seqx_serve.responses import language_name, result_of, versions_of, warnings_of
+from seqx_serve.responses import language_name, result_of, translations_of, warnings_of
 from seqx_serve.schemas import plain
 
 
@@ -116,12 +116,12 @@ class Service:
         check_single_lines([document.texts for document in documents], constraints)
         lines = [line for document in documents for line in document.texts]
         self._reader.check_lines(lines)
-        answers = Answers(model, 1 + fields.alternatives)
-        nbests = await self._decoder.decode(request, answers, constrained(lines, constraints))
+        answerer = Answerer(model, 1 + fields.alternatives)
+        nbests = await self._decoder.decode(request, answerer, constrained(lines, constraints))
         warnings = [*unanswered(lines, nbests, constraints), *warnings_of(nbests)]
         remaining = iter(nbests)
         versions = [
-            versions_of(document, [next(remaining) for _ in document.inputs], fields.alternatives)
+            translations_of(document, [next(remaining) for _ in document.inputs], fields.alternatives)
             for document in documents
         ]
         assert model.languages is not None, "a translator has languages"
@@ -151,7 +151,7 @@ class Service:
         self._reader.check_characters(texts, constraints)
         self._reader.check_lines(texts)
         inputs = constrained(texts, constraints)
-        nbests = await self._decoder.decode(request, Answers(model, fields.nbest), inputs)
+        nbests = await self._decoder.decode(request, Answerer(model, fields.nbest), inputs)
         warnings = [*unanswered(texts, nbests, constraints), *warnings_of(nbests)]
         results = [result_of(model, text, nbest) for text, nbest in zip(texts, nbests, strict=True)]
         return JSONResponse(plain(schemas.AnswerResponse(results=results, warnings=warnings or None)))
@@ -167,9 +167,7 @@ class Service:
         self._reader.check_characters([fields.q], wanted)
         nbest, maps, reasons = seqx.NBest(), None, list[str]()
         try:
-            ((nbest, maps),) = await self._decoder.decode(
-                request, Explanations(model, fields.nbest), [wanted]
-            )
+            ((nbest, maps),) = await self._decoder.decode(request, Explainer(model, fields.nbest), [wanted])
             unanswered([fields.q], [nbest], wanted)
         except HTTPException as error:
             if error.status_code != 422 or not wanted.constrained:

@@ -46,7 +46,7 @@ class Job:
     """The inputs of one request."""
 
     decode: Decode  # called in the thread of the batcher
-    texts: Sequence[Any]
+    inputs: Sequence[Any]  # texts or requests
     lengths: Sequence[int]  # number of tokens of each text
     future: Future[list[Any]] = field(default_factory=Future)
     turn: int = 0  # the jobs with the lowest numbers are in the next batch
@@ -56,12 +56,12 @@ class Job:
     @property
     def waiting(self) -> int:
         """The number of texts that wait; 0 if the job has failed or was cancelled."""
-        return 0 if self.future.done() else len(self.texts) - self.taken
+        return 0 if self.future.done() else len(self.inputs) - self.taken
 
     def add(self, answer: object) -> None:
         """Add the answer to the next text."""
         self.answers.append(answer)
-        if len(self.answers) == len(self.texts):
+        if len(self.answers) == len(self.inputs):
             with suppress(InvalidStateError):  # the job was cancelled at the same moment
                 self.future.set_result(self.answers)
 
@@ -216,7 +216,7 @@ class Batcher:
         texts, decoded = list[Any](), dict[Job, int]()
         for job in batch:
             index = decoded.get(job, len(job.answers))
-            texts.append(job.texts[index])
+            texts.append(job.inputs[index])
             decoded[job] = index + 1
         jobs = list(batch)
         while jobs:

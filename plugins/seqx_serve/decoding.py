@@ -13,7 +13,7 @@ from seqx_serve.batching import Batcher, Decode, QueueFullError, StoppedError, c
 from seqx_serve.limits import Limits
 from seqx_serve.metrics import Metrics
 from seqx_serve.middleware import CLIENT_LEFT
-from seqx_serve.models import Answers, Parts
+from seqx_serve.models import Answerer, InputSplitter
 
 _RETRY = {"Retry-After": "1"}
 _LONG = 500  # characters; shorter inputs are not split before they are decoded
@@ -34,7 +34,7 @@ class Decoder:
         self._metrics = metrics
 
     async def decode(
-        self, request: Request, decode: Answers, texts: Sequence[str | seqx.Request]
+        self, request: Request, decode: Answerer, texts: Sequence[str | seqx.Request]
     ) -> Sequence[Any]:
         """Return the answers to the inputs of a request. If its client leaves, waiting inputs are removed.
 
@@ -47,7 +47,7 @@ class Decoder:
         lengths = [*map(characters_of, texts)]
         is_long = [length > _LONG for length in lengths]
         long = [text for text, chosen in zip(texts, is_long, strict=True) if chosen]
-        split = iter(await self._awaited(request, Parts(decode.model), long, end) if long else ())
+        split = iter(await self._awaited(request, InputSplitter(decode.model), long, end) if long else ())
         parts = [next(split) if chosen else None for chosen in is_long]
         inputs = [[text] if part is None else part.requests for text, part in zip(texts, parts, strict=True)]
         tokens = [

@@ -56,7 +56,7 @@ class ServedModel:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Answerer:
     """A function that returns the answers of a model to texts."""
 
     model: ServedModel
@@ -72,7 +72,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Parts:
+class InputSplitter:
     """A function that splits texts into the parts that a model answers separately."""
 
     model: ServedModel
@@ -89,7 +89,7 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Explanations(Answers):
+class Explainer(Answerer):
     """A function that returns the answers to requests with traces, and the attention of the best answers."""
 
     def __call__(self, requests: Sequence[seqx.Request]) -> Sequence[Any]:

@@ -27,16 +27,16 @@ def result_of(model: ServedModel, text: str, nbest: seqx.NBest) -> schemas.Resul
     )
 
 
-def versions_of(document: Document, nbests: Sequence[seqx.NBest], alternatives: int) -> list[str]:
+def translations_of(document: Document, nbests: Sequence[seqx.NBest], alternatives: int) -> list[str]:
     """Return different translations of a document, the best first.
 
     Translation i has the i-th best answer to each line, or the last one if a line has fewer answers.
     """
-    versions = []
+    translations = []
     for rank in range(1 + alternatives):
         answers = [nbest[min(rank, len(nbest) - 1)].text if nbest else "" for nbest in nbests]
-        versions.append(document.filled(answers))
-    return list(dict.fromkeys(versions))
+        translations.append(document.filled(answers))
+    return list(dict.fromkeys(translations))
 
 
 def warnings_of(nbests: Sequence[seqx.NBest]) -> list[str]:

@@ -42,7 +42,7 @@ class Marian(seqx.Tokenizer):
         if len(set(symbols)) < len(symbols):
             raise ValueError("symbols: contains duplicates; list each symbol once")
         self._size = size
-        self._languages = symbols
+        self._extra_symbols = symbols
         self._processor: Any = None
         self._symbols: list[str] = []
         self._ids: dict[str, int] = {}
@@ -62,7 +62,7 @@ class Marian(seqx.Tokenizer):
             sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=_recording(lines, failures),
                 model_writer=written,
-                vocab_size=self._size - len(self._languages) - 1,  # SentencePiece has no padding
+                vocab_size=self._size - len(self._extra_symbols) - 1,  # SentencePiece has no padding
                 character_coverage=1.0,
                 num_threads=16,  # fixed, because it changes rounding, and with it the subwords
                 minloglevel=2,
@@ -73,13 +73,13 @@ class Marian(seqx.Tokenizer):
             raise seqx.UserError(f"marian: the vocabulary cannot be learned ({error})") from error
         model = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
         subwords = (model.id_to_piece(i) for i in range(model.get_piece_size()))
-        symbols = [*_SPECIAL, *self._languages, *(each for each in subwords if each not in _SPECIAL)]
+        symbols = [*_SPECIAL, *self._extra_symbols, *(each for each in subwords if each not in _SPECIAL)]
         self._write(folder, written.getvalue(), symbols)
 
     def extend(self, lines: Iterable[str], old: Path, folder: Path) -> None:
         """Add those of `symbols` that the vocabulary in `old` lacks."""
         self.load(old)
-        symbols = dict.fromkeys([*self._symbols, *self._languages])
+        symbols = dict.fromkeys([*self._symbols, *self._extra_symbols])
         self._write(folder, self._processor.serialized_model_proto(), [*symbols])
 
     def _write(self, folder: Path, model: bytes, symbols: Sequence[str]) -> None:

@@ -35,7 +35,7 @@ class SymbolList(seqx.Tokenizer):
     def __init__(
         self, *, size: Annotated[int, Gt(_FIRST)] = 32_000, min_count: Annotated[int, Ge(1)] = 1
     ) -> None:
-        self._limit = size
+        self._max_size = size
         self._min_count = min_count
         self._symbols: list[str] = []
         self._ids: dict[str, int] = {}
@@ -47,7 +47,7 @@ class SymbolList(seqx.Tokenizer):
     @property
     def size(self) -> int:
         """The number of symbols, including the special ones."""
-        return _FIRST + len(self._symbols) if self._symbols else self._limit
+        return _FIRST + len(self._symbols) if self._symbols else self._max_size
 
     def learn(self, lines: Iterable[str], folder: Path) -> None:
         """Count the symbols of the lines, and write the most frequent ones into `folder`."""
@@ -69,7 +69,7 @@ class SymbolList(seqx.Tokenizer):
         counts = Counter(symbol for line in lines for symbol in self.split(line))
         ordered = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
         frequent = [symbol for symbol in ordered if counts[symbol] >= self._min_count and symbol not in known]
-        return frequent[: self._limit - _FIRST]
+        return frequent[: self._max_size - _FIRST]
 
     def _write(self, symbols: Sequence[str], folder: Path) -> None:
         """Write the symbols, and load them."""
