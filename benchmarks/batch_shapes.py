@@ -103,7 +103,7 @@ def measured(sides: Integers) -> dict[str, Any]:
         "mean": [round(float(mean), 1) for mean in sides.mean(1)],
         "longest": sides.max(1).tolist(),
         "groups": _of_groups(plan(by_column, tokens=TOKENS, groups=1, seed=1, epoch=0)),
-        "buckets": {"shapes": SHAPES, "useful": round(_useful_in_buckets(sides), 3)},
+        "buckets": {"shapes": SHAPES, "useful": round(_share_in_buckets(sides), 3)},
         "packed": _of_packed(plan_packed(by_column, tokens=TOKENS, seed=1, epoch=0)),
     }
 
@@ -130,7 +130,7 @@ def _share(made: Plan, padded: Any) -> float:
     return round(float(sum(column.sum() for column in made.lengths.values()) / padded.sum()), 3)
 
 
-def _useful_in_buckets(sides: Integers) -> float:
+def _share_in_buckets(sides: Integers) -> float:
     """Return the share of tokens that are not padding in the best grid of SHAPES buckets."""
     shares = []
     for columns in (1, 2, 4, 8, 16):

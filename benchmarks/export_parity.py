@@ -43,10 +43,10 @@ class Answers(NamedTuple):
     scores: Sequence[float]
 
 
-Way = Callable[[Sequence[str]], Answers]
+Program = Callable[[Sequence[str]], Answers]
 
 
-def of_seqx(model: Path, *overrides: str, **options: Any) -> Way:
+def of_seqx(model: Path, *overrides: str, **options: Any) -> Program:
     """Return a function that translates with seqx, possibly with an engine."""
     predictor = seqx.load(model, device="cpu", overrides=overrides, **options)
 
@@ -57,7 +57,7 @@ def of_seqx(model: Path, *overrides: str, **options: Any) -> Way:
     return answer
 
 
-def of_ctranslate2(folder: Path, beam: int, compute: str) -> Way:
+def of_ctranslate2(folder: Path, beam: int, compute: str) -> Program:
     """Return a function that translates with CTranslate2 and an exported folder."""
     package = importlib.import_module("ctranslate2")  # the function `table` does not need it
     translator = package.Translator(str(folder), compute_type=compute, intra_threads=torch.get_num_threads())
@@ -80,7 +80,7 @@ def of_ctranslate2(folder: Path, beam: int, compute: str) -> Way:
     return answer
 
 
-def of_transformers(folder: Path) -> Way:
+def of_transformers(folder: Path) -> Program:
     """Return a function that translates with transformers and an exported folder."""
     transformers = importlib.import_module("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
@@ -102,7 +102,7 @@ def of_transformers(folder: Path) -> Way:
     return answer
 
 
-def ways(model: Path, folder: Path) -> Mapping[str, tuple[Way, str]]:
+def programs(model: Path, folder: Path) -> Mapping[str, tuple[Program, str]]:
     """Return each program, and the name of the program that it is compared with."""
     predictor = seqx.load(model, device="cpu", precision="fp32")
     trained = trained_model(model, predictor.task, predictor.model, predictor.search)
@@ -131,13 +131,13 @@ def measure(model: Path, sentences: int, rounds: int) -> dict[str, Any]:
     split = task.read_split("test")
     inputs, references = task.inputs(split)[:sentences], task.references(split)[:sentences]
     with tempfile.TemporaryDirectory() as folder:
-        every = ways(model, Path(folder))
+        compared = programs(model, Path(folder))
         answers: dict[str, Answers] = {}
-        seconds: dict[str, list[float]] = {name: [] for name in every}
+        seconds: dict[str, list[float]] = {name: [] for name in compared}
         for number in range(rounds + 1):  # the first round is not timed
-            for name, (way, _) in every.items():
+            for name, (program, _) in compared.items():
                 start = time.perf_counter()
-                answers[name] = way(inputs)
+                answers[name] = program(inputs)
                 if number:
                     seconds[name].append(time.perf_counter() - start)
     return {
@@ -149,7 +149,7 @@ def measure(model: Path, sentences: int, rounds: int) -> dict[str, Any]:
                 "bleu": Bleu()(answers[name].texts, references)["bleu"].value,
                 "seconds": seconds[name],
             }
-            for name, (_, other) in every.items()
+            for name, (_, other) in compared.items()
         },
     }
 
@@ -168,16 +168,16 @@ def difference(one: Answers, other: Answers) -> dict[str, Any]:
 
 def table(record: Mapping[str, Any]) -> Iterator[str]:
     """Yield the table of a record."""
-    ways = record["ways"]
-    first = next(iter(ways.values()))["seconds"]
+    rows = record["ways"]
+    first = next(iter(rows.values()))["seconds"]
     yield "| program | lines that differ | scores differ by | BLEU | speed |"
     yield "|---|---|---|---|---|"
-    for name, way in ways.items():
-        speeds = sorted(one / other for one, other in zip(first, way["seconds"], strict=True))
+    for name, row in rows.items():
+        speeds = sorted(one / other for one, other in zip(first, row["seconds"], strict=True))
         speed = f"{statistics.median(speeds):.2f} ({speeds[0]:.2f} to {speeds[-1]:.2f})"
         yield (
-            f"| {name} | {way['differing_lines']} of {record['sentences']} | "
-            f"{way['largest_score_difference']:.1e} | {way['bleu']:.2f} | {speed} |"
+            f"| {name} | {row['differing_lines']} of {record['sentences']} | "
+            f"{row['largest_score_difference']:.1e} | {row['bleu']:.2f} | {speed} |"
         )
 
 

@@ -175,7 +175,7 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.quantities:
         if name not in VALUES:
-            parser.error(f"{name} is no quantity; name any of {names}")
+            parser.error(f"{name} is not a quantity; name any of {names}")
     measure_quantity = measurements(SIZES[options.size], options.seconds)
     about = {"benchmark": "growth", **provenance(), "threads": torch.get_num_threads(), "size": options.size}
     record: dict[str, Any] = {**about, "quantities": {}}

@@ -50,13 +50,13 @@ CASES = [(1, 14), (8, 10)]  # sentences, tokens of each
 WIDTH, DEPTH, SYMBOLS = 512, 6, 8000
 SUPPORTED: Mapping[ComputePrecision, bool] = {"fp32": True, "bf16": has_bf16(CPU), "int8": has_int8()}
 PRECISIONS = [precision for precision, supported in SUPPORTED.items() if supported]
-SECONDS = 0.01  # the time of one way in one round
+SECONDS = 0.01  # the time of one implementation in one round
 
 Map = Callable[[Tensor], Tensor]
 
 
-def ways(inputs: int, outputs: int) -> Mapping[str, Map]:
-    """Return the ways of computing one linear map, by name."""
+def implementations(inputs: int, outputs: int) -> Mapping[str, Map]:
+    """Return the implementations of one linear map, by name."""
     weight, bias = torch.randn(outputs, inputs) * inputs**-0.5, torch.randn(outputs)
     column = weight.t().contiguous()
     half, half_bias = weight.bfloat16(), bias.bfloat16()
@@ -116,7 +116,7 @@ def layers(rounds: int) -> list[dict[str, Any]]:
     """Measure and print all shapes and numbers of rows."""
     results = []
     for inputs, outputs in SHAPES:
-        found = ways(inputs, outputs)
+        found = implementations(inputs, outputs)
         for rows in ROWS:
             x = torch.randn(rows, inputs)
             seconds = times({name: partial(f, x) for name, f in found.items()}, rounds)

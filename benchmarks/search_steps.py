@@ -38,7 +38,7 @@ SHAPES = [(4, 8000), (256, 2000), (256, 8000), (256, 37_000)]
 CANDIDATES = 7
 """Symbols of each hypothesis that beam search of size 4 selects."""
 
-Ways = Mapping[str, Callable[[], object]]
+Variants = Mapping[str, Callable[[], object]]
 Context = Callable[[], AbstractContextManager[object]]
 
 WITHOUT: Mapping[str, Context] = {
@@ -53,7 +53,7 @@ def steps(rounds: int, shapes: Sequence[tuple[int, int]]) -> Iterator[dict[str, 
     """Measure the parts of a step that follow the model."""
     for count, symbols in shapes:
         logits = torch.randn(count, symbols)
-        ways: Mapping[str, Ways] = {
+        variants: Mapping[str, Variants] = {
             "log-probabilities": {
                 "without": partial(_subtract_normalizer, logits),
                 "with": partial(logits.log_softmax, 1),
@@ -63,7 +63,7 @@ def steps(rounds: int, shapes: Sequence[tuple[int, int]]) -> Iterator[dict[str, 
                 "with": partial(largest, logits, CANDIDATES),
             },
         }
-        for part, functions in ways.items():
+        for part, functions in variants.items():
             yield _result(f"{part}, {count} hypotheses, {symbols:,} symbols", times(functions, rounds))
 
 
@@ -78,7 +78,7 @@ def answers(rounds: int, model: Path, lines: Sequence[str]) -> Iterator[dict[str
     for method, switched_off in WITHOUT.items():
         # Weights that were joined once stay joined, so each method is switched off in a model of its own.
         changed = seqx.load(model, device="cpu", precision="fp32")
-        functions: Ways = {
+        functions: Variants = {
             "without": partial(_answers, changed, lines, switched_off),
             "with": partial(_answers, predictor, lines, nullcontext),
         }

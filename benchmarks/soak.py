@@ -43,7 +43,7 @@ LIMITS = {
     "--timeout": "30", "--idle-timeout": "3", "--max-connections": "100", "--batch-lines": "16",
 }  # fmt: skip
 SAMPLES = 120  # of the memory
-EVERYONE = {"steady": 6, "slow": 3, "flooding": 1, "leaving": 2, "silent": 2, "hostile": 2}
+CLIENT_COUNTS = {"steady": 6, "slow": 3, "flooding": 1, "leaving": 2, "silent": 2, "hostile": 2}
 """The number of threads of each kind of client."""
 
 JSON = "Content-Type: application/json"
@@ -76,7 +76,7 @@ class Soak:
     """
 
     def __init__(self, server: Server, answers: Mapping[str, str], seconds: float) -> None:
-        self.outcomes: dict[str, Counter[str]] = {kind: Counter() for kind in EVERYONE}
+        self.outcomes: dict[str, Counter[str]] = {kind: Counter() for kind in CLIENT_COUNTS}
         self.problems: list[str] = []
         self.memory: list[tuple[float, float]] = []
         self._server = server
@@ -85,10 +85,10 @@ class Soak:
         self._lock = threading.Lock()
         start = time.monotonic()
         self._end = start + seconds
-        with ThreadPoolExecutor(sum(EVERYONE.values()) + 1) as pool:
+        with ThreadPoolExecutor(sum(CLIENT_COUNTS.values()) + 1) as pool:
             running = [
                 pool.submit(self._repeat, kind, number)
-                for kind, count in EVERYONE.items()
+                for kind, count in CLIENT_COUNTS.items()
                 for number in range(count)
             ]
             while time.monotonic() < self._end:
@@ -260,7 +260,7 @@ def measure(model: Path, sentences: int, seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "sentences": len(answers),
         "limits": LIMITS,
-        "clients": EVERYONE,
+        "clients": CLIENT_COUNTS,
         "outcomes": soak.outcomes,
         "problems": soak.problems[:50],
         "memory_mib": [(round(at, 1), round(size, 1)) for at, size in soak.memory],

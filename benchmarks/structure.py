@@ -88,7 +88,7 @@ def levels(parts: Parts) -> dict[str, int]:
     return {part: level(part) for part in parts}
 
 
-def drawing(parts: Parts) -> Iterator[str]:
+def level_lines(parts: Parts) -> Iterator[str]:
     """Yield the parts by level, the highest first, with their imports."""
     level_of = levels(parts)
     arrows = sum(len(imports) for imports in parts.values())
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--trace", action="store_true", help="list the files of an update and of a sentence")
     options = parser.parse_args()
     try:
-        print("\n".join(drawing(read_parts())))
+        print("\n".join(level_lines(read_parts())))
     except ValueError as error:
         sys.exit(str(error))
     for title, lines in (trace() if options.trace else {}).items():

@@ -52,4 +52,4 @@ def test_growth_benchmark_decodes_with_beams() -> None:
 def test_growth_benchmark_refuses_unknown_quantities() -> None:
     done = forked.run(sys.executable, "-m", "benchmarks.growth", "colour", cwd=ROOT)
     assert done.returncode == 2
-    assert "colour is no quantity; name any of tokens" in done.stderr
+    assert "colour is not a quantity; name any of tokens" in done.stderr

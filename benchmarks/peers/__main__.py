@@ -49,7 +49,7 @@ def duration(text: str) -> float:
     """Return the seconds of a duration such as 90s, 12m or 1h."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 90s, 12m or 1h")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write 90s, 12m or 1h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 

@@ -408,7 +408,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("interface", CORRECT, ids=lambda interface: interface.__name__)
-def test_networks_without_fault_obey_all_laws(broken: Any, interface: type) -> None:
+def test_networks_without_fault_obey_their_laws(broken: Any, interface: type) -> None:
     # Compile only the model, which contains an encoder and a decoder, because compiling takes longer than all
     # other laws together.
     without = "compiles" if interface in (seqx.Encoder, seqx.Decoder) else ""

@@ -174,7 +174,7 @@ class SimulatedGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
         on_device = bool(device_tensors) if target is None else torch.device(target).type in ("cuda", NAME)
         if not device_tensors and not on_device:
             return self._on_host(func, args, kwargs)
-        operation = properties(func)
+        operation = operation_of(func)
         if host_tensors:
             self._check_mix(operation, args, host_tensors)
         if device_tensors:
@@ -316,7 +316,7 @@ class Operation(NamedTuple):
 
 
 @cache
-def properties(func: Any) -> Operation:
+def operation_of(func: Any) -> Operation:
     """Return an operation with its properties."""
     name = operation_name(func)
     returned = func._schema.returns

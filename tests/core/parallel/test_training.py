@@ -130,9 +130,9 @@ def test_ranks_without_examples_take_part(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run on two ranks after 2 of its 5 updates, before the end of the first epoch."""
-    folder = tmp_path_factory.mktemp("half")
+    folder = tmp_path_factory.mktemp("unfinished")
     train_on_ranks(2, folder, "run", "training.steps=2")
     return folder / "run"
 
@@ -140,9 +140,9 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.promise("resume-with-other-process-count")
 @pytest.mark.parametrize("size", [1, 3])
 def test_run_resumes_with_another_number_of_ranks(
-    size: int, half: Path, alone: tuple[Path, Any], tmp_path: Path
+    size: int, unfinished: Path, alone: tuple[Path, Any], tmp_path: Path
 ) -> None:
-    shutil.copytree(half, tmp_path / "run")
+    shutil.copytree(unfinished, tmp_path / "run")
     scores = train_on_ranks(size, tmp_path, "run")
 
     found, expected = updates(tmp_path / "run"), updates(alone[0])

@@ -190,7 +190,7 @@ def test_libyaml_has_the_same_limits(text: str, monkeypatch: pytest.MonkeyPatch)
             check_libyaml(text.format("[" * size + item + "]" * size))
 
 
-def test_libyaml_reads_written_values(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_written_values_need_no_fallback_loader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqx.recipe.yaml_tree._Loader", None)
     _tree.cache_clear()
     values = {"a": [1.5, 1e-9, "x", None, True], "b": {"c": "d e", "f": "1"}}
