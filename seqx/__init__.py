@@ -54,7 +54,7 @@ if TYPE_CHECKING:  # interfaces of text and tasks
     from seqx.interfaces.text import RequiredData as RequiredData
     from seqx.interfaces.text import Tokenizer as Tokenizer
 
-if TYPE_CHECKING:  # neutral descriptions of components
+if TYPE_CHECKING:  # descriptions of components for exporters
     from seqx.interfaces.specification import AttentionSpec as AttentionSpec
     from seqx.interfaces.specification import EmbeddingSpec as EmbeddingSpec
     from seqx.interfaces.specification import FeedForwardSpec as FeedForwardSpec

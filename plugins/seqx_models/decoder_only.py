@@ -116,7 +116,7 @@ class DecoderOnly(seqx.Generator):
         return (self.projection or self.embedding).logits(outputs)
 
     def specification(self) -> seqx.ModelSpec:
-        """Return a neutral description of the model."""
+        """Return a description of the model for exporters."""
         embedding = seqx.describe(self.embedding)
         return seqx.ModelSpec(
             d_model=self.embedding.embedding_dim,

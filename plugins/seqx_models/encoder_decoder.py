@@ -134,7 +134,7 @@ class EncoderDecoder(seqx.Generator):
         return (self.projection or self.target).logits(outputs, self.output_bias)
 
     def specification(self) -> seqx.ModelSpec:
-        """Return a neutral description of the model, unless an input layer reads the source."""
+        """Return a description of the model for exporters, unless an input layer reads the source."""
         return seqx.ModelSpec(
             d_model=self.target.embedding_dim,
             encoder=seqx.describe(self.encoder, "encoder"),

@@ -117,7 +117,7 @@ class Beam(LengthLimitedSearch):
         return replace(self, nbest=min(number, self.size))
 
     def specification(self) -> seqx.SearchSpec:
-        """Return a neutral description of the search."""
+        """Return a description of the search for exporters."""
         return seqx.SearchSpec(
             size=self.size,
             alpha=self.alpha,

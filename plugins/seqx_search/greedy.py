@@ -14,7 +14,7 @@ class Greedy(LengthLimitedSearch):
     """Greedy search: it chooses the most probable token at every step."""
 
     def specification(self) -> seqx.SearchSpec:
-        """Return a neutral description of the search."""
+        """Return a description of the search for exporters."""
         return seqx.SearchSpec(
             size=1,
             alpha=0.0,

@@ -36,7 +36,7 @@ class NormalizedBeam(Beam):
         return length**self.alpha
 
     def specification(self) -> seqx.SearchSpec:
-        """Return a neutral description of the search."""
+        """Return a description of the search for exporters."""
         changes_scores = bool(self.processors) or self.forced_eos
         return replace(
             super().specification(), penalty="length", stop=self.stop, changes_scores=changes_scores

@@ -71,7 +71,7 @@ class MTData(FileCorpus):
                 if not _ID.fullmatch(name):
                     yield (
                         f"{split}.{number}",
-                        f"{name!r} is no id; write GROUP-NAME-VERSION-LANGUAGE-LANGUAGE",
+                        f"{name!r} is not an id; write GROUP-NAME-VERSION-LANGUAGE-LANGUAGE",
                     )
 
     def parts(self, split: str) -> list[list[Path]]:

@@ -224,7 +224,7 @@ def _separated_records(
                 )
             yield f"{path}:{number}", dict(zip(names, row, strict=True))
     except csv.Error as error:
-        raise seqx.UserError(f"{path}:{number + 1}: is no valid CSV ({error}); correct the line") from None
+        raise seqx.UserError(f"{path}:{number + 1}: is not valid CSV ({error}); correct the line") from None
 
 
 def _json_records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -328,6 +328,6 @@ def _text(value: Any, name: str, location: str) -> str:
         text.encode()
     except UnicodeEncodeError:  # JSON can escape one half of a surrogate pair
         raise seqx.UserError(
-            f"{location}: the column {name!r} has half of a surrogate pair, which is no text; correct it"
+            f"{location}: the column {name!r} has half of a surrogate pair, which is not text; correct it"
         ) from None
     return text

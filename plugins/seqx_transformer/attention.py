@@ -161,7 +161,7 @@ class MultiHeadAttention(seqx.Attention):
         return (*self.query.parameters(), *self.key.parameters())
 
     def specification(self) -> seqx.AttentionSpec:
-        """Return a neutral description of the attention."""
+        """Return a description of the attention for exporters."""
         return self.dot_product(self.heads)
 
     def dot_product(self, groups: int) -> seqx.AttentionSpec:

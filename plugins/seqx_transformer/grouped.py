@@ -70,7 +70,7 @@ class GroupedQueryAttention(MultiHeadAttention):
         return super().weights(queries, positioned, self._repeat_groups(memory), mask)
 
     def specification(self) -> seqx.AttentionSpec:
-        """Return a neutral description of the attention."""
+        """Return a description of the attention for exporters."""
         return self.dot_product(self.groups)
 
     def _repeat_groups(self, memory: seqx.KeyValue) -> seqx.KeyValue:

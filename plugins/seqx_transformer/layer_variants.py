@@ -36,7 +36,7 @@ class RMSNorm(Norm):
             return F.rms_norm(x, (self.d_model,), self.weight.to(x.dtype), self.eps)
 
     def specification(self) -> seqx.NormSpec:
-        """Return a neutral description of the norm."""
+        """Return a description of the norm for exporters."""
         return seqx.NormSpec(kind="rmsnorm", weight=self.weight, eps=self.eps)
 
 
@@ -48,7 +48,7 @@ class GELU(ReLU):
         return F.gelu(x)
 
     def specification(self) -> seqx.FeedForwardSpec:
-        """Return a neutral description of the network."""
+        """Return a description of the network for exporters."""
         return two_linear_maps(self.inner, self.outer, "gelu")
 
 
@@ -60,7 +60,7 @@ class SiLU(ReLU):
         return F.silu(x)
 
     def specification(self) -> seqx.FeedForwardSpec:
-        """Return a neutral description of the network."""
+        """Return a description of the network for exporters."""
         return two_linear_maps(self.inner, self.outer, "silu")
 
 
@@ -79,7 +79,7 @@ class Convolutions(ReLU):
         return nn.Conv1d(inputs, outputs, 1, bias=bias)
 
     def specification(self) -> seqx.FeedForwardSpec:
-        """Return a neutral description of the network, with linear maps."""
+        """Return a description of the network for exporters, with linear maps."""
         return two_linear_maps(self.inner, self.outer, "relu")
 
 
@@ -117,6 +117,6 @@ class Gated(FeedForward):
         return self.outer(self.dropout(self.activate(self.gate(x)) * self.inner(x)))
 
     def specification(self) -> seqx.FeedForwardSpec:
-        """Return a neutral description of the network."""
+        """Return a description of the network for exporters."""
         gate, inner, outer = map(seqx.LinearSpec.of, (self.gate, self.inner, self.outer))
         return seqx.FeedForwardSpec(activation=self.activation, gate=gate, inner=inner, outer=outer)

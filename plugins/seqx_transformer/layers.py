@@ -62,7 +62,7 @@ class Norm(nn.Module, ABC):
         """Normalise [B, T, D] over the last dimension."""
 
     def specification(self) -> seqx.NormSpec:
-        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        """Return a description for exporters; by default there is none (see `seqx.describe`)."""
         raise seqx.UnspecifiedError(type(self).__name__)
 
 
@@ -89,7 +89,7 @@ class LayerNorm(Norm):
             return F.layer_norm(x, (self.d_model,), self.weight.to(dtype), self.bias.to(dtype), self.eps)
 
     def specification(self) -> seqx.NormSpec:
-        """Return a neutral description of the norm."""
+        """Return a description of the norm for exporters."""
         return seqx.NormSpec(kind="layernorm", weight=self.weight, bias=self.bias, eps=self.eps)
 
 
@@ -144,7 +144,7 @@ class FeedForward(nn.Module, ABC):
         """Map [B, T, D] to [B, T, D]; the output at a position depends on the input at this position only."""
 
     def specification(self) -> seqx.FeedForwardSpec:
-        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        """Return a description for exporters; by default there is none (see `seqx.describe`)."""
         raise seqx.UnspecifiedError(type(self).__name__)
 
 
@@ -184,7 +184,7 @@ class ReLU(FeedForward):
         return F.relu(x, inplace=not torch.is_grad_enabled())
 
     def specification(self) -> seqx.FeedForwardSpec:
-        """Return a neutral description of the network."""
+        """Return a description of the network for exporters."""
         return two_linear_maps(self.inner, self.outer, "relu")
 
 
@@ -216,7 +216,7 @@ class Sinusoidal(seqx.PositionalEncoding):
         return x + torch.stack([angles.sin(), angles.cos()], -1).flatten(-2).to(x.dtype)
 
     def specification(self) -> seqx.PositionsSpec:
-        """Return a neutral description of the encoding."""
+        """Return a description of the encoding for exporters."""
         return seqx.PositionsSpec(kind="sinusoidal", base=self.base, vectors=partial(added_vectors, self))
 
     def _frequencies_on(self, device: torch.device) -> Tensor:

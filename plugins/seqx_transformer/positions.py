@@ -19,7 +19,7 @@ class NoPositions(seqx.PositionalEncoding):
     """No positional encoding: apart from the causal mask, attention is order-invariant."""
 
     def specification(self) -> seqx.PositionsSpec:
-        """Return a neutral description of the encoding."""
+        """Return a description of the encoding for exporters."""
         return seqx.PositionsSpec(kind="none", vectors=partial(added_vectors, self))
 
 
@@ -42,7 +42,7 @@ class Learned(seqx.PositionalEncoding):
         return x + self.table[positions]
 
     def specification(self) -> seqx.PositionsSpec:
-        """Return a neutral description of the encoding."""
+        """Return a description of the encoding for exporters."""
         return seqx.PositionsSpec(kind="learned", vectors=partial(added_vectors, self))
 
 

@@ -41,7 +41,7 @@ class Rotary(seqx.PositionalEncoding):
         return self._rotate(k, positions)
 
     def specification(self) -> seqx.PositionsSpec:
-        """Return a neutral description of the encoding."""
+        """Return a description of the encoding for exporters."""
         return seqx.PositionsSpec(kind="rotary", base=self.base)
 
     def _rotate(self, x: Tensor, positions: Tensor) -> Tensor:

@@ -141,7 +141,7 @@ class TransformerEncoder(TransformerStack, seqx.Encoder):
         return self.norm(x)
 
     def specification(self) -> seqx.StackSpec:
-        """Return a neutral description of the stack."""
+        """Return a description of the stack for exporters."""
         return describe_stack(self)
 
 
@@ -282,7 +282,7 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
         return TransformerSlots(self, len(self.layers), state, capacity=capacity, **options)
 
     def specification(self) -> seqx.StackSpec:
-        """Return a neutral description of the stack."""
+        """Return a description of the stack for exporters."""
         return describe_stack(self)
 
     def decode(

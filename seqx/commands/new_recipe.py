@@ -111,8 +111,8 @@ def _print_result(file: Path, chosen: Sizes, words: int) -> None:
         click.echo(f"The text limits the run, not the time: {_too_little_text(words)}")
     elif chosen.steps < FEW_UPDATES:
         click.echo(
-            f"{chosen.steps:,} updates are few; with less than {FEW_UPDATES:,} a model often learns only the "
-            "most frequent words. Allow a longer --budget."
+            f"{chosen.steps:,} updates are few; with fewer than {FEW_UPDATES:,} a model often learns only "
+            "the most frequent words. Allow a longer --budget."
         )
     click.echo("Next steps:")
     for command in ("show", "run"):

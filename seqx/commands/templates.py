@@ -117,7 +117,7 @@ def check_name(name: str, plugins: Plugins, *, module: str, interface: str | Non
         interface: the template of a component; None: no component of any interface may have the name
 
     Raises:
-        UserError: it is no valid name, or a plugin, a component or a module has it
+        UserError: it is not a valid name, or a plugin, a component or a module has it
     """
     if not _is_valid(name):
         similar = re.sub(r"\W+", "_", name.lower()).strip("_0123456789")

@@ -157,7 +157,8 @@ class BatchLoader:
                 except queue.Empty:
                     if not alive:
                         return UserError(
-                            "the thread that builds batches died; run the same command again to continue"
+                            "the thread that builds batches ended unexpectedly; run the same command again "
+                            "to continue"
                         )
 
     def close(self) -> None:

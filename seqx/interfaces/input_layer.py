@@ -62,7 +62,7 @@ class InputLayer(nn.Module, ABC):
         return embeddings, layout
 
     def specification(self) -> EmbeddingSpec:
-        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        """Return a description for exporters; by default there is none (see `seqx.describe`)."""
         raise UnspecifiedError(type(self).__name__)
 
 

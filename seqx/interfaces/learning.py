@@ -243,7 +243,7 @@ class Search(ABC):
         """
 
     def specification(self) -> SearchSpec:
-        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        """Return a description for exporters; by default there is none (see `seqx.describe`)."""
         raise UnspecifiedError(type(self).__name__)
 
 

@@ -141,7 +141,7 @@ class PositionalEncoding(nn.Module):
             )
 
     def specification(self) -> PositionsSpec:
-        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        """Return a description for exporters; by default there is none (see `seqx.describe`)."""
         raise UnspecifiedError(type(self).__name__)
 
 
@@ -263,7 +263,7 @@ class Attention(nn.Module, ABC):
         """
 
     def specification(self) -> AttentionSpec:
-        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        """Return a description for exporters; by default there is none (see `seqx.describe`)."""
         raise UnspecifiedError(type(self).__name__)
 
 
@@ -287,7 +287,7 @@ class Encoder(nn.Module, ABC):
         """Return the states [B, S, D] of embeddings [B, S, D]. Outputs on padding are ignored."""
 
     def specification(self) -> StackSpec:
-        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        """Return a description for exporters; by default there is none (see `seqx.describe`)."""
         raise UnspecifiedError(type(self).__name__)
 
 
@@ -389,7 +389,7 @@ class Decoder(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no slots")
 
     def specification(self) -> StackSpec:
-        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        """Return a description for exporters; by default there is none (see `seqx.describe`)."""
         raise UnspecifiedError(type(self).__name__)
 
 
@@ -456,7 +456,7 @@ class Model(nn.Module, ABC):
         return used
 
     def specification(self) -> ModelSpec:
-        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        """Return a description for exporters; by default there is none (see `seqx.describe`)."""
         raise UnspecifiedError(type(self).__name__)
 
 

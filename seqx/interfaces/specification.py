@@ -1,4 +1,4 @@
-"""Neutral descriptions of models, from which exporters write the formats of other programs.
+"""Descriptions of models that name no classes, from which exporters write other formats.
 
 Components return them from `specification`. So an exporter need not know the classes of components, and a
 component of another plugin can be exported if it describes itself.

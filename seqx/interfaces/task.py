@@ -484,5 +484,5 @@ class Task(ABC):
         return None
 
     def specification(self) -> TextSpec:
-        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        """Return a description for exporters; by default there is none (see `seqx.describe`)."""
         raise UnspecifiedError(type(self).__name__)

@@ -422,7 +422,7 @@ class ScaledEmbedding(nn.Embedding):
         return F.linear(outputs, self.weight, bias)
 
     def specification(self) -> EmbeddingSpec:
-        """Return a neutral description for exporters."""
+        """Return a description for exporters."""
         return EmbeddingSpec(weight=self.weight, scale=self.scale)
 
 

@@ -111,7 +111,7 @@ class Tokenizer(Codec, ABC):
         )
 
     def specification(self) -> TokenizerSpec:
-        """Return a neutral description for exporters; by default there is none (see `seqx.describe`)."""
+        """Return a description for exporters; by default there is none (see `seqx.describe`)."""
         raise UnspecifiedError(type(self).__name__)
 
 

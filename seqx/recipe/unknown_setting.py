@@ -26,7 +26,7 @@ def advice(
     """Return the end of a message: what to write instead, the nearest known name, or all names.
 
     Args:
-        name: the name that is no setting
+        name: the name that is not a setting
         known: the names of the settings
         path: the path of the component or the section
         inside: its values; settings of this name inside of them are suggested

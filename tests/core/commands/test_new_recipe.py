@@ -194,4 +194,4 @@ def test_new_recipe_says_what_limits_the_run(
     assert "fit this text" not in written
     assert " for scores)" in output
     assert printed is None or printed in output
-    assert ("updates are few; with less than 400 " in output) == (not comment.startswith("The text"))
+    assert ("updates are few; with fewer than 400 " in output) == (not comment.startswith("The text"))

@@ -148,7 +148,7 @@ def test_loader_skips_updates(store: Store) -> None:
 def test_dead_loader_thread_is_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqx.data.loader._produce", lambda *_: None)
     with pytest.raises(
-        UserError, match="the thread that builds batches died; run the same command again to continue"
+        UserError, match="the thread that builds batches ended unexpectedly; run the same command"
     ):
         next(BatchLoader(Batches(store=store, tokens=500)))
 

@@ -105,7 +105,7 @@ def test_identity_of_a_table_depends_on_its_rows_alone(tmp_path: Path) -> None:
         ("a.tsv", b"en\tfr\na\tb\n", "a.tsv:2: there is no column 'de'; there are: en, fr"),
         ("a.tsv", b"en\tde\n", "a.tsv: has no rows; name a file with text"),
         ("a.tsv", b"en\tde\na\tb\xff\n", "a.tsv:2: byte 4 of the line is not UTF-8"),
-        ("a.csv", b'en,de\n"a,b\n', "a.csv:2: is no valid CSV (unexpected end of data); correct the line"),
+        ("a.csv", b'en,de\n"a,b\n', "a.csv:2: is not valid CSV (unexpected end of data); correct the line"),
         ("a.jsonl", b'{"en": "a", "de": "b"}\n{"en"\n', "a.jsonl:2: is not JSON ("),
         ("a.jsonl", b"[1]\n", "a.jsonl:1: is not a JSON object; write an object per line"),
         (
@@ -123,7 +123,7 @@ def test_identity_of_a_table_depends_on_its_rows_alone(tmp_path: Path) -> None:
         (
             "a.jsonl",
             b'{"en": "a", "de": "\\ud800"}\n',
-            "a.jsonl:1: the column 'de' has half of a surrogate pair, which is no text; correct it",
+            "a.jsonl:1: the column 'de' has half of a surrogate pair, which is not text; correct it",
         ),
         ("a.parquet", b"no table", "a.parquet: cannot be read as Parquet ("),
         ("a.text", b"a\tb\n", "a.text: the ending of its name is none of .tsv, .csv, .jsonl"),
