@@ -1,7 +1,7 @@
 """Run an experiment, from the recipe to the scores. To read the code of seqx, start here."""
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -90,8 +90,17 @@ def run(
 
         deterministic_kernels = deterministic(enabled=context.config.deterministic)
         products = fast_products(context.device, context.precision)
-        ended = notify_of_end(plugins, folder) if world.is_rank_zero else nullcontext()
-        with ended, context.stop.deferred(), trainer.report_failure(), deterministic_kernels, products:
+        notify = partial(notify_of_end, plugins, folder)
+        with (
+            context.stop.deferred(),
+            ExitStack() as end,
+            trainer.report_failure(),
+            deterministic_kernels,
+            products,
+        ):
+            if world.is_rank_zero:
+                end.callback(notify)
+                world.report_end_to(lambda _: notify())
             trainer.train()
             write_model = partial(
                 run_folder.write_model,

@@ -33,6 +33,9 @@ more, that is the limit."""
 GRACE_S = 4.0
 """Seconds that a process has to exit by itself after any rank has failed."""
 
+REPORT_S = 15.0
+"""Seconds that rank 0 then has to report the end of the run to callbacks and plugins, unless they hang."""
+
 UPDATE = "update"
 """The stage in which all ranks do the same work, so that their times can be compared."""
 
@@ -60,10 +63,11 @@ class Heartbeat:
         self._lockstep = False  # see expect_lockstep
         self._stopped = threading.Event()
         self._failed = False
+        self._reports_end = False  # see `record_end`
         self._signalled = False  # a signal has stopped this rank
         self._lost_contact = False
-        self.report_end: Callable[[BaseException], None] = lambda _: None
-        """Called with the reason before another rank, or the launcher, makes this process end."""
+        self._reporting = False  # true once the thread reports the end, and then ends this process
+        self._report_end: list[Callable[[BaseException], None]] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
@@ -109,12 +113,21 @@ class Heartbeat:
             self._slowest = max(self._slowest, now - self._began)
         self._began = now
 
-    def record_signal(self) -> None:
-        """Record that a signal has stopped this rank, which then ends by itself, even if others end earlier.
+    def report_end_to(self, report: Callable[[BaseException], None]) -> None:
+        """Call a function with the reason before another rank, or the launcher, makes this process end.
 
-        Rank 0 needs more time to end than other ranks, because it reports the end to callbacks and plugins.
+        Functions are called in the order in which they were passed.
         """
-        self._signalled = True
+        self._report_end.append(report)
+
+    def record_end(self, error: BaseException) -> None:
+        """Record that this rank reports its end with an error itself, so that the thread does not.
+
+        Rank 0 has more to report than others. After a signal all ranks end by themselves, however long that
+        takes; after another error of another rank they have `REPORT_S`.
+        """
+        self._reports_end = True
+        self._signalled = isinstance(error, Stopped)
 
     def end_all_ranks(self, error: BaseException, *, lost_contact: bool) -> None:
         """End all ranks after an error of this rank; if another rank has failed first, exit silently.
@@ -146,6 +159,8 @@ class Heartbeat:
         for _ in range(round(DEAD_AFTER_S / BEAT_EVERY_S) + 4):  # a pause shortens this by at most one beat
             if self._stopped.wait(BEAT_EVERY_S):
                 return
+        if self._reporting:
+            self._stopped.wait()
 
     def _run(self) -> None:
         next_rank = (self.mailbox.rank + 1) % self.mailbox.size
@@ -217,12 +232,10 @@ class Heartbeat:
                 faulthandler.dump_traceback(sys.stderr)
         if (verdict.rank == self.mailbox.rank and verdict.message is None) or self._ends_like(verdict):
             return  # this process is exiting, and prints why
-        if verdict.message is not None:
-            self._report(verdict.message)
-        else:
+        if verdict.message is None:
             time.sleep(GRACE_S)  # let the failed rank print its error before the launcher ends it
-            if self._lost_contact or not self._failed:
-                self._report(f"rank {verdict.rank} failed, and printed why")
+        if verdict.message is not None or self._lost_contact or not self._failed:
+            self._report(verdict.message or f"rank {verdict.rank} failed, and printed why")
         leave(verdict.code)
 
     def _ends_like(self, verdict: Verdict) -> bool:
@@ -230,10 +243,19 @@ class Heartbeat:
         return self._signalled and verdict.message is None and verdict.code == os.EX_TEMPFAIL
 
     def _report(self, message: str) -> None:
-        """Call `report_end`, and wait for at most `GRACE_S` seconds, because it may block."""
-        reporting = threading.Thread(target=self.report_end, args=(UserError(message),), daemon=True)
+        """Report the end, or let the main thread do so; stop waiting after a time, as both may block."""
+        if self._reports_end:
+            time.sleep(REPORT_S)  # the main thread then ends this process
+            return
+        self._reporting = True
+
+        def report() -> None:
+            for function in self._report_end:
+                function(UserError(message))
+
+        reporting = threading.Thread(target=report, daemon=True)
         reporting.start()
-        reporting.join(GRACE_S)
+        reporting.join(REPORT_S)
 
 
 def _death_message(beat: Beat, silent: float) -> str:

@@ -22,7 +22,6 @@ from seqx.errors import UserError
 from seqx.parallel.heartbeat import Heartbeat, is_lost_contact
 from seqx.parallel.mailbox import Mailbox
 from seqx.runtime.devices import device_of
-from seqx.runtime.signals import Stopped
 
 T = TypeVar("T")
 
@@ -123,23 +122,23 @@ class World:
         return tensor
 
     def report_end_to(self, report: Callable[[BaseException], None]) -> None:
-        """Set the function to call with the reason if this process ends because of another rank."""
+        """Call a function with the reason if this process ends because another rank has failed or is dead.
+
+        Functions are called in the order in which they were passed.
+        """
         if self._heartbeat is not None:
-            self._heartbeat.report_end = report
+            self._heartbeat.report_end_to(report)
 
     def record_end(self, error: BaseException) -> None:
-        """Record that this rank ends with an error.
+        """Record that this rank ends with an error, and reports its end to callbacks and plugins next.
 
         If the error only says that a rank does not answer, wait until it is known which rank is dead. Then
-        this process ends, and the call does not return. If a signal has stopped this rank, it ends by itself
-        from now on, even if other ranks end before it.
+        this process ends, and the call does not return.
         """
-        if self._heartbeat is None:
-            return
-        if is_lost_contact(error):
-            self._heartbeat.await_verdict()
-        elif isinstance(error, Stopped):
-            self._heartbeat.record_signal()
+        if self._heartbeat is not None:
+            if is_lost_contact(error):
+                self._heartbeat.await_verdict()
+            self._heartbeat.record_end(error)
 
     def clock(self) -> float:
         """Return monotonic seconds; with several ranks, pauses of this process are not counted."""

@@ -60,6 +60,17 @@ def exits_after_fault(
     return exits
 
 
+TOUCH_AT_END = """\
+import seqx
+
+@seqx.hookimpl
+def seqx_register(registry): pass
+
+@seqx.hookimpl
+def seqx_run_ended(folder): (folder / "end").touch()
+"""
+
+
 def reported_failures(folder: Path) -> list[str]:
     """Return the messages that the callbacks of rank 0 received about the end of the run."""
     return [row["message"] for row in lines(folder / "run", "failed")]
@@ -97,6 +108,7 @@ def test_error_of_one_rank_ends_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("seqx.parallel.heartbeat.GRACE_S", 2.0)
+    (tmp_path / "plugin.py").write_text(TOUCH_AT_END, encoding="utf-8")
     exits = exits_after_fault(size, tmp_path, rank, fault, *settings)
 
     assert message in exits[rank].stderr
@@ -104,6 +116,39 @@ def test_error_of_one_rank_ends_all(
     assert [each.code for each in exits] == [code] * size
     (reported,) = reported_failures(tmp_path)
     assert (message.strip() in reported) if rank == 0 else reported == f"rank {rank} failed, and printed why"
+    assert (tmp_path / "run" / "end").is_file()
+
+
+@pytest.mark.promise("error-on-one-rank")
+@pytest.mark.parametrize("failing", [[1], [0, 1]])
+def test_rank_0_has_time_to_report_the_end(
+    failing: Sequence[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callbacks may be slow. If all ranks fail, rank 0 reports its own error, and only once."""
+    monkeypatch.setattr("seqx.parallel.heartbeat.GRACE_S", 0.2)
+
+    def report(error: BaseException) -> None:
+        time.sleep(1.5)
+        with (tmp_path / "reported").open("a", encoding="utf-8") as file:
+            file.write(f"{error}\n")
+
+    def on_rank(world: World) -> None:
+        if world.is_rank_zero:
+            world.report_end_to(report)
+        world.barrier()
+        if world.rank not in failing:
+            world.barrier()
+        error = UserError("sentence 17: cannot be read; correct it")
+        world.record_end(error)
+        if world.is_rank_zero:
+            report(error)
+        raise error
+
+    exits = run_on_ranks(2, on_rank, tmp_path, separate_store=True)
+    assert [each.code for each in exits] == [2, 2]
+    assert (tmp_path / "reported").read_text(encoding="utf-8") == (
+        "sentence 17: cannot be read; correct it\n" if 0 in failing else "rank 1 failed, and printed why\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 import base64
 import json
+import os
 import re
 import shutil
+import signal
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -198,8 +200,11 @@ def test_report_refuses_a_folder_without_a_run(tmp_path: Path) -> None:
     assert f"{tmp_path}: is not the folder of a run" in refused("report", tmp_path)
 
 
-def test_error_of_a_report_does_not_fail_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_and_signal_in_a_report_do_not_fail_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(folder: Path) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
         raise OSError(f"{folder.name} is full")
 
     monkeypatch.chdir(tmp_path)
