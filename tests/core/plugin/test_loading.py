@@ -292,6 +292,22 @@ def test_a_local_plugin_is_loaded(installed: Callable[..., list[EntryPoint]]) ->
     assert pickle.loads(pickle.dumps(made)).rate == 2.0
 
 
+BOUND = """
+class Hooks:
+    @hookimpl
+    def seqx_register(self, registry):
+        registry.add(Kind, local=Good)
+
+seqx_register = Hooks().seqx_register
+"""
+
+
+def test_a_hook_may_be_a_marked_method(installed: Callable[..., list[EntryPoint]]) -> None:
+    installed()
+    Path("mine.py").write_text(GOOD.format(name="local") + BOUND)
+    assert names(load_plugins({Path("mine.py"): AT}, found=[])) == {"local"}
+
+
 @pytest.mark.parametrize(
     ("name", "source", "message"),
     [
