@@ -5,6 +5,7 @@ Letters in shapes: B sentences, T tokens, D = d_model.
 
 import math
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Annotated, Literal, NamedTuple, Protocol
 
@@ -93,13 +94,14 @@ class LayerNorm(Norm):
         return seqx.NormSpec(kind="layernorm", weight=self.weight, bias=self.bias, eps=self.eps)
 
 
-def without_autocast(x: Tensor) -> torch.autocast:
+def without_autocast(x: Tensor) -> AbstractContextManager[torch.autocast | None]:
     """Return a context without autocast, for the kernel of a norm.
 
     With autocast, the output on CUDA would be float32, and with it the residual stream. Without it, the
     kernels still compute means and variances in float32, for every dtype of x.
     """
-    return torch.autocast(x.device.type, enabled=False)
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 class Residual(nn.Module):
