@@ -49,7 +49,8 @@ def build_checked(recipe: Configured[D], *, begun: bool = False) -> D:
         with all_built_objects() as objects:
             experiment = recipe()
     except RecipeError as error:
-        problems = [*error.problems, *_setting_problems(objects), *_problems_of_model(recipe, objects)]
+        problems = [*error.problems, *_setting_problems(objects)]
+        problems += _problems_of_model(recipe, objects, problems)
         raise RecipeError(problems) from error
     problems = [*_setting_problems(objects)]
     init = None if begun else experiment.training.initial_model
@@ -62,7 +63,7 @@ def build_checked(recipe: Configured[D], *, begun: bool = False) -> D:
     except UserError as error:
         cause = error
         if not init_problems:  # otherwise the missing vocabulary may be the reason
-            problems += _build_problems(recipe, error)
+            problems += _build_problems(recipe, error, problems)
     else:
         problems += [
             recipe.problem(setting, message)
@@ -91,9 +92,9 @@ def _setting_problems(objects: Sequence[tuple[Configured[object], object]]) -> I
 
 
 def _problems_of_model(
-    recipe: Configured[D], objects: Sequence[tuple[Configured[object], object]]
+    recipe: Configured[D], objects: Sequence[tuple[Configured[object], object]], reported: Sequence[Problem]
 ) -> Sequence[Problem]:
-    """Return the problems of a model whose experiment could not be built, if its task was built.
+    """Return the further problems of a model whose experiment could not be built, if its task was built.
 
     With `training.init_from` there are none, because the vocabularies may have other sizes.
     """
@@ -104,7 +105,7 @@ def _problems_of_model(
         with all_built_objects():
             model_without_weights(cast("Task", task), cast("Make[Model]", recipe.settings["model"]))
     except UserError as error:
-        return _build_problems(recipe, error)
+        return _build_problems(recipe, error, reported)
     return []
 
 
@@ -212,10 +213,14 @@ def _unknown_scores(task: Task, training: Training) -> Iterator[tuple[str, str]]
             yield setting, f"the task has no score {name!r}; use {names} or {PERPLEXITY}"
 
 
-def _build_problems(recipe: Configured[D], error: UserError) -> Sequence[Problem]:
-    """Return the reasons why the model cannot be built."""
+def _build_problems(
+    recipe: Configured[D], error: UserError, reported: Sequence[Problem]
+) -> Sequence[Problem]:
+    """Return the reasons why the model cannot be built, unless they are those of a reported setting."""
     if isinstance(error, RecipeError):
         return error.problems
+    if any(str(error) in problem.message for problem in reported):
+        return []
     return [recipe.problem("model", str(error).removeprefix("model: "))]
 
 

@@ -160,6 +160,17 @@ def test_check_reports_the_errors_of_all_constructors_at_once(settings: list[str
     assert refused("run", recipe, *settings) == message
 
 
+@pytest.mark.parametrize("file", ["none.model", "t.en", "."])
+@pytest.mark.parametrize("setting", ["task.tokenizer", "task.target_tokenizer"])
+def test_unreadable_vocabulary_is_reported_once(setting: str, file: str) -> None:
+    settings = [f"{setting}={{type: sentencepiece_file, file: {file}}}", "training.average=9"]
+    recipe = corpus()
+    for number in (1, 2):
+        message = refused("check", recipe, *settings[:number])
+        assert message.count("^\n") == number, message
+        assert f": {setting}.file: {file}: cannot be read as a SentencePiece model (" in message
+
+
 @pytest.mark.parametrize(
     ("setting", "advice"),
     [
