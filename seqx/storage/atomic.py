@@ -1,11 +1,16 @@
 """Write files and folders atomically, so that they are complete or absent.
 
-Until a file or folder is complete, its name begins with a dot and ends with `.part`. A killed process leaves
-such names behind. `remove_leftovers` removes them, and restores folders that were not yet replaced.
+Until a file or folder is complete, its name begins with a dot and ends with `.part`, and the process that
+writes it holds a lock on it. A killed process leaves such names behind. The next process that writes the same
+file or folder removes them. `remove_leftovers` removes all of them, and restores folders that were not yet
+replaced.
 """
 
 import contextlib
+import fcntl
 import os
+import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -72,7 +77,10 @@ def atomic_folder(folder: Path, *, check: Callable[[Path], object] | None = None
     """
     try:
         _make_folders(folder.parent)
-        new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_PART, dir=folder.parent))
+        _remove_abandoned(folder)
+        new, descriptor = _locked_part(
+            lambda: Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_PART, dir=folder.parent))
+        )
     except OSError as error:
         raise unwritable(folder, error) from None
     try:
@@ -88,6 +96,7 @@ def atomic_folder(folder: Path, *, check: Callable[[Path], object] | None = None
         raise unwritable(folder, error) from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
+        os.close(descriptor)
 
 
 def write_atomically(file: Path, text: str) -> None:
@@ -96,7 +105,11 @@ def write_atomically(file: Path, text: str) -> None:
     Raises:
         UserError: the file cannot be written
     """
-    new = file.with_name(f".{file.name}.{os.getpid()}{_PART}")
+    try:
+        _remove_abandoned(file)
+        new, descriptor = _locked_part(lambda: _new_file(file))
+    except OSError as error:
+        raise unwritable(file, error) from None
     try:
         new.write_text(text, encoding="utf-8")
         fsync(new)
@@ -106,6 +119,60 @@ def write_atomically(file: Path, text: str) -> None:
         raise unwritable(file, error) from None
     finally:
         new.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _new_file(file: Path) -> Path:
+    new = file.with_name(f".{file.name}.{secrets.token_hex(4)}{_PART}")
+    new.touch(exist_ok=False)
+    return new
+
+
+def _locked_part(create: Callable[[], Path]) -> tuple[Path, int]:
+    """Create an incomplete file or folder and lock it; return it, and the descriptor that holds the lock.
+
+    Another process may take it for an abandoned one before it is locked; then create another one. Without
+    locks in the file system nothing is ever taken for abandoned.
+    """
+    while True:
+        part = create()
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(part, os.O_RDONLY)
+            if _lock(descriptor) is not False and part.exists():
+                return part, descriptor
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Lock a file or folder; return false if another process has locked it, None if that is unknown."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the incomplete versions of a file or folder that killed processes have left."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.\w+{re.escape(_PART)}")
+    with contextlib.suppress(OSError):  # the folder cannot be listed, or a part is gone or of another user
+        for part in path.parent.iterdir():
+            if pattern.fullmatch(part.name):
+                descriptor = os.open(part, os.O_RDONLY)
+                try:
+                    if _lock(descriptor):
+                        _remove(part)
+                finally:
+                    os.close(descriptor)
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        part.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -119,10 +186,7 @@ def remove_leftovers(folder: Path) -> None:
             if not (path := aside.parent / old.name).exists():
                 old.rename(path)
     for part in [*folder.rglob(f".*{_PART}")]:
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
+        _remove(part)
 
 
 def _make_folders(folder: Path) -> None:

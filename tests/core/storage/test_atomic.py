@@ -1,6 +1,7 @@
 """Files and folders that are written atomically."""
 
 import errno
+import fcntl
 import itertools
 import os
 import shutil
@@ -157,6 +158,19 @@ def test_atomic_folder_is_flushed_before_it_is_renamed(
     assert order[-1] == f"{tmp_path.name} True"
 
 
+def fork(job: Callable[[], None]) -> int:
+    """Run a job in another process; return its id."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            job()
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
 def killed_at(job: Callable[[], None], step: int) -> bool:
     """Run a job in a process that is killed at its write number `step`; return true if it was killed."""
     child = os.fork()
@@ -200,3 +214,61 @@ def test_process_killed_at_any_step_loses_no_folder(tmp_path: Path) -> None:
         assert files == {}
     assert set(outcomes) == {("old", "old"), ("new", None), ("new", "new")}
     assert len(outcomes) > 9
+
+
+@pytest.mark.promise("leftovers-of-killed-writes")
+def test_next_write_removes_what_killed_processes_left(tmp_path: Path) -> None:
+    place, file = tmp_path / "exported", tmp_path / "page.html"
+    jobs = {place: partial(write, place, a="1", b="2"), file: partial(write_atomically, file, "text")}
+    for target, job in jobs.items():
+        others = [
+            f".{target.name}.v2.abcdefgh.part",
+            f".{target.name}.part",
+            f".{target.name}.ab.replaced.part",
+        ]
+        for name in others:
+            (tmp_path / name).touch()
+        for step in range(3):
+            assert killed_at(job, step)
+        assert len(names_in(tmp_path)) > len(others)
+        job()
+        assert sorted(names_in(tmp_path)) == sorted([*others, target.name])
+        for path in (*map(tmp_path.joinpath, others), file):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def test_next_write_keeps_what_another_process_is_writing(tmp_path: Path) -> None:
+    place = tmp_path / "exported"
+    with atomic_folder(place) as new:
+        (new / "file").write_text("one")
+        assert not os.waitstatus_to_exitcode(os.waitpid(fork(partial(write, place, file="two")), 0)[1])
+        assert contents(place) == {"file": "two"}
+        assert (new / "file").read_text() == "one"
+    assert contents(tmp_path) == {"exported/file": "one"}
+
+
+def test_folder_that_another_process_takes_for_abandoned_is_created_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, calls = atomic._lock, itertools.count()
+
+    def raced(descriptor: int) -> bool | None:
+        if (call := next(calls)) == 0:
+            atomic._remove(next(tmp_path.glob(".exported.*.part")))
+        return False if call == 1 else lock(descriptor)
+
+    monkeypatch.setattr(atomic, "_lock", raced)
+    write(tmp_path / "exported", file="one")
+    assert next(calls) == 3
+    assert contents(tmp_path / "exported") == {"file": "one"}
+
+
+def test_file_system_without_locks_keeps_all_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    (tmp_path / ".page.html.0a1b2c3d.part").touch()
+    write_atomically(tmp_path / "page.html", "text")
+    assert sorted(names_in(tmp_path)) == [".page.html.0a1b2c3d.part", "page.html"]
