@@ -7,9 +7,9 @@ import click
 
 from seqx.commands.arguments import trust_option
 from seqx.commands.loading import load_checked_run
-from seqx.commands.output_path import OutputPath
+from seqx.commands.output_path import OutputPath, check_outside
 from seqx.errors import UserError
-from seqx.run_folder import RunFolder
+from seqx.run_folder import CHECKPOINTS, RunFolder
 from seqx.training.preflight import count_parameters
 
 
@@ -66,6 +66,7 @@ def average(
     folder = out or run / f"averaged-{len(steps)}"
     if folder.exists():
         raise UserError(f"{folder}: exists already; remove it, or choose another folder with --out")
+    check_outside(folder, run_folder.model, run_folder.vocabulary, run / CHECKPOINTS)
     experiment.task.load(run_folder.vocabulary)
     run_folder.write_model(
         folder,

@@ -8,7 +8,7 @@ import click
 
 from seqx.commands.arguments import trust_option
 from seqx.commands.component_option import component_from_option
-from seqx.commands.output_path import OutputPath
+from seqx.commands.output_path import OutputPath, check_outside
 from seqx.errors import UserError
 from seqx.inference.exchange import check_exportable, trained_model, write_export
 from seqx.inference.imports import write_import
@@ -45,6 +45,7 @@ def export_model(
         )
     exporter = component_from_option(Exporter, "--to", target)
     folder = model_folder(model)
+    check_outside(out, folder)
     predictor = load(folder, device="cpu", precision="fp32", trust_local_plugins=trust_local_plugins)
     trained = replace(
         trained_model(folder, predictor.task, predictor.model, predictor.search), license=licence
@@ -69,5 +70,6 @@ def import_model(source: Path, *, origin: str, out: Path) -> None:
     importer = component_from_option(Importer, "--from", origin)
     if not source.exists():
         raise UserError(f"{source}: there is no such file or folder")
+    check_outside(out, source)
     write_import(importer, source, out)
     click.echo(f"{out}: written")

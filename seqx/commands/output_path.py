@@ -67,6 +67,17 @@ class OutputPath(click.Path):
         return path
 
 
+def check_outside(path: Path, *folders: Path, option: str = "--out") -> None:
+    """Refuse a folder to write that is one of the folders that the command reads, or lies inside of one.
+
+    Raises:
+        UserError: it is or does
+    """
+    for folder in folders:
+        if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+            raise UserError(f"{path}: is inside of {folder}, which is read; choose another {option}")
+
+
 def _names(folder: Path) -> list[str]:
     """Return the names of the files and folders in a folder, except hidden ones."""
     try:

@@ -16,11 +16,12 @@ from seqx.commands.arguments import is_text_file, split_overrides
 from seqx.commands.attention_folder import AttentionFolder
 from seqx.commands.input_lines import InputLines
 from seqx.commands.model_options import ModelOptions, model_options
-from seqx.commands.output_path import OutputPath
+from seqx.commands.output_path import OutputPath, check_outside
 from seqx.commands.token_scores import TokenScores, scores_of_tokens
 from seqx.commands.trace_file import TraceFile
 from seqx.errors import UserError
 from seqx.inference import Predictor
+from seqx.inference.loading import model_folder
 from seqx.interfaces.learning import Hypothesis
 from seqx.interfaces.scores import AnswerWarning
 from seqx.interfaces.task import Candidate, NBest, Request, Task, distinct, sum_warnings
@@ -185,7 +186,7 @@ class StdinCommand:
             )
 
     def _check_models(self) -> None:
-        """Refuse `-` and text files: users of other programs may expect that they are read as input."""
+        """Refuse `-` and text files, which users may expect to be read as input, and output into a model."""
         if "-" in self.models and not Path("-").exists():
             raise UserError("-: is not a model; remove it: lines are always read from standard input")
         files = [name for name in self.models if is_text_file(name)]
@@ -195,6 +196,8 @@ class StdinCommand:
                 f"{files[0]}: is a file, not a model; lines are read from standard input: "
                 f"{self.command} {models} < {files[0]}"
             )
+        if self.attention is not None:
+            check_outside(self.attention, *map(model_folder, map(Path, self.models)), option="--attention")
 
     def _predictor(self) -> Predictor:
         """Load the models so that they return `--nbest` answers per line."""

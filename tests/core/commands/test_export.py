@@ -121,6 +121,17 @@ def test_export_passes_the_licence_to_the_exporter(
     assert "--license: 'my: own' is not an identifier; write one such as cc-by-4.0" in result.output
 
 
+def test_output_inside_of_the_input_is_refused(model: Path, call: Call, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(model)
+    before = sorted(model.rglob("*"))
+    for command, option in (("export", "--to"), ("import", "--from")):
+        for out in (model / "inside", model / "task" / "inside", tmp_path / "link" / "inside"):
+            result = call(command, model, option, "npz", "--out", out)
+            assert result.exit_code == 2
+            assert result.stderr == f"{out}: is inside of {model}, which is read; choose another --out\n"
+    assert sorted(model.rglob("*")) == before
+
+
 def test_unknown_format_is_an_error_with_the_nearest_name(model: Path, call: Call, tmp_path: Path) -> None:
     result = call("export", model, "--to", "npy", "--out", tmp_path / "out")
     assert result.exit_code == 2

@@ -198,6 +198,14 @@ def test_average_follows_the_recipe_without_options(run: Path) -> None:
     assert "averaged-2: exists already" in second.stderr
 
 
+def test_average_refuses_folders_that_the_run_uses(run: Path) -> None:
+    for name in ("model", "checkpoints", "task"):
+        out = run / name / "mean"
+        message = f"{out}: is inside of {run / name}, which is read; choose another --out\n"
+        assert call("average", run, "--out", out).stderr == message
+        assert not out.exists()
+
+
 def test_average_needs_no_finished_model(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`seqx average` needs only checkpoints and vocabulary, which the run folder has from the start."""
     monkeypatch.setenv("SEQX_CACHE", str(tmp_path / "nothing"))
