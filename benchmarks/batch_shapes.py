@@ -13,7 +13,6 @@ import argparse
 import gzip
 import io
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 import sentencepiece
 
+from benchmarks.paths import output_file, seqx_data
 from benchmarks.provenance import provenance
 from seqx.data.packing import plan_packed
 from seqx.data.plan import Plan, plan
@@ -43,9 +43,11 @@ TREES = {"CRAFT trees": "craft_treebank/train.tree.gz"}
 def main() -> None:
     """Print the table, and write the record."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batch_shapes", description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "batch_shapes.json")
+    parser.add_argument(
+        "--out", type=output_file, default=ROOT / "benchmarks" / "results" / "batch_shapes.json"
+    )
     out = parser.parse_args().out
-    corpora = {name: measured(sides) for name, sides in lengths(Path(os.environ["SEQX_DATA"]))}
+    corpora = {name: measured(sides) for name, sides in lengths(seqx_data())}
     for name, about in corpora.items():
         print(name, json.dumps(about))
     record = {"benchmark": "batch_shapes", **provenance(), "tokens": TOKENS, "corpora": corpora}

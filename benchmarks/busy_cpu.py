@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.paths import output_file
 from benchmarks.provenance import ROOT, provenance, write_record
 from seqx.runtime.cpu_threads import USER_SETTINGS
 
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="length of each interval in seconds")
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
     parser.add_argument("--precisions", nargs="+", choices=["bf16", "fp32"], default=["bf16", "fp32"])
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
     options = parser.parse_args()
     cases = []
     with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.paths import input_file, output_file
 from benchmarks.provenance import ROOT, provenance
 
 RECIPES = {  # the recipe and the profiles that train it on the generated sample
@@ -69,8 +70,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
-    parser.add_argument("--against", type=Path, help="earlier record to compare with")
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
+    parser.add_argument("--against", type=input_file, help="earlier record to compare with")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         results = {name: measure(*recipe, Path(folder) / recipe[0]) for name, recipe in RECIPES.items()}

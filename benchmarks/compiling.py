@@ -18,13 +18,13 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.corpus import lengths
+from benchmarks.paths import output_file
 from benchmarks.peers.adapters.seqx_adapter import training
 from benchmarks.peers.sizes import EOS, SIZES, UNK, Pairs, Size
 from benchmarks.provenance import provenance, write_record
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, help="target tokens of an update; default: that of the size")
     parser.add_argument("--shapes", type=int, default=8, help="number of batches, each of another shape")
     parser.add_argument("--rounds", type=int, default=5, help="passes over the batches after the first one")
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
     args = parser.parse_args()
     precisions = args.precisions or (["fp32", "bf16"] if has_bf16(torch.device("cpu")) else ["fp32"])
     results = []

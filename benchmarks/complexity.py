@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 import seqx
+from benchmarks.paths import output_file
 from benchmarks.provenance import provenance, write_record
 from seqx import markdown_table
 from seqx.plugin.loading import load_plugins
@@ -274,8 +275,8 @@ def main() -> int:
     parser.add_argument("--shortest", type=_positive, default=64, help="shortest length")
     parser.add_argument("--longest", type=int, default=8192, help="largest length")
     parser.add_argument("--repeats", type=_positive, default=5, help="repetitions of each measurement")
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
-    parser.add_argument("--draw", type=Path, help="file for the drawing: .svg, .png or .pdf")
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
+    parser.add_argument("--draw", type=output_file, help="file for the drawing: .svg, .png or .pdf")
     arguments = parser.parse_args()
     if arguments.longest < arguments.shortest:
         parser.error(f"--longest {arguments.longest} is less than --shortest {arguments.shortest}")

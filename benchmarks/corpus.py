@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.paths import REAL_TEXT
 from seqx.data.ragged import Ragged
 from seqx.data.store import Store, Writer
 from seqx.interfaces.tensors import EOS, UNK
@@ -84,7 +85,7 @@ def recombined(data: Path, pairs: int, *, seed: int = 1) -> Iterator[tuple[str, 
     """
     news, everyday = (
         [*zip(*(read_lines(data / name / f"train.{side}.gz") for side in ("en", "de")), strict=True)]
-        for name in ("wmt_news/en-de", "tatoeba_en_de")
+        for name in REAL_TEXT
     )
     rng = np.random.default_rng(seed)
     for first in range(0, pairs, _BLOCK):

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.paths import output_file, real_text
 from benchmarks.preparation import Memory, write_pairs
 from benchmarks.provenance import ROOT, provenance, write_record
 from seqx import markdown_table
@@ -86,10 +87,10 @@ def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="benchmarks.corpus_sizes", description=__doc__, formatter_class=raw)
     parser.add_argument("--pairs", type=int, nargs="+", default=[200_000, 1_000_000, 4_500_000], help="sizes")
-    parser.add_argument("--data", type=Path, help="folder of real text; default: generated text")
+    parser.add_argument("--data", type=real_text, help="folder of real text; default: generated text")
     parser.add_argument("--vocabulary", type=int, default=32_000, help="size of the vocabulary")
     parser.add_argument("--processes", type=int, default=2, help="number of processes that encode")
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:

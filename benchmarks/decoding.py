@@ -197,6 +197,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.model and not args.input:
         parser.error("set --input; a trained model needs a file with inputs")
+    if args.input and not args.input.is_file():
+        parser.error(f"argument --input: there is no file {str(args.input)!r}")
     device = device_of(args.device)
     cuda = device.type == "cuda"
     record: dict[str, Any] = {

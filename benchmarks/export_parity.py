@@ -27,6 +27,7 @@ import sentencepiece
 import torch
 
 import seqx
+from benchmarks.paths import model_path, output_file
 from benchmarks.provenance import provenance
 from seqx.inference.exchange import trained_model
 from seqx_text import Bleu
@@ -186,10 +187,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", type=model_path)
     parser.add_argument("--sentences", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=output_file)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     origin = provenance()

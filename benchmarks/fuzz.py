@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.paths import output_file
 from benchmarks.provenance import ROOT, provenance, write_record
 from seqx import markdown_table
 from tests.fuzz.harnesses import HARNESSES
@@ -109,7 +110,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=600, help="wall-clock time of each harness")
     parser.add_argument("--workers", type=int, default=1, help="harnesses that run at the same time")
     parser.add_argument("--found", type=Path, default=Path("build/fuzz"), help="folder for inputs that fail")
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
     options = parser.parse_args()
     record: dict[str, Any] = {**provenance(), "seconds": options.seconds, "harnesses": {}}
     names, folder = options.names or [*HARNESSES], options.found.resolve()

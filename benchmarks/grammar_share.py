@@ -19,7 +19,6 @@ of its state), and as the time that the second search saves, which includes what
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -36,6 +35,7 @@ from torch import Tensor
 
 import seqx
 from benchmarks.gpu.recipes import experiment
+from benchmarks.paths import output_file, seqx_data
 from benchmarks.provenance import provenance, write_record
 from seqx.data.prepare import no_progress
 from seqx.inference import Predictor, load
@@ -254,7 +254,7 @@ def random_parser(recipe: str, folder: Path, precision: InferencePrecision, sett
 
 def sentences(count: int) -> list[str]:
     """Return the first `count` test sentences of NLTK's treebank."""
-    path = Path(os.environ["SEQX_DATA"], "ptb_nltk_sample", "test.mrg.gz")
+    path = seqx_data() / "ptb_nltk_sample" / "test.mrg.gz"
     corpus = {"type": "treebank", "test": [str(path)]}
     task = experiment("wsj_parsing", [f"task.corpus={json.dumps(corpus)}"]).task
     return task.inputs(seqx.Split("test", list(task.rows("test"))))[:count]
@@ -302,7 +302,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30, help="maximum number of steps")
     parser.add_argument("--rounds", type=int, default=5, help="number of rounds")
     parser.add_argument("--precision", default="auto", help="precision, as in seqx parse")
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
     args = parser.parse_args()
     results = []
     with tempfile.TemporaryDirectory() as folder:

@@ -27,6 +27,7 @@ from benchmarks.complexity import exponent
 from benchmarks.corpus import lengths
 from benchmarks.decoding import VOCABULARY, TokenIds, timed
 from benchmarks.gpu.recipes import experiment, model
+from benchmarks.paths import output_file
 from benchmarks.peers.adapters.seqx_adapter import training
 from benchmarks.peers.sizes import EOS, SIZES, UNK, Pairs, Size
 from benchmarks.preparation import measure, write_pairs
@@ -170,8 +171,8 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="small", help="size of the model")
     parser.add_argument("--seconds", type=float, default=3.0, help="seconds of a measurement of training")
     parser.add_argument("--divide", type=int, default=1, help="divide all values, for a short run")
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
-    parser.add_argument("--draw", type=Path, help="file for the drawing: .svg, .png or .pdf")
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
+    parser.add_argument("--draw", type=output_file, help="file for the drawing: .svg, .png or .pdf")
     options = parser.parse_args()
     for name in options.quantities:
         if name not in VALUES:

@@ -39,6 +39,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.paths import output_file
 from benchmarks.provenance import provenance
 from benchmarks.run_differences import differences
 from seqx import markdown_table
@@ -408,7 +409,7 @@ def main() -> None:
     parser.add_argument("--full", type=int, default=10, help="number of further kills on a small disk")
     parser.add_argument("--each", type=int, default=5, help="largest number of kills of one run")
     parser.add_argument("--seed", type=int, default=1, help="seed of the times of the kills")
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
     options = parser.parse_args()
     start_time = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.decoding import TokenIds, transformer
+from benchmarks.paths import output_file
 from benchmarks.provenance import provenance, write_record
 from seqx.inference import Predictor
 from seqx.inference.packing import pack
@@ -190,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="number of rounds")
     parser.add_argument("--decode", action="store_true", help="measure whole models")
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
     args = parser.parse_args()
     torch.manual_seed(0)
     with torch.no_grad():

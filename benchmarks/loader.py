@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from benchmarks.growth import training_rate
+from benchmarks.paths import output_file, real_text
 from benchmarks.peers.sizes import SIZES
 from benchmarks.preparation import write_pairs
 from benchmarks.provenance import provenance, write_record
@@ -101,7 +102,7 @@ def main() -> None:
     """Measure, print the table and write the record."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="benchmarks.loader", description=__doc__, formatter_class=raw)
-    parser.add_argument("--data", type=Path, help="folder with real text; default: generated text")
+    parser.add_argument("--data", type=real_text, help="folder with real text; default: generated text")
     parser.add_argument("--pairs", type=int, default=50_000, help="number of sentence pairs")
     parser.add_argument("--vocabulary", type=int, default=8000, help="size of the vocabulary")
     parser.add_argument("--model", choices=["bpe", "unigram"], default="bpe", help="model of the tokenizer")
@@ -110,7 +111,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="+", default=[0, 1, 2], help="sampling processes")
     parser.add_argument("--rounds", type=int, default=5, help="number of rounds")
     parser.add_argument("--seconds", type=float, default=2.0, help="seconds of each measurement")
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder)

@@ -12,7 +12,6 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.linear_layers import ratios, times
+from benchmarks.paths import output_file
 from benchmarks.peers.adapters.seqx_adapter import training
 from benchmarks.peers.sizes import EOS, SIZES, UNK, Pairs
 from benchmarks.provenance import provenance, write_record
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="number of rounds")
     parser.add_argument("--sizes", nargs="*", choices=SIZES, default=["small", "base"], help="models")
     parser.add_argument("--shapes", type=int, default=len(SHAPES), help="number of linear maps")
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
     args = parser.parse_args()
     torch.manual_seed(0)
     results = [*products(args.rounds, SHAPES[: args.shapes]), *updates(args.rounds, args.sizes)]

@@ -24,6 +24,7 @@ from unittest import mock
 import torch._dynamo  # part of the imported process: building an optimizer imports it
 
 import seqx
+from benchmarks.paths import output_file
 from benchmarks.provenance import provenance, write_record
 from seqx import build, experiment, markdown_table
 from seqx_plan.memory import PeakMemory
@@ -59,7 +60,7 @@ def main() -> int:
     )
     parser.add_argument("--seconds", type=float, default=6.0, help="time of each probe")
     parser.add_argument("--run", help=argparse.SUPPRESS)  # run a recipe and print its measurements
-    parser.add_argument("--out", type=Path, help="JSON record")
+    parser.add_argument("--out", type=output_file, help="JSON record")
     arguments = parser.parse_args()
     if arguments.run:
         print(json.dumps(measure(*json.loads(arguments.run))))

@@ -22,6 +22,7 @@ from typing import Any, Self
 import numpy as np
 
 from benchmarks.corpus import recombined, sentences
+from benchmarks.paths import input_folder, output_file
 from benchmarks.provenance import provenance, write_record
 from seqx import markdown_table
 from seqx.commands.loading import load_checked
@@ -157,8 +158,8 @@ def main() -> None:
     )
     parser.add_argument("--vocabulary", type=int, default=8000, help="size of the SentencePiece vocabulary")
     parser.add_argument("--seed", type=int, default=1, help="seed of the generated pairs")
-    parser.add_argument("--folder", type=Path, help="parent of the temporary folder")
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument("--folder", type=input_folder, help="parent of the temporary folder")
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
     settings = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=settings.folder) as folder:
         cache = Path(folder)

@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from benchmarks.paths import input_file, output_file
 from benchmarks.provenance import provenance, write_record
 from seqx_runs.comparison import compare_runs, format_comparison
 from seqx_runs.sweep_file import read_sweep
@@ -29,9 +30,9 @@ def main() -> int:
     """Print the comparison and write the record; return 1 if a trial is not finished, else 0."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("sweep", type=Path, help="file of the sweep")
+    parser.add_argument("sweep", type=input_file, help="file of the sweep")
     parser.add_argument("--folder", type=Path, help="folder of the sweep, as in seqx sweep")
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_intermixed_args()
     sweep = read_sweep(arguments.sweep, arguments.folder, arguments.overrides)

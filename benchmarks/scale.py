@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.corpus import store
+from benchmarks.paths import input_folder, output_file
 from benchmarks.provenance import provenance
 from seqx import markdown_table
 from seqx.data.encode import first_occurrence_mask
@@ -83,8 +84,10 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=32_000, help="number of symbols")
     parser.add_argument("--tokens", type=int, default=25_000, help="target tokens per update")
     parser.add_argument("--groups", type=int, default=8, help="length groups per update")
-    parser.add_argument("--folder", type=Path, help="parent of the temporary folder for the prepared data")
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument(
+        "--folder", type=input_folder, help="parent of the temporary folder for the prepared data"
+    )
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="scale-", dir=options.folder))
     try:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 import seqx
 from benchmarks.linear_layers import ratios, times
+from benchmarks.paths import input_file, model_path, output_file
 from benchmarks.provenance import provenance, write_record
 from seqx import markdown_table
 from seqx.runtime.allocator import keep_heap
@@ -117,10 +118,10 @@ def main() -> None:
     """Measure, print the results and write a record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="number of rounds")
-    parser.add_argument("--model", type=Path, help="folder of a trained Transformer")
-    parser.add_argument("--input", type=Path, help="file with the lines that the model answers")
+    parser.add_argument("--model", type=model_path, help="folder of a trained Transformer")
+    parser.add_argument("--input", type=input_file, help="file with the lines that the model answers")
     parser.add_argument("--lines", type=int, default=64, help="number of lines")
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
     args = parser.parse_args()
     torch.manual_seed(0)
     keep_heap()

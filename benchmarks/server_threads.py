@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.paths import model_path, output_file
 from benchmarks.provenance import provenance, write_record
 from benchmarks.server import direct_answers, read_inputs, serving
 from benchmarks.serving import Load
@@ -79,14 +80,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--small", type=Path)
-    parser.add_argument("--base", type=Path)
+    parser.add_argument("--small", type=model_path)
+    parser.add_argument("--base", type=model_path)
     parser.add_argument("--sentences", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=3, help="duration of each measurement")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="the first must be 1")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=output_file)
     options = vars(parser.parse_args())
     out, small, base = (options.pop(name) for name in ("out", "small", "base"))
     models = {name: path for name, path in (("small", small), ("base", base)) if path is not None}

@@ -20,6 +20,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from benchmarks.paths import model_path, output_file
 from benchmarks.provenance import provenance, write_record
 from benchmarks.server import Client, Server, direct_answers, read_inputs, serving
 
@@ -134,12 +135,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", type=model_path)
     parser.add_argument("--sentences", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8, help="duration of each measurement")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64], help="the first must be 1")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=output_file)
     arguments = parser.parse_args()
     record = {
         **provenance(),

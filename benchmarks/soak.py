@@ -35,6 +35,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.paths import model_path, output_file
 from benchmarks.provenance import provenance, write_record
 from benchmarks.server import Client, Server, direct_answers, read_inputs, serving
 
@@ -300,10 +301,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", type=model_path)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--sentences", type=int, default=200)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=output_file)
     arguments = parser.parse_args()
     origin = {**provenance(), "threads": torch.get_num_threads()}
     record = {**origin, **measure(arguments.model, arguments.sentences, 60 * arguments.minutes)}

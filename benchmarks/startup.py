@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.paths import model_path, output_file
 from benchmarks.provenance import ROOT, provenance, write_record
 from seqx import markdown_table
 
@@ -80,8 +81,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=9, help="number of rounds")
-    parser.add_argument("--model", type=Path, help="model of `translate`; left out: train a small one")
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument("--model", type=model_path, help="model of `translate`; left out: train a small one")
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
     settings = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -8,9 +8,9 @@ The argument is a record of the sweep benchmarks/sweeps/table3.yaml, which `benc
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from benchmarks.paths import input_file
 from seqx import markdown_table
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     """Print the table of a record."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("record", type=Path, help="JSON record of the sweep")
+    parser.add_argument("record", type=input_file, help="JSON record of the sweep")
     runs = json.loads(parser.parse_args().record.read_text(encoding="utf-8"))["runs"]
     print("\n".join(against_base(runs)))
 

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -276,3 +277,45 @@ def test_compiling_table_shows_the_ratio_of_updates() -> None:
             "compile_seconds": 40.2, "peak_mb": [1000, 1500]}  # fmt: skip
     *_, row = compiling.table({"results": [case]})
     assert row == "| small | fp32 | 1.50 | 1.05 (0.90 to 1.10) | 40 | 1,000, 1,500 |"
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "arguments", "message"),
+    [
+        (corpus_sizes, ["--data", ""], "argument --data: there is no folder ''"),
+        (
+            corpus_sizes,
+            ["--data", "."],
+            "argument --data: there is no file 'wmt_news/en-de/train.en.gz'; name ",
+        ),
+        (loader, ["--data", "none"], "argument --data: there is no folder 'none'"),
+        (preparation, ["--folder", ""], "argument --folder: there is no folder ''"),
+        (search_steps, ["--model", "."], "argument --model: .: "),
+        (search_steps, ["--input", ""], "argument --input: there is no file ''"),
+        (startup, ["--model", "none"], "argument --model: there is no folder 'none'"),
+        (export_parity, [""], "argument model: there is no folder ''"),
+        (compiling, ["--out", "none/a.json"], "argument --out: there is no folder 'none'; create it"),
+        (linear_layers, ["--out", ""], "argument --out: '' is not a file; name one"),
+    ],
+)
+def test_wrong_path_is_one_message(
+    benchmark: ModuleType,
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
+    with pytest.raises(SystemExit) as raised:
+        benchmark.main()
+    assert raised.value.code == 2
+    assert f"error: {message}" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_missing_folder_of_real_text_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("", "none"):
+        monkeypatch.setenv("SEQX_DATA", value)
+        with pytest.raises(SystemExit, match=f"^SEQX_DATA: there is no folder '{value}'; set this variable"):
+            grammar_share.sentences(1)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu import cases, table
+from benchmarks.paths import output_file
 from benchmarks.provenance import commit
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +65,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks/gpu.sh", description=__doc__)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=output_file,
         help="file for the JSON record; default: $OUT/gpu.json or benchmarks/results/gpu.json",
     )
     parser.add_argument("--limit", type=float, default=530.0, help="time limit of all parts in seconds")

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.paths import input_file, model_path, output_file
 from benchmarks.peers import parts
 from benchmarks.peers.commands import training_commands
 from benchmarks.peers.decoding import decoding
@@ -72,13 +73,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", choices=SIZES, default="base", help="size of the decoded model")
     parser.add_argument("--sentences", type=int, nargs="+", default=[1, 8, 64, 512], help="decoded together")
     parser.add_argument("--beam", type=int, default=4, help="size of the beam")
-    parser.add_argument("--files", type=Path, nargs=2, help="source and target text; default: the sample")
+    parser.add_argument(
+        "--files", type=input_file, nargs=2, help="source and target text; default: the sample"
+    )
     parser.add_argument("--vocabulary", type=int, default=2000, help="subwords; 8000 or more for real text")
     parser.add_argument("--pairs", type=int, default=20_000, help="maximum number of training pairs")
     parser.add_argument("--updates", type=int, default=1, help="updates of the decoded model; 1: untrained")
-    parser.add_argument("--model", type=Path, help="trained model folder to decode")
+    parser.add_argument("--model", type=model_path, help="trained model folder to decode")
     parser.add_argument("--prepare", action="store_true", help="only install and prepare; measure nothing")
-    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument("--out", type=output_file, help="file for the JSON record")
     return parser
 
 
