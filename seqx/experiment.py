@@ -7,14 +7,7 @@ from pathlib import Path
 
 import click
 
-from seqx.build import (
-    Context,
-    build_data,
-    build_initial_model_report,
-    build_model,
-    build_task,
-    build_trainer,
-)
+from seqx.build import Context, build_data, build_initial_model_report, build_model, build_task, build_trainer
 from seqx.interfaces.scores import Score
 from seqx.parallel import SINGLE_PROCESS, World
 from seqx.plugin.loading import Plugins
