@@ -44,7 +44,9 @@ def numbers(value: Any) -> list[float]:
 def test_script_of_the_gpu_benchmark_runs_the_chosen_part(tmp_path: Path) -> None:
     """The script calls a program that records its arguments instead of running Python; forks run them."""
     out, python, record = tmp_path / "gpu.json", tmp_path / "python", tmp_path / "commands"
-    python.write_text(f"#!/usr/bin/env bash\n(printf '%q ' \"$@\"; echo) >> '{record}'\n", encoding="utf-8")
+    python.write_text(
+        f"#!/usr/bin/env bash\n(printf '%q ' \"$PYTHONPATH\" \"$@\"; echo) >> '{record}'\n", encoding="utf-8"
+    )
     python.chmod(0o755)
     script = [str(ROOT / "benchmarks" / "gpu.sh"), "--dry-run", "--only", "machine", "--out", str(out)]
     done = subprocess.run(
@@ -52,7 +54,10 @@ def test_script_of_the_gpu_benchmark_runs_the_chosen_part(tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr
     commands = [shlex.split(line) for line in record.read_text(encoding="utf-8").splitlines()]
-    assert [command[:2] for command in commands[-1:]] == [["-m", "benchmarks.gpu"]]
+    path = [command.pop(0) for command in commands][-1]
+    site = path.removeprefix(f"{ROOT}:{ROOT / 'plugins'}:").partition(":")[0]  # for wheels and entry points
+    assert commands[-2] == ["benchmarks/gpu/checkout.py", site]
+    assert commands[-1][:2] == ["-m", "benchmarks.gpu"]
     for command in commands:
         fork = forked.run(sys.executable, *command, cwd=ROOT)
         assert fork.returncode == 0, fork.stderr
