@@ -168,7 +168,8 @@ def test_unreadable_vocabulary_is_reported_once(setting: str, file: str) -> None
     for number in (1, 2):
         message = refused("check", recipe, *settings[:number])
         assert message.count("^\n") == number, message
-        assert f": {setting}.file: {file}: cannot be read as a SentencePiece model (" in message
+        path = Path(file).absolute()
+        assert f": {setting}.file: {path}: cannot be read as a SentencePiece model (" in message
 
 
 @pytest.mark.parametrize(
