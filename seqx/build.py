@@ -214,7 +214,8 @@ def _build_initial_predictor(context: Context) -> Predictor:
     Raises:
         UserError: the model is missing, or has changed and does not fit any more
     """
-    assert context.initial_model is not None, "it raises an error if the folder is missing"
+    initial = context.initial_model  # raises an error if the folder is missing
+    assert initial is not None, "the recipe names an initial model"
     return Predictor(
         context.experiment.task,
         build_model(context).to(context.device),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 from seqx.data.prepare import no_progress
 from seqx.errors import UserError
@@ -13,6 +14,7 @@ from seqx.inference.evaluation import evaluate
 from seqx.inference.loading import load, model_folder
 from seqx.inference.predictor import Predictor
 from seqx.interfaces.scores import Score
+from seqx.runtime.devices import raise_torch_oom
 from seqx.storage.cache_folder import default_cache
 from seqx.storage.model_folder import read_scores
 
@@ -84,9 +86,10 @@ class InitialModelReport:
 
     def _report_new_test(self, after: Mapping[str, Score]) -> None:
         try:
-            predictor = self.build_initial()
-            before = evaluate(predictor, predictor.task.read_split("test")).scores
-        except UserError as error:
+            with raise_torch_oom():
+                predictor = self.build_initial()
+                before = evaluate(predictor, predictor.task.read_split("test")).scores
+        except (UserError, torch.OutOfMemoryError) as error:
             click.echo(f"the scores of the initial model on the test set are unknown ({error})", err=True)
             return
         both = {"before": before, "after": after}
@@ -96,8 +99,11 @@ class InitialModelReport:
     def _report_old_test(self) -> None:
         try:
             folder = model_folder(self.initial)
-            both = old_test_scores(folder, self.trained, device=self.device, before_batch=self.before_batch)
-        except UserError as error:
+            with raise_torch_oom():
+                both = old_test_scores(
+                    folder, self.trained, device=self.device, before_batch=self.before_batch
+                )
+        except (UserError, torch.OutOfMemoryError) as error:
             click.echo(f"training.init_from.old_test: the scores are unknown ({error})", err=True)
             return
         if both is not None:

@@ -67,6 +67,7 @@ class Heartbeat:
         self._signalled = False  # a signal has stopped this rank
         self._lost_contact = False
         self._reporting = False  # true once the thread reports the end, and then ends this process
+        self._end_lock = threading.Lock()  # of `_reports_end` and `_reporting`: only one of them becomes true
         self._report_end: list[Callable[[BaseException], None]] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -123,10 +124,14 @@ class Heartbeat:
     def record_end(self, error: BaseException) -> None:
         """Record that this rank reports its end with an error itself, so that the thread does not.
 
-        Rank 0 has more to report than others. After a signal all ranks end by themselves, however long that
-        takes; after another error of another rank they have `REPORT_S`.
+        If the thread is already reporting, this call does not return, because the thread then ends this
+        process. Rank 0 has more to report than others. After a signal all ranks end by themselves, however
+        long that takes; after another error of another rank they have `REPORT_S`.
         """
-        self._reports_end = True
+        with self._end_lock:
+            self._reports_end = not self._reporting
+        if self._reporting:
+            self._stopped.wait()
         self._signalled = isinstance(error, Stopped)
 
     def end_all_ranks(self, error: BaseException, *, lost_contact: bool) -> None:
@@ -244,10 +249,11 @@ class Heartbeat:
 
     def _report(self, message: str) -> None:
         """Report the end, or let the main thread do so; stop waiting after a time, as both may block."""
+        with self._end_lock:
+            self._reporting = not self._reports_end
         if self._reports_end:
             time.sleep(REPORT_S)  # the main thread then ends this process
             return
-        self._reporting = True
 
         def report() -> None:
             for function in self._report_end:

@@ -260,10 +260,10 @@ def _file(node: Node) -> str:
 def _unknown(key: str, constructor: _Constructor, values: Mapping[str, Value], path: str) -> str:
     if key in provided_parameters(constructor.maker):
         return f"{constructor.title} gets {shortened(key)!r} from its parent; leave it out"
-    advice = unknown_setting.advice(
+    hint = unknown_setting.advice(
         key, constructor.settings, path=path, inside=values, maker=constructor.maker
     )
-    return f"{constructor.title} has no setting {shortened(key)!r}{advice}"
+    return f"{constructor.title} has no setting {shortened(key)!r}{hint}"
 
 
 def _pydantic_errors(error: ValidationError, node: Node, path: str) -> list[tuple[Node, str, str]]:

@@ -246,22 +246,30 @@ _NOT_BUILT = object()  # stands for a component whose constructor raised an erro
 def all_built_objects() -> Iterator[Sequence[tuple[Configured[Any], object]]]:
     """Yield a list that gets each object that is built in the block, with its configuration.
 
-    An error of a constructor does not end the block, so that errors of other components are found, too. The
-    constructor of its parent is not called, or, if the parent builds its component itself, its errors are
-    ignored from then on.
+    A ValueError of a constructor does not end the block, so that errors of other components are found, too.
+    The constructor of its parent is not called. If the parent builds its component itself, errors of the
+    parent other than ValueError are ignored from then on.
 
     Raises:
-        RecipeError: components could not be built; it has the problems of all of them, each once
+        RecipeError: components could not be built; it has the problems of all of them, each once. It replaces
+            an error of another type that ends the block afterwards.
     """
     recorder = _Recorder()
     token = _recorder.set(recorder)
+    cause: Exception | None = None
     try:
         yield recorder.objects
+    except Exception as error:
+        if not recorder.errors:
+            raise
+        cause = error
     finally:
         _recorder.reset(token)
     if recorder.errors:
-        problems = dict.fromkeys(problem for error in recorder.errors for problem in error.problems)
-        raise RecipeError([*problems]) from recorder.errors[0]
+        problems = [problem for error in recorder.errors for problem in error.problems]
+        if isinstance(cause, RecipeError):
+            problems += cause.problems
+        raise RecipeError([*dict.fromkeys(problems)]) from cause or recorder.errors[0]
 
 
 def _inside(value: Value | None, step: str) -> Value | None:

@@ -131,8 +131,9 @@ def _new_file(file: Path) -> Path:
 def _locked_part(create: Callable[[], Path]) -> tuple[Path, int]:
     """Create an incomplete file or folder and lock it; return it, and the descriptor that holds the lock.
 
-    Another process may take it for an abandoned one before it is locked; then create another one. Without
-    locks in the file system nothing is ever taken for abandoned.
+    Another process may take it for an abandoned one before it is locked; then create another one. If the file
+    system refuses locks, nothing is taken for abandoned. On one that locks folders only for each machine, as
+    NFS does, two machines must not write the same folder at the same time.
     """
     while True:
         part = create()
@@ -156,16 +157,19 @@ def _lock(descriptor: int) -> bool | None:
 
 def _remove_abandoned(path: Path) -> None:
     """Remove the incomplete versions of a file or folder that killed processes have left."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.\w+{re.escape(_PART)}")
-    with contextlib.suppress(OSError):  # the folder cannot be listed, or a part is gone or of another user
-        for part in path.parent.iterdir():
-            if pattern.fullmatch(part.name):
-                descriptor = os.open(part, os.O_RDONLY)
-                try:
-                    if _lock(descriptor):
-                        _remove(part)
-                finally:
-                    os.close(descriptor)
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.\w{{8}}{re.escape(_PART)}")
+    try:
+        parts = [part for part in path.parent.iterdir() if pattern.fullmatch(part.name)]
+    except OSError:  # the folder cannot be listed
+        return
+    for part in parts:
+        with contextlib.suppress(OSError):  # it is gone, or belongs to another user
+            descriptor = os.open(part, os.O_RDONLY)
+            try:
+                if _lock(descriptor):
+                    _remove(part)
+            finally:
+                os.close(descriptor)
 
 
 def _remove(part: Path) -> None:

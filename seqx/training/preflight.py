@@ -106,6 +106,8 @@ def _problems_of_model(
             model_without_weights(cast("Task", task), cast("Make[Model]", recipe.settings["model"]))
     except UserError as error:
         return _build_problems(recipe, error, reported)
+    except Exception:  # noqa: BLE001  an error of a plugin; it is raised once the reported problems are solved
+        return []
     return []
 
 

@@ -120,11 +120,11 @@ def test_error_of_one_rank_ends_all(
 
 
 @pytest.mark.promise("error-on-one-rank")
-@pytest.mark.parametrize("failing", [[1], [0, 1]])
+@pytest.mark.parametrize(("failing", "delay"), [([1], 0), ([0, 1], 0), ([0, 1], 1.45)])
 def test_rank_0_has_time_to_report_the_end(
-    failing: Sequence[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    failing: Sequence[int], delay: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Callbacks may be slow. If all ranks fail, rank 0 reports its own error, and only once."""
+    """Callbacks may be slow. Rank 0 reports only once: its own error, unless it fails while it reports."""
     monkeypatch.setattr("seqx.parallel.heartbeat.GRACE_S", 0.2)
 
     def report(error: BaseException) -> None:
@@ -138,6 +138,8 @@ def test_rank_0_has_time_to_report_the_end(
         world.barrier()
         if world.rank not in failing:
             world.barrier()
+        if world.is_rank_zero:
+            time.sleep(delay)
         error = UserError("sentence 17: cannot be read; correct it")
         world.record_end(error)
         if world.is_rank_zero:
@@ -147,7 +149,9 @@ def test_rank_0_has_time_to_report_the_end(
     exits = run_on_ranks(2, on_rank, tmp_path, separate_store=True)
     assert [each.code for each in exits] == [2, 2]
     assert (tmp_path / "reported").read_text(encoding="utf-8") == (
-        "sentence 17: cannot be read; correct it\n" if 0 in failing else "rank 1 failed, and printed why\n"
+        "sentence 17: cannot be read; correct it\n"
+        if 0 in failing and delay == 0
+        else "rank 1 failed, and printed why\n"
     )
 
 

@@ -277,6 +277,24 @@ def test_initial_model_is_scored_on_the_new_test_set(folder: Path, monkeypatch: 
     assert not Path("new/old_test.json").exists()
 
 
+def test_scores_of_an_initial_model_that_does_not_fit_are_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    def build() -> Predictor:
+        raise torch.OutOfMemoryError("out of memory")
+
+    report = initial_model_scores.InitialModelReport(
+        initial=Path("first"),
+        trained=Path("new"),
+        build_initial=build,
+        has_old_test=False,
+        write_new_test=lambda _: pytest.fail("there are no scores"),
+        write_old_test=lambda _: pytest.fail("there are no scores"),
+        device="cpu",
+        before_batch=lambda: None,
+    )
+    report({"test": {"bleu": Score(value=1.0, signature="")}})
+    assert "initial model on the test set are unknown (out of memory)" in capsys.readouterr().err
+
+
 def test_unreadable_old_test_set_does_not_stop_the_run(folder: Path) -> None:
     for name in "ab":
         Path(name).write_text("x\n" * 20, encoding="utf-8")
