@@ -115,9 +115,9 @@ class Heartbeat:
         self._began = now
 
     def report_end_to(self, report: Callable[[BaseException], None]) -> None:
-        """Call a function with the reason before another rank, or the launcher, makes this process end.
+        """Add a function to call with the reason before another rank, or the launcher, ends this process.
 
-        Functions are called in the order in which they were passed.
+        The functions are called in the order in which they were added.
         """
         self._report_end.append(report)
 

@@ -122,9 +122,9 @@ class World:
         return tensor
 
     def report_end_to(self, report: Callable[[BaseException], None]) -> None:
-        """Call a function with the reason if this process ends because another rank has failed or is dead.
+        """Add a function to call with the reason if this process ends because another rank failed or is dead.
 
-        Functions are called in the order in which they were passed.
+        The functions are called in the order in which they were added.
         """
         if self._heartbeat is not None:
             self._heartbeat.report_end_to(report)
