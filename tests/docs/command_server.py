@@ -48,7 +48,7 @@ SMALL = {  # overrides by task; {model} is the setting that has encoder and deco
     "translation": [
         "training.steps=4",
         "training.validate_every=4",
-        "training.save_every=1",
+        "training.save_every=2",
         "training.tokens=400",
         "task.tokenizer.size=400",
         "search.ratio=0.1",
@@ -73,24 +73,18 @@ SMALL = {  # overrides by task; {model} is the setting that has encoder and deco
         "task.tokenizer.size=400",
         "{model}.d_model=16",
     ],
-    "parsing": [  # overfits some sentences: two parsers must agree on at least one tree
-        "training.steps=80",
-        "training.validate_every=80",
-        "training.save_every=80",
-        "training.average=1",
+    "parsing": [
+        "training.steps=4",
+        "training.validate_every=4",
+        "training.save_every=4",
         "training.tokens=250",
-        "training.schedule.warmup=8",
-        "training.schedule.peak=1.5e-2",
-        "training.objective.inner.smoothing=0",
-        "training.precision=fp32",
         "task.tokenizer.size=340",
-        "task.sample_segmentation=false",
-        "model.dropout=0",
-        "{model}.encoder.dropout=0",
-        "{model}.decoder.dropout=0",
+        "search.ratio=1",
+        "search.extra=4",
         "{model}.d_model=32",
     ],
 }
+FAST = "training.precision=fp32"  # in bf16, a CPU compiles kernels for each new shape
 STACKS = {  # overrides by the type of encoder or decoder
     "transformer": ["layers=1", "attention.heads=2", "feedforward.width=32"],
     "convolution": ["layers=1", "width=16"],
@@ -201,8 +195,8 @@ def warm_up() -> None:
 
     commands = [
         ["run", "wmt_en_de", "--profile", "sample", "--folder", "translator"],
-        ["translate", "translator", "--attention", "maps"],
-        ["run", "wsj_parsing", "--profile", "sample", "--folder", "parser", "training.steps=1"],
+        ["translate", "translator"],
+        ["run", "wsj_parsing", "--profile", "sample", "--folder", "parser"],
         ["parse", "parser", "--draw"],
     ]
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
@@ -339,9 +333,9 @@ def _fork_runs() -> None:
 
 
 def shorten(arguments: list[str]) -> list[str]:
-    """Add overrides that shorten `seqx run`, `seqx plan` without --gpu, and answers of untrained models.
+    """Add settings that shorten `seqx run`, `seqx plan` without --gpu, and answers of untrained models.
 
-    Other commands and tasks are returned unchanged.
+    Other commands are returned unchanged.
     """
     if arguments[:2] in (["evaluate", "opus"], ["translate", "opus"], ["translate", "imported"]):
         return [*arguments, "search.extra=3"]  # a model of another program, which was not trained
@@ -356,7 +350,7 @@ def shorten(arguments: list[str]) -> list[str]:
     plain = recipe.load(options["recipe"], options["profile"], options["overrides"]).tree.plain()
     task, path = plain["task"], "model.inner" if "inner" in plain["model"] else "model"
     if task["type"] not in SMALL:  # a task of a document, whose answers depend on the training
-        return arguments
+        return [*arguments, FAST]
     model = plain["model"].get("inner", plain["model"])
     stacks = [
         f"{{model}}.{side}.{override}"
@@ -367,21 +361,37 @@ def shorten(arguments: list[str]) -> list[str]:
     corpora = list(text_corpora("task.corpus", task["corpus"]))
     if task["type"] == "parsing":
         corpora = corpora[:1]
-    overrides = [override.format(model=path) for override in (*SMALL[task["type"]], *stacks)]
-    for setting, name in corpora:
-        overrides += [override.format(corpus=setting) for override in SHORT[task["type"], name]]
+    overrides = [override.format(model=path) for override in (FAST, *SMALL[task["type"]], *stacks)]
+    for setting, corpus in corpora:
+        overrides += [override.format(corpus=setting) for override in SHORT[task["type"], corpus["type"]]]
+        if corpus["type"] == "files":
+            held_out = [split for split in ("dev", "test") if corpus.get(split)]
+            overrides += [f"{setting}.{split}=[{first_lines(corpus[split])}]" for split in held_out]
+    if command is plan:
+        overrides += ["--seconds", "0.1"]
     return [*arguments, *overrides]
 
 
-def text_corpora(setting: str, corpus: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the setting and the type of each corpus with text, also of those inside other corpora."""
+def first_lines(files: list[str]) -> str:
+    """Copy the first lines of files, and return the names of the copies, separated by commas."""
+    folder = Path(".first_lines")
+    folder.mkdir(exist_ok=True)
+    copies = [folder / Path(file).name for file in files]
+    for file, copy in zip(files, copies, strict=True):
+        lines = Path(file).read_text(encoding="utf-8").splitlines(keepends=True)
+        copy.write_text("".join(lines[:3]), encoding="utf-8")
+    return ", ".join(map(str, copies))
+
+
+def text_corpora(setting: str, corpus: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the setting and the value of each corpus with text, also of those inside other corpora."""
     if corpus["type"] == "mixed":
         for number, part in enumerate(corpus["corpora"]):
             yield from text_corpora(f"{setting}.corpora.{number}", part)
     elif corpus["type"] == "tagged":
         yield from text_corpora(f"{setting}.corpus", corpus["corpus"])
     else:
-        yield setting, corpus["type"]
+        yield setting, corpus
 
 
 if __name__ == "__main__":

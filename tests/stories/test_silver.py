@@ -15,6 +15,20 @@ from tests.plugins.parsing.test_treebanks import release
 from tests.stories.tiny import files, lines, seqx
 
 DOCUMENT = ROOT / "docs/how-to/parse.md"
+OVERFIT = [  # the training sentences: two parsers must agree on some trees
+    "training.steps=80",
+    "training.validate_every=80",
+    "training.save_every=80",
+    "training.average=1",
+    "training.schedule.warmup=8",
+    "training.schedule.peak=1.5e-2",
+    "training.objective.inner.smoothing=0",
+    "task.sample_segmentation=false",
+    "model.dropout=0",
+    "model.inner.encoder.dropout=0",
+    "model.inner.decoder.dropout=0",
+    "search.extra=60",
+]
 
 
 def commands_of(heading: str) -> Iterator[str]:
@@ -68,9 +82,9 @@ EVERY = "callbacks=[progress, {type: metrics, every: 1}]"
 
 
 def test_silver_trees_of_two_parsers_train_a_third() -> None:
-    execute("seqx run wsj_parsing --profile sample")
+    execute("seqx run wsj_parsing --profile sample", *OVERFIT)
     other, python, silver, stats, *_, mixture, gold = commands_of("Silver trees")
-    execute(other)
+    execute(other, *OVERFIT)
     Path("listing.py").write_text(python, encoding="utf-8")
     runpy.run_path("listing.py")
     sentences = Path("sentences.txt").read_text(encoding="utf-8").splitlines(keepends=True)
@@ -84,10 +98,10 @@ def test_silver_trees_of_two_parsers_train_a_third() -> None:
     assert len(known & {*trees}) > 3  # both parsers overfitted these sentences
     execute(stats)
 
-    execute(mixture, "task.corpus.corpora.0.seed=1", EVERY, "training.steps=40")
+    execute(mixture, "task.corpus.corpora.0.seed=1", EVERY, *OVERFIT, "training.steps=40")
     semi, last = Path("runs/wsj_parsing_semi-sample"), Path("runs/gold")
     assert examples(semi) == 8 + len({*trees})
-    execute(gold, EVERY, "training.steps=4")
+    execute(gold, EVERY, *OVERFIT, "training.steps=4")
     assert examples(last) == 8
     assert vocabulary(last) == vocabulary(semi)
     assert first_loss(last) < first_loss(semi) / 2
