@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -86,37 +87,61 @@ BASE: dict[type, str] = {  # components of `TEXT`; the cases of `encoder_decoder
     seqx.Schedule: "constant",
 }
 NOT_SIMULATED = {"cpu", "flex"}  # a kernel for CPUs only, and one that is compiled for a real GPU
-COMPONENTS = [
-    (interface, name)
-    for interface in OVERRIDES
-    for name in registry().components(interface)
-    if name not in NOT_SIMULATED and BASE.get(interface) != name
-]
-HOST_ONLY = (Initialisation, seqx.Schedule)  # interfaces that run on the host; a test in float32 is enough
-TRAINING_ONLY = (*HOST_ONLY, seqx.Objective, seqx.Optimizer)  # interfaces that decoding does not use
+HOST_ONLY = {Initialisation, seqx.Schedule}  # interfaces that run on the host; a test in float32 is enough
+TRAINING_ONLY = {*HOST_ONLY, seqx.Objective, seqx.Optimizer}  # interfaces that decoding does not use
+TOGETHER = (  # interfaces whose components do not depend on each other: one training tests one of each
+    (seqx.PositionalEncoding, FeedForward, Norm),
+    (Initialisation, seqx.Optimizer, seqx.Schedule),
+)
+
+Case = tuple[tuple[type, str], ...]
+"""The components that a test exchanges, each with its interface."""
 
 
-def setup_of(folder: Path, interface: type, name: str) -> Setup:
-    """Return the setup with one component exchanged."""
-    named = NARROW.get(name, name)
-    return setup(folder, SPECIAL.get(name, [override.format(named) for override in OVERRIDES[interface]]))
+def components(interface: type) -> list[tuple[type, str]]:
+    """Return the tested components of an interface."""
+    names = registry().components(interface)
+    return [(interface, n) for n in names if n not in NOT_SIMULATED and BASE.get(interface) != n]
+
+
+def cases() -> list[Case]:
+    """Return cases with each component of each interface."""
+    alone = OVERRIDES.keys() - {interface for group in TOGETHER for interface in group}
+    groups = (*((interface,) for interface in OVERRIDES if interface in alone), *TOGETHER)
+    return [tuple(filter(None, case)) for group in groups for case in zip_longest(*map(components, group))]
+
+
+CASES = cases()
+
+
+def interfaces(case: Case) -> set[type]:
+    return {interface for interface, _ in case}
+
+
+def setup_of(folder: Path, case: Case) -> Setup:
+    """Return the setup with the components of a case."""
+    overrides = []
+    for interface, name in case:
+        named = NARROW.get(name, name)
+        overrides += SPECIAL.get(name, [override.format(named) for override in OVERRIDES[interface]])
+    return setup(folder, overrides)
 
 
 @pytest.fixture(scope="module")
-def trained_on_cpu(recipe_folder: Path, store: Store) -> Callable[[tuple[type, str]], Trained]:
+def trained_on_cpu(recipe_folder: Path, store: Store) -> Callable[[Case], Trained]:
     """Return a function from a case to its model after two updates on the CPU, in float32."""
     return cache(
-        lambda case: train(setup_of(recipe_folder, *case), store, CPU, updates=2, groups=groups_of(case))
+        lambda case: train(setup_of(recipe_folder, case), store, CPU, updates=2, groups=groups_of(case))
     )
 
 
-def groups_of(case: tuple[type, str]) -> int:
-    """Return the number of microbatches in an update: one, if the component does not depend on it."""
-    return 2 if case[0] in (seqx.Model, seqx.Objective) else 1
+def groups_of(case: Case) -> int:
+    """Return the number of microbatches in an update: one, if the components do not depend on it."""
+    return 2 if interfaces(case) & {seqx.Model, seqx.Objective} else 1
 
 
-def case_id(case: tuple[type, str]) -> str:
-    return f"{case[0].__name__}-{case[1]}"
+def case_id(case: Case) -> str:
+    return "-".join(f"{interface.__name__}-{name}" for interface, name in case)
 
 
 def test_all_interfaces_that_run_on_a_device_are_listed() -> None:
@@ -158,16 +183,16 @@ def test_input_layer_on_gpu_equals_that_on_cpu(name: str) -> None:
         assert torch.equal(layout.keep.cpu(), host_layout.keep)
 
 
-@pytest.mark.parametrize("case", COMPONENTS, ids=case_id)
+@pytest.mark.parametrize("case", CASES, ids=case_id)
 def test_training_and_answers_on_gpu_equal_those_on_cpu(
-    case: tuple[type, str],
+    case: Case,
     recipe_folder: Path,
     store: Store,
-    trained_on_cpu: Callable[[tuple[type, str]], Trained],
+    trained_on_cpu: Callable[[Case], Trained],
 ) -> None:
-    config = setup_of(recipe_folder, *case)
+    config = setup_of(recipe_folder, case)
     host = trained_on_cpu(case)
-    decodes = case[0] not in TRAINING_ONLY
+    decodes = bool(interfaces(case) - TRAINING_ONLY)
     with SimulatedGpu() as gpu, training(config, store, CUDA, groups=groups_of(case)) as (device, stream):
         device.updates = [next(stream)]  # the host may wait when the optimizer creates its state
         gpu.reset()
@@ -186,15 +211,15 @@ def test_training_and_answers_on_gpu_equal_those_on_cpu(
         torch.testing.assert_close(labels, token_labels(host.model, CPU), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("case", [case for case in COMPONENTS if case[0] not in HOST_ONLY], ids=case_id)
+@pytest.mark.parametrize("case", [case for case in CASES if interfaces(case) - HOST_ONLY], ids=case_id)
 def test_training_in_bf16_with_dropout_neither_mixes_devices_nor_waits(
-    case: tuple[type, str],
+    case: Case,
     recipe_folder: Path,
     store: Store,
-    trained_on_cpu: Callable[[tuple[type, str]], Trained],
+    trained_on_cpu: Callable[[Case], Trained],
 ) -> None:
     """Under autocast, the outputs of norms, residual sums, encoders and decoders are bfloat16."""
-    config = setup_of(recipe_folder, *case)
+    config = setup_of(recipe_folder, case)
     expected = trained_on_cpu(case).losses
     with (
         SimulatedGpu() as gpu,
@@ -210,11 +235,11 @@ def test_training_in_bf16_with_dropout_neither_mixes_devices_nor_waits(
         assert not gpu.waits
         device.model.eval()
         assert device.losses == pytest.approx(expected, rel=0.3)
-        if case[0] not in TRAINING_ONLY:
+        if interfaces(case) - TRAINING_ONLY:
             answers = decode(device.model, config.search, CUDA, precision="bf16", limits=SHORT)
             assert all(math.isfinite(h.score) for nbest in answers for h in nbest)
         assert not gpu.mixes
-    if case[0] in (seqx.Encoder, seqx.Decoder, Norm):
+    if interfaces(case) & {seqx.Encoder, seqx.Decoder, Norm}:
         assert len(dtypes) > 1
         assert set(dtypes.values()) == {torch.bfloat16}, dtypes
 
@@ -236,12 +261,14 @@ def dtypes_of_outputs(model: nn.Module) -> dict[str, torch.dtype]:
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in COMPONENTS if case[0] in (seqx.Encoder, seqx.Decoder, seqx.Model)], ids=case_id
+    "case",
+    [case for case in CASES if interfaces(case) & {seqx.Encoder, seqx.Decoder, seqx.Model}],
+    ids=case_id,
 )
 def test_bf16_weights_with_a_master_copy_train_almost_the_same_with_fewer_kernels(
-    case: tuple[type, str], recipe_folder: Path, store: Store
+    case: Case, recipe_folder: Path, store: Store
 ) -> None:
-    config = setup_of(recipe_folder, *case)
+    config = setup_of(recipe_folder, case)
     losses, kernels = [], []
     for strategy in (SingleDevice, MasterWeights):
         with (

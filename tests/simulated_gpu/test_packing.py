@@ -15,7 +15,7 @@ from tests.stories.tiny import done, lines, refused, seqx, tiny
 def run(folder: str, device: str, *, stop_at: int | None = None) -> list[tuple[int, float]]:
     """Train on a device; return the target tokens and the padding of each update so far."""
     command: list[str | Path] = ["run", tiny(RECIPES["translation"]), "--device", device, "--folder", folder]
-    command += [*SHORT_ANSWERS, "training.steps=3"]
+    command += [*SHORT_ANSWERS, "training.steps=2"]
     with pytest.MonkeyPatch.context() as patch:
         if stop_at is None:
             done(*command)
@@ -38,9 +38,9 @@ def test_run_resumed_on_another_device_continues_with_the_same_batches() -> None
     assert is_packed("gpu")
     assert on_cpu != on_gpu
     with SimulatedGpu():
-        run("begun on gpu", "cuda", stop_at=2)
+        run("begun on gpu", "cuda", stop_at=1)
     assert run("begun on gpu", "cpu") == on_gpu
-    run("begun on cpu", "cpu", stop_at=2)
+    run("begun on cpu", "cpu", stop_at=1)
     with SimulatedGpu():
         assert run("begun on cpu", "cuda") == on_cpu
 
