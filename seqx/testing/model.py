@@ -28,7 +28,9 @@ def _outputs(model: Model) -> Tensor:
 
 def _labels(model: Model, source: Column) -> dict[str, Tensor]:
     """Return the label scores of the source tokens [B, S, L], by column."""
-    return dict(model.labels(model.encode(source))) if isinstance(model, Generator) else {}
+    if not isinstance(model, Generator) or not model.has_token_labels:
+        return {}
+    return dict(model.labels(model.encode(source)))
 
 
 add_network_laws(

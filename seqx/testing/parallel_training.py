@@ -20,6 +20,7 @@ from seqx.parallel import World, heartbeat
 from seqx.parallel.parallelism import Parallelism, SingleDevice, Step
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.checkpoints import Checkpoints
+from seqx.testing.checks import set_seed
 from seqx.testing.law import Subject
 from seqx.testing.ranks import run_on_ranks
 from seqx.testing.samples import SIZE, TARGET_LENGTHS, T, sentences
@@ -81,7 +82,7 @@ class Momentum(Optimizer):
 
 def new_step() -> Step:
     """Return a network with the weights that all ranks begin with, and its objective."""
-    torch.manual_seed(0)
+    set_seed(0)
     network: Any = Network()
     return Step(network, Loss())
 
