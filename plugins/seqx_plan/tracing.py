@@ -126,10 +126,12 @@ def _trace(updates: seqx.TrialUpdates, largest: Sequence[Any], typical: Any, *, 
         gradients = _size(p.grad for p in module.parameters() if p.grad is not None)
         updates.step()
         flops, kernels, memory.peak = memory.flops, memory.operations, 0
-        for microbatch in largest:
-            for _ in range(1 + accumulates):  # the second pass adds to the gradients of the first one
-                updates.add_gradients(microbatch)
-            updates.step()
+        if accumulates:
+            updates.add_gradients(typical)  # the next ones add to its gradients
+        for number, microbatch in enumerate(largest, 1):
+            updates.add_gradients(microbatch)
+            if not accumulates or number == len(largest):
+                updates.step()
         weights = _size(resident)
         optimizer = _size(
             value
