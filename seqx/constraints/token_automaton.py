@@ -72,7 +72,10 @@ class SurfaceTrie:
         """Return the class [V] of each symbol, and next nodes and matches [A, C] of each class."""
         next_node, matches = automaton.next_node.numpy(), automaton.matches.numpy()
         columns = np.concatenate([next_node, matches])[:, :END_OF_TEXT]
-        byte_class = np.unique(columns, axis=1, return_inverse=True)[1].reshape(-1)
+        numbers_of_bytes: dict[bytes, int] = {}
+        byte_class = np.array(
+            [numbers_of_bytes.setdefault(column.tobytes(), len(numbers_of_bytes)) for column in columns.T]
+        )
         byte_of_class = {int(number): byte for byte, number in reversed([*enumerate(byte_class)])}
         numbers_by_column: dict[bytes, int] = {}
         class_columns: list[tuple[NDArray[Any], NDArray[Any]]] = []

@@ -17,7 +17,7 @@ import seqx
 import seqx.testing
 from seqx.constraints.byte_automaton import END_OF_TEXT, build_byte_automaton
 from seqx_search import Beam, Greedy, Sampling
-from tests.plugins.search.toy import VOCABULARY, Toy, logprob, outputs, sources
+from tests.plugins.search.toy import VOCABULARY, Toy, logprob, logprobs, outputs, sources
 
 LIMIT = 4
 TEXTS = [None, None, None, b" ", b" a", b"b", " äb".encode()]
@@ -94,20 +94,20 @@ def test_lexical_grammar_allows_exactly_the_valid_symbols(settings: dict[str, ob
         pending += [((*ids, i), grammar.advance(state, torch.tensor([i]))) for i in steps]
 
 
+def penalised(beam: Beam, model: Toy, possible: Sequence[tuple[int, ...]]) -> list[float]:
+    """Return the scores of outputs for the source [4] in a beam search."""
+    found = logprobs(model, [4], possible) if possible else []
+    return [score / beam.penalty(len(ids) + 1) for ids, score in zip(possible, found, strict=True)]
+
+
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("settings", CONSTRAINTS, ids=str)
 def test_wide_beam_finds_the_best_valid_answer(settings: dict[str, object], seed: int) -> None:
     model, beam = Toy(seed=seed, spread=2.0), Beam(size=5**LIMIT, nbest=3)
     grammar = seqx.LexicalGrammar(SURFACES, [lexical_constraint(**settings)])  # type: ignore[arg-type]
     (found,) = beam(model, sources([4]), torch.tensor([LIMIT]), grammar)
-    scores = sorted(
-        (
-            logprob(model, [4], ids) / beam.penalty(len(ids) + 1)
-            for ids in outputs(LIMIT)
-            if is_valid(ids, **settings)  # type: ignore[arg-type]
-        ),
-        reverse=True,
-    )
+    valid = [ids for ids in outputs(LIMIT) if is_valid(ids, **settings)]  # type: ignore[arg-type]
+    scores = sorted(penalised(beam, model, valid), reverse=True)
     assert [h.score for h in found] == pytest.approx(scores[:3], abs=1e-5)
     assert all(h.logprob == pytest.approx(logprob(model, [4], h.ids), abs=1e-5) for h in found)
 
@@ -150,7 +150,7 @@ def test_intersection_allows_what_both_grammars_allow(settings: dict[str, object
     grammar = seqx.Intersection(Even(), seqx.LexicalGrammar(SURFACES, [lexical_constraint(**settings)]))  # type: ignore[arg-type]
     (found,) = beam(model, sources([4]), torch.tensor([LIMIT]), grammar)
     both = [ids for ids in outputs(LIMIT) if len(ids) % 2 == 0 and is_valid(ids, **settings)]  # type: ignore[arg-type]
-    best = max((logprob(model, [4], ids) / beam.penalty(len(ids) + 1) for ids in both), default=None)
+    best = max(penalised(beam, model, both), default=None)
     assert [h.score for h in found] == ([] if best is None else [pytest.approx(best, abs=1e-5)])
 
 

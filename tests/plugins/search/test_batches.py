@@ -32,7 +32,14 @@ def transformer(seed: int) -> seqx.Generator:
 
 
 @pytest.mark.parametrize(
-    "search", [Beam(size=4, nbest=4), Beam(size=5, alpha=0.0), Greedy(), Sampling(seed=3)], ids=str
+    "search",
+    [
+        Beam(size=4, nbest=4, extra=20),
+        Beam(size=5, alpha=0.0, extra=20),
+        Greedy(extra=20),
+        Sampling(seed=3, extra=20),
+    ],
+    ids=str,
 )
 def test_other_sentences_of_the_batch_change_no_hypothesis(search: seqx.Search) -> None:
     model = transformer(1).double()  # in single precision, batches of other sizes are rounded differently

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import seqx
 from seqx_search import Beam, Greedy
-from tests.plugins.search.toy import VOCABULARY, Toy, logprob, outputs, sources
+from tests.plugins.search.toy import VOCABULARY, Toy, logprob, logprobs, outputs, sources
 
 LIMIT = 4
 ALL_PREFIXES = 5**LIMIT  # the number of sequences of LIMIT symbols: UNK, three letters and EOS
@@ -17,8 +17,9 @@ ALL_PREFIXES = 5**LIMIT  # the number of sequences of LIMIT symbols: UNK, three 
 
 def ranked(beam: Beam, model: seqx.Generator, source: list[int], limit: int) -> list[tuple[float, list[int]]]:
     """Return every output with its score, best first."""
-    found = [(logprob(model, source, ids) / beam.penalty(len(ids) + 1), list(ids)) for ids in outputs(limit)]
-    return sorted(found, reverse=True)
+    possible = outputs(limit)
+    scored = zip(possible, logprobs(model, source, possible), strict=True)
+    return sorted(((score / beam.penalty(len(ids) + 1), list(ids)) for ids, score in scored), reverse=True)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])

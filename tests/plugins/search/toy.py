@@ -51,7 +51,14 @@ def sources(*sentences: Sequence[int]) -> seqx.Column:
 
 def logprob(model: seqx.Generator, source: Sequence[int], ids: Sequence[int]) -> float:
     """Return log P(ids, EOS | source), from one forward pass over the target."""
-    return model.score(seqx.Batch.of(source=sources(source), target=sources(ids))).sum().item()
+    return logprobs(model, source, [ids])[0]
+
+
+def logprobs(model: seqx.Generator, source: Sequence[int], targets: Sequence[Sequence[int]]) -> list[float]:
+    """Return the log-probabilities of several targets, from one forward pass over all of them."""
+    batch = seqx.Batch.of(source=sources(*[source] * len(targets)), target=sources(*targets))
+    found: list[float] = model.score(batch).sum(1).tolist()
+    return found
 
 
 def outputs(limit: int, symbols: Sequence[int] = range(3, VOCABULARY)) -> list[tuple[int, ...]]:
