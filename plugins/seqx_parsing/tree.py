@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import seqx
@@ -19,6 +20,7 @@ _ESCAPED = {"(": "-LRB-", ")": "-RRB-"}
 _UNREADABLE = re.compile(r"[() \t\n\v\f\r]")
 
 
+@lru_cache(2**14)  # a treebank has few labels and tags, and repeats most of its words
 def escape_name(name: str) -> str:
     """Return a label, tag or word that can be written in a tree: -LRB- for "(", _ for a space, XX for ""."""
     return _UNREADABLE.sub(lambda match: _ESCAPED.get(match[0], "_"), name) or UNTAGGED
@@ -133,17 +135,17 @@ class Tree(NamedTuple):
 
         The reader would reject both. Constituents that are too deep are replaced by their words.
         """
+        if self._can_be_read():
+            return self
         labels: list[str] = []
         parts: list[list[Tree | Leaf]] = [[]]
         pending: list[Tree | Leaf | None] = [self]  # None marks the end of a constituent
-        changed = False
         while pending:
             part = pending.pop()
             if part is None:
                 label, children = labels.pop(), tuple(parts.pop())
                 if children or not labels:
                     parts[-1].append(Tree(label, children))
-                changed |= not children
             elif isinstance(part, Leaf):
                 parts[-1].append(part)
             elif len(labels) < MAX_DEPTH - 1:
@@ -152,9 +154,20 @@ class Tree(NamedTuple):
                 pending += (None, *reversed(part.children))
             else:
                 pending.extend(reversed(part.children))
-                changed = True
         (whole,) = parts[0]
-        return whole if changed and isinstance(whole, Tree) else self
+        assert isinstance(whole, Tree), "its outermost constituent is kept"
+        return whole
+
+    def _can_be_read(self) -> bool:
+        """Return true if no constituent is empty or too deep."""
+        level = [self]
+        for _ in range(MAX_DEPTH - 1):
+            if not all(tree.children for tree in level):
+                return False
+            level = [child for tree in level for child in tree.children if isinstance(child, Tree)]
+            if not level:
+                return True
+        return False
 
     def leaves(self) -> Iterator[Leaf]:
         """Yield the leaves from left to right."""
