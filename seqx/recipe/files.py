@@ -3,6 +3,7 @@
 import os.path
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ class Recipe:
         return next((name for name, path in included_recipes().items() if path.samefile(own)), own.stem)
 
 
-def included_recipes() -> dict[str, Path]:
+@cache
+def included_recipes() -> Mapping[str, Path]:
     """Return the files of the recipes that are included in seqx, by name; a subfolder is part of the name."""
     package = Path(__file__).parents[1]
     folders = [package / "recipes", package.parent / "recipes"]  # in an installation, in a checkout
