@@ -68,6 +68,8 @@ LANGUAGES = [">>fra<<", ">>deu<<"]
 def write_marian(folder: Path, *, separate: bool = False, **changes: Any) -> Path:
     """Write a model with the configuration of opus-mt-en-de, but narrow, and with random weights.
 
+    It has few positions, because transformers computes each number of them in Python.
+
     Args:
         folder: a new folder
         separate: give source and target separate vocabularies
@@ -78,7 +80,13 @@ def write_marian(folder: Path, *, separate: bool = False, **changes: Any) -> Pat
     folder.mkdir()
     sizes = write_vocabularies(folder, separate=separate)
     pad = sizes[-1] - 1
-    small = {"d_model": 32, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_length": 60}
+    small = {
+        "d_model": 32,
+        "encoder_ffn_dim": 64,
+        "decoder_ffn_dim": 64,
+        "max_length": 30,
+        "max_position_embeddings": 64,
+    }
     if separate:
         small |= {"share_encoder_decoder_embeddings": False}
     fields = {
@@ -116,7 +124,7 @@ def write_generation(folder: Path, **changes: Any) -> None:
         "decoder_start_token_id": pad,
         "eos_token_id": 0,
         "forced_eos_token_id": 0,
-        "max_length": 60,
+        "max_length": 30,
         "num_beams": 4,
         "pad_token_id": pad,
         "renormalize_logits": True,

@@ -18,7 +18,7 @@ from seqx.runtime import cpu_threads
 from seqx_plan import devices, proposals, workload
 from seqx_plan.probe import CACHED_KERNELS, MemorySample, extrapolated
 from seqx_plan.proposals import seconds_of
-from seqx_plan.tracing import Recorder
+from seqx_plan.tracing import Recorder, Trace, trace
 from tests.models import PARSING
 from tests.stories.tiny import TINY, done, refused, tiny
 
@@ -49,6 +49,25 @@ def planned(adaptations: list[str]) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cpu_threads, "adapt_to_contention", lambda: adaptations.append("adapt"))
         return plan("tiny.yaml", "--seconds=0")
+
+
+@pytest.fixture(scope="module")
+def trace_once() -> Callable[..., Trace]:
+    """Return a function that computes one trace, and returns it in each call."""
+    traces: list[Trace] = []
+
+    def first_trace(*arguments: Any, **options: Any) -> Trace:
+        if not traces:
+            traces.append(trace(*arguments, **options))
+        return traces[0]
+
+    return first_trace
+
+
+@pytest.fixture
+def _same_trace(trace_once: Callable[..., Trace], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Omit most traces in tests of parts of a plan that hardly depend on them."""
+    monkeypatch.setattr("seqx_plan.planner.trace", trace_once)
 
 
 def plan(*arguments: str) -> dict[str, Any]:
@@ -116,6 +135,7 @@ def test_plan_with_a_budget_proposes_a_shorter_run_that_check_accepts() -> None:
     done("check", *shlex.split(proposal["command"])[2:])
 
 
+@pytest.mark.usefixtures("_same_trace")
 def test_checkpoints_take_at_most_a_tenth_of_a_budget(
     planned: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,11 +161,13 @@ def test_plan_adapts_to_other_programs_like_a_run(adaptations: list[str]) -> Non
     assert adaptations
 
 
+@pytest.mark.usefixtures("_same_trace")
 def test_plan_says_that_a_recipe_fits_its_budget() -> None:
     printed = done("plan", "tiny.yaml", "--assume=20", "--gpu=h100", "--budget=1d")
     assert "budget: 1 day, 0:00:00; the recipe fits as it is" in printed
 
 
+@pytest.mark.usefixtures("_same_trace")
 @pytest.mark.parametrize(
     ("splits", "scored"),
     [
@@ -165,6 +187,7 @@ def test_plan_names_only_the_held_out_sets_of_the_task(splits: list[str], scored
     assert re.match(rf"{scored}\d", time)
 
 
+@pytest.mark.usefixtures("_same_trace")
 def test_plan_assumes_lengths_if_the_text_must_be_downloaded() -> None:
     result = plan("tiny.yaml", "task.corpus={type: wmt14}", "task.max_length=64", "--gpu=l4")
     assert result["workload"]["source"].startswith(
@@ -183,6 +206,7 @@ def test_plan_of_a_parser_computes_counts_from_the_batch() -> None:
     assert plan("parser.yaml", "--gpu=h100")["flops_per_update"] > 0
 
 
+@pytest.mark.usefixtures("_same_trace")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

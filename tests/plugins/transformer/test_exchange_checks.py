@@ -23,6 +23,7 @@ def test_ctranslate2_obeys_the_checks_of_exporters_and_engines(vocabulary: Path,
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_positions")
 def test_huggingface_obeys_the_checks_of_exporters(vocabulary: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     # transformers has a fixed maximum length, which the outputs of a random model reach.

@@ -53,6 +53,7 @@ def exported(model: seqx.TrainedModel, folder: Path) -> Path:
 
 @pytest.mark.promise("transformers-scores")
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_positions")
 @pytest.mark.parametrize(("stack", "settings"), CASES.values(), ids=CASES)
 def test_transformers_computes_the_same_scores(
     stack: str, settings: str, vocabulary: Path, tmp_path: Path
@@ -70,6 +71,7 @@ def test_transformers_computes_the_same_scores(
 
 @pytest.mark.promise("transformers-scores")
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_positions")
 def test_transformers_computes_the_same_logits_and_beams(vocabulary: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 

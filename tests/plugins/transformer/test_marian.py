@@ -32,7 +32,7 @@ CASES: dict[str, dict[str, Any]] = {
         "decoder_attention_heads": 4,
         "decoder_ffn_dim": 48,
     },
-    "gelu-bias": {"activation_function": "gelu", "add_bias_logits": True},
+    "gelu-bias": {"activation_function": "gelu", "add_bias_logits": True, **FEW_LAYERS},
 }
 
 

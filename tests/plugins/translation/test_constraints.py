@@ -19,7 +19,7 @@ PREFIXES = ["Der alte Ma", "", "„Öl", "Die Hündin "]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("models") / "m", text=RECIPE.replace("extra: 4", "extra: 30"))
+    return write_model(tmp_path_factory.mktemp("models") / "m", text=RECIPE.replace("extra: 4", "extra: 18"))
 
 
 def call(text: str, *arguments: str | Path) -> Result:
@@ -195,7 +195,7 @@ def test_invalid_constraint_options_are_reported(model: Path, tmp_path: Path) ->
 
 def test_normalizers_apply_to_constraints(tmp_path: Path) -> None:
     text = RECIPE.replace("metrics", "target_normalizers: [lowercase]\n  metrics")
-    text = text.replace("extra: 4", "extra: 30")
+    text = text.replace("extra: 4", "extra: 18")
     model = write_model(tmp_path / "lower", text=text)
     (found,) = outputs(call(LINES[0], model, "--prefix-all", "Der", "--require", "Hund"))
     assert found.startswith("der")
