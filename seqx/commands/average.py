@@ -53,6 +53,8 @@ def average(
     checkpoints = run_folder.checkpoints
     config = experiment.training
     order = "last" if last else "best" if best else config.order
+    if out is not None:
+        check_outside(out, run_folder.model, run_folder.vocabulary, run / CHECKPOINTS)
     if not checkpoints.steps():
         raise UserError(f"{run}: this run has saved no checkpoint yet; wait for the first one")
     warn = partial(click.echo, err=True)
@@ -66,7 +68,6 @@ def average(
     folder = out or run / f"averaged-{len(steps)}"
     if folder.exists():
         raise UserError(f"{folder}: exists already; remove it, or choose another folder with --out")
-    check_outside(folder, run_folder.model, run_folder.vocabulary, run / CHECKPOINTS)
     experiment.task.load(run_folder.vocabulary)
     run_folder.write_model(
         folder,

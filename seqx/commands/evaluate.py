@@ -7,9 +7,10 @@ import click
 
 from seqx.commands.arguments import is_text_file, split_overrides
 from seqx.commands.model_options import ModelOptions, model_options
-from seqx.commands.output_path import OutputPath
+from seqx.commands.output_path import OutputPath, check_outside
 from seqx.data.held_out import held_out_warnings
 from seqx.errors import UserError
+from seqx.inference.loading import model_folder
 from seqx.interfaces.scores import Answer, Score
 from seqx.storage.atomic import write_atomically
 from seqx.storage.cache_folder import default_cache
@@ -58,6 +59,8 @@ def evaluate(
             f"{files[0]}: is a file, not a model; this command scores a split of the model's corpus "
             "(--split); `seqx score` scores a file of outputs"
         )
+    if sentences is not None:
+        check_outside(sentences, *map(model_folder, map(Path, models)), option="--sentences")
     predictor = options.load(models, overrides, lenient=True)
     computation = f"on {predictor.device} in {predictor.precision} (--precision {options.precision})"
     if options.engine is not None:

@@ -196,8 +196,10 @@ class StdinCommand:
                 f"{files[0]}: is a file, not a model; lines are read from standard input: "
                 f"{self.command} {models} < {files[0]}"
             )
-        if self.attention is not None:
-            check_outside(self.attention, *map(model_folder, map(Path, self.models)), option="--attention")
+        outputs = {"--attention": self.attention, "--trace": self.trace, "--alignment": self.alignment}
+        for option, path in outputs.items():
+            if path is not None:
+                check_outside(path, *map(model_folder, map(Path, self.models)), option=option)
 
     def _predictor(self) -> Predictor:
         """Load the models so that they return `--nbest` answers per line."""

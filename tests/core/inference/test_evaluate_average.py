@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 import seqx
 from seqx.cli import main
+from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.json_format import FORMAT
 from seqx.storage.manifest import Manifest
 from seqx.storage.weights import average
@@ -198,7 +199,10 @@ def test_average_follows_the_recipe_without_options(run: Path) -> None:
     assert "averaged-2: exists already" in second.stderr
 
 
-def test_average_refuses_folders_that_the_run_uses(run: Path) -> None:
+def test_average_refuses_folders_that_the_run_uses_before_it_reads_weights(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Checkpoints, "average")
     for name in ("model", "checkpoints", "task"):
         out = run / name / "mean"
         message = f"{out}: is inside of {run / name}, which is read; choose another --out\n"

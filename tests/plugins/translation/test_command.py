@@ -111,13 +111,20 @@ def test_translate_writes_the_same_attention_figures_again_and_none_of_long_line
     ]
 
 
-def test_attention_folder_inside_of_the_model_is_refused(model: Path) -> None:
-    result = CliRunner().invoke(
-        main, ["translate", str(model), "--attention", str(model / "maps")], input="x"
-    )
-    message = f"{model / 'maps'}: is inside of {model}, which is read; choose another --attention\n"
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("translate", "--attention"),
+        ("translate", "--trace"),
+        ("translate", "--alignment"),
+        ("evaluate", "--sentences"),
+    ],
+)
+def test_output_inside_of_the_model_is_refused(model: Path, command: str, option: str) -> None:
+    result = CliRunner().invoke(main, [command, str(model), option, str(model / "output")], input="x")
+    message = f"{model / 'output'}: is inside of {model}, which is read; choose another {option}\n"
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", message)
-    assert not (model / "maps").exists()
+    assert not (model / "output").exists()
 
 
 def test_translate_reports_attention_that_cannot_be_written(model: Path, tmp_path: Path) -> None:
