@@ -203,7 +203,6 @@ class LexicalGrammar(Grammar):
         if not self.any_required:
             return None
         remaining = self._distance_after(state)
-        remaining[:, EOS] = 0
         hypothesis, entry, used = self._prefix_entries(state)
         remaining[hypothesis, self.entry_symbol[entry] * used] = self.entry_remaining[entry] * used
         # A forbidden phrase can make a distance positive, too. Count only answers with required phrases.

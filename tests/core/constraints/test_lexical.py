@@ -24,7 +24,7 @@ TEXTS = [None, None, None, b" ", b" a", b"b", " äb".encode()]
 SURFACES = seqx.Surfaces(TEXTS)
 LETTER = "[0-9A-Za-z\u00c0-\u1fff]"
 
-CONSTRAINTS = [
+CONSTRAINTS: list[dict[str, Any]] = [
     {},
     {"prefix": " a"},
     {"prefix": " ab "},
@@ -34,6 +34,7 @@ CONSTRAINTS = [
     {"require": ("a",), "forbid": ("äb",)},
     {"require": ("ab", "äb")},
     {"require": ("a", "ab"), "prefix": " äb"},
+    {"require": ("a",), "prefix": " abb"},
     {"require": ("b a",)},
     {"forbid": ("a", "b")},
     {"forbid": ("b",), "prefix": " a"},
@@ -52,6 +53,10 @@ def occurs(phrase: str, text: str) -> bool:
     before = f"(?<!{LETTER})" if re.match(LETTER, phrase[0]) else ""
     after = f"(?!{LETTER})" if re.match(LETTER, phrase[-1]) else ""
     return re.search(f"{before}{re.escape(phrase)}{after}", text) is not None
+
+
+def text(symbol: int) -> str:
+    return (TEXTS[symbol] or b"").decode()
 
 
 def is_valid(
@@ -94,6 +99,30 @@ def test_lexical_grammar_allows_exactly_the_valid_symbols(settings: dict[str, ob
         pending += [((*ids, i), grammar.advance(state, torch.tensor([i]))) for i in steps]
 
 
+@pytest.mark.parametrize("settings", [each for each in CONSTRAINTS if "require" in each], ids=str)
+def test_remaining_is_the_fewest_symbols_that_required_phrases_need(settings: dict[str, Any]) -> None:
+    """Symbols of the prefix do not count: they are the same for all hypotheses."""
+    grammar = seqx.LexicalGrammar(SURFACES, [lexical_constraint(**settings)])
+    prefix, phrases = settings.get("prefix", ""), {**settings, "prefix": ""}
+    of_prefix = next(ids for ids in outputs(LIMIT) if "".join(map(text, ids)) == prefix)
+
+    def fewest(ids: tuple[int, ...]) -> int:
+        is_within = len("".join(map(text, ids))) < len(prefix)
+        begun = of_prefix if is_within else ids
+        return min(len(end) for end in outputs(LIMIT) if is_valid((*begun, *end), **phrases))
+
+    pending: list[tuple[tuple[int, ...], seqx.State]] = [((), grammar.start(1, torch.tensor([LIMIT])))]
+    while pending:
+        ids, state = pending.pop()
+        remaining = grammar.remaining(state)
+        assert remaining is not None
+        allowed = grammar.allowed(state)[0].nonzero()[:, 0].tolist()
+        steps = [symbol for symbol in allowed if symbol != seqx.EOS]
+        expected = [0] * (seqx.EOS in allowed) + [fewest((*ids, symbol)) for symbol in steps]
+        assert remaining[0, allowed].tolist() == expected, ids
+        pending += [((*ids, i), grammar.advance(state, torch.tensor([i]))) for i in steps]
+
+
 def penalised(beam: Beam, model: Toy, possible: Sequence[tuple[int, ...]]) -> list[float]:
     """Return the scores of outputs for the source [4] in a beam search."""
     found = logprobs(model, [4], possible) if possible else []
@@ -118,12 +147,12 @@ def test_every_search_meets_constraints_that_can_be_met(search: seqx.Search) -> 
     model, limits = Toy(seed=1, spread=2.0), torch.tensor([2, 4, 7] * len(CONSTRAINTS))
     batch = [settings for settings in CONSTRAINTS for _ in range(3)]
     source = sources(*[[4 + i % 3, 5] for i in range(len(batch))])
-    lexical = [lexical_constraint(**settings) for settings in batch]  # type: ignore[arg-type]
+    lexical = [lexical_constraint(**settings) for settings in batch]
     answers = search(model, source, limits, seqx.LexicalGrammar(SURFACES, lexical))
     for i, (settings, limit) in enumerate(zip(batch, limits.tolist(), strict=True)):
-        possible = any(is_valid(ids, **settings) for ids in outputs(limit))  # type: ignore[arg-type]
+        possible = any(is_valid(ids, **settings) for ids in outputs(limit))
         assert bool(answers[i]) == possible, (settings, limit)
-        assert all(is_valid(h.ids, **settings) for h in answers[i])  # type: ignore[arg-type]
+        assert all(is_valid(h.ids, **settings) for h in answers[i])
         alone_source = seqx.Column(source.values[i : i + 1], seqx.rows(source.layout, torch.tensor([i])))
         (alone,) = search(model, alone_source, limits[i : i + 1], seqx.LexicalGrammar(SURFACES, [lexical[i]]))
         assert [h.ids for h in alone] == [h.ids for h in answers[i]]
