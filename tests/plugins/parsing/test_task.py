@@ -10,7 +10,7 @@ import pytest
 import seqx
 from seqx.testing import FixedPredictor
 from seqx_parsing import Evalb, InOrder, Parsing, TopDown
-from seqx_parsing.words import MAX_SUBWORDS, split_sentence
+from seqx_parsing.words import MAX_SUBWORDS, encode_words, split_sentence
 from seqx_text import SentencePiece
 from tests.letters import Letters
 from tests.plugins.parsing.treebank import trees
@@ -175,6 +175,11 @@ def test_parsing_accepts_any_word(tmp_path: Path, rows: list[str]) -> None:
     assert tree.count("(XX ") == len(words)
     assert "(XX -LRB-) (XX -RRB-)" in tree
     assert task.read("(")["source"] == task.read("-LRB-")["source"]  # one word, two spellings
+
+
+def test_word_without_subwords_is_read_as_an_unknown_one() -> None:
+    subwords = {"a": [7, 8], "\u200b": []}
+    assert encode_words(subwords, subwords.__getitem__, seqx.UNK) == ([7, 8, seqx.UNK], [1, 0, 1])
 
 
 def test_other_segmentations_keep_words_and_tags(tmp_path: Path, rows: list[str]) -> None:
