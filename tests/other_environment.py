@@ -1,19 +1,23 @@
 """Environments with some of the installed packages, and without seqx."""
 
-import os
+import importlib.machinery
+import importlib.util
 import re
-import subprocess
 import sys
+import sysconfig
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from tests.forked import run
+
 
 def run_with(packages: list[str], code: str, folder: Path, site: Path) -> str:
     """Run Python code in a folder, with these packages and those that they require; return its output.
 
-    The packages are links to the installed ones, so that nothing is downloaded.
+    The code runs in a fork of this process, which need not import the packages again if this process has
+    imported them. The packages are links to the installed ones, so that nothing is downloaded.
 
     Args:
         packages: names of distributions
@@ -27,19 +31,29 @@ def run_with(packages: list[str], code: str, folder: Path, site: Path) -> str:
             target = Path(str(found.locate_file(top)))
             if not (site / top).exists():
                 (site / top).symlink_to(target)
-    environment = {"PYTHONPATH": str(site), "PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
-    python = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}")
-    missing = "import importlib.util\nassert importlib.util.find_spec('seqx') is None\n"
-    result = subprocess.run(
-        [python, "-s", "-c", missing + code],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    script = site / "card.py"
+    script.write_text(code, encoding="utf-8")
+    result = run(sys.executable, script, before=lambda: _leave_only(site), cwd=folder)
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+def _leave_only(site: Path) -> None:
+    """Let this process import only the standard library and the packages in a folder."""
+    kept = {*sys.stdlib_module_names, *(path.name.partition(".")[0] for path in site.iterdir()), "__main__"}
+    for name in [name for name in sys.modules if name.partition(".")[0] not in kept]:
+        del sys.modules[name]
+    standard = sysconfig.get_path("stdlib")
+    sys.path[:] = [
+        str(site),
+        *(path for path in sys.path if path.startswith(standard) and not path.endswith("-packages")),
+    ]
+    sys.meta_path[:] = [
+        importlib.machinery.BuiltinImporter,
+        importlib.machinery.FrozenImporter,
+        importlib.machinery.PathFinder,
+    ]
+    assert importlib.util.find_spec("seqx") is None
 
 
 def _closure(packages: list[str]) -> set[str]:

@@ -10,10 +10,10 @@ import pytest
 from benchmarks import server_threads, serving, soak
 from benchmarks.provenance import ROOT
 from tests import forked
+from tests.extras import skip_without
 from tests.models import write_model
 
-for extra in ("ctranslate2", "starlette", "uvicorn", "prometheus_client", "python_multipart"):
-    pytest.importorskip(extra)
+skip_without("ctranslate2", "starlette", "uvicorn", "prometheus_client", "python_multipart")
 
 
 def record_of(tmp_path: Path, benchmark: str, *options: str) -> Any:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.extras import skip_without
 from tests.models import PARSING, write_model
 from tests.server import serving
 
-for extra in ("schemathesis", "starlette", "uvicorn", "prometheus_client", "python_multipart"):
-    pytest.importorskip(extra)
+skip_without("schemathesis", "starlette", "uvicorn", "prometheus_client", "python_multipart")
 
 
 @pytest.mark.promise("openapi-is-true")

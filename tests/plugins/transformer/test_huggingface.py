@@ -15,9 +15,10 @@ from seqx_transformer import HuggingFace
 from seqx_transformer.export.huggingface import huggingface_scores
 from seqx_transformer.export.scores import seqx_scores
 from tests.exported import LANGUAGE_MODEL, TRANSLATION, random_model
+from tests.extras import skip_without
 from tests.other_environment import run_with
 
-pytest.importorskip("transformers")
+skip_without("transformers")
 
 HEADS = "attention: {type: multihead, heads: 2}"
 CASES = {

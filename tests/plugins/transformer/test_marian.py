@@ -14,9 +14,10 @@ from safetensors.torch import load_file, save_file
 import seqx
 import seqx_transformer
 from seqx.cli import main
+from tests.extras import skip_without
 from tests.marian import LANGUAGES, write_generation, write_marian
 
-pytest.importorskip("transformers")
+skip_without("transformers")
 
 SENTENCES = ["The cat sees the dog.", "We wait.", ">>fra<< A soldier put a letter there.", "Ünknown 日本"]
 FEW_LAYERS = {"encoder_layers": 2, "decoder_layers": 2}

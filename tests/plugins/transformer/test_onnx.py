@@ -14,10 +14,10 @@ from seqx_transformer import Onnx
 from seqx_transformer.export.onnx import Session
 from seqx_transformer.export.scores import seqx_scores
 from tests.exported import LANGUAGE_MODEL, TRANSLATION, random_model
+from tests.extras import skip_without
 from tests.other_environment import run_with
 
-for module in ("onnx", "onnxruntime", "onnxscript"):
-    pytest.importorskip(module)
+skip_without("onnx", "onnxruntime", "onnxscript")
 
 HEADS = "attention: {type: multihead, heads: 2}"
 ENCODER = "{{type: transformer, layers: 1, attention: {{type: multihead, heads: 2}}}}"
