@@ -12,7 +12,7 @@ from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny, weights
 
 RUN = Path("runs/tiny")
 ALMOST_NO_LEARNING = "training.schedule.peak=1e-12"  # nothing is learned, and perplexity does not change
-EVERY = ("training.steps=12", "training.validate_every=2", "training.save_every=2")
+EVERY = ("training.steps=6", "training.validate_every=1", "training.save_every=1")
 
 
 def last_update(run: Path = RUN) -> int:
@@ -22,12 +22,12 @@ def last_update(run: Path = RUN) -> int:
 @pytest.mark.parametrize(
     ("values", "settings", "updates"),
     [
-        ([0], ["training.patience=2"], 12),  # perplexity falls
-        ([0], ["training.patience=2", ALMOST_NO_LEARNING], 6),
-        (["nan", 1, "nan", "nan"], ["training.patience=2"], 8),
-        ([1, 2, 3, 4, 5, 6], ["training.patience={validations: 2, by: perplexity}", ALMOST_NO_LEARNING], 6),
-        ([1, 2, 3, 4, 5, 6], ["training.patience={validations: 2, by: chrf}", ALMOST_NO_LEARNING], 6),
-        ([3, 2, 1, 0, 0, 0], ["training.patience={validations: 2, by: scripted}"], 6),
+        ([0], ["training.patience=2"], 6),  # perplexity falls
+        ([0], ["training.patience=2", ALMOST_NO_LEARNING], 3),
+        (["nan", 1, "nan", "nan"], ["training.patience=2"], 4),
+        ([1, 2, 3, 4, 5, 6], ["training.patience={validations: 2, by: perplexity}", ALMOST_NO_LEARNING], 3),
+        ([1, 2, 3, 4, 5, 6], ["training.patience={validations: 2, by: chrf}", ALMOST_NO_LEARNING], 3),
+        ([3, 2, 1, 0, 0, 0], ["training.patience={validations: 2, by: scripted}"], 3),
     ],
 )
 def test_patience_counts_validations_without_a_better_score(
@@ -36,12 +36,12 @@ def test_patience_counts_validations_without_a_better_score(
     result = seqx("run", scripted(*values), *EVERY, *settings)
     assert result.exit_code == 0, result.output
     assert last_update() == updates
-    assert ("stopped after" in result.stderr) == (updates < 12)
+    assert ("stopped after" in result.stderr) == (updates < 6)
 
 
 def test_patience_with_a_score_that_is_better_if_lower() -> None:
     done("run", scripted(3, math.inf, math.inf, lower_is_better=True), *EVERY, "training.patience=2")
-    assert last_update() == 6
+    assert last_update() == 3
 
 
 def test_patience_ends_if_perplexity_stays_infinite() -> None:
@@ -50,7 +50,7 @@ def test_patience_ends_if_perplexity_stays_infinite() -> None:
     result = seqx("run", tiny(TINY), *EVERY, *settings, by)
     assert result.exit_code == 0, result.output
     assert {row["perplexity"] for row in lines(RUN, "evaluation") if row["split"] == "dev"} == {"Infinity"}
-    assert "stopped after 6 of 12 updates: 2 validations without a better perplexity\n" in result.stderr
+    assert "stopped after 3 of 6 updates: 2 validations without a better perplexity\n" in result.stderr
     for file in RUN.rglob("*.json"):
         read_strict_json(file)
 
@@ -69,10 +69,10 @@ def test_run_with_nan_scores_is_resumed() -> None:
 def test_run_resumed_with_more_patience_equals_one_that_always_had_it() -> None:
     settings = (*EVERY, ALMOST_NO_LEARNING)
     done("run", scripted(5, 5, 5, 5, 5), *settings, "training.patience=4", "--folder", "whole")
-    assert last_update(Path("whole")) == 10
+    assert last_update(Path("whole")) == 5
     recipe = scripted(5, 5, 5, 5, 5)
     first = done("run", recipe, *settings, "training.patience=2")
-    assert last_update() == 6
+    assert last_update() == 3
     # The same patience or less changes nothing.
     for patience in ("2", "1", "{validations: 2}"):
         again = done("run", recipe, *settings, f"training.patience={patience}")
@@ -81,27 +81,27 @@ def test_run_resumed_with_more_patience_equals_one_that_always_had_it() -> None:
 
     result = seqx("run", recipe, *settings, "training.patience=4")
     assert result.exit_code == 0, result.output
-    assert "resumed from update 6" in result.stderr
-    assert "stopped after 10 of 12 updates: 4 validations without a better score\n" in result.stderr
-    one, other = (weights(folder / "checkpoints" / "00000010") for folder in (RUN, Path("whole")))
+    assert "resumed from update 3" in result.stderr
+    assert "stopped after 5 of 6 updates: 4 validations without a better score\n" in result.stderr
+    one, other = (weights(folder / "checkpoints" / "00000005") for folder in (RUN, Path("whole")))
     assert all(torch.equal(one[name], tensor) for name, tensor in other.items())
 
     # With another score, counting starts again; without patience, the run continues to its last update.
     done("run", recipe, *settings, "training.patience={validations: 1, by: perplexity}")
-    assert last_update() == 12
+    assert last_update() == 6
     assert "this run is finished" in done("run", recipe, *settings, "training.patience=null")
 
 
 def test_run_resumed_without_patience_continues_to_its_last_update() -> None:
     recipe = scripted(5)
     done("run", recipe, *EVERY, "training.patience=1")
-    assert last_update() == 4
+    assert last_update() == 2
     # A resumed run is not finished: the scores of the model folder no longer count.
     text = Path(RUN, "recipe.yaml").read_text("utf-8")
     Path(RUN, "recipe.yaml").write_text(text.replace("patience: 1", "patience: null"), "utf-8")
     assert "tiny: not finished" in done("compare", RUN)
     done("run", recipe, *EVERY, "training.patience=null")
-    assert last_update() == 12
+    assert last_update() == 6
 
 
 @pytest.mark.parametrize(

@@ -89,10 +89,10 @@ def test_silver_trees_of_two_parsers_train_a_third() -> None:
     runpy.run_path("listing.py")
     sentences = Path("sentences.txt").read_text(encoding="utf-8").splitlines(keepends=True)
     assert len(sentences) == 500
-    Path("sentences.txt").write_text("".join(sentences[:60]), encoding="utf-8")
+    Path("sentences.txt").write_text("".join(sentences[:20]), encoding="utf-8")
     message = execute(silver)
     trees = Path("silver.txt").read_text(encoding="utf-8").splitlines()
-    assert message.startswith("sentences: 60, ")
+    assert message.startswith("sentences: 20, ")
     assert f"the models agree on {len(trees)} " in message
     known = {tree for (tree,) in Sample(seed=2, train=8, columns=("tree",)).rows("train")}
     assert len(known & {*trees}) > 3  # both parsers overfitted these sentences

@@ -1,7 +1,7 @@
 """Folders of the cache are created once, by one process, completely or not at all."""
 
-import subprocess
-import sys
+import multiprocessing
+import os
 import threading
 import time
 from pathlib import Path
@@ -59,18 +59,15 @@ def test_failed_creation_leaves_no_folder(error: BaseException, tmp_path: Path) 
 
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
-    code = (
-        "import os, pathlib\n"
-        "from seqx.data.cache import get_or_create\n"
-        "get_or_create({}, pathlib.Path('.'), lambda folder: os._exit(9), print)\n"
+    def end(_: Path) -> None:
+        os._exit(9)
+
+    process = multiprocessing.get_context("fork").Process(
+        target=get_or_create, args=({}, tmp_path, end, no_progress)
     )
-    process = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        check=False,
-        env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"},
-    )
-    assert process.returncode == 9
+    process.start()
+    process.join()
+    assert process.exitcode == 9
     assert any(".tmp-" in path.name for path in tmp_path.iterdir())
     folder = get_or_create({}, tmp_path, lambda folder: (folder / "x").touch(), no_progress)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f".{folder.name}.lock", folder.name]

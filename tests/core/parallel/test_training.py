@@ -158,30 +158,36 @@ def test_killed_run_resumes_bitwise_with_the_same_number_of_ranks(parallel: str,
 
     Three ranks are used, because a sum of only two numbers does not depend on their order.
     """
-    settings = ("model.encoder.dropout=0.1", f"training.parallel={parallel}", "training.steps=4")
+    settings = (
+        "model.encoder.dropout=0.1",
+        f"training.parallel={parallel}",
+        "training.steps=3",
+        "training.save_every=2",
+        "training.schedule.warmup=2",
+    )
 
     def on_rank(world: World) -> None:
         train(world, tmp_path, "uninterrupted", *settings)
         forward, calls = Step.forward, 0
 
-        def kill_in_update_4(step: Step, batch: Any) -> Any:
+        def kill_in_update_3(step: Step, batch: Any) -> Any:
             nonlocal calls
             calls += 1
-            if calls == 4 + (parallel == "ddp"):  # with DDP, the first call computes a dummy example
+            if calls == 3 + (parallel == "ddp"):  # with DDP, the first call computes a dummy example
                 os.kill(os.getpid(), signal.SIGKILL)
             return forward(step, batch)
 
-        Step.forward = kill_in_update_4  # type: ignore[method-assign, assignment]  # this process ends afterwards
+        Step.forward = kill_in_update_3  # type: ignore[method-assign, assignment]  # this process ends afterwards
         train(world, tmp_path, "killed", *settings)
 
     for rank in range(3):
         (tmp_path / f"{rank}").mkdir()
     exits = run_on_ranks(3, on_rank, tmp_path)
     assert [each.code for each in exits] == [-signal.SIGKILL] * 3
-    assert Checkpoints(tmp_path / "killed" / "checkpoints").steps() == [3]
+    assert Checkpoints(tmp_path / "killed" / "checkpoints").steps() == [2]
     train_on_ranks(3, tmp_path, "killed", *settings)
 
-    assert [row["step"] for row in updates(tmp_path / "killed")] == [1, 2, 3, 4]
+    assert [row["step"] for row in updates(tmp_path / "killed")] == [1, 2, 3]
     assert differences(tmp_path / "killed", tmp_path / "uninterrupted") == []
 
 

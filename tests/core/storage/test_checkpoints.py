@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.json_format import FORMAT, read_json
 from seqx.storage.manifest import Manifest
 from seqx.storage.weights import WEIGHTS, average, read_weights
+from tests import forked
 
 CPU = torch.device("cpu")
 
@@ -210,27 +210,31 @@ def overwrite(file: Path) -> None:
 @pytest.mark.parametrize("max_bytes", [100, 900])
 def test_save_on_a_full_disk_keeps_older_checkpoints(tmp_path: Path, max_bytes: int) -> None:
     """A limit on the size of files makes the libraries fail in the middle of a file."""
-    script = f"""
+    script = tmp_path / "save.py"
+    script.write_text(
+        f"""
 import resource, torch
 from pathlib import Path
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.checkpoints import Checkpoints
 from seqx.errors import UserError
-model, checkpoints = torch.nn.Linear(8, 9), Checkpoints(Path({str(tmp_path)!r}))
+model, checkpoints = torch.nn.Linear(8, 9), Checkpoints(Path({str(tmp_path / "checkpoints")!r}))
 checkpoints.save(TrainingProgress(step=1), model, {{}})
 resource.setrlimit(resource.RLIMIT_FSIZE, ({max_bytes}, {max_bytes}))
 try:
     checkpoints.save(TrainingProgress(step=2), model, {{"optimizer": torch.zeros(1000)}})
 except UserError as error:
     print(error)
-"""
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+""",
+        encoding="utf-8",
+    )
+    result = forked.run(sys.executable, script)
     assert result.stdout == (
-        f"{tmp_path}/00000002: cannot be written: File too large; "
+        f"{tmp_path}/checkpoints/00000002: cannot be written: File too large; "
         "raise the limit on the size of files (ulimit -f)\n"
     )
-    assert (result.stdout.count("\n"), result.stderr) == (1, "")
-    assert [path.name for path in tmp_path.iterdir()] == ["00000001"]
+    assert (result.returncode, result.stdout.count("\n"), result.stderr) == (0, 1, "")
+    assert names_in(tmp_path / "checkpoints") == ["00000001"]
 
 
 @pytest.mark.promise("checkpoints-are-atomic")
