@@ -33,6 +33,7 @@ from tests.simulated_gpu.small import (
 from tests.simulated_gpu.test_components import SPECIAL
 
 BEAM = Beam(size=3)
+SHORT = LIMITS.clamp_max(10)
 
 
 def build(recipe_folder: Path, *overrides: str, seed: int = 1) -> seqx.Generator:
@@ -67,13 +68,13 @@ def test_search_with_replayed_steps_gives_the_answers_of_the_cpu(
     search: seqx.Search, recipe_folder: Path, log: pytest.LogCaptureFixture
 ) -> None:
     model = build(recipe_folder)
-    expected = decode(model, search, CPU)
+    expected = decode(model, search, CPU, limits=SHORT)
     with SimulatedGpu() as gpu:
         model.to("cuda")
-        assert_same_answers(decode(model, search, CUDA), expected)
+        assert_same_answers(decode(model, search, CUDA, limits=SHORT), expected)
         assert gpu.replays > WARM_UP
         assert not gpu.mixes
-        assert_same_answers(decode(model, search, CUDA), expected)
+        assert_same_answers(decode(model, search, CUDA, limits=SHORT), expected)
     assert not log.records
 
 
@@ -144,7 +145,7 @@ def test_step_that_cannot_be_captured_is_called_and_one_warning_says_why(
     recipe_folder: Path, log: pytest.LogCaptureFixture
 ) -> None:
     models = [build(recipe_folder, seed=seed) for seed in (1, 2)]
-    expected = [decode(model, BEAM, CPU) for model in models]
+    expected = [decode(model, BEAM, CPU, limits=SHORT) for model in models]
     for model in models:
         for module in [*model.modules()]:
             if type(module) is ReLU:
@@ -153,7 +154,7 @@ def test_step_that_cannot_be_captured_is_called_and_one_warning_says_why(
         for model, answers in zip(models, expected, strict=True):
             model.to("cuda")
             for _ in range(2):
-                assert_same_answers(decode(model, BEAM, CUDA), answers)
+                assert_same_answers(decode(model, BEAM, CUDA, limits=SHORT), answers)
         assert gpu.replays == 0
     (message,) = log.messages
     assert message.endswith(

@@ -71,7 +71,7 @@ def test_text_that_changes_between_starts_is_refused(split: str, tmp_path: Path)
         "folder (--folder)"
     )
     file.write_bytes(before)
-    done("run", recipe)
+    done("run", recipe, "training.steps=3")
 
 
 CORPUS = """\
@@ -127,7 +127,7 @@ def test_touched_file_counts_as_unchanged(tmp_path: Path) -> None:
     recipe = corpus(tmp_path / "text")
     done("run", recipe, "training.steps=2")
     (tmp_path / "text" / "dev.de").touch()
-    done("run", recipe)
+    done("run", recipe, "training.steps=3")
 
 
 @pytest.mark.promise("damaged-prepared-data")

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import struct
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from seqx.storage.json_format import FORMAT
 from seqx.storage.manifest import MANIFEST, sha256
 from seqx.storage.safetensors_header import MAX_HEADER_BYTES, MAX_TENSORS, read_header
 from seqx.storage.weights import WEIGHTS, read_weights
+from tests import forked
 from tests.models import write_model
 
 TERABYTE = 1 << 40
@@ -106,8 +106,9 @@ def test_loading_a_model_opens_only_files_of_its_folder(untrusted: Path, tmp_pat
     with (untrusted / "recipe.yaml").open("a") as recipe:
         recipe.write(f"training: {{init_from: {secret}}}\npublished: {secret}\n")
     load(untrusted)
-    command = [sys.executable, "-c", RECORD_OPENED_FILES, str(untrusted)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    script = tmp_path / "record.py"
+    script.write_text(RECORD_OPENED_FILES, encoding="utf-8")
+    result = forked.run(sys.executable, script, untrusted)
     assert result.returncode == 0, result.stderr
     names = result.stdout.splitlines()
     assert str(untrusted / "recipe.yaml") in names
