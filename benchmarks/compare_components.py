@@ -20,13 +20,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 import seqx
 from seqx.commands.loading import load_checked
 from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import Component
+from seqx.runtime.meta_device import meta_device
 
 RECIPE = "compare_components"
 ATTENTION = {"type": "multihead", "heads": 4}
@@ -68,7 +68,7 @@ class Trial:
         """Return the classes of the modules of the model, built on the meta device."""
         overrides = [f"{key}={json.dumps(value)}" for key, value in self.settings.items()]
         experiment = load_checked(RECIPE, self.profile, overrides).configured()
-        with torch.device("meta"):
+        with meta_device():
             return {type(module) for module in experiment.model(experiment.task.vocab_sizes).modules()}
 
     def profile_text(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Settings and fixtures of all tests: one thread, a fixed seed, a separate cache, and access to real data."""
 
 import gc
+import gzip
 import os
 import signal
 import tempfile
@@ -15,11 +16,13 @@ os.environ.setdefault("PYTHONFAULTHANDLER", "1")  # a process that crashes print
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 
+import seqx
 from tests.docs.command_server import cache_sample, use_huge_pages
 from tests.forked import import_modules
 
@@ -118,6 +121,19 @@ def data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture
+def small_multi30k(data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set SEQX_DATA to a folder with the first lines of Multi30k, of which few are scored."""
+    folder = tmp_path / "data" / "multi30k"
+    folder.mkdir(parents=True)
+    for split, count in (("train", 300), ("val", 20), ("test_2016_flickr", 20)):
+        for side in ("en", "de"):
+            file = data("multi30k") / f"{split}.{side}.gz"
+            lines = islice(seqx.read_lines(file), count)
+            (folder / file.name).write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode()))
+    monkeypatch.setenv("SEQX_DATA", str(tmp_path / "data"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,11 +1,9 @@
 """Benchmarks that compare runs or layers, with inputs so small that their numbers mean nothing."""
 
-import gzip
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -75,25 +73,17 @@ def extra_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-@pytest.fixture
-def small_multi30k(data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set SEQX_DATA to a folder with the first lines of Multi30k, of which few are scored."""
-    folder = tmp_path / "data" / "multi30k"
-    folder.mkdir(parents=True)
-    for split, count in (("train", 300), ("val", 20), ("test_2016_flickr", 20)):
-        for side in ("en", "de"):
-            file = data("multi30k") / f"{split}.{side}.gz"
-            lines = islice(seqx.read_lines(file), count)
-            (folder / file.name).write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode()))
-    monkeypatch.setenv("SEQX_DATA", str(tmp_path / "data"))
+@pytest.fixture(scope="module")
+def trials() -> Mapping[str, Trial]:
+    """Return the trials of the components that seqx includes."""
+    return compare_components.trials()
 
 
-def test_every_component_of_seqx_has_a_benchmark_profile() -> None:
+def test_every_component_of_seqx_has_a_benchmark_profile(trials: Mapping[str, Trial]) -> None:
     """Only components of other plugins are benchmarked with generated settings."""
-    listed = compare_components.trials()
-    assert [name for name, trial in listed.items() if trial.settings] == []
-    assert compare_components.faults(listed) == {}
-    assert len({json.dumps(sorted(map(str, trial.parts()))) for trial in listed.values()}) > 20
+    assert [name for name, trial in trials.items() if trial.settings] == []
+    assert compare_components.faults(trials) == {}
+    assert len({json.dumps(sorted(map(str, trial.parts()))) for trial in trials.values()}) > 20
 
 
 def test_component_of_another_plugin_is_benchmarked(extra_plugin: Path, tmp_path: Path) -> None:
@@ -111,10 +101,9 @@ def test_component_that_cannot_be_built_is_reported() -> None:
     assert reason.startswith("command line:1:31: model.encoder.attention: heads (7) must divide")
 
 
-def test_sweep_over_components_is_trained_and_recorded(tmp_path: Path) -> None:
-    listed = compare_components.trials()
+def test_sweep_over_components_is_trained_and_recorded(trials: Mapping[str, Trial], tmp_path: Path) -> None:
     names = ["unordered", "alibi"]
-    sweep = compare_components.write_sweep(tmp_path, {name: listed[name] for name in names})
+    sweep = compare_components.write_sweep(tmp_path, {name: trials[name] for name in names})
     arguments: list[str | Path] = [
         sweep,
         "--folder",

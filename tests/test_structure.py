@@ -22,12 +22,16 @@ def traced() -> Mapping[str, list[str]]:
         return structure.trace()
 
 
-def test_core_has_at_most_21_parts() -> None:
-    assert len(structure.read_parts()) <= 21
+@pytest.fixture(scope="module")
+def parts() -> structure.Parts:
+    return structure.read_parts()
 
 
-def test_parts_do_not_import_each_other_in_cycles() -> None:
-    parts = structure.read_parts()
+def test_core_has_at_most_21_parts(parts: structure.Parts) -> None:
+    assert len(parts) <= 21
+
+
+def test_parts_do_not_import_each_other_in_cycles(parts: structure.Parts) -> None:
     assert structure.levels(parts).keys() == parts.keys()
 
 

@@ -1,7 +1,7 @@
 """Table 3 of Vaswani et al. 2017: each row's recipe has the parameters and settings printed there."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -172,12 +172,12 @@ def test_profile_multi30k_scales_all_rows_by_the_same_factors(row: str) -> None:
     assert "full size" in plain["published"]["source"]
 
 
+@pytest.mark.usefixtures("small_multi30k")
 def test_row_of_table_3_is_trained_on_multi30k_and_compared(
-    data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data("multi30k")
     monkeypatch.chdir(tmp_path)
-    short = ["task.corpus.limit=300", "task.tokenizer.size=500", "training.steps=2", "training.tokens=200"]
+    short = ["task.tokenizer.size=500", "training.steps=2", "training.tokens=200"]
     short += ["model.d_model=64", "model.encoder.feedforward.width=64", "model.decoder.feedforward.width=64"]
     search = "search={type: greedy, ratio: 0, extra: 1}"
     printed = done("run", "table3/C_layers_2", "--profile", "multi30k", *short, search)

@@ -192,8 +192,12 @@ def warm_up() -> None:
 
     if importlib.util.find_spec("transformers"):
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianMTModel  # noqa: F401
+    import rich.live
+    import rich.table  # noqa: F401
 
+    others = ("show", "evaluate", "score", "components", "export", "compare", "sweep", "replay", "report")
     commands = [
+        *([name, "--help"] for name in others),
         ["run", "wmt_en_de", "--profile", "sample", "--folder", "translator"],
         ["translate", "translator"],
         ["run", "wsj_parsing", "--profile", "sample", "--folder", "parser"],
