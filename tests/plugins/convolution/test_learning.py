@@ -54,7 +54,7 @@ def test_convs2s_learns_to_reverse_sentences() -> None:
         ids = torch.randint(4, 11, (32, 6), generator=generator)
         return seqx.Column.of(ids, torch.full((32,), 6)), seqx.Column.of(ids.flip(1), torch.full((32,), 6))
 
-    assert train(small_model(11), 120, pairs) < 0.1
+    assert train(small_model(11), 50, pairs) < 0.1
 
 
 def test_convs2s_reproduces_memorised_captions(data: Callable[[str], Path]) -> None:
@@ -71,6 +71,6 @@ def test_convs2s_reproduces_memorised_captions(data: Callable[[str], Path]) -> N
 
     english, german = read("en"), read("de")
     model, source = small_model(len(words) + 4), tokens(english)
-    assert train(model, 120, lambda: (source, tokens(german))) < 0.05
+    assert train(model, 60, lambda: (source, tokens(german))) < 0.05
     hypotheses = Greedy()(model, source, torch.full((16,), 32))
     assert [best.ids for best, *_ in hypotheses] == [row.tolist()[:-1] for row in german]

@@ -38,7 +38,7 @@ def report_nothing(message: str, share: float | None) -> None: ...
 
 def learned(folder: Path, rows: list[str], **settings: Any) -> Parsing:
     """Return a task with the vocabulary of trees, of which the last ten are both dev and test trees."""
-    tokenizer = SentencePiece(size=1000, model="unigram")
+    tokenizer = SentencePiece(size=600, model="unigram")
     chosen: dict[str, Any] = {
         "linearisation": TopDown(),
         "metrics": [Evalb()],
@@ -56,7 +56,7 @@ def learned(folder: Path, rows: list[str], **settings: Any) -> Parsing:
 
 @pytest.fixture
 def rows(data: Callable[[str], Path]) -> list[str]:
-    return [str(tree) for tree in trees(data("ptb_nltk_sample"), 400)]
+    return [str(tree) for tree in trees(data("ptb_nltk_sample"), 200)]
 
 
 def scores_of_answers(
