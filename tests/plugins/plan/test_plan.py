@@ -126,6 +126,20 @@ def test_plan_proposes_microbatches_that_fit_and_that_check_accepts() -> None:
     done("check", *command[2:])
 
 
+def test_gradients_of_earlier_microbatches_need_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    traces: list[Trace] = []
+
+    def trace_both(*arguments: Any, **_: Any) -> Trace:
+        traces.extend(trace(*arguments, accumulates=accumulates) for accumulates in (False, True))
+        return traces[-1]
+
+    monkeypatch.setattr("seqx_plan.planner.trace", trace_both)
+    plan("tiny.yaml", "--gpu=h100", "--assume=20")
+    first, later = traces
+    assert first.gradients == later.gradients
+    assert later.activations - first.activations == pytest.approx(later.gradients, rel=0.5)
+
+
 def test_plan_with_a_budget_proposes_a_shorter_run_that_check_accepts() -> None:
     result = plan("tiny.yaml", "training.steps=1000000", "--seconds=0", "--budget=60s")
     (proposal,) = result["proposals"]
