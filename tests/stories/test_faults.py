@@ -296,7 +296,7 @@ def test_run_stops_after_max_rollbacks_and_names_the_example(returns: int) -> No
 @pytest.mark.promise("skipped-updates-are-counted")
 def test_single_nonfinite_updates_are_skipped_and_counted() -> None:
     run = Path("runs/tiny")
-    done("run", recipe("max_length: 24"), *SETTINGS, "training.max_nonfinite=1")
+    done("run", recipe("max_length: 24"), *SETTINGS, "training.max_nonfinite=1", "training.steps=15")
     updates = lines(run, "update")
     assert 1 <= sum(row["skipped"] for row in updates) <= 5
     assert all((row["loss"] == "NaN") == (row["skipped"] == 1) for row in updates)
@@ -310,6 +310,7 @@ def test_run_rolls_back_after_a_spike() -> None:
     done(
         "run", recipe("max_length: 24, grow: 1000"), *SETTINGS,
         "training.spike={norm: 10, loss: 100, updates: 1, window: 3}", "training.max_rollbacks=9",
+        "training.steps=15",
     )  # fmt: skip
     recorded = json.loads((run / "skipped_batches.json").read_text(encoding="utf-8"))["returns"]
     assert {rollback["why"] for rollback in recorded} == {"spike"}

@@ -180,18 +180,19 @@ def test_stopped_fine_tuning_resumes_bitwise(
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_frozen_parameters_keep_their_bits_on_two_ranks(strategy: str, folder: Path, tmp_path: Path) -> None:
     settings = (
-        "training.steps=4",
+        "training.steps=2",
         f"training.init_from.model={folder / 'first'}",
         "training.init_from.freeze=[encoder, decoder.*.query]",
         "training.init_from.reset_optimizer=false",
         "training.init_from.old_test=false",
         f"training.parallel={strategy}",
-        "training.save_every=2",
+        "training.save_every=1",
+        "training.schedule.warmup=1",
     )
     (tmp_path / "1").mkdir()
 
     def on_rank(world: World) -> Any:
-        train(world, tmp_path, "run", *settings, "training.steps=2")
+        train(world, tmp_path, "run", *settings, "training.steps=1")
         return train(world, tmp_path, "run", *settings)
 
     assert [each.code for each in run_on_ranks(2, on_rank, tmp_path)] == [0, 0]
@@ -199,7 +200,7 @@ def test_frozen_parameters_keep_their_bits_on_two_ranks(strategy: str, folder: P
     for name, old in before.items():
         is_frozen = name.startswith("encoder.") or ".query." in name
         assert torch.equal(old, after[name]) == is_frozen, name
-    assert steps_of_optimizer(str(tmp_path / "run")) == {2, 6}  # of frozen and of trained parameters
+    assert steps_of_optimizer(str(tmp_path / "run")) == {2, 4}  # of frozen and of trained parameters
 
 
 def test_pattern_without_parameter_is_an_error_with_near_names(folder: Path) -> None:
