@@ -112,9 +112,10 @@ class RequestLines:
     def _request(self, line: str) -> Request:
         self.count += 1
         request = self._from_json(line) if self.as_json else Request(input=line)
+        of_file = self._next_prefix()
         return Request(
             input=request.input,
-            prefix=request.prefix or self._next_prefix() or self.prefix,
+            prefix=request.prefix or of_file or self.prefix,
             require=(*self.require, *request.require),
             forbid=(*self.forbid, *request.forbid),
         )

@@ -48,6 +48,14 @@ def test_prefix_file_has_one_prefix_per_line(model: Path, tmp_path: Path, search
     assert everywhere == found
 
 
+def test_prefix_of_a_json_line_replaces_that_of_the_file(model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "prefixes"
+    file.write_text("Die\nUnd\n", encoding="utf-8")
+    rows = [{"text": LINES[0], "prefix": "Der"}, {"text": LINES[0]}]
+    found = outputs(call("\n".join(map(json.dumps, rows)), model, "--json-input", "--prefix", file))
+    assert [text[:3] for text in found] == ["Der", "Und"]
+
+
 def test_prefix_may_end_within_a_symbol(model: Path) -> None:
     """If the prefix is the beginning of an answer, the search finds this answer or a better one."""
     predictor = seqx.load(model, overrides=["search.size=30", "search.nbest=10"])
