@@ -174,8 +174,7 @@ class Predictor:
             except InputError as error:
                 if self.world.size > 1:  # another rank may have no error, and would not answer again
                     raise
-                for value in batch[: error.index]:
-                    yield from self._answer([value])
+                yield from self.hypotheses(batch[: error.index], window)
                 raise
             yield from nbests
 

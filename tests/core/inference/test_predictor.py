@@ -214,6 +214,17 @@ def test_input_that_cannot_be_split_may_have_as_many_tokens_as_the_model_allows(
         predict(["abcabcabc"])
 
 
+def test_inputs_before_one_that_is_too_long_are_answered_in_a_batch() -> None:
+    predict = predictor(task=Unsplittable())
+    predict.model.limit = 8
+    answers = predict.hypotheses(["abc", "bca", "abcabcabc", "cab"])
+    assert [nbest.text for nbest in islice(answers, 2)] == predictor()(["abc", "bca"])
+    assert isinstance(predict.model, RecordingModel)
+    assert [count for count, _, _ in predict.model.shapes] == [2]
+    with pytest.raises(seqx.InputError, match=r"an input has 10 tokens"):
+        next(answers)
+
+
 def test_batches_have_at_most_batch_tokens() -> None:
     predict = predictor(Beam(size=2, extra=3), batch_tokens=60)
     lines = ["abc"] * 7 + ["a"] * 9 + ["abcab"] * 2
