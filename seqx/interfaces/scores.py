@@ -33,11 +33,17 @@ class ValidationScore:
     at_worst: bool  # see Score.is_worst; checkpoints contain this name
     perplexity: float | None  # of the same validation
 
+    @property
+    def order(self) -> tuple[float, bool, float]:
+        """A key that is larger for a better score of the same name."""
+        perplexity = self.perplexity
+        if not self.at_worst or perplexity is None or math.isnan(perplexity):
+            return self.rank, False, 0.0
+        return self.rank, True, -perplexity
+
     def beats(self, other: "ValidationScore") -> bool:
         """Return true if this score is better than another score of the same name."""
-        if self.rank == other.rank:
-            return self._has_lower_perplexity(other)
-        return self.rank > other.rank
+        return self.order > other.order
 
     def improves(self, best: "ValidationScore") -> bool:
         """Return true if this score beats `best`, or if both are at their worst and perplexity is lower."""
@@ -136,8 +142,8 @@ class Score:
         """Return the value, the interval and the signature, as files and JSON output hold them."""
         interval = {} if self.interval is None else asdict(self.interval)
         results = {"results": [*self.results]} if self.results else {}
-        detail = {"is_detail": True} if self.is_detail else {}
-        return {"value": self.value, **interval, "signature": self.signature, **results, **detail}
+        flags = {name: True for name in ("lower_is_better", "is_detail") if getattr(self, name)}
+        return {"value": self.value, **interval, "signature": self.signature, **results, **flags}
 
     def __str__(self) -> str:
         """Return the text that commands print."""

@@ -40,3 +40,10 @@ class CheckpointInfo:
     progress: TrainingProgress
     figure: ValidationScore | None = None  # the score of the validation after this update
     made_from: Identity | None = None  # the identity of the run; None: an earlier version of seqx wrote it
+
+    @property
+    def order(self) -> tuple[float, bool, float] | None:
+        """A key that is larger for a better checkpoint; None if it was not validated."""
+        if self.figure is not None:
+            return self.figure.order
+        return None if self.score is None else (self.score, False, 0.0)  # an earlier version wrote it

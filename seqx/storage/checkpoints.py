@@ -284,8 +284,9 @@ class Checkpoints:
                 self._examine(step, lambda step: infos.update({step: self.info(step)}), damaged)
         ranked = [step for step, info in infos.items() if info.ranked]
         if order == "best":
-            scored = [step for step in ranked if infos[step].score is not None]
-            ranked = sorted(scored, key=lambda step: (infos[step].score, step)) or ranked
+            orders = {step: infos[step].order for step in ranked}
+            scored = [step for step, order in orders.items() if order is not None]
+            ranked = sorted(scored, key=lambda step: (orders[step], step)) or ranked
         return sorted(ranked[-count:]) or list(infos)[-1:]
 
     def _examine(self, step: int, read: Callable[[int], object], damaged: dict[int, DamagedError]) -> None:

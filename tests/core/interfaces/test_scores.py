@@ -42,6 +42,7 @@ def score(value: float, perplexity: float | None = None, *, lower_is_better: boo
         (score(0), score(NAN)),
         (score(0, 3), score(0, 9)),
         (score(0, 3), score(0, INF)),
+        (score(0, 3), score(0)),
         (score(0, INF), score(0, NAN)),
         (score(NAN, 3), score(NAN, 9)),
         (score(1, lower_is_better=True), score(2, lower_is_better=True)),
@@ -61,8 +62,8 @@ def test_better_score_beats_the_other(better: ValidationScore, worse: Validation
     [
         (score(1, 3), score(1, 9)),  # perplexity decides only while the score is at its worst
         (score(0, 3), score(0, 3)),
-        (score(0), score(0, 3)),
         (score(0, NAN), score(0, NAN)),
+        (score(0, NAN), score(0)),
         (score(0, lower_is_better=True), score(0, lower_is_better=True)),
         (score(INF, INF, lower_is_better=True), score(INF, INF, lower_is_better=True)),
     ],
