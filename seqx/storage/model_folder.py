@@ -3,9 +3,9 @@
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import BeforeValidator, TypeAdapter
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -19,7 +19,17 @@ MAX_FILE_BYTES = 1 << 28
 """Maximum size of each file of a model folder, except the weights."""
 
 SCORES = "scores.json"
-_SCORES = TypeAdapter(dict[str, dict[str, Score]])
+
+
+def _with_interval(fields: Any) -> Any:
+    """Return the fields of a score with mean and margin, which `Score.to_json` puts beside them, inside."""
+    if not isinstance(fields, dict) or "mean" not in fields:
+        return fields
+    others = {name: value for name, value in fields.items() if name not in ("mean", "margin")}
+    return {**others, "interval": {"mean": fields["mean"], "margin": fields.get("margin")}}
+
+
+_SCORES = TypeAdapter(dict[str, dict[str, Annotated[Score, BeforeValidator(_with_interval)]]])
 
 
 def write_model(

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import shutil
 import sys
@@ -15,7 +16,7 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from seqx.errors import DamagedError, UserError
-from seqx.interfaces.scores import Evaluation, Score, ValidationScore
+from seqx.interfaces.scores import Evaluation, Interval, Score, ValidationScore
 from seqx.storage import model_folder, state_dict
 from seqx.storage.checkpoint_info import CheckpointInfo, TrainingProgress
 from seqx.storage.checkpoints import Checkpoints
@@ -173,6 +174,16 @@ def test_best_checkpoints_are_selected_among_scored_ones(tmp_path: Path) -> None
     checkpoints.save(TrainingProgress(step=40), Tied(), {})
     assert checkpoints.select(1, order="best", warn=print) == [30]
     assert checkpoints.select(3, order="best", warn=print) == [10, 30]
+
+
+def test_best_of_checkpoints_with_the_worst_score_has_the_lowest_perplexity(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step, perplexity in enumerate((50.0, 40.0, math.nan, 45.0, 60.0)):
+        scores = {"bleu": Score(value=0.0, signature="")}
+        score = Evaluation(scores=scores, perplexity=perplexity).validation_score()
+        checkpoints.save(TrainingProgress(step=step), Tied(), {}, score=score)
+    assert checkpoints.select(1, order="best", warn=print) == [1]
+    assert checkpoints.select(2, order="best", warn=print) == [1, 3]
 
 
 @pytest.mark.promise("checkpoints-are-atomic")
@@ -414,6 +425,16 @@ def test_model_folder_has_weights_recipe_vocabulary_and_scores(tmp_path: Path) -
     model_folder.write_scores(folder, {"test": {"bleu": Score(value=27.5, signature="v:1")}})
     scores = json.loads((folder / "scores.json").read_text())
     assert scores == {"test": {"bleu": {"value": 27.5, "signature": "v:1"}}}
+
+
+def test_scores_are_read_as_they_were_written(tmp_path: Path) -> None:
+    interval = Interval(mean=40.1, margin=1.2)
+    scores = {
+        "bleu": Score(value=40.0, signature="v:1|valid:3", results=["valid"], interval=interval),
+        "ter": Score(value=50.0, signature="", lower_is_better=True, is_detail=True),
+    }
+    model_folder.write_scores(tmp_path, {"test": scores})
+    assert model_folder.read_scores(tmp_path) == {"test": scores}
 
 
 def flip_bit(file: Path) -> None:
