@@ -127,6 +127,14 @@ def test_deferred_write_error_is_raised_after_the_block(monkeypatch: pytest.Monk
         raise KeyboardInterrupt
 
 
+def test_characters_that_the_encoding_lacks_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", stream)
+    with checked_streams():
+        click.echo("µ = ▁")
+    assert stream.buffer.getvalue() == b"\xb5 = \\u2581\n"
+
+
 def test_output_forwards_other_attributes() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     output = Output(stream, WriteErrors("standard output", deferred=False))
