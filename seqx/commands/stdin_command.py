@@ -202,27 +202,23 @@ class StdinCommand:
                 check_outside(path, *map(model_folder, map(Path, self.models)), option=option)
 
     def _predictor(self) -> Predictor:
-        """Load the models so that they return `--nbest` answers per line."""
+        """Load the models so that they return `--nbest` answers per line.
+
+        Raises:
+            UserError: the search finds fewer
+        """
+        predictor = self.options.load(self.models, self.overrides)
         if self.nbest is None:
-            return self.options.load(self.models, self.overrides)
-        try:
-            return self.options.load(self.models, [*self.overrides, f"search.nbest={self.nbest}"])
-        except UserError:
-            # This raises again if the error has another cause.
-            predictor = self.options.load(self.models, self.overrides)
-            if predictor.search is None:
-                predictor.num_answers = self.nbest
-                return predictor
-            width = predictor.search.width
-            if self.nbest == 1:  # every search returns one answer
-                return predictor
-            if width >= self.nbest:
-                raise
-        if width == 1:
-            problem = "needs a beam search; add search=beam"
-        else:
-            problem = f"is more than the beam size {width}; add"
-        raise UserError(f"--nbest {self.nbest} {problem} search.size={self.nbest}")
+            return predictor
+        predictor = predictor.with_answers(self.nbest)
+        search = predictor.search
+        if search is not None and predictor.num_answers < self.nbest:
+            if search.width == 1:
+                problem = "needs a beam search; add search=beam"
+            else:
+                problem = f"is more than the beam size {search.width}; add"
+            raise UserError(f"--nbest {self.nbest} {problem} search.size={self.nbest}")
+        return predictor
 
     def _format_plain(
         self,
