@@ -96,7 +96,7 @@ class RunFolder:
         """
         check_usable(self.folder)
         with folder_lock(self.folder, "run", on_conflict=main_guard.exit_if_trial_worker):
-            remove_leftovers(self.folder)
+            remove_leftovers(self.folder, recursive=True)
             check_same_recipe(self.folder, recipe, plugins)
             if (self.folder / "recipe.yaml").is_file():
                 check_steps(self.folder, self.checkpoints, recipe.plain()["training"]["steps"])

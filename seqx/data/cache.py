@@ -2,16 +2,13 @@
 
 import hashlib
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from seqx.errors import unwritable
 from seqx.interfaces.text import ProgressReporter
 from seqx.runtime import main_guard
-from seqx.storage.atomic import fsync
+from seqx.storage.atomic import fsync, fsync_folder, incomplete
 from seqx.storage.locks import file_lock
 
 MADE_FROM = "made_from.json"
@@ -58,10 +55,7 @@ def get_or_create(
     try:
         cache.mkdir(parents=True, exist_ok=True)
         lock = cache / f".{folder.name}.lock"
-        with file_lock(lock, on_wait=lambda: progress(message, None)) as is_locked:
-            if is_locked:
-                for leftover in cache.glob(f".{folder.name}.tmp-*"):
-                    shutil.rmtree(leftover, ignore_errors=True)
+        with file_lock(lock, on_wait=lambda: progress(message, None)):
             if not folder.is_dir():
                 _create(folder, parts, create)
     except OSError as error:
@@ -74,20 +68,15 @@ def get_or_create(
 
 
 def _create(folder: Path, parts: Mapping[str, object], create: Callable[[Path], None]) -> None:
-    unfinished = folder.with_name(f".{folder.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
-    unfinished.mkdir()
-    try:
-        create(unfinished)
+    with incomplete(folder) as new:
+        create(new)
         text = json.dumps(parts, indent=2, sort_keys=True, ensure_ascii=False)
-        (unfinished / MADE_FROM).write_text(text + "\n", encoding="utf-8")
-        for path in (*unfinished.rglob("*"), unfinished):
-            fsync(path)
+        (new / MADE_FROM).write_text(text + "\n", encoding="utf-8")
+        fsync_folder(new)
         try:
-            unfinished.rename(folder)
+            new.rename(folder)
         except OSError:
             # Without locks, another process may have created an equal folder meanwhile.
             if not folder.is_dir():
                 raise
         fsync(folder.parent)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)

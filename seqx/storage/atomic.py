@@ -1,9 +1,8 @@
 """Write files and folders atomically, so that they are complete or absent.
 
 Until a file or folder is complete, its name begins with a dot and ends with `.part`, and the process that
-writes it holds a lock on it. A killed process leaves such names behind. The next process that writes the same
-file or folder removes them. `remove_leftovers` removes all of them, and restores folders that were not yet
-replaced.
+writes it holds a lock on it. A killed process leaves such names behind, without a lock. The next process that
+writes the same file or folder removes them with `remove_leftovers`.
 """
 
 import contextlib
@@ -12,14 +11,16 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from seqx.errors import DamagedError, UserError, unwritable
 
 _PART = ".part"
 _REPLACED = ".replaced.part"  # holds the old version of a folder while it is replaced
+_PART_NAME = re.compile(r"\.(?P<name>.+)\.(?!replaced\.)\w{8}(?P<replaced>\.replaced)?\.part", re.DOTALL)
+_ANY_NAME = re.compile(".+", re.DOTALL)
 
 
 def check_name(folder: Path) -> None:
@@ -77,26 +78,16 @@ def atomic_folder(folder: Path, *, check: Callable[[Path], object] | None = None
     """
     try:
         _make_folders(folder.parent)
-        _remove_abandoned(folder)
-        new, descriptor = _locked_part(
-            lambda: Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_PART, dir=folder.parent))
-        )
+        with incomplete(folder) as new:
+            yield new
+            new.chmod(0o755)
+            fsync_folder(new)
+            if check is not None:
+                check(new)
+            _replace(new, folder)
+            fsync(folder.parent)
     except OSError as error:
         raise unwritable(folder, error) from None
-    try:
-        yield new
-        new.chmod(0o755)
-        for file in (*new.rglob("*"), new):
-            fsync(file)
-        if check is not None:
-            check(new)
-        _replace(new, folder)
-        fsync(folder.parent)
-    except OSError as error:
-        raise unwritable(folder, error) from None
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-        os.close(descriptor)
 
 
 def write_atomically(file: Path, text: str) -> None:
@@ -106,29 +97,36 @@ def write_atomically(file: Path, text: str) -> None:
         UserError: the file cannot be written
     """
     try:
-        _remove_abandoned(file)
-        new, descriptor = _locked_part(lambda: _new_file(file))
+        with incomplete(file, partial(Path.touch, exist_ok=False)) as new:
+            new.write_text(text, encoding="utf-8")
+            fsync(new)
+            new.replace(file)
+            fsync(file.parent)
     except OSError as error:
         raise unwritable(file, error) from None
+
+
+@contextlib.contextmanager
+def incomplete(path: Path, create: Callable[[Path], object] = Path.mkdir) -> Iterator[Path]:
+    """Yield a new incomplete version of a file or folder, which is locked, and removed unless it is renamed.
+
+    Args:
+        path: the final path
+        create: creates the incomplete version; by default an empty folder
+
+    Raises:
+        OSError: the incomplete version cannot be created
+    """
+    remove_leftovers(path.parent, re.compile(re.escape(path.name)))
+    new, descriptor = _locked_part(path, _PART, create)
     try:
-        new.write_text(text, encoding="utf-8")
-        fsync(new)
-        new.replace(file)
-        fsync(file.parent)
-    except OSError as error:
-        raise unwritable(file, error) from None
+        yield new
     finally:
-        new.unlink(missing_ok=True)
+        _remove(new)
         os.close(descriptor)
 
 
-def _new_file(file: Path) -> Path:
-    new = file.with_name(f".{file.name}.{secrets.token_hex(4)}{_PART}")
-    new.touch(exist_ok=False)
-    return new
-
-
-def _locked_part(create: Callable[[], Path]) -> tuple[Path, int]:
+def _locked_part(path: Path, suffix: str, create: Callable[[Path], object]) -> tuple[Path, int]:
     """Create an incomplete file or folder and lock it; return it, and the descriptor that holds the lock.
 
     Another process may take it for an abandoned one before it is locked; then create another one. If the file
@@ -136,12 +134,22 @@ def _locked_part(create: Callable[[], Path]) -> tuple[Path, int]:
     NFS does, two machines must not write the same folder at the same time.
     """
     while True:
-        part = create()
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
+        create(part)
         with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(part, os.O_RDONLY)
+            descriptor = _open(part)
             if _lock(descriptor) is not False and part.exists():
                 return part, descriptor
             os.close(descriptor)
+
+
+def _open(part: Path) -> int:
+    """Open a file or folder to lock it. NFS locks only files that are opened for writing."""
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        return os.open(part, os.O_RDWR | flags)
+    except (IsADirectoryError, PermissionError):
+        return os.open(part, os.O_RDONLY | flags)
 
 
 def _lock(descriptor: int) -> bool | None:
@@ -155,21 +163,37 @@ def _lock(descriptor: int) -> bool | None:
     return True
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove the incomplete versions of a file or folder that killed processes have left."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.\w{{8}}{re.escape(_PART)}")
-    try:
-        parts = [part for part in path.parent.iterdir() if pattern.fullmatch(part.name)]
-    except OSError:  # the folder cannot be listed
-        return
-    for part in parts:
-        with contextlib.suppress(OSError):  # it is gone, or belongs to another user
-            descriptor = os.open(part, os.O_RDONLY)
-            try:
-                if _lock(descriptor):
-                    _remove(part)
-            finally:
-                os.close(descriptor)
+def remove_leftovers(folder: Path, names: re.Pattern[str] = _ANY_NAME, *, recursive: bool = False) -> None:
+    """Remove the incomplete files and folders that killed processes have left in a folder.
+
+    Those that a running process writes are locked, and kept. A folder that was moved away, but not yet
+    replaced, is moved back. Links are not followed.
+
+    Args:
+        folder: the folder
+        names: matches the final names of the files and folders
+        recursive: also remove those in the folders below
+    """
+    for parent, folders, files in os.walk(folder):
+        for entry in (*folders, *files):
+            part = _PART_NAME.fullmatch(entry)
+            if part is not None and names.fullmatch(part["name"]):
+                _remove_abandoned(Path(parent, entry), is_replaced=part["replaced"] is not None)
+        folders[:] = [name for name in folders if recursive and not _PART_NAME.fullmatch(name)]
+
+
+def _remove_abandoned(part: Path, *, is_replaced: bool) -> None:
+    """Remove an incomplete file or folder that no process has locked; move the folder in it back."""
+    with contextlib.suppress(OSError):  # it is gone, or belongs to another user
+        descriptor = _open(part)
+        try:
+            if _lock(descriptor):
+                for old in part.iterdir() if is_replaced else ():
+                    if not (path := part.parent / old.name).exists():
+                        old.rename(path)
+                _remove(part)
+        finally:
+            os.close(descriptor)
 
 
 def _remove(part: Path) -> None:
@@ -177,20 +201,6 @@ def _remove(part: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
     else:
         part.unlink(missing_ok=True)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove incomplete files and folders of killed processes, at any depth.
-
-    A folder that was moved away, but not yet replaced, is moved back. Call this function only while no other
-    process writes to the folder.
-    """
-    for aside in [*folder.rglob(f".*{_REPLACED}")]:
-        for old in aside.iterdir():
-            if not (path := aside.parent / old.name).exists():
-                old.rename(path)
-    for part in [*folder.rglob(f".*{_PART}")]:
-        _remove(part)
 
 
 def _make_folders(folder: Path) -> None:
@@ -206,7 +216,7 @@ def _replace(new: Path, folder: Path) -> None:
     if not folder.exists():
         new.rename(folder)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_REPLACED, dir=folder.parent))
+    aside, descriptor = _locked_part(folder, _REPLACED, Path.mkdir)
     try:
         folder.rename(aside / folder.name)
         try:
@@ -216,6 +226,13 @@ def _replace(new: Path, folder: Path) -> None:
             raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        os.close(descriptor)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Flush a folder and everything in it to the disk."""
+    for path in (*folder.rglob("*"), folder):
+        fsync(path)
 
 
 def fsync(path: Path) -> None:

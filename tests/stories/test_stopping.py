@@ -263,7 +263,7 @@ def test_signal_while_a_library_trains_the_vocabulary(by: signal.Signals, tmp_pa
         f"{RUN}: stopped by {by.name}, no checkpoint was written yet; run the same command again to continue"
     )
     assert errors.splitlines()[-1] == message
-    assert not list((tmp_path / "cache").glob(".*.tmp-*"))
+    assert not list((tmp_path / "cache").glob(".*.part"))
 
 
 @pytest.mark.promise("signals-during-vocabulary")

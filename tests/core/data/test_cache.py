@@ -68,7 +68,7 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     process.start()
     process.join()
     assert process.exitcode == 9
-    assert any(".tmp-" in path.name for path in tmp_path.iterdir())
+    assert any(path.name.endswith(".part") for path in tmp_path.iterdir())
     folder = get_or_create({}, tmp_path, lambda folder: (folder / "x").touch(), no_progress)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f".{folder.name}.lock", folder.name]
 

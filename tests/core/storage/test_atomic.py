@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import stat
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -105,7 +104,7 @@ def test_write_errors_have_advice(
     with pytest.raises(UserError) as caught, atomic.atomic_folder(tmp_path / "model") as new:
         shutil.copytree(tmp_path / "from", new, dirs_exist_ok=True, copy_function=fail)
     assert str(caught.value) == expected
-    monkeypatch.setattr(tempfile, "mkdtemp", fail)
+    monkeypatch.setattr(atomic, "_locked_part", fail)
     with pytest.raises(UserError) as caught, atomic.atomic_folder(tmp_path / "model"):
         pass
     assert str(caught.value) == expected
@@ -208,7 +207,7 @@ def test_process_killed_at_any_step_loses_no_folder(tmp_path: Path) -> None:
         write_run("old")
         if not killed_at(partial(write_run, "new"), step):
             break
-        remove_leftovers(run)
+        remove_leftovers(run, recursive=True)
         files = contents(tmp_path)
         outcomes.append((files.pop("run/model/file"), files.pop("run/model/scores.json", None)))
         assert files == {}
@@ -272,3 +271,43 @@ def test_file_system_without_locks_keeps_all_parts(tmp_path: Path, monkeypatch: 
     (tmp_path / ".page.html.0a1b2c3d.part").touch()
     write_atomically(tmp_path / "page.html", "text")
     assert sorted(names_in(tmp_path)) == [".page.html.0a1b2c3d.part", "page.html"]
+
+
+@pytest.mark.promise("leftovers-of-killed-writes")
+def test_leftovers_are_removed_but_not_what_another_process_is_writing(tmp_path: Path) -> None:
+    """The folder `averaged` is written, the old version of `model` is moved away by another process."""
+    replace = Path.rename
+
+    def paused(self: Path, target: Path) -> Path:
+        moved = replace(self, target)
+        if target.parent.name.endswith(".replaced.part"):
+            assert clean() == 0
+            assert not (tmp_path / "model").exists()
+        return moved
+
+    def clean() -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(fork(partial(remove_leftovers, tmp_path)), 0)[1])
+
+    write(tmp_path / "model", file="old")
+    for name in (".averaged.0a1b2c3d.part", ".gone.0a1b2c3d.replaced.part"):
+        (tmp_path / name / "gone").mkdir(parents=True)
+    with atomic_folder(tmp_path / "averaged") as new, pytest.MonkeyPatch.context() as patch:
+        (new / "file").write_text("one")
+        patch.setattr(Path, "rename", paused)
+        write(tmp_path / "model", file="new")
+        assert clean() == 0
+    assert sorted(names_in(tmp_path)) == ["averaged", "gone", "model"]
+    assert contents(tmp_path) == {"averaged/file": "one", "model/file": "new"}
+
+
+def test_only_names_of_incomplete_versions_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    others = {".movie.part", ".movie.ab.part", "a.0a1b2c3d.part", ".a.0a1b2c3d.partial", ".0a1b2c3d.part"}
+    for name in (*others, ".a.0a1b2c3d.part", "elsewhere/.a.0a1b2c3d.part"):
+        (tmp_path / name).touch()
+    (tmp_path / ".b.0a1b2c3d.part").symlink_to("elsewhere")
+    remove_leftovers(tmp_path)
+    assert {*names_in(tmp_path)} == others | {"elsewhere", ".b.0a1b2c3d.part"}
+    assert names_in(tmp_path / "elsewhere") == [".a.0a1b2c3d.part"]
+    remove_leftovers(tmp_path, recursive=True)
+    assert names_in(tmp_path / "elsewhere") == []

@@ -5,7 +5,6 @@ import itertools
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
 
         monkeypatch.setattr(owner, name, write_or_fail)
 
-    count_writes(tempfile, "mkdtemp")
+    count_writes(atomic, "_locked_part")
     count_writes(checkpoints, "save_model")
     count_writes(model_folder, "save_file")
     count_writes(state_dict, "save_file")
@@ -82,7 +81,7 @@ def test_full_disk_at_every_write_of_a_checkpoint(tmp_path: Path, monkeypatch: p
         restored = checkpoints.resume(nn.Linear(3, 4), CPU, pytest.fail)
         assert restored is not None
     assert after > 12
-    assert attempts[-4:] == ["mkdtemp", "rename", "rename", "fsync"]  # a folder replaced another one
+    assert attempts[-4:] == ["_locked_part", "rename", "rename", "fsync"]  # a folder replaced another one
     assert {"save_model", "save_file", "write_text"} <= set(attempts)
 
 
