@@ -37,6 +37,7 @@ Warn = Callable[[str], object]
 _INFO = TypeAdapter(CheckpointInfo)
 _INFO_FILE = "checkpoint.json"
 _STEP = re.compile(r"\d{8,}", re.ASCII)
+_PRUNED = re.compile(r"\.\d{8,}\.old", re.ASCII)
 _DAMAGED_SUFFIX = ".damaged"
 _RANDOM = "random"  # the key of the random states in the states of a checkpoint
 
@@ -309,7 +310,11 @@ class Checkpoints:
             warn(f"{message}; it was renamed to {aside.name}")
 
     def _remove_hidden(self) -> None:
-        """Remove pruned checkpoints and the leftovers of killed processes."""
-        remove_leftovers(self.folder)
-        for hidden in self.folder.glob(".*"):
-            shutil.rmtree(hidden, ignore_errors=True)
+        """Remove pruned checkpoints and the leftovers of killed processes.
+
+        The folder may be a link to a folder of the user: remove only names that this class writes.
+        """
+        remove_leftovers(self.folder, _STEP)
+        pruned = [path for path in self.folder.glob(".*") if _PRUNED.fullmatch(path.name)]
+        for path in pruned:
+            shutil.rmtree(path, ignore_errors=True)

@@ -148,7 +148,7 @@ def test_corrected_recipe_can_use_the_folder_of_a_failed_start(mistake: str) -> 
 
 def test_half_written_checkpoint_is_ignored(finished: Callable[..., Path]) -> None:
     recipe, run = tiny(), finished("training.steps=4")
-    half = run / "checkpoints" / ".00000006.killed"
+    half = run / "checkpoints" / ".00000006.0a1b2c3d.part"
     half.mkdir()
     (half / "model.safetensors").write_bytes(b"half")
     done("run", recipe)

@@ -204,7 +204,7 @@ def test_failed_save_leaves_no_checkpoint(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.promise("checkpoints-are-atomic")
 def test_leftovers_of_a_killed_save_are_pruned(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10)
-    shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.x7")
+    shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.0a1b2c3d.part")
     assert checkpoints.steps() == [10]
     checkpoints.prune(1, order="last", warn=print)
     assert names_in(tmp_path) == ["00000010"]
@@ -611,6 +611,26 @@ def test_old_checkpoints_stay_if_the_new_one_fails_verification(
 def test_save_removes_leftovers_of_a_killed_save(tmp_path: Path) -> None:
     """Leftovers are removed before the next checkpoint is written, because they may fill the disk."""
     checkpoints = saved(tmp_path, 10)
-    shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.x7")
+    shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.0a1b2c3d.part")
     checkpoints.save(TrainingProgress(step=20), Tied(20), {})
     assert sorted(names_in(tmp_path)) == ["00000010", "00000020"]
+
+
+@pytest.mark.promise("checkpoints-are-atomic")
+def test_files_of_the_user_in_the_folder_of_checkpoints_are_kept(tmp_path: Path) -> None:
+    """The folder may be a link to a folder with other files, such as a home folder on a larger disk."""
+    scratch = tmp_path / "scratch"
+    mine = {".ssh/id", ".cache/seqx/.a.0a1b2c3d.part", ".bashrc", ".page.html.0a1b2c3d.part", ".1.old/file"}
+    theirs = {
+        ".00000020.0a1b2c3d.part/file",
+        ".00000010.0a1b2c3d.replaced.part/00000010/old",
+        ".00000020.old/file",
+    }
+    for name in (*mine, *theirs, "movies/.film.part"):
+        (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+        (scratch / name).touch()
+    (tmp_path / "checkpoints").symlink_to(scratch)
+    checkpoints = saved(tmp_path / "checkpoints", 10)
+    checkpoints.prune(1, order="last", warn=print)
+    files = {str(path.relative_to(scratch)) for path in scratch.rglob("*") if path.is_file()}
+    assert {name for name in files if not name.startswith("00000010/")} == mine | {"movies/.film.part"}

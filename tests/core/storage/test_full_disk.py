@@ -150,7 +150,7 @@ def test_save_on_a_full_file_system(small_disk: Path, width: int) -> None:
     assert torch.equal(other.weight, model.weight)
     (checkpoints.path(saved[0]) / WEIGHTS).stat()
     for step in saved[:-1]:
-        checkpoints.path(step).rename(small_disk / f".{step}")  # a killed prune leaves this
+        checkpoints.path(step).rename(small_disk / f".{step:08}.old")  # a killed prune leaves this
     if len(saved) > 1:
         checkpoints.save(TrainingProgress(step=saved[-1] + 1), model, states)
         assert checkpoints.steps() == [saved[-1], saved[-1] + 1]
