@@ -16,9 +16,15 @@ _END = re.compile(
     )""",
     re.VERBOSE,
 )
-# Initials, ordinals (as in German dates) and titles end in a period that does not end the sentence.
+# Initials, ordinals (as in German dates) and titles end in a period that does not end the sentence. "No." is
+# an abbreviation only before a number. The last character of a match is the one after the space.
 _LONGEST = 40  # characters before the period; only so many are searched
-_ABBREVIATION = re.compile(r"(?:^|[\s(.])(?:[^\W\d_]|\d+|Mrs?|Ms|Dr|Prof|St|Nr|No|vs|bzw|ca|vgl|M|Mme)\.\s+$")
+_ABBREVIATION = re.compile(
+    r"""(?<![^\s.(\["“„«‚‘¿¡。！？])
+        (?: (?: [^\W\d_] | \d+ | Mrs? | Ms | Dr | Prof | St | Nr | vs | bzw | ca | vgl | M | Mme ) \.\s+ .
+        | No\.\s+ \d ) $""",
+    re.VERBOSE | re.DOTALL,
+)
 
 
 def split_text(text: str, fits: Callable[[str], bool]) -> list[str]:
@@ -41,7 +47,7 @@ def split_text(text: str, fits: Callable[[str], bool]) -> list[str]:
 def _sentences(text: str) -> list[str]:
     sentences, start = [], 0
     for match in _END.finditer(text):
-        if _ABBREVIATION.search(text, max(start, match.start() - _LONGEST), match.end()):
+        if _ABBREVIATION.search(text, max(start, match.start() - _LONGEST), match.end() + 1):
             continue
         sentences.append(text[start : match.end()])
         start = match.end()
