@@ -132,7 +132,8 @@ class Generation(_File):
         """Check that a search of seqx can exclude and force the same symbols, and give the same scores.
 
         Raises:
-            UserError: other symbols are excluded or forced, or scores are normalized again
+            UserError: other symbols are excluded or forced, scores are normalized again, or logits are
+                penalized
         """
         allowed = {config.pad_token_id, config.decoder_start_token_id}
         for name, words in (
@@ -146,6 +147,13 @@ class Generation(_File):
                 file,
                 "renormalize_logits: seqx does not normalize scores again after no_repeat_ngram_size, "
                 "repetition_penalty or min_length; set it to false, which may change outputs",
+            )
+        if self.num_beams == 1 and self.repetition_penalty != 1:
+            raise refused(
+                file,
+                "repetition_penalty: with num_beams 1, transformers applies it to logits, and seqx to "
+                "log-probabilities; set num_beams to 2 or more, or repetition_penalty to 1, which may change "
+                "outputs",
             )
         if self.forced_eos_token_id not in (None, config.eos_token_id):
             raise refused(file, "forced_eos_token_id: must be eos_token_id, or null")

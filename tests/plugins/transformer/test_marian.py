@@ -103,6 +103,12 @@ SEARCHES: dict[str, dict[str, Any]] = {
         "min_length": 7,
         "renormalize_logits": False,
     },
+    "greedy_processors": {
+        "num_beams": 1,
+        "no_repeat_ngram_size": 2,
+        "min_length": 7,
+        "renormalize_logits": False,
+    },
 }
 
 
@@ -127,6 +133,28 @@ def test_searches_of_generation_config_find_the_outputs_of_transformers(tmp_path
             assert output[1:-1] == ids, name
             lengths.add(len(ids))
     assert len(lengths) > 3
+
+
+@pytest.mark.slow
+def test_greedy_search_with_a_repetition_penalty_is_refused_because_outputs_would_differ(
+    tmp_path: Path,
+) -> None:
+    source = write_marian(tmp_path / "hub", encoder_layers=1, decoder_layers=2)
+    changes = {"renormalize_logits": False, "num_beams": 1}
+    write_generation(source, **changes)
+    out = imported(source, tmp_path / "model")
+    write_generation(source, **changes, repetition_penalty=1.3)
+    assert "repetition_penalty: with num_beams 1, transformers applies it to logits" in refusal(source)
+    model, tokenizer = theirs(source)
+    search = "search.processors=[{type: repetition_penalty, penalty: 1.3}]"
+    predictor = seqx.load(out, device="cpu", precision="fp32", overrides=[search])
+    columns = symbols_in_seqx(predictor, tokenizer)
+    same = []
+    for text, nbest in zip(SENTENCES, predictor.hypotheses(SENTENCES), strict=True):
+        with torch.no_grad():
+            (output,) = model.generate(**tokenizer(text, return_tensors="pt")).tolist()
+        same.append(output[1:-1] == [columns[i - seqx.EOS] for i in nbest[0].hypothesis.ids])
+    assert not all(same)
 
 
 def unusual_lines(count: int) -> list[str]:
