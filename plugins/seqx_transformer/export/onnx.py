@@ -64,6 +64,7 @@ class Onnx(seqx.Exporter):
             seqx.describe(model.task, "task")
         except seqx.UnspecifiedError as error:
             yield f"{'.'.join(error.setting)}: {error.name} cannot be expressed in other programs' formats"
+            return  # the sources of such a task may be vectors, which the check below does not pass
         if not isinstance(model.model, seqx.Generator) or not isinstance(
             _start(model.model, torch.tensor([[seqx.EOS]]), torch.tensor([[True]])), TransformerState
         ):

@@ -2,7 +2,10 @@
 
 import logging
 import re
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +13,8 @@ from click.testing import CliRunner
 
 import seqx
 from seqx.cli import main
-from seqx_transformer import Onnx
+from seqx_models import EncoderDecoder, Projection
+from seqx_transformer import MultiHeadAttention, Onnx, TransformerDecoder, TransformerEncoder
 from seqx_transformer.export.onnx import Session
 from seqx_transformer.export.scores import seqx_scores
 from tests.exported import LANGUAGE_MODEL, TRANSLATION, random_model
@@ -62,3 +66,22 @@ def test_decoder_only_model_is_refused(tmp_path: Path) -> None:
     model = random_model(tmp_path / "model", HEADS, "tie_embeddings: true", recipe=LANGUAGE_MODEL)
     (problem,) = Onnx().problems(model)
     assert problem.startswith("model: only encoder-decoder models with a Transformer decoder")
+
+
+def test_model_of_a_task_with_vectors_is_refused(tmp_path: Path) -> None:
+    stack: dict[str, Any] = {"layers": 1, "attention": partial(MultiHeadAttention, heads=2)}
+    network = EncoderDecoder(
+        {"source": seqx.Features(3), "target": 9},
+        d_model=16,
+        source_input=Projection,
+        encoder=partial(TransformerEncoder, **stack),
+        decoder=partial(TransformerDecoder, **stack),
+    )
+
+    class Vectors:
+        """A task that other programs' formats cannot express, like most tasks with vectors."""
+
+    task: Any = Vectors()
+    model = replace(random_model(tmp_path / "model"), task=task, model=network)
+    (problem,) = Onnx().problems(model)
+    assert problem == "task: Vectors cannot be expressed in other programs' formats"
