@@ -2,12 +2,13 @@
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from typing import Literal
 
 import click
 
 import seqx
-from seqx_tagging.conll import column_of, is_word
+from seqx_tagging.conll import Conll, WordFinder, column_of
 from seqx_tagging.task import Tagging
 
 
@@ -34,7 +35,7 @@ def tag(
     averages their probabilities. An empty line is answered with an empty line.
 
     With --input-format conll, input has one word per line, and an empty line after each sentence. All lines
-    are written, and each word gets its tag as a further column.
+    are written, and each word gets its tag as a further column. Comments are found as in the training text.
 
     With --json, each input is answered with one object: input, output, score and logprob, the
     log-probability of all tags. Sentences that are too long for the model are tagged in parts; standard error
@@ -59,6 +60,7 @@ def tag(
         task=Tagging,
         one_line=False,
         group_lines=sentences.group,
+        use_task=sentences.use_task,
     )
     for line in sentences.rest:
         click.echo(line)
@@ -94,36 +96,50 @@ class _ConllSentences:
         """The lines after the last sentence."""
         self._words = words
         self._number = 0  # of lines that were parsed
-        self._sentences = deque[list[str]]()
+        self._has_word = list[bool]()  # for each line of the sentence that `group` yielded last
+        self._sentences = deque[tuple[list[str], list[bool]]]()
+        self._find_words = WordFinder(Conll.comment)
+
+    def use_task(self, task: Tagging) -> None:
+        """Find the same comments as the corpus of the task."""
+        if isinstance(task.corpus, Conll):
+            self._find_words = WordFinder(task.corpus.comment)
 
     def group(self, lines: Iterator[str]) -> Iterator[str]:
         """Yield the lines of each sentence, and those without words before it, as one text."""
-        has_words = False
-        for line in lines:
-            if has_words and not line.strip():
+        sentence = list[str]()
+        for line in chain(lines, [None]):
+            if line is not None and line.strip():
+                sentence.append(line)
+                self.rest.append(line)
+                continue
+            has_word = self._find_words(sentence)
+            if any(has_word):
+                self._has_word = [False] * (len(self.rest) - len(sentence)) + has_word
                 yield "\n".join(self.rest)
-                self.rest, has_words = [], False
-            self.rest.append(line)
-            has_words = has_words or is_word(line)
-        if has_words:
-            yield "\n".join(self.rest)
-            self.rest = []
+                self.rest = []
+            sentence = []
+            if line is not None:
+                self.rest.append(line)
 
     def parse(self, text: str) -> str:
         """Return the words of a sentence, and remember its lines."""
         sentence, words = text.split("\n"), list[str]()
-        for line in sentence:
+        for line, has_word in zip(sentence, self._has_word, strict=True):
             self._number += 1
-            if is_word(line):
+            if has_word:
                 location = f"standard input:{self._number}"
                 words.append(column_of(line, self._words, location, "for the word", "--words"))
-        self._sentences.append(sentence)
+        self._sentences.append((sentence, self._has_word))
         return " ".join(words)
 
     def format(self, tags: str) -> str:
         """Return the lines of the next sentence with tags."""
-        lines, remaining = self._sentences.popleft(), iter(tags.split(" "))
-        return "\n".join(_with_column(line, next(remaining)) if is_word(line) else line for line in lines)
+        remaining = iter(tags.split(" "))
+        return "\n".join(
+            _with_column(line, next(remaining)) if has_word else line
+            for line, has_word in zip(*self._sentences.popleft(), strict=True)
+        )
 
 
 def _with_column(line: str, column: str) -> str:

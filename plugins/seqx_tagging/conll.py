@@ -3,9 +3,12 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import seqx
+
+_DOCUMENT = "-DOCSTART-"  # the beginning of a line before the sentences of a document
 
 
 @dataclass(kw_only=True)
@@ -13,7 +16,8 @@ class Conll(seqx.Corpus):
     """Words and tags in the columns of text files, as in the shared tasks of CoNLL (Tjong Kim Sang 2000).
 
     Each line has one word. Columns are separated by tabs, or by spaces if the line has no tab. An empty line
-    ends a sentence. Lines that begin with `comment` or with -DOCSTART- are skipped.
+    ends a sentence. Lines that begin with -DOCSTART- are skipped. Lines that begin with `comment` are skipped
+    before the first word of a sentence, unless they have the columns of a word, as in `# # I-NP`.
 
     Args:
         train: training file
@@ -21,7 +25,7 @@ class Conll(seqx.Corpus):
         test: test file
         words: column of the words, counted from 0
         tags: column of the tags, counted from 0; -1 is the last one
-        comment: beginning of lines that are not words
+        comment: beginning of comments; if it is empty, there are none
     """
 
     train: str | None = None
@@ -88,19 +92,17 @@ class Conll(seqx.Corpus):
         name = getattr(self, split)
         if name is None:
             raise seqx.UserError(f"conll: there is no text for {split}; set {split} to a file")
-        first, words, tags = 0, list[str](), list[str]()
-        for number, line in enumerate(seqx.read_lines(seqx.expand_path(name)), 1):
-            if not line.strip():
-                if words:
-                    yield first, words, tags
-                first, words, tags = 0, [], []
-            elif is_word(line, self.comment):
-                word, tag = self._columns(f"{name}:{number}", line)
-                first = first or number
-                words.append(word)
-                tags.append(tag)
-        if words:
-            yield first, words, tags
+        find_words, lines = WordFinder(self.comment), list[str]()
+        for number, line in enumerate(chain(seqx.read_lines(seqx.expand_path(name)), [""]), 1):
+            if line.strip():
+                lines.append(line)
+                continue
+            numbers = range(number - len(lines), number)
+            numbers_of_words = [i for i, has_word in zip(numbers, find_words(lines), strict=True) if has_word]
+            pairs = [self._columns(f"{name}:{i}", lines[i - number]) for i in numbers_of_words]
+            if pairs:
+                yield numbers_of_words[0], [word for word, _ in pairs], [tag for _, tag in pairs]
+            lines = []
 
     def _columns(self, location: str, line: str) -> tuple[str, str]:
         """Return the word and the tag of a line, without spaces."""
@@ -110,9 +112,35 @@ class Conll(seqx.Corpus):
         )
 
 
-def is_word(line: str, comment: str = "# ") -> bool:
-    """Return true if a line of a file in columns has a word."""
-    return bool(line.strip()) and not line.startswith((comment, "-DOCSTART-"))
+class WordFinder:
+    """A function that finds the lines with words in the sentences of a file in columns, in their order.
+
+    Args:
+        comment: beginning of comments, as in `Conll`
+    """
+
+    def __init__(self, comment: str) -> None:
+        self._headers = (_DOCUMENT, comment) if comment else (_DOCUMENT,)
+        self._form: tuple[bool, int] | None = None  # of the last sentence
+
+    def __call__(self, lines: Sequence[str]) -> list[bool]:
+        """Return for each line of a sentence true if it has a word. The lines are not empty."""
+        first = next((i for i, line in enumerate(lines) if not line.startswith(self._headers)), len(lines))
+        if first < len(lines):
+            self._form = _form(lines[first])
+        return [
+            not line.startswith(_DOCUMENT) and (i >= first or _form(line) == self._form)
+            for i, line in enumerate(lines)
+        ]
+
+
+def _form(line: str) -> tuple[bool, int]:
+    """Return true if tabs separate the columns of a line, and their number."""
+    return "\t" in line, len(_columns(line))
+
+
+def _columns(line: str) -> list[str]:
+    return line.split("\t") if "\t" in line else line.split()
 
 
 def column_of(line: str, index: int, location: str, content: str, setting: str) -> str:
@@ -131,7 +159,7 @@ def column_of(line: str, index: int, location: str, content: str, setting: str) 
     Raises:
         UserError: the line has no such column
     """
-    columns = ["_".join(column.split()) for column in (line.split("\t") if "\t" in line else line.split())]
+    columns = ["_".join(column.split()) for column in _columns(line)]
     if not -len(columns) <= index < len(columns) or not columns[index]:
         raise seqx.UserError(
             f"{location}: the line has no column {index} {content}: {line[:40]!r}; correct the line, or set "

@@ -105,6 +105,7 @@ class StdinCommand:
         one_line: bool = True,
         group_lines: Callable[[Iterator[str]], Iterator[str]] = iter,
         prepare: Callable[[str], str] | None = None,
+        use_task: Callable[[Any], None] = lambda _: None,
     ) -> None:
         """Answer each line of standard input.
 
@@ -118,6 +119,7 @@ class StdinCommand:
             group_lines: converts the lines to inputs, which may have several; by default each line is one
             prepare: converts the text of each input to the text that is answered, such as its words. `--json`
                 prints the text before this conversion. None: no conversion
+            use_task: called with the task of the models before the first line is read
 
         Raises:
             UserError: the models cannot be used; or a line is invalid, after all lines before it were
@@ -129,6 +131,7 @@ class StdinCommand:
         self._check_models()
         predictor = self._predictor()
         self._check_task(predictor, task)
+        use_task(predictor.task)
         writers = list(self._writers(predictor))
         window = self.window or (1 if source.isatty() else predictor.window)
         lines, pending, unanswered = InputLines(source), deque[tuple[str, Request]](), list[int]()

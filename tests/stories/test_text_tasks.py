@@ -142,7 +142,20 @@ def test_tagger_is_trained_and_tags() -> None:
 def check_tags_of_columns(first: list[str], second: list[str]) -> None:
     """Check that `seqx tag` adds the tags of two sentences to CoNLL's columns, and keeps all other lines."""
     command = ("tag", "runs/tagging-sample", "--input-format", "conll")
-    rows = ["# 1", "The DT", "man NN", "sleeps V", ". .", "", "", "We\tPRP", "sleep\tV", ".\t.", "", "# end"]
+    rows = [
+        "# no 1",
+        "The DT",
+        "man NN",
+        "sleeps V",
+        ". .",
+        "",
+        "",
+        "We\tPRP",
+        "sleep\tV",
+        ".\t.",
+        "",
+        "# end",
+    ]
     output = done(*command, text="\n".join(rows) + "\n").split("\n")
     tags = ["", *(f" {tag}" for tag in first), "", "", *(f"\t{tag}" for tag in second), "", "", ""]
     assert output == [row + tag for row, tag in zip([*rows, ""], tags, strict=True)]

@@ -12,6 +12,7 @@ from seqx.inference import Predictor
 from seqx.testing.toy import Certain
 from seqx_models.input_layers import Projection, StridedConvolution
 from seqx_tagging import Conll, SpanF1, TagAccuracy, Tagger, Tagging
+from seqx_tagging.command import _ConllSentences
 from seqx_transformer import MultiHeadAttention, TransformerEncoder
 from tests.letters import Letters, Rows
 
@@ -154,6 +155,47 @@ def test_conll_reads_columns_and_skips_comments(tmp_path: Path) -> None:
     file.write_text("Time NN B-NP\nflies\n")
     with pytest.raises(seqx.UserError, match=r"words.txt:2: the line has no column 1 \(tags\): 'flies'"):
         list(Conll(train=str(file), tags=1).rows("train"))
+
+
+CONLL_2000 = "only # 1.8 billion"
+ROWS_2000 = ["only RB B-NP", "# # I-NP", "1.8 CD I-NP", "billion CD I-NP"]
+
+
+def test_conll_reads_a_word_that_begins_like_a_comment(tmp_path: Path) -> None:
+    file = tmp_path / "words.txt"
+    first = [ROWS_2000[1], *ROWS_2000[2:]]  # at the beginning of a sentence
+    comments = ["# a sentence of CoNLL 2000", "-DOCSTART- -X- O"]
+    sentences = [[*comments, *ROWS_2000], first, [*comments, *first], [ROWS_2000[1]], comments]
+    tabs = [[line.replace(" ", "\t") for line in ROWS_2000], ["# one two", "Time\tNN\tO"]]
+    file.write_text("\n\n".join("\n".join(lines) for lines in [*sentences, *tabs]))
+    corpus = Conll(train=str(file))
+    short = ("# 1.8 billion", "I-NP I-NP I-NP")
+    full = (CONLL_2000, "B-NP I-NP I-NP I-NP")
+    assert list(corpus.rows("train")) == [full, short, short, ("#", "I-NP"), full, ("Time", "O")]
+    assert [corpus.row_location("train", row) for row in range(3)] == [f"{file}:{i}" for i in (3, 8, 14)]
+    file.write_text("%% x\n# # I-NP\n")
+    assert list(Conll(train=str(file), comment="%%").rows("train")) == [("#", "I-NP")]
+    assert list(Conll(train=str(file), comment="").rows("train")) == [("%% #", "x I-NP")]
+
+
+@pytest.mark.parametrize(
+    ("comment", "header", "rows"),
+    [("# ", "# from CoNLL 2000", ROWS_2000), ("# ", "# x y z", ROWS_2000[1:]), ("%%", "%% x", ROWS_2000)],
+)
+def test_tag_command_reads_the_words_of_conll_files_as_in_training(
+    comment: str, header: str, rows: list[str], tmp_path: Path
+) -> None:
+    corpus: Any = Conll(comment=comment)
+    sentences = _ConllSentences(0)
+    sentences.use_task(Tagging(corpus=corpus, tokenizer=Letters(), metrics=[TagAccuracy()]))
+    lines = [header, "", "", header, *rows, "", "a DT O", "", header]
+    words = [row.split()[0] for row in rows]
+    texts = [sentences.parse(text) for text in sentences.group(iter(lines))]
+    assert texts == [" ".join(words), "a"]
+    answers = [sentences.format(" ".join(words)), sentences.format("DT")]
+    tagged = [f"{row} {word}" for row, word in zip(rows, words, strict=True)]
+    expected = [header, "", "", header, *tagged, "", "a DT O DT", "", header]
+    assert "\n".join([*answers, *sentences.rest]).split("\n") == expected
 
 
 def test_examples_of_mistakes_mark_the_word_and_its_tags() -> None:
