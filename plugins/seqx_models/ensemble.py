@@ -21,11 +21,6 @@ class AveragingEnsemble(seqx.Ensemble):
         ValueError: there are no models, or their vocabularies have different sizes
     """
 
-    def __init__(self, models: Sequence[seqx.Model]) -> None:
-        super().__init__(models)
-        self.limit = seqx.smallest_limit(*(model.limit for model in models))
-        self.single_sequence = any(model.single_sequence for model in models)
-
     def forward(self, batch: seqx.Batch) -> Tensor:
         """Return the log-probabilities [B, T, V] of each target token."""
         return average([model.head(model(batch)).float().log_softmax(-1) for model in self.models])

@@ -38,6 +38,7 @@ class TaggingModel(seqx.Generator):
             )
         self.inner = inner(vocab_sizes)
         self.limit = self.inner.limit
+        self.single_sequence = self.inner.single_sequence
         self.column = column
         if self.inner.d_model is None:
             raise ValueError(
@@ -49,6 +50,10 @@ class TaggingModel(seqx.Generator):
     def symbol_embeddings(self) -> Mapping[str, seqx.ScaledEmbedding]:
         """The embeddings of the inner model."""
         return self.inner.symbol_embeddings
+
+    def positions_used(self, lengths: Mapping[str, seqx.Integers]) -> seqx.Integers:
+        """Return the number of positions that each example uses in the inner model, which reads no labels."""
+        return self.inner.positions_used({name: lengths[name] for name in lengths if name != self.column})
 
     def encode(self, source: seqx.Column) -> seqx.State:
         """Encode the source [B, S]."""

@@ -30,6 +30,7 @@ from seqx.interfaces.tensors import (
     Memory,
     ScaledEmbedding,
     State,
+    smallest_limit,
 )
 
 Integers = np.ndarray[Any, np.dtype[np.integer[Any]]]
@@ -539,7 +540,8 @@ class Generator(Model):
 class Ensemble(Model):
     """Several models that answer together.
 
-    Commands build an ensemble if several models are named. A recipe cannot name one.
+    Commands build an ensemble if several models are named. A recipe cannot name one. The limit of an ensemble
+    is the smallest limit of its models.
 
     Raises:
         ValueError: in the constructor, if there are no models or their vocabularies have different sizes
@@ -554,3 +556,18 @@ class Ensemble(Model):
             raise ValueError(f"models of an ensemble need the same vocabularies; their sizes are {sizes}")
         super().__init__(sizes[0])
         self.models: Layers[Model] = Layers(models)
+        self.limit = smallest_limit(*(model.limit for model in models))
+        self.single_sequence = any(model.single_sequence for model in models)
+
+    def positions_used(self, lengths: Mapping[str, Integers]) -> Integers:
+        """Return the number of positions that each example uses, [N], in the model with the fewest left.
+
+        An example uses more positions than `limit` if it uses more than the limit of any of the models.
+        """
+        if self.limit is None:
+            return super().positions_used(lengths)
+        excess = [
+            model.positions_used(lengths) - model.limit for model in self.models if model.limit is not None
+        ]
+        used: Integers = self.limit + np.maximum.reduce(excess)
+        return used

@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -10,10 +10,6 @@ class Newcomer(seqx.Ensemble, seqx.Generator):
     """The geometric mean of the models' probabilities, normalised."""
 
     members = seqx.Generator
-
-    def __init__(self, models: Sequence[seqx.Model]) -> None:
-        super().__init__(models)
-        self.limit = min((model.limit for model in models if model.limit is not None), default=None)
 
     def encode(self, source: seqx.Column) -> seqx.State:
         return tuple(model.encode(source) for model in self.generators())

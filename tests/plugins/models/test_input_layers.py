@@ -8,7 +8,15 @@ import pytest
 import torch
 
 import seqx
-from seqx_models import Classifier, DecoderOnly, EncoderDecoder, Projection, StridedConvolution
+from seqx.inference.decoding import longest_source
+from seqx_models import (
+    Classifier,
+    DecoderOnly,
+    EncoderDecoder,
+    GeneratorEnsemble,
+    Projection,
+    StridedConvolution,
+)
 from seqx_transformer import Learned, MultiHeadAttention, TransformerDecoder, TransformerEncoder
 
 SIZES = {"source": seqx.Features(3), "target": 9}
@@ -98,6 +106,21 @@ def test_limit_of_positions_counts_embeddings() -> None:
     lengths = {"source": np.array([20, 21, 8]), "target": np.array([3, 3, 4])}
     assert model.positions_used(lengths).tolist() == [5, 6, 4]
     model.score(seqx.Batch.of(source=vectors(20, 18), target=TARGET))
+
+
+def test_ensemble_counts_embeddings_against_the_limit_of_each_model() -> None:
+    encoder = partial(TransformerEncoder, **STACK, positions=partial(Learned, limit=5))
+    longer = partial(TransformerEncoder, **STACK, positions=partial(Learned, limit=21))
+    shortened = build(source_input=StridedConvolution, encoder=encoder)
+    unshortened, unlimited = build(encoder=longer), build()
+    lengths = {"source": np.array([20, 21, 22, 8]), "target": np.array([3, 3, 3, 4])}
+    for models in ([shortened, unlimited], [shortened, unshortened], [unshortened, shortened]):
+        ensemble = GeneratorEnsemble(models)
+        assert ensemble.limit == 5
+        fits = [each.positions_used(lengths) <= each.limit for each in models if each.limit is not None]
+        assert (ensemble.positions_used(lengths) <= 5).tolist() == np.logical_and.reduce(fits).tolist()
+        assert longest_source(ensemble) == longest_source(shortened) == 20
+    assert GeneratorEnsemble([unlimited]).positions_used(lengths).tolist() == [20, 21, 22, 8]
 
 
 def test_classifier_reads_vectors() -> None:

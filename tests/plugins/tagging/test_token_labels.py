@@ -3,16 +3,17 @@
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import seqx
-from seqx_models import EncoderDecoder, GeneratorEnsemble
+from seqx_models import DecoderOnly, EncoderDecoder, GeneratorEnsemble, StridedConvolution
 from seqx_tagging import TaggingModel, TaggingObjective
 from seqx_training import CrossEntropy, RDrop
-from seqx_transformer import MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
+from seqx_transformer import Learned, MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
 
 SIZES = {"source": 20, "target": 9, "tags": 8}
 STACK: dict[str, Any] = {
@@ -48,6 +49,20 @@ BATCH = seqx.Batch(
 def tagging(seed: int = 0, **settings: Any) -> TaggingModel:
     torch.manual_seed(seed)
     return TaggingModel(SIZES, inner=INNER, **settings)
+
+
+def test_tagging_model_counts_the_positions_of_its_inner_model() -> None:
+    lengths = {name: np.array([length]) for name, length in (("source", 4), ("target", 3), ("tags", 4))}
+    decoder = partial(TransformerDecoder, use_source=False, positions=partial(Learned, limit=6), **STACK)
+    single = partial(DecoderOnly, d_model=8, decoder=decoder)
+    encoder = partial(TransformerEncoder, positions=partial(Learned, limit=5), **STACK)
+    shortened = partial(INNER, source_input=StridedConvolution, encoder=encoder)
+    for inner, source, used in ((INNER, 20, 4), (single, 9, 6), (shortened, seqx.Features(3), 3)):
+        sizes = {**SIZES, "source": source}
+        model = TaggingModel(sizes, inner=inner)
+        assert model.single_sequence == (inner is single)
+        assert model.limit == model.inner.limit
+        assert model.positions_used(lengths).tolist() == [used]
 
 
 def test_tagging_objective_sums_both_losses() -> None:
