@@ -262,7 +262,8 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
         def fits(words: Sequence[str]) -> bool:
             return len(self.read(" ".join(words))["source"]) <= max_length
 
-        return [" ".join(piece) for piece in split_sentence(split_words(text), fits)]
+        parts = split_sentence(split_words(text), fits, self._leaves(text))
+        return [" ".join(part) for part in parts]
 
     def join(self, answers: Sequence[str]) -> str:
         """Join the trees of a sentence's parts below one TOP; empty if a part has no tree."""

@@ -62,8 +62,18 @@ def encode_words(words: Iterable[str], encode: Callable[[str], Sequence[int]], u
     return Subwords(ids, starts)
 
 
-def split_sentence(words: Sequence[str], fits: Callable[[Sequence[str]], bool]) -> list[Sequence[str]]:
-    """Split a sentence into parts that fit, after punctuation where possible."""
+def split_sentence(
+    words: Sequence[str],
+    fits: Callable[[Sequence[str]], bool],
+    leaves: Sequence[Leaf],
+) -> list[Sequence[str]]:
+    """Split a sentence into parts that fit, after punctuation where possible.
+
+    Args:
+        words: the words of the sentence as in the input, such as `barks_VBZ`
+        fits: returns true if some of the words are a part that fits
+        leaves: the leaf of each word
+    """
     parts: list[Sequence[str]] = []
     start = 0
     while start < len(words):
@@ -78,7 +88,7 @@ def split_sentence(words: Sequence[str], fits: Callable[[Sequence[str]], bool]) 
         end = start + low
         if end < len(words):
             half = start + low // 2
-            cuts = (i + 1 for marks in _CUTS for i in reversed(range(half, end)) if words[i] in marks)
+            cuts = (i + 1 for marks in _CUTS for i in reversed(range(half, end)) if leaves[i].word in marks)
             end = next(cuts, end)
         parts.append(words[start:end])
         start = end

@@ -10,7 +10,7 @@ import pytest
 import seqx
 from seqx.testing import FixedPredictor
 from seqx_parsing import Evalb, InOrder, Parsing, TopDown
-from seqx_parsing.words import MAX_SUBWORDS, encode_words, split_sentence
+from seqx_parsing.words import MAX_SUBWORDS, encode_words, split_sentence, untagged_leaves
 from seqx_text import SentencePiece
 from tests.letters import Letters
 from tests.plugins.parsing.treebank import trees
@@ -318,6 +318,22 @@ def with_missing_column(task: Parsing) -> Parsing:
     )
 
 
+@pytest.mark.parametrize(("tags", "tagged"), [("none", False), ("predicted", False), ("given", True)])
+def test_long_sentence_is_split_after_punctuation(
+    tmp_path: Path, rows: list[str], tags: str, tagged: bool
+) -> None:
+    linearisation = TopDown(tags=tags == "predicted")
+    task = learned(tmp_path, rows, tags=tags, linearisation=linearisation)
+    parts = [
+        [("the", "DT"), ("dog", "NN"), ("barks", "VBZ"), (mark, mark)] for mark in (";", ",", "!", "--", ":")
+    ]
+    words = [[f"{word}_{tag}" if tagged else word for word, tag in part] for part in parts]
+    lengths = [len(task.read(" ".join(part))["source"]) for part in words]
+    text = " ".join(word for part in words for word in part)
+    # A part may have two words of the next one, after whose words there is no punctuation.
+    assert task.split_long_input(text, max(lengths) + 2) == [" ".join(part) for part in words]
+
+
 def test_split_sentence_reads_little_more_than_the_parts() -> None:
     words, read = ["word", "word", ","] * 5_000, 0
 
@@ -326,7 +342,7 @@ def test_split_sentence_reads_little_more_than_the_parts() -> None:
         read += len(part)
         return len(part) <= 50
 
-    parts = split_sentence(words, fits)
+    parts = split_sentence(words, fits, untagged_leaves(words))
     assert [word for part in parts for word in part] == words
     assert {len(part) for part in parts[:-1]} == {48}
     assert read < 10 * len(words)
