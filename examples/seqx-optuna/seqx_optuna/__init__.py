@@ -75,10 +75,11 @@ def _study(folder: Path) -> tuple[Any, Any]:
     study = optuna.create_study(
         study_name="seqx",
         storage=f"sqlite:///{folder / 'study.db'}",
-        sampler=optuna.samplers.TPESampler(seed=_SEED),
         direction="maximize",
         load_if_exists=True,
     )
+    # With the same seed at each start, the next trial would repeat the settings of the first one.
+    study.sampler = optuna.samplers.TPESampler(seed=_SEED + len(study.trials))
     return study, optuna.trial.TrialState.FAIL
 
 

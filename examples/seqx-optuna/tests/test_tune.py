@@ -39,6 +39,7 @@ class Study:
 
     def __init__(self) -> None:
         self.trials: list[Any] = []
+        self.sampler: Any = None
 
     def ask(self) -> Trial:
         state = SimpleNamespace(is_finished=lambda: trial.finished)
@@ -104,6 +105,9 @@ def test_settings_are_chosen_and_passed_to_runs(
     assert "trial 1: failed, see tuned/trial-1.log: " in result.stderr
     assert result.stdout.startswith("best: trial 2, model.decoder.layers=3 ")
     assert len(commands) == 3
+    assert study.sampler == 1
+    assert tune(LAYERS, *ranges, "training.tokens=300", trials=4).exit_code == 0
+    assert study.sampler == 4  # the seed: with that of the first start, trial 3 would repeat trial 0
 
 
 def test_wrong_arguments_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,11 +140,15 @@ def test_study_of_optuna_is_resumed(
     def interrupt(*_: object) -> int:
         raise KeyboardInterrupt
 
+    peak = "training.schedule.peak={log_uniform: [1e-4, 1e-2]}"
     with monkeypatch.context() as patch:
         patch.setattr(seqx_optuna, "_run", interrupt)
-        assert tune(LAYERS).exit_code == 130
-    assert tune(LAYERS, trials=2).exit_code == 0
-    result = tune(LAYERS, trials=4)
+        assert tune(LAYERS, peak).exit_code == 130
+    for trials in (1, 2, 3):
+        assert tune(LAYERS, peak, trials=trials).exit_code == 0
+    result = tune(LAYERS, peak, trials=4)
     assert result.exit_code == 0, result.output
     assert [Path(command[6]).name for command in commands] == [f"trial-{number}" for number in range(4)]
+    peaks = {setting for command in commands for setting in command if ".peak=" in setting}
+    assert len(peaks) == 4  # a resumed study does not repeat the settings of its first trials
     assert result.stdout.startswith("best: trial 3, model.decoder.layers=")
