@@ -11,6 +11,30 @@ from typing import Literal
 _UNTRANSLATED = {"script", "style", "code", "pre", "noscript", "template"}
 _WITHOUT_END = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 _MAX_TAGS = 4_000
+
+# Elements whose end tags may be left out, with the start tags that end them (HTML standard, 13.1.2.4).
+_ENDED_BY = {
+    name: frozenset(starts.split())
+    for names, starts in {
+        "p": (
+            "address article aside blockquote details dialog div dl fieldset figcaption figure footer form "
+            "h1 h2 h3 h4 h5 h6 header hgroup hr main menu nav ol p pre search section table ul"
+        ),
+        "li": "li",
+        "dt dd": "dt dd",
+        "td th": "td th tr tbody tfoot thead",
+        "tr": "tr tbody tfoot thead",
+        "tbody tfoot thead": "tbody tfoot thead",
+        "option": "option optgroup hr",
+        "optgroup": "optgroup hr",
+    }.items()
+    for name in names.split()
+}
+# A tag in one of these elements does not end such an element that contains it.
+_SCOPES = {
+    *("article", "aside", "blockquote", "body", "button", "dl", "fieldset", "figure", "footer", "form"),
+    *("header", "main", "menu", "nav", "object", "ol", "section", "select", "table", "template", "ul"),
+}
 # Markup that the parser returns as text: a tag without a name, and a tag or comment without an end. Browsers
 # do not show such markup.
 _STRAY = re.compile(r"(</>|<(?:[!?]|/?[A-Za-z]).*)", re.DOTALL)
@@ -72,8 +96,8 @@ class _PageReader(HTMLParser):
         self._lines = [0, *(match.end() for match in re.finditer("\n", page))]
         self._start = 0  # of the current markup or text
         self._is_text = True
-        self._skipped: str | None = None  # the element whose texts are not translated
-        self._depth = 0  # number of open elements with its name
+        self._open: list[str] = []  # the open elements
+        self._skipped: int | None = None  # the index of the one whose texts are not translated
         self.feed(page)
         self.close()
         self._add(len(page))
@@ -81,18 +105,40 @@ class _PageReader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Begin a tag, and note if it begins an element that is not translated."""
         self._begin()
+        self._end_omitted(tag)
+        if tag in _WITHOUT_END:
+            return
         is_skipped = tag in _UNTRANSLATED or any(
             name == "translate" and (value or "").lower() == "no" for name, value in attrs
         )
-        if self._skipped is None and is_skipped and tag not in _WITHOUT_END:
-            self._skipped = tag
-        self._depth += tag == self._skipped
+        if self._skipped is None and is_skipped:
+            self._skipped = len(self._open)
+        self._open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        """Begin a tag that ends an element."""
+        """Begin a tag that ends the last open element of its name, and all elements in it."""
         self._begin()
-        self._depth -= tag == self._skipped
-        if self._depth == 0:
+        for i in reversed(range(len(self._open))):
+            if self._open[i] == tag:
+                self._end(i)
+                return
+            if tag in _ENDED_BY and self._open[i] in _SCOPES:
+                return
+
+    def _end_omitted(self, tag: str) -> None:
+        """End the elements whose end tags were left out before the start tag of an element."""
+        first = len(self._open)
+        for i in reversed(range(len(self._open))):
+            if tag in _ENDED_BY.get(self._open[i], ()):
+                first = i
+            elif self._open[i] in _SCOPES:
+                break
+        self._end(first)
+
+    def _end(self, index: int) -> None:
+        """End an open element and all elements in it."""
+        del self._open[index:]
+        if self._skipped is not None and self._skipped >= index:
             self._skipped = None
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

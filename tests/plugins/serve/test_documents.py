@@ -29,7 +29,46 @@ def test_document_of_text_has_its_lines_as_inputs() -> None:
             "<style>a {b: c}</style><code>x <i>y</i></code>z",
             "<style>a {b: c}</style><code>x <i>y</i></code>Z",
         ),
-        ('<p translate="no">x <p>y</p></p>z', '<p translate="no">x <p>y</p></p>Z'),
+        ('<div translate="no">x <div>y</div></div>z', '<div translate="no">x <div>y</div></div>Z'),
+        ("<ul><li translate=no>a<li>b</ul>c", "<ul><li translate=no>a<li>B</ul>C"),
+        ("<ul><li>a<li translate=no>b</ul>c", "<ul><li>A<li translate=no>b</ul>C"),
+        (
+            "<ol><li translate=no>a<ul><li>b</ul></li><li>c</ol>",
+            "<ol><li translate=no>a<ul><li>b</ul></li><li>C</ol>",
+        ),
+        (
+            "<ul><li translate=no><b>a<p>b<li>c</ul><b>d</b>",
+            "<ul><li translate=no><b>a<p>b<li>C</ul><b>D</b>",
+        ),
+        (
+            "<ul><li translate=no>a<div>b<ul></li>c</ul>d</div>e</ul>f",
+            "<ul><li translate=no>a<div>b<ul></li>c</ul>d</div>e</ul>F",
+        ),
+        ("<div><p translate=no>a<p>b</div>c", "<div><p translate=no>a<p>B</div>C"),
+        ("<p translate=no>a<br>b<div>c</div>", "<p translate=no>a<br>b<div>C</div>"),
+        ("<p><b><i translate=no>a</b>b</p>c", "<p><b><i translate=no>a</b>B</p>C"),
+        ("<div><p><code>a</p>b</code></div>c", "<div><p><code>a</p>B</code></div>C"),
+        (
+            "<table><tr><td translate=no>a<td>b<tr><th translate=no>c<td>d</table>e",
+            "<table><tr><td translate=no>a<td>B<tr><th translate=no>c<td>D</table>E",
+        ),
+        (
+            "<table><tr translate=no><td>a<table><tr><td>b</table><td>c<tr><td>d</table>",
+            "<table><tr translate=no><td>a<table><tr><td>b</table><td>c<tr><td>D</table>",
+        ),
+        (
+            "<table><tbody translate=no><tr><td>a<tbody><tr><td>b</table>",
+            "<table><tbody translate=no><tr><td>a<tbody><tr><td>B</table>",
+        ),
+        (
+            "<dl><dt translate=no>a<dd>b<dd translate=no>c<dt>d</dl>e",
+            "<dl><dt translate=no>a<dd>B<dd translate=no>c<dt>D</dl>E",
+        ),
+        (
+            "<select><option translate=no>a<option>b<optgroup translate=no><option>c<optgroup>d</select>",
+            "<select><option translate=no>a<option>B<optgroup translate=no><option>c<optgroup>D</select>",
+        ),
+        ("</ul></p><p translate=no>a</b></ul></p>b", "</ul></p><p translate=no>a</b></ul></p>B"),
         ('<img translate="no">x', '<img translate="no">X'),
         ("<p Translate=NO>x</p>", "<p Translate=NO>x</p>"),
         ("<p>AT&T &copy</p>", "<p>AT&amp;T ©</p>"),
