@@ -22,7 +22,11 @@ _NO_PENALTY = 1e-30  # CTranslate2 would stop at the first finished hypothesis i
 
 
 class CTranslate2Engine(seqx.Engine):
-    """An engine in which CTranslate2 computes the search of the recipe, with the same answers in float32.
+    """An engine in which CTranslate2 computes the search of the recipe.
+
+    In float32, greedy search and beam search with `alpha: 0` and `nbest: 1` have the same answers as in seqx.
+    With a length penalty or more answers, CTranslate2 stops when 2 * size hypotheses are finished, and seqx
+    when no hypothesis can become better than the finished ones, so a few answers may differ.
 
     seqx itself answers inputs with constraints, inputs whose answers reach the length limit, and all inputs
     if traces are recorded. Only greedy search and beam search without score processors are supported.
@@ -70,9 +74,9 @@ class CTranslate2Engine(seqx.Engine):
 class CTranslate2Search(seqx.Search):
     """A greedy or beam search that CTranslate2 computes, with the ranking of seqx.
 
-    CTranslate2 extends the same hypotheses as seqx. Without a length penalty, both return the same result.
-    With one, seqx stops when no hypothesis can become better than the finished ones, and CTranslate2 when
-    `PATIENCE * size` hypotheses are finished.
+    CTranslate2 extends the same hypotheses as seqx. Without a length penalty, both return the same best
+    answer. With one, or for several answers, seqx stops when no hypothesis can become better than the
+    finished ones, and CTranslate2 when `PATIENCE * size` hypotheses are finished.
 
     Args:
         program: returns the hypotheses of sources
