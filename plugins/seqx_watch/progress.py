@@ -65,7 +65,6 @@ class ConsoleProgress(seqx.Callback):
         self._terminal_window, self._window = Window(), Window()
         self._best: tuple[float, int] | None = None
         self._validations = 0
-        self._is_final = False  # the next evaluation is that of the final model
         self._last_step = 0  # the last update
 
     def warn_with(self, warn: Callable[[str], None]) -> None:
@@ -108,7 +107,7 @@ class ConsoleProgress(seqx.Callback):
 
             self._live = LiveRows(run)
         self._last_drawn_time = -math.inf
-        self._is_final, self._last_step = not run.pending, run.done
+        self._last_step = run.done
 
     @seqx.hookimpl
     def updated(self, run: seqx.Run, update: seqx.Update) -> None:
@@ -116,7 +115,7 @@ class ConsoleProgress(seqx.Callback):
         terminal, now = self._terminal, monotonic()  # `started` has opened the terminal
         steps, step = run.training.steps, update.step
         left = self._seconds_per_update(update, now) * (steps - step)
-        self._is_final, self._last_step = False, step
+        self._last_step = step
         self._window.add(update)
         if terminal and self._live:
             self._terminal_window.add(update)
@@ -136,10 +135,12 @@ class ConsoleProgress(seqx.Callback):
         self._write_line(lines.plain(message), terminal=False, stderr=False)
 
     @seqx.hookimpl
-    def evaluated(self, run: seqx.Run, step: int, split: str, evaluation: seqx.Evaluation) -> None:
+    def evaluated(
+        self, run: seqx.Run, step: int, split: str, evaluation: seqx.Evaluation, is_final: bool
+    ) -> None:
         """Show the scores; after a validation, show also the best score so far and some outputs."""
         self._last_update_time = None
-        if self._is_final:
+        if is_final:
             if self._last_step < run.training.steps and split == "dev":
                 self._write_line(
                     f"stopped after {self._last_step} of {run.training.steps} updates: "
@@ -161,9 +162,9 @@ class ConsoleProgress(seqx.Callback):
         self._validations += 1
 
     @seqx.hookimpl
-    def saved(self, step: int) -> None:
-        """Record that no update was made since the last checkpoint."""
-        self._is_final, self._last_update_time = True, None
+    def saved(self) -> None:
+        """Exclude the time of the checkpoint from the speed."""
+        self._last_update_time = None
 
     @seqx.hookimpl
     def finished(self, scores: Mapping[str, Mapping[str, seqx.Score]]) -> None:

@@ -30,7 +30,6 @@ class TensorBoard(seqx.Callback):
         self.every = every
         self._writer: SummaryWriter | None = None
         self._window = Window()
-        self._is_final = False  # the next evaluation is that of the final model
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sums over the updates since the last point."""
@@ -47,12 +46,10 @@ class TensorBoard(seqx.Callback):
 
         purge = run.done + 1 if run.done else None
         self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=purge)
-        self._is_final = not run.pending
 
     @seqx.hookimpl
     def updated(self, run: seqx.Run, update: seqx.Update) -> None:
         """Record the means over the last updates, every `every` updates."""
-        self._is_final = False
         self._window.add(update)
         if update.step % self.every == 0 or update.step == run.training.steps:
             means = self._window.read()
@@ -71,17 +68,16 @@ class TensorBoard(seqx.Callback):
             self._add_points("train", points, means.step)
 
     @seqx.hookimpl
-    def evaluated(self, step: int, split: str, evaluation: seqx.Evaluation) -> None:
+    def evaluated(self, step: int, split: str, evaluation: seqx.Evaluation, is_final: bool) -> None:
         """Record the scores."""
         points = {name: score.value for name, score in evaluation.scores.items()}
         if evaluation.perplexity is not None:
             points["perplexity"] = evaluation.perplexity
-        self._add_points(f"model/{split}" if self._is_final else split, points, step)
+        self._add_points(f"model/{split}" if is_final else split, points, step)
 
     @seqx.hookimpl
     def saved(self) -> None:
-        """Flush the points, and record that no update was made since the last checkpoint."""
-        self._is_final = True
+        """Flush the points."""
         if self._writer:
             self._writer.flush()
 

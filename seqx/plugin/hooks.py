@@ -94,7 +94,9 @@ class Events:
         """
 
     @hookspec
-    def evaluated(self, run: Any, step: int, split: str, evaluation: Any, predictor: Any) -> None:
+    def evaluated(
+        self, run: Any, step: int, split: str, evaluation: Any, predictor: Any, is_final: bool
+    ) -> None:
         """The model was scored on a split.
 
         Args:
@@ -103,6 +105,7 @@ class Events:
             split: "dev" or "test"
             evaluation: the scores and answers, a `seqx.Evaluation`
             predictor: the scored model, a `seqx.Predictor`, which can be used until the callback returns
+            is_final: true for the final model of the run, false for a validation
         """
 
     @hookspec

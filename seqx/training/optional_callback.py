@@ -100,9 +100,19 @@ class OptionalCallback(Callback):
         self._notify("noticed", run=run, step=step, message=message)
 
     @hookimpl
-    def evaluated(self, run: Any, step: int, split: str, evaluation: Evaluation, predictor: Any) -> None:
+    def evaluated(
+        self, run: Any, step: int, split: str, evaluation: Evaluation, predictor: Any, is_final: bool
+    ) -> None:
         """Notify the callback."""
-        self._notify("evaluated", run=run, step=step, split=split, evaluation=evaluation, predictor=predictor)
+        self._notify(
+            "evaluated",
+            run=run,
+            step=step,
+            split=split,
+            evaluation=evaluation,
+            predictor=predictor,
+            is_final=is_final,
+        )
 
     @hookimpl
     def saved(self, run: Any, step: int, path: Path) -> None:

@@ -80,7 +80,7 @@ class Validator:
         self._strategy.gather_full_model()
         config = run.training
         patience_by = config.early_stopping.by if config.early_stopping else None
-        evaluation = self._evaluate(run, "dev")
+        evaluation = self._evaluate(run, "dev", is_final=False)
         main_score, patience_score, selection_score = self._world.broadcast(
             (
                 next(iter(evaluation.scores.values())),
@@ -104,7 +104,8 @@ class Validator:
         scores = {}
         for split in HELD_OUT:
             if split in self.task.available:
-                evaluation = self._evaluate(run, split, dev if split == "dev" else None)
+                known = dev if split == "dev" else None
+                evaluation = self._evaluate(run, split, known, is_final=True)
                 scores[split] = evaluation.scores
                 if self._world.is_rank_zero:
                     write_outputs(split, evaluation)
@@ -158,7 +159,9 @@ class Validator:
                     click.echo(f"{split}: {warning}", err=True)
         return evaluation
 
-    def _evaluate(self, run: Run, split: str, known: Evaluation | None = None) -> Evaluation:
+    def _evaluate(
+        self, run: Run, split: str, known: Evaluation | None = None, *, is_final: bool
+    ) -> Evaluation:
         """Score the model on a split, unless its evaluation is known, and notify callbacks."""
         with self.predictor() as predictor:
             evaluation = known or self._score(split)
@@ -168,5 +171,6 @@ class Validator:
                 split=split,
                 evaluation=evaluation,
                 predictor=predictor,
+                is_final=is_final,
             )
         return evaluation

@@ -214,11 +214,11 @@ class Answers(seqx.Callback):
 
     @seqx.hookimpl
     def evaluated(
-        self, step: int, split: str, evaluation: seqx.Evaluation, predictor: seqx.Predictor
+        self, step: int, split: str, evaluation: seqx.Evaluation, predictor: seqx.Predictor, is_final: bool
     ) -> None:
         example = evaluation.answers[0]
         assert predictor([example.input]) == [example.output]
-        self.write(f"{split} {step}", predictor)
+        self.write(f"{split} {step}{' final' * is_final}", predictor)
 
     @seqx.hookimpl
     def finished(self, predictor: seqx.Predictor) -> None:
@@ -242,7 +242,8 @@ def test_callback_answers_with_the_scored_model() -> None:
     recipe = tiny("plugins: [./answering.py]\n" + callbacks)
     done("run", recipe, "training.steps=4")
     written = Path("answers.txt").read_text(encoding="utf-8").splitlines()
-    assert [line.partition(":")[0] for line in written] == ["dev 3", "dev 4", "dev 4", "test 4", "finished"]
+    events = [line.partition(":")[0] for line in written]
+    assert events == ["dev 3", "dev 4", "dev 4 final", "test 4 final", "finished"]
     answer = done("translate", "runs/tiny", "--trust-local-plugins", text="A dog sleeps.\n").rstrip("\n")
     assert {line.partition(": ")[2] for line in written[2:]} == {answer}
 

@@ -41,12 +41,10 @@ class WandB(seqx.Callback):
         self.mode = mode
         self.every = every
         self._run: Any = None
-        self._is_final = False  # the next evaluation is that of the final model
 
     @seqx.hookimpl
     def started(self, run: seqx.Run) -> None:
         """Create or continue the run of Weights & Biases."""
-        self._is_final = not run.pending
         if self._run is not None:  # training was rolled back
             return
         file = run.folder / _RUN_ID
@@ -69,21 +67,15 @@ class WandB(seqx.Callback):
     @seqx.hookimpl
     def updated(self, run: seqx.Run, update: seqx.Update) -> None:
         """Record the metrics of every `every`th update."""
-        self._is_final = False
         if update.step % self.every == 0 or update.step == run.training.steps:
             metrics = {"loss": update.loss, "learning_rate": update.learning_rate, "norm": float(update.norm)}
             self._record(update.step, {f"train/{name}": value for name, value in metrics.items()})
 
     @seqx.hookimpl
-    def evaluated(self, step: int, split: str, evaluation: seqx.Evaluation) -> None:
+    def evaluated(self, step: int, split: str, evaluation: seqx.Evaluation, is_final: bool) -> None:
         """Record the scores of a split."""
-        prefix = f"model/{split}" if self._is_final else split
+        prefix = f"model/{split}" if is_final else split
         self._record(step, {f"{prefix}/{name}": score.value for name, score in evaluation.scores.items()})
-
-    @seqx.hookimpl
-    def saved(self) -> None:
-        """Record that no update was made since the last checkpoint."""
-        self._is_final = True
 
     @seqx.hookimpl
     def finished(self) -> None:

@@ -38,9 +38,8 @@ def observe(callback: WandB, folder: Path) -> None:
     callback.started(run(folder))
     for step in range(1, 21):
         callback.updated(run(folder), update(step))
-    callback.evaluated(20, "dev", evaluation(20.0))
-    callback.saved()
-    callback.evaluated(20, "test", evaluation(21.0))
+    callback.evaluated(20, "dev", evaluation(20.0), is_final=False)
+    callback.evaluated(20, "test", evaluation(21.0), is_final=True)
 
 
 def train(folder: Path, *settings: str) -> str:

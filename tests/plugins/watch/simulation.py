@@ -122,6 +122,8 @@ class Simulation:
         bleu: float = 20.0,
         split: str = "dev",
         evaluation: seqx.Evaluation | None = None,
+        *,
+        is_final: bool = False,
     ) -> None:
         self.events.evaluated(
             run=self.run,
@@ -129,6 +131,7 @@ class Simulation:
             split=split,
             evaluation=evaluation or evaluation_with(bleu),
             predictor=None,
+            is_final=is_final,
         )
 
     def save(self, step: int) -> None:

@@ -77,8 +77,8 @@ def simulate_run(simulation: Simulation) -> None:
     simulation.update(101, 120)
     simulation.evaluate(120, 19.0)
     simulation.save(120)
-    simulation.evaluate(120, 21.0)
-    simulation.evaluate(120, 20.5, "test")
+    simulation.evaluate(120, 21.0, is_final=True)
+    simulation.evaluate(120, 20.5, "test", is_final=True)
     simulation.finish()
 
 
@@ -156,6 +156,20 @@ def test_console_progress_appends_to_the_log_of_a_resumed_run(
     log = (tmp_path / "log.txt").read_text()
     assert "interrupted; run the same command again to continue from the last checkpoint\n" in log
     assert log.endswith(err)
+
+
+def test_console_progress_shows_a_repeated_validation_as_one(
+    tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that was stopped during its last validation repeats it when it resumes."""
+    simulation = Simulation(run(tmp_path, done=300), ConsoleProgress(examples=0), clock=clock)
+    simulation.start()
+    simulation.evaluate(300, 20.0)
+    simulation.save(300)
+    simulation.evaluate(300, 20.0, is_final=True)
+    *_, validation, final = capsys.readouterr().err.splitlines()
+    assert validation.startswith("step 300/300  dev: bleu 20.00 (best ")
+    assert final.startswith("model of ")
 
 
 def test_time_left_of_a_resumed_run_does_not_include_the_time_until_its_first_update(

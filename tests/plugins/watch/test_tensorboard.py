@@ -33,10 +33,13 @@ def test_tensorboard_curves_of_a_resumed_run(tmp_path: Path) -> None:
     simulation = Simulation(run(tmp_path, steps=40, done=20), TensorBoard(every=10))
     simulation.start()
     simulation.update(21, 40)
+    simulation.fail(KeyboardInterrupt())  # in the validation, which the resumed run repeats
+    simulation = Simulation(run(tmp_path, steps=40, done=40), TensorBoard(every=10))
+    simulation.start()
     simulation.evaluate(40, 22.0)
     simulation.save(40)
-    simulation.evaluate(40, 23.0)
-    simulation.evaluate(40, 21.0, "test")
+    simulation.evaluate(40, 23.0, is_final=True)
+    simulation.evaluate(40, 21.0, "test", is_final=True)
     simulation.finish()
     found = curves(tmp_path)
     assert found["train/loss"] == [(10, 4.945), (20, 4.845), (30, 4.745), (40, 4.645)]
