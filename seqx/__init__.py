@@ -229,6 +229,7 @@ if TYPE_CHECKING:  # errors
 
 if TYPE_CHECKING:  # files and JSON
     from seqx.storage.append_only_file import AppendOnlyFile as AppendOnlyFile
+    from seqx.storage.atomic import atomic_file as atomic_file
     from seqx.storage.atomic import write_atomically as write_atomically
     from seqx.storage.bounded_read import read_bounded as read_bounded
     from seqx.storage.bounded_read import read_bounded_json as read_bounded_json

@@ -1,11 +1,11 @@
 """Extract parallel text from downloaded archives."""
 
 import gzip
-import os
 import re
 import tarfile
 import zlib
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Annotated
@@ -62,34 +62,32 @@ def extract(archive: Archive, path: Path, files: Mapping[str, Path], progress: s
     Raises:
         UserError: a member is missing, damaged, not a regular file, or has another number of lines
     """
-    parts = {language: file.with_name(f"{file.name}.{os.getpid()}.part") for language, file in files.items()}
     try:
-        counts = _extract_members(archive, path, parts, progress)
-        if missing := [archive.members[language] for language in parts if language not in counts]:
-            raise seqx.UserError(f"{path}: has no member {' and no member '.join(missing)}")
-        expected_counts = {archive.lines} if archive.lines is not None else set()
-        if len(expected_counts | set(counts.values())) > 1:
-            found = ", ".join(
-                f"{archive.members[language]} has {count:,}" for language, count in counts.items()
-            )
-            expected = "".join(f"; {count:,} are expected" for count in expected_counts)
-            raise seqx.UserError(f"{path}: the members must have the same number of lines: {found}{expected}")
-        for language, part in parts.items():
-            part.replace(files[language])
+        with ExitStack() as stack:
+            new = {language: stack.enter_context(seqx.atomic_file(file)) for language, file in files.items()}
+            counts = _extract_members(archive, path, new, progress)
+            if missing := [archive.members[language] for language in new if language not in counts]:
+                raise seqx.UserError(f"{path}: has no member {' and no member '.join(missing)}")
+            expected_counts = {archive.lines} if archive.lines is not None else set()
+            if len(expected_counts | set(counts.values())) > 1:
+                found = ", ".join(
+                    f"{archive.members[language]} has {count:,}" for language, count in counts.items()
+                )
+                expected = "".join(f"; {count:,} are expected" for count in expected_counts)
+                raise seqx.UserError(
+                    f"{path}: the members must have the same number of lines: {found}{expected}"
+                )
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError) as error:
         raise seqx.UserError(f"{path}: is not a tar archive, or is damaged ({error})") from error
     except OSError as error:
         raise seqx.UserError(f"{error.filename or path}: {error.strerror or error}") from error
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
 
 
 def _extract_members(
-    archive: Archive, path: Path, parts: Mapping[str, Path], progress: seqx.ProgressReporter
+    archive: Archive, path: Path, files: Mapping[str, Path], progress: seqx.ProgressReporter
 ) -> dict[str, int]:
     """Write each language's member to its file; return the number of lines of the members that exist."""
-    wanted = {archive.members[language]: language for language in parts}
+    wanted = {archive.members[language]: language for language in files}
     counts: dict[str, int] = {}
     with members(path) as entries:
         for member, tar in entries:
@@ -103,7 +101,7 @@ def _extract_members(
             try:
                 compressed = member.name.endswith(".gz")
                 counts[language] = _copy_text(
-                    stream, parts[language], compressed=compressed, max_bytes=limit(path)
+                    stream, files[language], compressed=compressed, max_bytes=limit(path)
                 )
             except _TooLargeError:
                 raise seqx.UserError(
@@ -121,7 +119,6 @@ class _TooLargeError(Exception):
 
 def _copy_text(stream: IO[bytes], file: Path, *, compressed: bool, max_bytes: int) -> int:
     r"""Copy text to `file`; return the number of its lines, which end at "\n" only."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     count, last = 0, b"\n"
     with gzip.open(stream) if compressed else stream as source, file.open("wb") as target:
         while chunk := source.read(_CHUNK):

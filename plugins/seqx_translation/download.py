@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import os
 import time
 import urllib.error
 import urllib.request
@@ -62,6 +63,8 @@ def download(
         verify(
             part, size, sha256, progress, f"{part} was removed; run again, or set the url of another mirror"
         )
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
         part.replace(file)
     except OSError as error:
         raise seqx.unwritable(part, error) from error

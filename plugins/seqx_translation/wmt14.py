@@ -188,9 +188,8 @@ class Wmt14(seqx.Corpus):
             return
         progress(f"downloading {SETS[split][0]} with sacreBLEU", None)
         for file, copy in zip(newstest(split, self.source, self.target), copies, strict=True):
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, part := copy.with_name(f"{copy.name}.part"))
-            part.replace(copy)
+            with seqx.atomic_file(copy) as new:
+                shutil.copyfile(file, new)
 
     def _verified(self, archive: Archive, folder: Path, progress: seqx.ProgressReporter) -> Path:
         """Return the path of a verified archive: a local one, or one downloaded to `folder`."""
@@ -236,4 +235,11 @@ class Wmt14(seqx.Corpus):
 
 
 def _pairs(files: list[Path]) -> Iterator[tuple[str, ...]]:
-    yield from zip(*(seqx.read_lines(file, errors="replace") for file in files), strict=True)
+    try:
+        yield from zip(*(seqx.read_lines(file, errors="replace") for file in files), strict=True)
+    except ValueError:
+        names = " and ".join(map(str, files))
+        raise seqx.UserError(
+            f"{names}: have different numbers of lines, so they have changed; remove them and run again, "
+            "which extracts them again"
+        ) from None

@@ -107,6 +107,23 @@ def write_atomically(file: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
+def atomic_file(file: Path) -> Iterator[Path]:
+    """Yield a new empty file that replaces `file` when the block ends, and is removed when it fails.
+
+    Folders are created if needed.
+
+    Raises:
+        OSError: the file cannot be written
+    """
+    _make_folders(file.parent)
+    with incomplete(file, partial(Path.touch, exist_ok=False)) as new:
+        yield new
+        fsync(new)
+        new.replace(file)
+        fsync(file.parent)
+
+
+@contextlib.contextmanager
 def incomplete(path: Path, create: Callable[[Path], object] = Path.mkdir) -> Iterator[Path]:
     """Yield a new incomplete version of a file or folder, which is locked, and removed unless it is renamed.
 

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import os
 import random
 import re
 import tarfile
@@ -193,6 +194,34 @@ def test_extract_reports_problems_of_an_archive(
         with pytest.raises(seqx.UserError, match=message):
             Wmt14(archives=[archive], heldout=heldout).fetch(tmp_path / "cache", ignore_progress)
     assert list((tmp_path / "cache" / "wmt14" / "text").glob("*")) == []
+
+
+def test_extracted_text_is_synced_and_leftovers_of_killed_processes_are_removed(
+    tmp_path: Path, heldout: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[int] = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.fstat(descriptor).st_ino))
+    with serving(**FILES) as site:
+        wmt14 = corpus(site, heldout)
+        wmt14.fetch(tmp_path, ignore_progress)
+        folder = tmp_path / "wmt14"
+        files = [*(folder / "text").iterdir(), *(folder / "archives").glob("*/*")]
+        assert len(files) == 6
+        assert {file.stat().st_ino for file in files} <= synced
+        files[0].rename(leftover := files[0].with_name(f".{files[0].name}.01234567.part"))
+        wmt14.fetch(tmp_path, ignore_progress)
+    assert files[0].exists()
+    assert not leftover.exists()
+
+
+def test_extracted_text_that_was_cut_is_named(tmp_path: Path, heldout: Files) -> None:
+    with serving(**FILES) as site:
+        wmt14 = corpus(site, heldout)
+        wmt14.fetch(tmp_path, ignore_progress)
+    (file,) = (tmp_path / "wmt14" / "text").glob("*europarl*.de")
+    file.write_text("D\n", encoding="utf-8")
+    with pytest.raises(seqx.UserError, match=rf"{file}: have different numbers of lines, .*remove them"):
+        list(wmt14.rows("train"))
 
 
 def test_extracted_members_of_the_same_name_are_kept_apart(tmp_path: Path, heldout: Files) -> None:
