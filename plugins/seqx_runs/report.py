@@ -83,9 +83,11 @@ def write_report(
         page = render("report.html", **values | {"attention": [], "ranking": None, "is_shortened": True})
     file = folder / REPORT
     try:
-        seqx.write_atomically(file, page)
+        if file.is_symlink():  # in a folder of unknown origin, it may lead to a file of the user
+            file.unlink()
     except OSError as error:
         raise seqx.unwritable(file, error) from None
+    seqx.write_atomically(file, page)
     return file
 
 

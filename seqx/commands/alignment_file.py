@@ -8,6 +8,7 @@ from seqx.errors import unwritable
 from seqx.inference import Predictor
 from seqx.inference.alignment import WordAligner, format_links
 from seqx.interfaces.task import Example, NBest
+from seqx.storage.direct_output import open_output
 
 alignment_options = (
     click.option(
@@ -46,7 +47,7 @@ class AlignmentFile:
         self._predictor = predictor
         self._aligner = WordAligner(predictor, layer, head)
         try:
-            file.write_text("", encoding="utf-8")
+            open_output(file, "w").close()
         except OSError as error:
             raise unwritable(f"--alignment {file}", error) from None
 
@@ -61,7 +62,7 @@ class AlignmentFile:
         if columns is not None:
             links = self._aligner.links(Example(columns=columns), text, nbest.text)
         try:
-            with self._file.open("a", encoding="utf-8") as stream:
+            with open_output(self._file, "a") as stream:
                 stream.write(f"{format_links(links or ())}\n")
         except OSError as error:
             raise unwritable(f"--alignment {self._file}", error) from None

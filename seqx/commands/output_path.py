@@ -1,18 +1,25 @@
 """The type of options that name a file or a folder to write."""
 
+import errno
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 import click
 
 from seqx.errors import UserError, unwritable
+from seqx.storage.atomic import incomplete
+from seqx.storage.direct_output import unreplaceable
 
 _START = 4096  # bytes of an existing file that are read
 
 
 class OutputPath(click.Path):
     """A file or a folder that a command writes. Its parent folder must exist: a missing one may be a typo.
+
+    That the path can be written is checked at once, before hours of work whose result would be lost. Devices,
+    pipes and the standard streams, such as /dev/stdout, are files that may be written.
 
     Only the folders of runs and sweeps, by default `runs/NAME`, are created with their parents.
 
@@ -45,7 +52,7 @@ class OutputPath(click.Path):
 
         Raises:
             UserError: its parent folder does not exist or is a file, or the path exists and is not replaced,
-                or is a folder with files that must be empty
+                or is a folder with files that must be empty, or it cannot be written
         """
         if not value:
             self.fail("the path is empty; name a file or a folder", param, ctx)
@@ -58,12 +65,16 @@ class OutputPath(click.Path):
             if os.path.lexists(path.parent):
                 raise UserError(f"{path}: {path.parent} is not a folder; {other}")
             raise UserError(f"{path}: the folder {path.parent} does not exist; create it, or {other}")
-        if self._replaces is not None and os.path.isfile(path) and not _begins_with(path, self._replaces):  # noqa: PTH113
+        if self._replaces is not None and _is_replaced(path) and not _begins_with(path, self._replaces):
             raise UserError(
                 f"{path}: exists already, and is not a file that this option wrote; remove it, or {other}"
             )
         if self._is_empty and os.path.isdir(path) and (names := _names(path)):  # noqa: PTH112
             raise UserError(f"{path}: has files already ({min(names)}); remove them, or {other}")
+        try:
+            _check_writable(path)
+        except OSError as error:
+            raise unwritable(path, error, other) from None
         return path
 
 
@@ -76,6 +87,30 @@ def check_outside(path: Path, *folders: Path, option: str = "--out") -> None:
     for folder in folders:
         if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
             raise UserError(f"{path}: is inside of {folder}, which is read; choose another {option}")
+
+
+def _is_replaced(path: Path) -> bool:
+    """Return true if a path is a file that would be replaced, not written like /dev/stdout."""
+    return os.path.isfile(path) and unreplaceable(path) is None  # noqa: PTH113  Path.is_file raises for some names
+
+
+def _check_writable(path: Path) -> None:
+    """Create a file where the new file or folder will be created, and remove it.
+
+    Raises:
+        OSError: that fails
+    """
+    match unreplaceable(path):
+        case int():
+            return  # it is open already
+        case Path():
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        case None:
+            target = Path(os.path.realpath(path))
+            is_folder = os.path.isdir(target)  # noqa: PTH112  Path.is_dir raises for some names
+            with incomplete(target / "output" if is_folder else target, partial(Path.touch, exist_ok=False)):
+                pass
 
 
 def _names(folder: Path) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from seqx.errors import UserError, unwritable
 from seqx.inference import Predictor
 from seqx.interfaces.task import NBest
+from seqx.storage.direct_output import open_output
 from seqx.storage.json_format import json_text
 
 
@@ -26,7 +27,7 @@ class TraceFile:
         self._predictor = predictor
         predictor.record_traces()
         try:
-            file.write_text("", encoding="utf-8")
+            open_output(file, "w").close()
         except OSError as error:
             raise unwritable(f"--trace {file}", error) from None
 
@@ -37,7 +38,7 @@ class TraceFile:
             UserError: the file cannot be written
         """
         try:
-            with self._file.open("a", encoding="utf-8") as stream:
+            with open_output(self._file, "a") as stream:
                 for part, searches in enumerate(nbest.traces, 1):
                     for search, steps in enumerate(searches, 1):
                         for step, hypotheses in enumerate(steps, 1):

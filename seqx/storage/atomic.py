@@ -11,11 +11,13 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from seqx.errors import DamagedError, UserError, unwritable
+from seqx.storage.direct_output import open_output, unreplaceable
 
 _PART = ".part"
 _REPLACED = ".replaced.part"  # holds the old version of a folder while it is replaced
@@ -93,15 +95,29 @@ def atomic_folder(folder: Path, *, check: Callable[[Path], object] | None = None
 def write_atomically(file: Path, text: str) -> None:
     """Write a text file; readers see the old content or the new one, never a part of it.
 
+    A link is kept, and its target is replaced. An existing file keeps its owner and permissions. A device, a
+    pipe and a standard stream cannot be replaced, and are written directly.
+
     Raises:
         UserError: the file cannot be written
     """
     try:
-        with incomplete(file, partial(Path.touch, exist_ok=False)) as new:
+        if unreplaceable(file) is not None:
+            with open_output(file, "w") as stream:
+                stream.write(text)
+            return
+        target = Path(os.path.realpath(file))
+        old = target.stat() if target.exists() else None
+        mode = 0o666 if old is None else 0o600  # a private file is private before it is complete
+        with incomplete(target, partial(Path.touch, mode=mode, exist_ok=False)) as new:
             new.write_text(text, encoding="utf-8")
             fsync(new)
-            new.replace(file)
-            fsync(file.parent)
+            if old is not None:
+                with contextlib.suppress(PermissionError):  # only root may give files to others
+                    os.chown(new, old.st_uid, old.st_gid)
+                new.chmod(stat.S_IMODE(old.st_mode))
+            new.replace(target)
+            fsync(target.parent)
     except OSError as error:
         raise unwritable(file, error) from None
 

@@ -1,6 +1,9 @@
 """Options that name a file or a folder to write: none of them creates the parents of a path with a typo."""
 
-from collections.abc import Iterator
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -134,3 +137,59 @@ def test_empty_folder_may_have_hidden_files(tmp_path: Path) -> None:
     with pytest.raises(seqx.UserError) as raised:
         kind.convert(str(tmp_path), option, None)
     assert str(raised.value) == f"{tmp_path}: has files already (a); remove them, or choose another --out"
+
+
+def forked_code(job: Callable[[], None], *, as_nobody: bool = False) -> int:
+    """Run a job in another process, on request without the privileges of root; return its exit code."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            if as_nobody and os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            job()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_output_in_a_folder_that_cannot_be_written_is_refused(name: str) -> None:
+    """All users may read the folder, which pytest's folders do not allow."""
+    parameter, kind = WRITTEN[name]
+
+    def job(path: str, reason: str) -> None:
+        with pytest.raises(seqx.UserError) as raised:
+            kind.convert(path, parameter, None)
+        assert str(raised.value).startswith(f"{path}: cannot be written: {reason}")
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        denied = partial(job, f"{folder}/new", "Permission denied; choose another ")
+        assert forked_code(denied, as_nobody=True) == 0
+        assert not [*Path(folder).iterdir()]
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        if not kind.dir_okay:
+            Path(folder, "link").symlink_to(Path(folder, "missing", "file"))
+            job(f"{folder}/link", "No such file or directory; choose another ")
+        job(f"{folder}/{'n' * 250}", "File name too long; choose a shorter name")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_devices_are_files_to_write(name: str, tmp_path: Path) -> None:
+    parameter, kind = FILES[name]
+    os.mkfifo(tmp_path / "pipe")
+    for path in (os.devnull, str(tmp_path / "pipe")):
+        assert kind.convert(path, parameter, None) == Path(path)
+    with (tmp_path / "log").open("w") as log:
+
+        def job() -> None:
+            os.dup2(log.fileno(), 1)
+            os.write(1, b"printed before\n")
+            assert kind.convert("/dev/stdout", parameter, None) == Path("/dev/stdout")
+
+        assert forked_code(job) == 0

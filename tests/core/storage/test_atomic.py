@@ -17,6 +17,7 @@ import pytest
 from seqx.errors import UserError, unwritable
 from seqx.storage import atomic
 from seqx.storage.atomic import atomic_folder, remove_leftovers, write_atomically
+from seqx.storage.direct_output import open_output
 
 pytestmark = pytest.mark.promise("checkpoints-are-atomic")
 
@@ -311,3 +312,65 @@ def test_only_names_of_incomplete_versions_are_removed(tmp_path: Path) -> None:
     assert names_in(tmp_path / "elsewhere") == [".a.0a1b2c3d.part"]
     remove_leftovers(tmp_path, recursive=True)
     assert names_in(tmp_path / "elsewhere") == []
+
+
+def test_target_of_a_link_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    target, link = tmp_path / "disk" / "target", tmp_path / "link"
+    link.symlink_to("second")
+    (tmp_path / "second").symlink_to(target)
+    for text in ("one", "two"):  # the target is missing at first
+        write_atomically(link, text)
+        assert (link.is_symlink(), target.read_text(), names_in(target.parent)) == (True, text, ["target"])
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_replaced_file_keeps_its_permissions_and_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    file, write_text, while_written = tmp_path / "scores.json", Path.write_text, list[int]()
+
+    def recorded(self: Path, *args: Any, **kwargs: Any) -> int:
+        while_written.append(stat.S_IMODE(self.stat().st_mode) & 0o077)
+        return write_text(self, *args, **kwargs)
+
+    file.write_text("old")
+    file.chmod(mode)
+    owner = (1, 2) if os.geteuid() == 0 else (os.getuid(), os.getgid())
+    os.chown(file, *owner)
+    monkeypatch.setattr(Path, "write_text", recorded)
+    write_atomically(file, "new")
+    status = file.stat()
+    assert (file.read_text(), stat.S_IMODE(status.st_mode), while_written) == ("new", mode, [0])
+    assert (status.st_uid, status.st_gid) == owner
+
+
+def test_devices_and_pipes_are_written_directly(tmp_path: Path) -> None:
+    before = Path(os.devnull).stat()
+    (tmp_path / "link").symlink_to(os.devnull)
+    for file in (Path(os.devnull), tmp_path / "link"):
+        write_atomically(file, "text")
+    assert os.path.samestat(Path(os.devnull).stat(), before)
+    assert names_in(tmp_path) == ["link"]
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_atomically(tmp_path / "pipe", "text")
+    assert os.read(reader, 100) == b"text"
+    os.close(reader)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_standard_output_that_is_a_regular_file_is_continued(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+
+    def job() -> None:
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), 1)
+        os.write(1, b"before\n")
+        write_atomically(Path("/dev/stdout"), "text\n")
+        with open_output(Path("/dev/stdout"), "w") as stream:
+            stream.write("trace\n")
+        os.write(1, b"after\n")
+
+    assert os.waitstatus_to_exitcode(os.waitpid(fork(job), 0)[1]) == 0
+    assert file.read_text() == "before\ntext\ntrace\nafter\n"
+    assert names_in(tmp_path) == ["log"]

@@ -188,6 +188,16 @@ def test_report_of_an_old_run_without_metrics_and_origins(run: Path) -> None:
     assert "written without them (--quick)" in page.sections["scores"]
 
 
+def test_report_does_not_follow_a_link_in_the_folder_of_a_run(run: Path, tmp_path: Path) -> None:
+    """Whoever made the folder may have chosen a file of the user as the target of the link."""
+    (tmp_path / "mine").write_text("text")
+    (run / "report.html").unlink(missing_ok=True)
+    (run / "report.html").symlink_to(tmp_path / "mine")
+    done("report", run, "--quick")
+    assert (tmp_path / "mine").read_text() == "text"
+    assert not (run / "report.html").is_symlink()
+
+
 def test_report_says_why_outputs_are_not_shown(run: Path) -> None:
     with (run / "outputs" / "test.txt").open("a") as file:
         file.write("one more\n")
