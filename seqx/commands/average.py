@@ -59,7 +59,7 @@ def average(
         raise UserError(f"{run}: this run has saved no checkpoint yet; wait for the first one")
     warn = partial(click.echo, err=True)
     count = last or best or config.average
-    steps, weights = checkpoints.average(count, order=order, warn=warn, set_aside=False)
+    steps, weights = checkpoints.average(count, order=order, warn=warn)
     if best and any(checkpoints.info(step).score is None for step in steps):
         raise UserError(
             f"{run}: none of its checkpoints was validated; use --last K, or train with "

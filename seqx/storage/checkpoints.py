@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +24,7 @@ from seqx.storage.json_format import FORMAT, check_supported, json_text, read_as
 from seqx.storage.weights import (
     WEIGHTS,
     average,
+    check_weights,
     checked_manifest,
     missing_manifest,
     read_tensors,
@@ -228,16 +229,15 @@ class Checkpoints:
                 self.path(step).rename(self.folder / f".{step:08}.old")
         self._remove_hidden()
 
-    def average(
-        self, count: int, *, order: str, warn: Warn, set_aside: bool = True
-    ) -> tuple[list[int], dict[str, Tensor]]:
+    def average(self, count: int, *, order: str, warn: Warn) -> tuple[list[int], dict[str, Tensor]]:
         """Return the mean weights of the last or best `count` checkpoints that are intact, and their steps.
+
+        A run may be working in the folder, so damaged checkpoints are not renamed.
 
         Args:
             count: number of checkpoints
             order: "last" or "best"
             warn: called with a message about each damaged checkpoint
-            set_aside: rename damaged checkpoints; false while a run may be working in the folder
 
         Raises:
             UserError: no checkpoint is intact
@@ -250,15 +250,45 @@ class Checkpoints:
                 for step in steps:
                     self._examine(step, lambda step: read_tensors(self.path(step) / WEIGHTS), damaged)
                 continue
-            for step, error in damaged.items():
-                message = f"{error}; it is not averaged"
-                if set_aside:
-                    self._set_aside(step, message, warn)
-                else:
-                    warn(message)
+            for error in damaged.values():
+                warn(_not_averaged(error))
             return steps, weights
+        raise self._none_intact(damaged)
+
+    def select_intact(self, selections: Sequence[tuple[int, str]], *, warn: Warn) -> list[list[int]]:
+        """Return the steps of several selections of checkpoints whose weights are intact.
+
+        The weights of each checkpoint are checked once, and damaged checkpoints are renamed.
+
+        Args:
+            selections: number of checkpoints and order ("last" or "best") of each selection
+            warn: called with a message about each damaged checkpoint
+
+        Raises:
+            UserError: no checkpoint is intact
+        """
+        damaged: dict[int, DamagedError] = {}
+        intact = set[int]()
+
+        def check(step: int) -> None:
+            check_weights(self.path(step) / WEIGHTS)
+            intact.add(step)
+
+        selected: list[list[int]] = []
+        for count, order in selections:
+            while not intact.issuperset(steps := self._select(count, order, damaged)):
+                for step in sorted({*steps} - intact):
+                    self._examine(step, check, damaged)
+            if not steps:
+                raise self._none_intact(damaged)
+            selected.append(steps)
+        for step, error in damaged.items():
+            self._set_aside(step, _not_averaged(error), warn)
+        return selected
+
+    def _none_intact(self, damaged: Mapping[int, DamagedError]) -> UserError:
         reason = "".join(f"; {error}" for error in [*damaged.values()][-1:])
-        raise UserError(f"{self.folder}: there is no intact checkpoint to average{reason}")
+        return UserError(f"{self.folder}: there is no intact checkpoint to average{reason}")
 
     def select(self, count: int, *, order: str, warn: Warn) -> list[int]:
         """Return the steps of the last or best `count` ranked checkpoints, in ascending order.
@@ -318,3 +348,7 @@ class Checkpoints:
         pruned = [path for path in self.folder.glob(".*") if _PRUNED.fullmatch(path.name)]
         for path in pruned:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _not_averaged(error: DamagedError) -> str:
+    return f"{error}; it is not averaged"

@@ -42,14 +42,23 @@ def read_weights(model: nn.Module, file: Path) -> None:
         raise other_model(file, problems) from None
 
 
-def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Return the tensors in a file of weights.
+def check_weights(file: Path) -> None:
+    """Check the header and the hash of a file of weights, without loading its tensors.
 
     Raises:
         DamagedError: the file is missing, damaged or changed
     """
     read_header(file)
     checked_manifest(file.parent, file.name)
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Return the tensors in a file of weights.
+
+    Raises:
+        DamagedError: the file is missing, damaged or changed
+    """
+    check_weights(file)
     try:
         return load_file(str(file))
     except (SafetensorError, OSError) as error:

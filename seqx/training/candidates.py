@@ -63,8 +63,8 @@ def candidates(
     """
     by_steps: dict[tuple[int, ...], WeightsCandidate] = {}
     selections: Sequence[tuple[int, Order]] = ((config.average, config.order), (1, "last"), (1, "best"))
-    for count, order in selections:
-        steps, _ = checkpoints.average(count, order=order, warn=warn)
+    selected = checkpoints.select_intact(selections, warn=warn)
+    for steps, (_, order) in zip(selected, selections, strict=True):
         single = len(steps) == 1
         candidate = WeightsCandidate(
             kind=order if single else "average",

@@ -17,7 +17,8 @@ from benchmarks.run_differences import differences
 from seqx.cli import main
 from seqx.data import prepare
 from seqx.inference.decoding import BatchDecoder
-from seqx.storage import checkpoints, state_dict
+from seqx.storage import state_dict
+from seqx.training import selection
 from seqx.training.ema import Average
 from seqx_text import SentencePiece
 from seqx_watch import Metrics
@@ -66,7 +67,7 @@ def send_at_call(
         (signal.SIGTERM, BatchDecoder, "_inputs", 1, "the checkpoint of update 3 is kept"),
         (signal.SIGUSR1, BatchDecoder, "_inputs", 2, "the checkpoint of update 6 is kept"),
         (signal.SIGTERM, state_dict, "write", 2, "the checkpoint of update 3 is kept"),
-        (signal.SIGUSR1, checkpoints, "average", 1, "the checkpoint of update 6 is kept"),
+        (signal.SIGUSR1, selection, "average", 1, "the checkpoint of update 6 is kept"),
         (signal.SIGTERM, BatchDecoder, "_inputs", 4, "the checkpoint of update 6 is kept"),
         (signal.SIGUSR1, prepare, "_write", 1, "no checkpoint was written yet"),
     ],

@@ -535,16 +535,21 @@ def test_damaged_checkpoint_does_not_stop_pruning_or_averaging(tmp_path: Path) -
     assert warnings[0].endswith("; continuing without it; it was renamed to 00000010.damaged")
     assert checkpoints.steps() == [20, 30, 40]
     steps, weights = checkpoints.average(3, order="last", warn=warnings.append)
-    assert steps == checkpoints.steps() == [30, 40]
+    assert (steps, checkpoints.steps()) == ([30, 40], [20, 30, 40])
     assert warnings[1].startswith(f"{tmp_path}/00000020/{WEIGHTS}: cannot be read (its bytes are not those")
-    assert warnings[1].endswith("; it is not averaged; it was renamed to 00000020.damaged")
+    assert warnings[1].endswith("; it is not averaged")
+    assert checkpoints.select_intact([(3, "last")], warn=warnings.append) == [checkpoints.steps()] == [steps]
+    assert warnings[2:] == [f"{warnings[1]}; it was renamed to 00000020.damaged"]
     for name, tensor in average([checkpoints.path(step) / WEIGHTS for step in steps]).items():
         assert torch.equal(weights[name], tensor)
     for step in steps:
         flip_bit(checkpoints.path(step) / WEIGHTS)
     with pytest.raises(UserError, match=f"{tmp_path}: there is no intact checkpoint .*bytes"):
         checkpoints.average(3, order="last", warn=warnings.append)
+    with pytest.raises(UserError, match=f"{tmp_path}: there is no intact checkpoint .*bytes"):
+        checkpoints.select_intact([(3, "last"), (1, "best")], warn=warnings.append)
     assert checkpoints.steps() == [30, 40]
+    assert len(warnings) == 3
 
 
 @pytest.mark.promise("damaged-older-checkpoint")
@@ -567,6 +572,7 @@ def test_unreadable_checkpoint_is_not_damaged(tmp_path: Path, monkeypatch: pytes
     for read in (
         lambda: checkpoints.resume(Tied(), CPU, print),
         lambda: checkpoints.average(2, order="last", warn=print),
+        lambda: checkpoints.select_intact([(2, "last")], warn=print),
         lambda: checkpoints.prune(1, order="last", warn=print),
     ):
         with pytest.raises(UserError, match=r"cannot be read \(Permission denied\); fix that") as caught:
@@ -586,7 +592,7 @@ def test_checkpoint_pruned_meanwhile_is_not_averaged(tmp_path: Path, monkeypatch
         return info(self, step)
 
     monkeypatch.setattr(Checkpoints, "info", pruning)
-    steps, _ = checkpoints.average(3, order="last", warn=warnings.append, set_aside=False)
+    steps, _ = checkpoints.average(3, order="last", warn=warnings.append)
     assert steps == [20]
     assert [line.rpartition(";")[2] for line in warnings] == [" it is not averaged"]
     assert checkpoints.steps() == [20, 30]

@@ -144,6 +144,7 @@ def test_rollback_deletes_no_checkpoint_of_another_run(runs: Path) -> None:
         lambda: remove_later_checkpoints(2, checkpoints),
         lambda: checkpoints.prune(1, order="last", warn=print),
         lambda: checkpoints.average(1, order="last", warn=print),
+        lambda: checkpoints.select_intact([(1, "last")], warn=print),
     ):
         with pytest.raises(UserError, match="00000006: belongs to another run"):
             change()
