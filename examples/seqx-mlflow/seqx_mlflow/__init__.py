@@ -67,7 +67,13 @@ class MLflow(seqx.Callback):
             self._record(update.step, {f"train/{name}": value for name, value in metrics.items()})
 
     @seqx.hookimpl
-    def evaluated(self, step: int, split: str, evaluation: seqx.Evaluation, is_final: bool) -> None:
+    def evaluated(  # pluggy passes arguments by name
+        self,
+        step: int,
+        split: str,
+        evaluation: seqx.Evaluation,
+        is_final: bool,  # noqa: FBT001
+    ) -> None:
         """Record the scores of a split."""
         prefix = f"model/{split}" if is_final else split
         self._record(step, {f"{prefix}/{name}": score.value for name, score in evaluation.scores.items()})

@@ -42,8 +42,8 @@ class Study:
         self.sampler: Any = None
 
     def ask(self) -> Trial:
-        state = SimpleNamespace(is_finished=lambda: trial.finished)
-        trial = Trial(number=len(self.trials), params={}, state=state, finished=False, value=None)
+        trial = Trial(number=len(self.trials), params={}, finished=False, value=None)
+        trial.state = SimpleNamespace(is_finished=lambda: trial.finished)
         self.trials.append(trial)
         return trial
 
