@@ -1,6 +1,6 @@
 """The model card of an exported model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -11,7 +11,12 @@ _NOT_STATED = {"license": "other", "license_name": "not-stated"}
 
 
 def write_card(
-    model: seqx.TrainedModel, folder: Path, program: str, packages: Sequence[str], code: str
+    model: seqx.TrainedModel,
+    folder: Path,
+    program: str,
+    packages: Sequence[str],
+    code: str,
+    notes: Iterable[str] = (),
 ) -> None:
     """Write README.md: code that uses the model, scores with signatures, licence and recipe.
 
@@ -21,6 +26,7 @@ def write_card(
         program: the name of the program that reads the folder
         packages: the packages that the code needs
         code: lines of Python that use the model in this folder
+        notes: paragraphs about settings of the recipe that the folder does not have
     """
     stated = {"license": model.license.lower()} if model.license else _NOT_STATED
     licence = (
@@ -36,6 +42,7 @@ def write_card(
         "Trained with seqx, and exported by `seqx export`.",
         f"## Use\n\n```console\n$ pip install {' '.join(packages)}\n```\n\n```python\n{code}```",
         *_normalizers(seqx.describe(model.task)),
+        *notes,
         "## Scores",
         _scores(model),
         "## Data and licence",

@@ -80,12 +80,12 @@ class HuggingFace(seqx.Exporter):
             str(folder / "model.safetensors"),
             metadata={"format": "pt"},
         )
-        generation = _generation(seqx.describe(model.search) if model.search is not None else None, config)
+        generation = _generation(_specified(model.search), config)
         _write_json(folder / "generation_config.json", generation)
         _write_tokenizer(text, folder, config["max_position_embeddings"])
         check_scores(model.model, text, lambda *sides: huggingface_scores(folder, *sides), "transformers")
         packages = ["transformers", "torch", "sentencepiece"]
-        write_card(model, folder, "Hugging Face transformers", packages, _CODE)
+        write_card(model, folder, "Hugging Face transformers", packages, _CODE, _notes_on_search(model))
 
 
 def _stack_problems(stack: seqx.StackSpec, d_model: int) -> Iterator[str]:
@@ -223,6 +223,27 @@ def _norm(name: str, norm: seqx.NormSpec, ordered: Any) -> Iterator[tuple[str, T
     assert norm.bias is not None, "layer normalisation has a bias"
     yield f"{name}.weight", ordered(norm.weight, 0)
     yield f"{name}.bias", ordered(norm.bias, 0)
+
+
+def _specified(search: seqx.Search | None) -> seqx.SearchSpec | None:
+    """Return the description of a search; None if transformers does not have it."""
+    try:
+        return None if search is None else seqx.describe(search)
+    except seqx.UnspecifiedError:
+        return None
+
+
+def _notes_on_search(model: seqx.TrainedModel) -> Iterator[str]:
+    """Yield notes about a search that `generation_config.json` does not have, or not entirely."""
+    if model.search is None:
+        return
+    if _specified(model.search) is None:
+        yield (
+            "`generation_config.json` has greedy search, because it cannot express the search of the recipe, "
+            f"{type(model.search).__name__}."
+        )
+    elif model.recipe["search"].get("processors"):
+        yield "`generation_config.json` has no score processors; the recipe has some (`search.processors`)."
 
 
 def _generation(search: seqx.SearchSpec | None, config: Mapping[str, Any]) -> dict[str, Any]:

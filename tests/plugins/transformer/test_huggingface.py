@@ -160,3 +160,36 @@ def test_code_of_the_model_card_runs_without_seqx(tmp_path: Path) -> None:
         (tmp_path / "out/generation_config.json").read_text(encoding="utf-8")
     )
     assert settings["num_beams"] == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("search", "note", "beams"),
+    [
+        (
+            "{type: sampling}",
+            "has greedy search, because it cannot express the search of the recipe, Sampling",
+            1,
+        ),
+        ("{type: diverse_beam, size: 4, groups: 2}", "the search of the recipe, DiverseBeam", 1),
+        (
+            "{type: greedy, processors: [{type: min_length, length: 3}]}",
+            "has no score processors; the recipe has some",
+            1,
+        ),
+        ("{type: normalized_beam, size: 3, forced_eos: true}", None, 3),
+    ],
+)
+def test_model_card_names_the_search_that_is_not_exported(
+    search: str, note: str | None, beams: int, vocabulary: Path, tmp_path: Path
+) -> None:
+    escaped = search.replace("{", "{{").replace("}", "}}")
+    recipe = re.sub(r"search: .*", f"search: {escaped}", TRANSLATION)
+    random_model(tmp_path / "model", recipe=recipe, vocabulary=vocabulary)
+    out = tmp_path / "out"
+    command = ["export", str(tmp_path / "model"), "--to", "huggingface", "--out", str(out)]
+    result = CliRunner().invoke(main, command)
+    assert result.output == f"{out}: written\n"
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "`generation_config.json`" not in card if note is None else note in card
+    assert json.loads((out / "generation_config.json").read_text(encoding="utf-8"))["num_beams"] == beams
