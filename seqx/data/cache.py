@@ -10,6 +10,7 @@ from seqx.interfaces.text import ProgressReporter
 from seqx.runtime import main_guard
 from seqx.storage.atomic import fsync, fsync_folder, incomplete
 from seqx.storage.locks import file_lock
+from seqx.storage.manifest import sha256
 
 MADE_FROM = "made_from.json"
 """The file in each folder of the cache that describes the inputs of the folder, for people."""
@@ -25,9 +26,7 @@ def fingerprint(folder: Path) -> str:
     """Return a SHA-256 of the names and contents of all files in a folder except `MADE_FROM`."""
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MADE_FROM):
-        digest.update(
-            f"{file.relative_to(folder)} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode()
-        )
+        digest.update(f"{file.relative_to(folder)} {sha256(file)}\n".encode())
     return digest.hexdigest()
 
 

@@ -4,11 +4,12 @@ import multiprocessing
 import os
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from seqx.data.cache import cache_key, get_or_create
+from seqx.data.cache import cache_key, fingerprint, get_or_create
 from seqx.data.prepare import no_progress
 from seqx.errors import UserError
 from seqx.storage.cache_folder import default_cache
@@ -18,6 +19,21 @@ def test_cache_key_does_not_depend_on_the_order_of_keys() -> None:
     assert cache_key({"a": 1, "b": [1, {"c": "ü"}]}) == cache_key({"b": [1, {"c": "ü"}], "a": 1})
     assert cache_key({"a": 1}) != cache_key({"a": 2})
     assert cache_key({"a": 1}) == "015abd7f5cc57a2dd94b7590f04ad808"
+
+
+def test_fingerprint_reads_large_files_in_parts(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "weights").write_bytes(bytes(1 << 25))
+    (tmp_path / "a").write_text("ü")
+    (tmp_path / "made_from.json").write_text("{}")
+    tracemalloc.start()
+    try:
+        digest = fingerprint(tmp_path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert digest == "055c62ec149875686abb2e3f6634ddd1fafec39727159f47f747523d5cb59e22"
+    assert peak < 1 << 22
 
 
 def test_default_cache_is_seqx_cache_or_below_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
