@@ -16,6 +16,10 @@ from seqx.storage.atomic import write_atomically
 from seqx.storage.cache_folder import default_cache
 from seqx.storage.json_format import json_text
 
+_STRING = r'"([^"\\]|\\.)*'  # a JSON string without its end
+_CUT = r"\\?\Z"  # the text is longer than what is read of the file
+_SENTENCES = rf'\{{"input": {_STRING}(", "output": {_STRING}(", "references": |{_CUT})|{_CUT})'
+
 
 @click.command(epilog="Example: seqx evaluate runs/wmt_en_de-sample/model search.size=8")
 @click.argument("arguments", metavar="MODEL... [KEY=VALUE...]", nargs=-1, required=True)
@@ -29,7 +33,7 @@ from seqx.storage.json_format import json_text
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 @click.option(
     "--sentences",
-    type=OutputPath(is_file=True, replaces=r'\{"input": '),
+    type=OutputPath(is_file=True, replaces=_SENTENCES),
     metavar="FILE",
     help="Write each input with its answer, references and scores to FILE, as JSON lines.",
 )

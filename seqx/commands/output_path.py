@@ -27,9 +27,9 @@ class OutputPath(click.Path):
         is_new: it must not exist yet
         is_file: it is a file
         is_empty: it may be an existing folder, but only an empty one; hidden files do not count
-        replaces: a regular expression for the beginning of the files that the option writes. An existing file
-            that does not match it is refused, because it may be an input of the user. None: existing files
-            are accepted, and the command must check them itself
+        replaces: a regular expression for the first 4 KiB of the files that the option writes. An existing
+            file that does not match it is refused, because it may be an input of the user. None: existing
+            files are accepted, and the command must check them itself
     """
 
     def __init__(

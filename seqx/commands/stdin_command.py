@@ -29,6 +29,9 @@ from seqx.storage.json_format import json_text
 
 _MAX_LISTED_LINES = 10
 
+_LINKS = r"\d+-\d+( \d+-\d+)*"  # a line of an alignment file
+_CUT_LINKS = rf"{_LINKS}( (\d+-?)?)?|(?<=\n)\d+-?"  # the beginning of such a line
+
 _OPTIONS = (
     click.argument("arguments", metavar="MODEL... [KEY=VALUE...]", nargs=-1, required=True),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, with scores."),
@@ -52,13 +55,13 @@ _OPTIONS = (
     ),
     click.option(
         "--trace",
-        type=OutputPath(is_file=True, replaces=r'\{"line": '),
+        type=OutputPath(is_file=True, replaces=r'\{"line": \d+, "part": \d+, '),
         metavar="FILE",
         help="Write the hypotheses of each step of the search to FILE, as JSON lines.",
     ),
     click.option(
         "--alignment",
-        type=OutputPath(is_file=True, replaces=r"(\d+-\d+( \d+-\d+)*)?\n"),
+        type=OutputPath(is_file=True, replaces=rf"(({_LINKS})?\n)*({_CUT_LINKS})?\Z"),
         metavar="FILE",
         help="Write the word alignment of each line and its answer to FILE, such as 0-0 1-2.",
     ),

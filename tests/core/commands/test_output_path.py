@@ -1,5 +1,6 @@
 """Options that name a file or a folder to write: none of them creates the parents of a path with a typo."""
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -80,11 +81,25 @@ def test_new_output_that_exists_is_refused(tmp_path: Path) -> None:
 
 FILES = {name: (parameter, kind) for name, (parameter, kind) in WRITTEN.items() if not kind.dir_okay}
 BEGINNINGS = {
-    "--sentences": '{"input": "a b", "output": "c"}\n',
-    "--trace": '{"line": 1, "part": 1}\n',
+    "--sentences": '{"input": "a \\"b", "output": "c", "references": ["c"], "scores": {}}\n',
+    "--trace": '{"line": 1, "part": 1, "search": 1, "step": 1, "hypotheses": []}\n',
     "--alignment": "0-0 1-2\n\n0-0\n",
     "--html": '<!DOCTYPE html>\n<head>\n<meta name="generator" content="seqx 0.1.0">\n',
 }
+
+
+OTHERS = (
+    "The cat sleeps .\n",
+    "\nThe cat sleeps .\n",
+    "0-0 1-2\n0-1\nThe cat sleeps .\n",
+    "task: {}\n",
+    "<!DOCTYPE html>\n<p>mine\n",
+    '{"text": "mine"}\n',
+    '{"line": "mine"}\n',
+    '{"line": 1, "text": "mine"}\n',
+    '{"input": "a b", "output": "mine"}\n',
+    '{"input": "a b", "output": "mine", "score": -0.5, "logprob": -1.0}\n',  # of `seqx translate --json`
+)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -94,7 +109,7 @@ def test_file_that_the_option_did_not_write_is_not_replaced(
     monkeypatch.chdir(tmp_path)
     parameter, kind = FILES[name]
     option = name.rsplit(maxsplit=1)[-1]
-    for text in ("The cat sleeps .\n", "task: {}\n", "<!DOCTYPE html>\n<p>mine\n", '{"text": "mine"}\n'):
+    for text in OTHERS:
         Path("mine").write_text(text)
         with pytest.raises(seqx.UserError) as raised:
             kind.convert("mine", parameter, None)
@@ -193,3 +208,25 @@ def test_devices_are_files_to_write(name: str, tmp_path: Path) -> None:
             assert kind.convert("/dev/stdout", parameter, None) == Path("/dev/stdout")
 
         assert forked_code(job) == 0
+
+
+LONG = {
+    "--alignment": ["0-0 1-11\n" * 500, "0-0 1-11 12-2\n\n" * 300, "0-0 11-12 " * 450 + "1-1\n"],
+    "--sentences": [
+        json.dumps({"input": "a " * length, "output": 'b "' * other, "references": ["c"], "scores": {}})
+        for length, other in ((3000, 1), (100, 3000), (10, 10))
+    ],
+}
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.split()[-1] in LONG])
+@pytest.mark.parametrize("shift", range(8))
+def test_file_of_the_option_is_recognised_if_its_beginning_ends_in_a_line(
+    name: str, shift: int, tmp_path: Path
+) -> None:
+    """Only the first 4 KiB are read."""
+    parameter, kind = FILES[name]
+    option = name.rsplit(maxsplit=1)[-1]
+    for text in LONG[option]:
+        (tmp_path / "file").write_text("\n" * (shift if option == "--alignment" else 0) + text)
+        assert kind.convert(str(tmp_path / "file"), parameter, None) == tmp_path / "file"
