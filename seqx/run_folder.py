@@ -295,6 +295,6 @@ class RunFolder:
 def _write_plugin(data: bytes, file: Path) -> None:
     try:
         file.parent.mkdir(exist_ok=True)
-        file.write_bytes(data)
     except OSError as error:
         raise unwritable(file, error, "choose another folder (--folder)") from None
+    write_atomically(file, data)

@@ -52,10 +52,7 @@ def write_page(
         differences=differences,
         sentences=sentences,
     )
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise seqx.unwritable(file, error, "name another file") from None
+    seqx.write_atomically(file, text)
 
 
 def _charts(curves: Mapping[str, Sequence[Path]]) -> Iterator[LineChart]:

@@ -16,13 +16,14 @@ from seqx.commands.output_path import OutputPath
 from seqx.commands.recipe_index import matmul_speed
 from seqx.commands.recipe_sizes import FEW_UPDATES, MAX_EPOCHS, Sizes, sizes
 from seqx.commands.text_format import format_long_duration
-from seqx.errors import UserError, unwritable
+from seqx.errors import UserError
 from seqx.interfaces.starting_point import StartingPoint
 from seqx.interfaces.task import Task
 from seqx.interfaces.text import SPLITS
 from seqx.plugin.loading import load_plugins
 from seqx.recipe.suggestions import hint
 from seqx.recipe.yaml_writer import dump
+from seqx.storage.atomic import write_atomically
 from seqx.storage.text_lines import expand_path, read_lines
 from seqx.training.preflight import build_checked, count_parameters
 
@@ -82,10 +83,7 @@ def new_recipe(
         test_words=words["test"],
         has_search=bool(re.search(r"^search:", point.template.read_text(encoding="utf-8"), re.MULTILINE)),
     )
-    try:
-        file.write_text(_text(name, task, file, files, chosen, words["train"]), encoding="utf-8")
-    except OSError as error:
-        raise unwritable(file, error) from error
+    write_atomically(file, _text(name, task, file, files, chosen, words["train"]))
     _print_result(file, chosen, words["train"])
 
 

@@ -92,8 +92,8 @@ def atomic_folder(folder: Path, *, check: Callable[[Path], object] | None = None
         raise unwritable(folder, error) from None
 
 
-def write_atomically(file: Path, text: str) -> None:
-    """Write a text file; readers see the old content or the new one, never a part of it.
+def write_atomically(file: Path, content: str | bytes) -> None:
+    """Write a file, text as UTF-8; readers see the old content or the new one, never a part of it.
 
     A link is kept, and its target is replaced. An existing file keeps its owner and permissions. A device, a
     pipe and a standard stream cannot be replaced, and are written directly.
@@ -101,16 +101,17 @@ def write_atomically(file: Path, text: str) -> None:
     Raises:
         UserError: the file cannot be written
     """
+    data = content.encode() if isinstance(content, str) else content
     try:
         if unreplaceable(file) is not None:
             with open_output(file, "w") as stream:
-                stream.write(text)
+                stream.buffer.write(data)
             return
         target = Path(os.path.realpath(file))
         old = target.stat() if target.exists() else None
         mode = 0o666 if old is None else 0o600  # a private file is private before it is complete
         with incomplete(target, partial(Path.touch, mode=mode, exist_ok=False)) as new:
-            new.write_text(text, encoding="utf-8")
+            new.write_bytes(data)
             fsync(new)
             if old is not None:
                 with contextlib.suppress(PermissionError):  # only root may give files to others

@@ -4,7 +4,7 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal, TextIO
 
 
 def unreplaceable(file: Path) -> int | Path | None:
@@ -27,7 +27,7 @@ def unreplaceable(file: Path) -> int | Path | None:
     return None if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode) else file
 
 
-def open_output(file: Path, mode: Literal["w", "a"]) -> IO[str]:
+def open_output(file: Path, mode: Literal["w", "a"]) -> TextIO:
     """Open a text file to write it from its beginning or to append to it; a standard stream is continued.
 
     Raises:

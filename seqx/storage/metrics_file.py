@@ -12,9 +12,10 @@ from annotated_types import Ge, Lt
 from pydantic import Discriminator, Tag, TypeAdapter
 from typing_extensions import TypedDict
 
-from seqx.errors import DamagedError, unwritable
+from seqx.errors import DamagedError
 from seqx.interfaces.scores import Score
 from seqx.storage.append_only_file import AppendOnlyFile
+from seqx.storage.atomic import write_atomically
 from seqx.storage.json_format import json_text, read_json_lines
 
 Count = Annotated[int, Ge(0), Lt(1 << 63)]
@@ -215,20 +216,14 @@ class MetricsFile:
             return True
         kept: list[str] = []
         end = 0  # number of lines up to the line "saved" of the checkpoint; 0 if there is none
-        new = self.path.with_name(f".{self.path.name}")
-        try:
-            for text, line in read_json_lines(_ANY_LINE, self.path, "correct this line, or remove the file"):
-                step, kind = line.get("step"), line["kind"]
-                if (step is not None and step > done) or (pending and _is_rewritten(kind, step == done)):
-                    break
-                kept.append(text)
-                if kind == "saved" and step == done:
-                    end = len(kept)
-            new.write_text("".join(f"{text}\n" for text in kept[: end or None]), encoding="utf-8")
-            new.replace(self.path)
-        except OSError as error:
-            new.unlink(missing_ok=True)
-            raise unwritable(self.path, error, "make it writable, or remove it") from None
+        for text, line in read_json_lines(_ANY_LINE, self.path, "correct this line, or remove the file"):
+            step, kind = line.get("step"), line["kind"]
+            if (step is not None and step > done) or (pending and _is_rewritten(kind, step == done)):
+                break
+            kept.append(text)
+            if kind == "saved" and step == done:
+                end = len(kept)
+        write_atomically(self.path, "".join(f"{text}\n" for text in kept[: end or None]))
         return pending or end > 0
 
     def read(self) -> RecordedMetrics:

@@ -1,13 +1,18 @@
 """Local plugins: Python files that a recipe names."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from seqx import run_folder
 from seqx.cli import main
+from seqx.errors import UserError
+from seqx.storage import atomic
 from seqx.storage.json_format import FORMAT
 from seqx.storage.manifest import Manifest
 from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny
@@ -273,3 +278,20 @@ def test_traceback_after_a_wrong_result_of_a_plugin_names_its_component() -> Non
     (note,) = result.exception.__notes__
     assert note.startswith("The recipe uses the Objective 'wrong' (wrong.py:4). Perhaps a method of such a ")
     assert note.endswith("has returned something wrong: run its laws (seqx.testing.laws).")
+
+
+def test_plugin_in_a_run_folder_is_written_atomically(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written at each start, while other processes may read it."""
+    file = tmp_path / "plugins" / "mine.py"
+    run_folder._write_plugin(b"old = 1\n", file)
+
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(atomic, "fsync", full)
+    with pytest.raises(UserError, match=r"mine\.py: cannot be written: No space left on device"):
+        run_folder._write_plugin(b"new = 1\n", file)
+    assert file.read_bytes() == b"old = 1\n"
+    assert [*file.parent.iterdir()] == [file]

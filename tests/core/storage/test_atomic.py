@@ -124,6 +124,8 @@ def test_write_atomically_replaces_a_file(tmp_path: Path) -> None:
     write_atomically(file, "eins\n")
     write_atomically(file, "zwei ä\n")
     assert file.read_bytes() == "zwei ä\n".encode()
+    write_atomically(file, b"\xff\r\n")
+    assert file.read_bytes() == b"\xff\r\n"
     assert names_in(tmp_path) == ["scores.json"]
 
 
@@ -185,7 +187,7 @@ def killed_at(job: Callable[[], None], step: int) -> bool:
 
             return call
 
-        for name in ("rename", "replace", "write_text"):
+        for name in ("rename", "replace", "write_text", "write_bytes"):
             setattr(Path, name, counted(getattr(Path, name)))
         atomic.fsync = counted(atomic.fsync)
         try:
@@ -328,17 +330,17 @@ def test_target_of_a_link_is_replaced(tmp_path: Path) -> None:
 def test_replaced_file_keeps_its_permissions_and_owner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
 ) -> None:
-    file, write_text, while_written = tmp_path / "scores.json", Path.write_text, list[int]()
+    file, write_bytes, while_written = tmp_path / "scores.json", Path.write_bytes, list[int]()
 
     def recorded(self: Path, *args: Any, **kwargs: Any) -> int:
         while_written.append(stat.S_IMODE(self.stat().st_mode) & 0o077)
-        return write_text(self, *args, **kwargs)
+        return write_bytes(self, *args, **kwargs)
 
     file.write_text("old")
     file.chmod(mode)
     owner = (1, 2) if os.geteuid() == 0 else (os.getuid(), os.getgid())
     os.chown(file, *owner)
-    monkeypatch.setattr(Path, "write_text", recorded)
+    monkeypatch.setattr(Path, "write_bytes", recorded)
     write_atomically(file, "new")
     status = file.stat()
     assert (file.read_text(), stat.S_IMODE(status.st_mode), while_written) == ("new", mode, [0])

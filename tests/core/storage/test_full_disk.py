@@ -44,6 +44,7 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
     count_writes(model_folder, "save_file")
     count_writes(state_dict, "save_file")
     count_writes(Path, "write_text")
+    count_writes(Path, "write_bytes")
     count_writes(shutil, "copytree")
     count_writes(atomic, "fsync")
     count_writes(Path, "chmod")
