@@ -14,10 +14,7 @@ _REPLACED = str.maketrans({"“": "``", "”": "''", "‘": "` ", "’": "'", "�
 """Typographic characters and their replacements in the Penn Treebank."""
 
 _ATTACHED = re.compile(r"""[^\W_][,;:!?]['"”’)]*(?=\s|$)|[^\W_]\.['"”’)]*\s*$|(?:^|\s)["“(]\w""")  # noqa: RUF001
-"""Punctuation that a treebank separates from its word; periods only at the end of a line.
-
-A period after an underscore is not attached: `._.` is a period with its part-of-speech tag.
-"""
+"""Punctuation that a treebank separates from its word; periods only at the end of a line."""
 
 
 ATTACHED = (
@@ -28,7 +25,7 @@ ATTACHED = (
 
 
 def has_attached_punctuation(text: str) -> bool:
-    """Return true if punctuation that a treebank separates is attached to a word."""
+    """Return true if punctuation that a treebank separates is attached to a word, in words without tags."""
     return _ATTACHED.search(text) is not None
 
 

@@ -239,10 +239,11 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
     def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[seqx.AnswerWarning]:
         """Count outputs that are not valid trees over the words, and inputs that are not split into words."""
         leaves = self._leaves(text)
+        words = " ".join(leaf.word for leaf in leaves)
         repaired = sum(self._decoded(ids, leaves).repaired for ids in answers)
         return [
             seqx.AnswerWarning(self._invalid_outputs, repaired, len(answers)),
-            seqx.AnswerWarning(ATTACHED, has_attached_punctuation(text), bool(text.strip())),
+            seqx.AnswerWarning(ATTACHED, has_attached_punctuation(words), bool(words)),
         ]
 
     @property

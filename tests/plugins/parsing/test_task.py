@@ -10,6 +10,7 @@ import pytest
 import seqx
 from seqx.testing import FixedPredictor
 from seqx_parsing import Evalb, InOrder, Parsing, TopDown
+from seqx_parsing.running_text import ATTACHED
 from seqx_parsing.words import MAX_SUBWORDS, encode_words, split_sentence, untagged_leaves
 from seqx_text import SentencePiece
 from tests.letters import Letters
@@ -332,6 +333,23 @@ def test_long_sentence_is_split_after_punctuation(
     text = " ".join(word for part in words for word in part)
     # A part may have two words of the next one, after whose words there is no punctuation.
     assert task.split_long_input(text, max(lengths) + 2) == [" ".join(part) for part in words]
+
+
+@pytest.mark.parametrize(
+    ("text", "attached"),
+    [
+        ("Stop_VB ,_, he_PRP said_VBD ._.", False),
+        ("Stop,_VB he_PRP said_VBD ._.", True),
+        ("Stop_VB ,_, he_PRP said._VBD", True),
+        ("Stop_VB ,_, he_PRP said_VBD ''_''", False),
+    ],
+)
+def test_attached_punctuation_is_found_in_words_with_given_tags(
+    text: str, attached: bool, tmp_path: Path, rows: list[str]
+) -> None:
+    task = learned(tmp_path, rows, tags="given")
+    *_, warning = task.answer_warnings(text, [])
+    assert (warning.message, warning.count, warning.total) == (ATTACHED, attached, 1)
 
 
 def test_split_sentence_reads_little_more_than_the_parts() -> None:
