@@ -136,11 +136,19 @@ class FSDP(Parallelism):
             yield full[name], shard
 
     def full_state_dict(self, state: Any) -> Any:
-        """Return nested states with whole tensors, in the memory of the CPU (collective)."""
+        """Return nested states with whole tensors, in the memory of the CPU (collective).
+
+        Only rank 0 keeps the tensors; the states of the other ranks have None in their place.
+        """
         shards: list[Tensor] = []
         _replace_shards(state, shards.append)
         gathered = _full_tensors(shards)
-        return _replace_shards(state, lambda _: next(gathered).cpu())
+
+        def whole(_: DTensor) -> Tensor | None:
+            tensor = next(gathered)
+            return tensor.cpu() if self.world.is_rank_zero else None
+
+        return _replace_shards(state, whole)
 
     def load_optimizer_state(self, state: Mapping[str, Any]) -> None:
         """Load this rank's shards of a state with whole tensors into the optimizer."""

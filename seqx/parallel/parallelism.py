@@ -244,7 +244,10 @@ class Parallelism(ABC):
         return contextlib.nullcontext()
 
     def full_state_dict(self, state: Any) -> Any:
-        """Return nested states with whole tensors instead of shards (collective)."""
+        """Return nested states with whole tensors instead of shards (collective).
+
+        Only the result on rank 0 is saved, so other ranks may return None instead of each sharded tensor.
+        """
         return state
 
     def rank_state(self) -> dict[str, Any]:

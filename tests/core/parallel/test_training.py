@@ -336,7 +336,10 @@ def test_fsdp_gathers_many_tensors_in_one_call(tmp_path: Path) -> None:
             assert state["step"] == 3
             for name, tensor in strategy.model.state_dict().items():
                 assert torch.equal(tensor, expected[name]), name
-                assert name == "mean" or torch.equal(state["states"][0][name], tensor), name
+                if name != "mean" and world.is_rank_zero:
+                    assert torch.equal(state["states"][0][name], tensor), name
+            # Only rank 0 writes checkpoints, so the others keep no whole tensor.
+            assert world.is_rank_zero or set(state["states"][0].values()) == {None}
         return calls
 
     exits = run_on_ranks(3, on_rank, tmp_path)
