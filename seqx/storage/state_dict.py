@@ -66,8 +66,9 @@ def _encoded(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> A
             name = ".".join(path)
             while name in tensors:  # {"a.b": ...} beside {"a": {"b": ...}}
                 name += "'"
-            # safetensors refuses tensors that share memory, so copy each.
-            tensors[name] = value.detach().clone(memory_format=torch.contiguous_format)
+            # safetensors refuses tensors that share memory, so copy each; to the memory of the CPU, because
+            # that of a GPU may have no space for a second state of the optimizer.
+            tensors[name] = value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
             return {"tensor": name}
         case None | bool() | int() | str():
             return value

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, load_model
 from torch import Tensor, nn
 
 from seqx.errors import DamagedError, UserError, unreadable, unwritable
+from seqx.runtime.devices import is_out_of_memory
 from seqx.storage.atomic import atomic_folder
 from seqx.storage.json_format import FORMAT
 from seqx.storage.manifest import MANIFEST, Manifest
@@ -123,6 +124,8 @@ def sealed_folder(folder: Path) -> Iterator[Path]:
             yield new
             Manifest.seal(new, FORMAT)
         except (SafetensorError, RuntimeError) as error:  # torch and safetensors raise these on a full disk
+            if is_out_of_memory(error):
+                raise
             raise unwritable(folder, error, "check the disk") from None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqx.errors import UserError
+from seqx.errors import UserError, shortened
 from seqx.interfaces.learning import Callback
 from seqx.interfaces.networks import Model
 from seqx.interfaces.scores import ValidationScore
@@ -112,7 +112,26 @@ class Checkpointer:
             progress: the progress of the run
             ranked: the checkpoint may be averaged or selected; false: it only serves to resume
             validation_score: the score of the validation after the same update, if there was one
+
+        Raises:
+            UserError: the checkpoint cannot be written, or does not fit into memory
         """
+        try:
+            with raise_torch_oom():
+                return self._save(progress, ranked=ranked, validation_score=validation_score)
+        except torch.OutOfMemoryError as error:
+            reason = shortened(str(error).partition("\n")[0], 200)
+            detail = f" ({reason})" if reason else ""
+            raise UserError(
+                f"{self.checkpoints.path(progress.step)}: out of memory while the checkpoint is saved"
+                f"{detail}; older checkpoints are kept: free memory, or set a smaller training.microbatch, "
+                "and run the same command again"
+            ) from None
+
+    def _save(
+        self, progress: TrainingProgress, *, ranked: bool, validation_score: ValidationScore | None
+    ) -> Path:
+        """Gather the states of all ranks, and write them on rank 0; see `save`."""
         self._world.enter_stage("saving")
         self._strategy.gather_full_model()
         states = self._strategy.full_state_dict(

@@ -12,10 +12,11 @@ from torch.utils import _pytree as pytree
 from seqx.data.store import Store
 from seqx.errors import UserError
 from seqx.inference import load
+from seqx.storage import state_dict
 from seqx.training import chunked_loss
 from tests.models import RECIPE, write_model
 from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
-from tests.simulated_gpu.device import SimulatedGpu
+from tests.simulated_gpu.device import Operation, SimulatedGpu
 from tests.simulated_gpu.small import CUDA, SIZES, Trained, setup, training
 
 
@@ -116,3 +117,35 @@ def test_out_of_memory_errors_of_libraries_are_handled(
         second = next(stream)
         assert first.oom_retries == 0
         assert second.oom_retries == len(failed_sizes) > 0
+
+
+def test_checkpoint_needs_no_second_state_on_the_device(tmp_path: Path) -> None:
+    """Each tensor is copied to the host, also if tensors share memory; the file is that of a CPU."""
+    tensor = torch.arange(12.0).view(3, 4)
+    (tmp_path / "cuda").mkdir()
+    (tmp_path / "cpu").mkdir()
+
+    def states(tensor: Tensor) -> dict[str, Any]:
+        return {"whole": tensor, "rows": tensor[1:], "columns": tensor.T, "single": tensor[0, :1].expand(3)}
+
+    state_dict.write(tmp_path / "cpu", states(tensor))
+    with KernelNames() as gpu:
+        on_device = states(tensor.to(CUDA))
+        gpu.names.clear()
+        state_dict.write(tmp_path / "cuda", on_device)
+    assert gpu.names == ["_to_copy"] * 4
+    for name in (state_dict.TREE, state_dict.TENSORS):
+        assert (tmp_path / "cuda" / name).read_bytes() == (tmp_path / "cpu" / name).read_bytes()
+
+
+class KernelNames(SimulatedGpu):  # type: ignore[no-untyped-call]
+    """A simulated GPU that records the operations that launch a kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def _compute(self, operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if operation.has_kernel:
+            self.names.append(operation.name)
+        return super()._compute(operation, args, kwargs)

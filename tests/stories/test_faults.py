@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from seqx.parallel.parallelism import Step
+from seqx.storage import checkpoints, state_dict
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.checkpoints import Checkpoints
 from seqx.training.recovery.divergence import Divergence
@@ -345,3 +346,37 @@ def test_example_that_does_not_fit_into_memory_is_named() -> None:
     assert message.endswith(
         "or leave out long examples (with the task's setting `max_length`, if it has one)"
     )
+
+
+@pytest.mark.promise("out-of-memory-in-run")
+@pytest.mark.parametrize(
+    ("owner", "name", "error"),
+    [  # while states are collected, copied to the CPU, and written
+        (torch.optim.Adam, "state_dict", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")),
+        (state_dict, "_encoded", RuntimeError("DefaultCPUAllocator: can't allocate memory")),
+        (state_dict, "save_file", MemoryError()),
+        (checkpoints, "save_model", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")),
+    ],
+)
+def test_out_of_memory_while_saving_keeps_older_checkpoints(
+    *, owner: object, name: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path("runs/tiny")
+    recipe_file = tiny(TINY)
+    real = getattr(owner, name)
+
+    def without_memory(*arguments: Any, **options: Any) -> Any:
+        if (run / "checkpoints" / "00000002").is_dir():
+            raise error
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, without_memory)
+        message = refused("run", recipe_file).splitlines()[-1]
+    reason = f" ({error})" if str(error) else ""
+    assert message.removeprefix("Error: ") == (
+        f"{run}/checkpoints/00000004: out of memory while the checkpoint is saved{reason}; older checkpoints "
+        "are kept: free memory, or set a smaller training.microbatch, and run the same command again"
+    )
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["00000002"]
+    done("run", recipe_file)
