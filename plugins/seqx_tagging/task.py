@@ -59,7 +59,7 @@ class Tagging(seqx.MetricTask):
             raise ValueError(f"words and tags are the same corpus column, {self.words}; change one of them")
         super().__post_init__()
         self.resegments = self.sample_segmentation
-        self._tags: list[str] = []
+        self._set_tags([])
 
     @property
     def vocab_sizes(self) -> Mapping[str, int]:
@@ -86,14 +86,19 @@ class Tagging(seqx.MetricTask):
     def _write_tags(self, known: list[str], folder: Path) -> None:
         """Write the known tags and then those of the training rows, in alphabetical order."""
         tags = {tag for _, tags in self.rows("train") for tag in tags.split()}
-        self._tags = [*known, *sorted(tags.difference(known))]
+        self._set_tags([*known, *sorted(tags.difference(known))])
         text = json.dumps(self._tags, indent=1, ensure_ascii=False)
         (folder / _FILE).write_text(text + "\n", "utf-8")
 
     def load(self, folder: Path) -> None:
         """Load the vocabulary from `folder`."""
         self.tokenizer.load(folder / "tokenizer")
-        self._tags = seqx.read_json_as(_TAGS, folder / _FILE, _MAX_BYTES)
+        self._set_tags(seqx.read_json_as(_TAGS, folder / _FILE, _MAX_BYTES))
+
+    def _set_tags(self, tags: list[str]) -> None:
+        """Set the tags of the vocabulary, in the order of their ids."""
+        self._tags = tags
+        self._ids = {tag: i for i, tag in enumerate(tags, FIRST)}
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """Yield the words and the tags of each sentence."""
@@ -189,8 +194,7 @@ class Tagging(seqx.MetricTask):
         return seqx.Candidate(" ".join(self._tags[tag] for tag in tags), hypothesis)
 
     def _columns(self, text: Mapping[str, str], rng: random.Random | None = None) -> dict[str, list[int]]:
-        ids = {tag: i for i, tag in enumerate(self._tags, FIRST)}
-        target = [ids.get(tag, seqx.UNK) for tag in text["target"].split()]
+        target = [self._ids.get(tag, seqx.UNK) for tag in text["target"].split()]
         return {**self._source(text["source"].split(), rng), "target": target}
 
     def _source(self, words: Iterable[str], rng: random.Random | None = None) -> dict[str, list[int]]:

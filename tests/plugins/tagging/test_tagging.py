@@ -1,5 +1,6 @@
 """The task of tagging, its model, its metrics and its corpus."""
 
+import random
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,24 @@ def test_tagging_target_has_one_tag_per_word(tmp_path: Path) -> None:
     loaded = Tagging(corpus=Rows(), tokenizer=Letters(), metrics=[TagAccuracy()])
     loaded.load(tmp_path)
     assert loaded.vocab_sizes["target"] == 7
+
+
+class Uniterable(list[str]):
+    """A list whose items are only read by index."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("all tags are read")
+
+
+def test_tagging_does_not_read_all_tags_for_each_example(tmp_path: Path) -> None:
+    task = tagging(tmp_path)
+    task._tags = Uniterable(task._tags)
+    row = ("Bob Dylan sleeps", "B-PER NEW O")
+    example = task.example(row, training=False)
+    assert isinstance(example, seqx.Example)
+    assert example.columns["target"] == [4, seqx.UNK, 6]
+    sampled = task.encode({"source": row[0], "target": row[1]}, random.Random(0))
+    assert sampled["target"] == example.columns["target"]
 
 
 def test_tagging_refuses_rows_with_other_numbers_of_words_and_tags() -> None:
