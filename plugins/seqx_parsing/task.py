@@ -23,7 +23,7 @@ from seqx_parsing.roots import RootLabels, without_root
 from seqx_parsing.ruled_out import RuledOut
 from seqx_parsing.running_text import ATTACHED, has_attached_punctuation
 from seqx_parsing.tree import Leaf, Tree
-from seqx_parsing.vocabulary import Vocabulary, label, symbol
+from seqx_parsing.vocabulary import TreebankSymbols, Vocabulary, label, symbol
 from seqx_parsing.words import (
     MAX_SUBWORDS,
     Subwords,
@@ -142,30 +142,31 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
         """
         progress("learning the vocabulary", None)
         roots, self._root = RootLabels(), None
+        found = TreebankSymbols(self.linearisation.encode)
 
         def lines() -> Iterator[str]:
-            for tree in self._trees("train", training=True):
+            for row, tree in self._numbered_trees("train", training=True):
                 roots.add_tree(tree)
+                found.add(row, tree)
                 yield " ".join(map(unescape, _words(tree)))
 
-        text = lines()  # one pass for both, because trees are slow to read
+        text = lines()  # one pass for all, because trees are slow to read
         self.tokenizer.learn(text, folder / "tokenizer")
         deque(text, 0)  # read all trees, even if the tokenizer is already trained and reads no lines
         self._root = roots.common_dummy
-        symbols: set[str] = set()
-        tags: set[str] = set()
-        for row, tree in self._numbered_trees("train", training=True):
-            try:
-                symbols.update(map(symbol, set(self.linearisation.encode(tree)) - symbols))
-                tags.update(map(label, {leaf.tag for leaf in tree.leaves()} - tags))
-            except ValueError as error:
-                location = self.corpus.row_location("train", row)
-                raise seqx.UserError(f"{location}: {error}; correct or remove the tree") from None
-        ordered = sorted(symbols, key=lambda symbol: (not self.linearisation.is_word(symbol), symbol))
+        if self._root is not None:  # the trees have other symbols without it
+            found = TreebankSymbols(self.linearisation.encode)
+            for row, tree in self._numbered_trees("train", training=True):
+                found.add(row, tree)
+        if found.invalid is not None:
+            row, reason = found.invalid
+            location = self.corpus.row_location("train", row)
+            raise seqx.UserError(f"{location}: {reason}; correct or remove the tree")
+        ordered = sorted(found.symbols, key=lambda symbol: (not self.linearisation.is_word(symbol), symbol))
         # The name makes the files of different linearisations differ even if their symbols are the same:
         # models with different files cannot form an ensemble.
         kind = type(self.linearisation).__qualname__
-        content = {"linearisation": kind, "symbols": ordered, "tags": sorted(tags)}
+        content = {"linearisation": kind, "symbols": ordered, "tags": sorted(found.tags)}
         if self._root is not None:
             content["root"] = self._root
         (folder / "symbols.json").write_text(

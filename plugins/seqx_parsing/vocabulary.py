@@ -1,12 +1,13 @@
 """The target vocabulary of a parser: symbols and their ids."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
 import seqx
+from seqx_parsing.tree import Tree
 
 UNKNOWN = "<unk>"
 _FIRST = seqx.UNK + 1
@@ -35,6 +36,31 @@ def symbol(text: str) -> str:
     """
     label(text[1:] if text.startswith(("(", ")")) else text)
     return text
+
+
+class TreebankSymbols:
+    """Collects the symbols and the tags of a treebank's trees, up to the first invalid one.
+
+    Args:
+        encode: returns the symbols of a linearised tree
+    """
+
+    def __init__(self, encode: Callable[[Tree], Iterable[str]]) -> None:
+        self.symbols: set[str] = set()
+        self.tags: set[str] = set()
+        self.invalid: tuple[int, str] | None = None
+        """The row of the first tree with an invalid symbol or tag, counted from 0, and what is wrong."""
+        self._encode = encode
+
+    def add(self, row: int, tree: Tree) -> None:
+        """Add the symbols and tags of the tree in a row."""
+        if self.invalid is not None:
+            return
+        try:
+            self.symbols.update(map(symbol, set(self._encode(tree)) - self.symbols))
+            self.tags.update(map(label, {leaf.tag for leaf in tree.leaves()} - self.tags))
+        except ValueError as error:
+            self.invalid = row, str(error)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The task of parsing: from treebank rows to ids and back to trees, on real trees."""
 
+import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -236,6 +237,37 @@ def test_dummy_root_of_all_trees_is_treated_as_top(tmp_path: Path, root: str) ->
     assert same.training_warnings() == []
     again = learned(tmp_path / "root", odd, tags="none", tokenizer=Letters())  # over the same folder
     assert again.references(again.read_split("dev")) == same.references(same.read_split("dev"))
+
+
+@pytest.mark.parametrize(("root", "passes"), [("TOP", 1), ("ROOT", 2)])
+def test_trees_are_read_again_only_to_remove_a_dummy_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str, passes: int
+) -> None:
+    trees = odd_treebank(root)
+    read, cleaned = list[str](), Parsing._cleaned
+
+    def count(self: Parsing, line: str, *, training: bool) -> Any:
+        read.append(line)
+        return cleaned(self, line, training=training)
+
+    monkeypatch.setattr(Parsing, "_cleaned", count)
+    learned(tmp_path / "counted", trees, tags="none", tokenizer=Letters())
+    assert read == trees[:-10] * passes
+    learned(tmp_path / "top", odd_treebank("TOP"), tags="none", tokenizer=Letters())
+    contents = [
+        json.loads((tmp_path / name / "symbols.json").read_text("utf-8")) for name in ("counted", "top")
+    ]
+    assert contents[0].pop("root", "TOP") == root
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("root", ["TOP", "ROOT"])
+def test_first_tree_with_an_invalid_label_is_named(tmp_path: Path, root: str) -> None:
+    trees = odd_treebank(root)
+    trees[3] = f"({root} (S (NP (N a)) (V\u200b b)))"
+    trees[5] = f"({root} ({'X' * 101} (N a)))"
+    with pytest.raises(seqx.UserError, match=r"row 4 of train: .* is not a valid label: .*; correct or remo"):
+        learned(tmp_path / "invalid", trees, tags="none", tokenizer=Letters())
 
 
 def test_dummy_root_of_some_trees_causes_a_warning(tmp_path: Path) -> None:
