@@ -63,6 +63,8 @@ def extract(archive: Archive, path: Path, files: Mapping[str, Path], progress: s
         UserError: a member is missing, damaged, not a regular file, or has another number of lines
     """
     try:
+        for file in files.values():
+            file.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             new = {language: stack.enter_context(seqx.atomic_file(file)) for language, file in files.items()}
             counts = _extract_members(archive, path, new, progress)

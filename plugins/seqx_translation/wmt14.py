@@ -188,6 +188,7 @@ class Wmt14(seqx.Corpus):
             return
         progress(f"downloading {SETS[split][0]} with sacreBLEU", None)
         for file, copy in zip(newstest(split, self.source, self.target), copies, strict=True):
+            copy.parent.mkdir(parents=True, exist_ok=True)
             with seqx.atomic_file(copy) as new:
                 shutil.copyfile(file, new)
 

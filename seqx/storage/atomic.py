@@ -110,30 +110,28 @@ def write_atomically(file: Path, content: str | bytes) -> None:
         target = Path(os.path.realpath(file))
         old = target.stat() if target.exists() else None
         mode = 0o666 if old is None else 0o600  # a private file is private before it is complete
-        with incomplete(target, partial(Path.touch, mode=mode, exist_ok=False)) as new:
+        with atomic_file(target, mode=mode) as new:
             new.write_bytes(data)
-            fsync(new)
             if old is not None:
                 with contextlib.suppress(PermissionError):  # only root may give files to others
                     os.chown(new, old.st_uid, old.st_gid)
                 new.chmod(stat.S_IMODE(old.st_mode))
-            new.replace(target)
-            fsync(target.parent)
     except OSError as error:
         raise unwritable(file, error) from None
 
 
 @contextlib.contextmanager
-def atomic_file(file: Path) -> Iterator[Path]:
+def atomic_file(file: Path, *, mode: int = 0o666) -> Iterator[Path]:
     """Yield a new empty file that replaces `file` when the block ends, and is removed when it fails.
 
-    Folders are created if needed.
+    Args:
+        file: the final path, in a folder that exists
+        mode: the permissions of the new file, without those that the umask forbids
 
     Raises:
         OSError: the file cannot be written
     """
-    _make_folders(file.parent)
-    with incomplete(file, partial(Path.touch, exist_ok=False)) as new:
+    with incomplete(file, partial(Path.touch, mode=mode, exist_ok=False)) as new:
         yield new
         fsync(new)
         new.replace(file)
