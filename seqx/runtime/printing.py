@@ -5,7 +5,6 @@ Writing fails if the reader of a pipe has exited, the disk is full, or a descrip
 
 import contextlib
 import errno
-import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -66,9 +65,11 @@ class Output:
         self.write_errors = errors
 
     def write(self, text: Any) -> int:
-        """Write text or bytes."""
+        """Write text or bytes; characters that the encoding of the stream lacks are written as escapes."""
         try:
             return self._stream.write(text)
+        except UnicodeEncodeError as error:
+            return self.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
         except OSError as error:
             self.write_errors.handle(error)
             return len(text)
@@ -99,13 +100,9 @@ def checked_streams() -> Iterator[None]:
     """Ignore write errors of standard error in the block; raise those of standard output with a message.
 
     Text that cannot be written is dropped at the end of the block. Else the interpreter would try again.
-    Characters that the encoding of the streams lacks are written as escapes.
     """
     _open_closed_descriptors()
     before = sys.stdout, sys.stderr
-    for stream in before:
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")
     with open(os.devnull, "w", encoding="utf-8") as devnull:  # noqa: PTH123  os.devnull is a string
         if sys.stdout is not None:
             sys.stdout = cast("TextIO", Output(sys.stdout, WriteErrors("standard output", deferred=False)))
