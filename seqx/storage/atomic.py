@@ -168,11 +168,16 @@ def _locked_part(path: Path, suffix: str, create: Callable[[Path], object]) -> t
     while True:
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
         create(part)
-        with contextlib.suppress(FileNotFoundError):
+        try:
             descriptor = _open(part)
             if _lock(descriptor) is not False and part.exists():
                 return part, descriptor
             os.close(descriptor)
+        except FileNotFoundError:
+            continue
+        except BaseException:
+            _remove(part)
+            raise
 
 
 def _open(part: Path) -> int:
