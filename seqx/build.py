@@ -51,7 +51,7 @@ from seqx.training.notices import Notices
 from seqx.training.packing import has_packed_rows
 from seqx.training.placement import build_strategy, optimizer_of
 from seqx.training.progress import ProgressTracker, StopFlags
-from seqx.training.recovery.data_fingerprint import HELD_OUT, DataFingerprint
+from seqx.training.recovery.data_fingerprint import HELD_OUT, DataFingerprint, is_recorded
 from seqx.training.recovery.divergence import DivergenceDetector
 from seqx.training.recovery.memory_limit import MicrobatchLimit
 from seqx.training.recovery.rollback import Rollback
@@ -201,6 +201,7 @@ def build_initial_model_report(context: Context) -> InitialModelReport | None:
         trained=folder.model,
         build_initial=partial(_build_initial_predictor, context),
         has_old_test=initial.old_test,
+        is_recorded=lambda model, split: is_recorded(model.parent / DATA, split),
         write_new_test=partial(folder.write_both_scores, NEW_TEST_SCORES),
         write_old_test=partial(folder.write_both_scores, OLD_TEST_SCORES),
         device=str(context.device),

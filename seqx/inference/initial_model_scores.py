@@ -14,6 +14,7 @@ from seqx.inference.evaluation import evaluate
 from seqx.inference.loading import load, model_folder
 from seqx.inference.predictor import Predictor
 from seqx.interfaces.scores import Score
+from seqx.interfaces.task import Split
 from seqx.runtime.devices import raise_torch_oom
 from seqx.storage.cache_folder import default_cache
 from seqx.storage.model_folder import read_scores
@@ -23,13 +24,20 @@ BothScores = Mapping[str, Mapping[str, Score]]
 
 
 def old_test_scores(
-    initial: Path, trained: Path, *, device: str, before_batch: Callable[[], None] = lambda: None
+    initial: Path,
+    trained: Path,
+    *,
+    is_recorded: Callable[[Path, Split], bool | None],
+    device: str,
+    before_batch: Callable[[], None] = lambda: None,
 ) -> BothScores | None:
     """Return the scores of both models on the test set of the initial model's corpus.
 
     Args:
-        initial: the folder of the initial model; its recorded scores are used if it has some
+        initial: the folder of the initial model
         trained: the folder of the fine-tuned model
+        is_recorded: returns true if the run of a model folder has recorded this text of a split, and so the
+            recorded scores are those of this text; false if it has recorded another text; None: it is unknown
         device: the device
         before_batch: called before each batch. It may raise an exception to end the work.
 
@@ -37,21 +45,27 @@ def old_test_scores(
         the scores "before" and "after"; None if the corpus has no test set
 
     Raises:
-        UserError: the test set or the initial model cannot be read
+        UserError: the test set or the initial model cannot be read, or the test set has changed
     """
     old = load(initial, device=device, lenient=True)
     if "test" not in old.task.available:
         return None
     old.task.fetch(default_cache() / "corpora", no_progress, splits=("test",))
     rows = old.task.read_split("test")
+    recorded = is_recorded(initial, rows)
+    if recorded is False:
+        raise UserError(
+            "its recipe names other text than when it was trained; relative paths in it begin in the current "
+            "folder"
+        )
 
     def scores(predictor: Predictor) -> Mapping[str, Score]:
         task, model, search = predictor.task, predictor.model, predictor.search
         settings: Any = {"device": predictor.device, "precision": predictor.precision, "lenient": True}
         return evaluate(Predictor(task, model, search, before_batch=before_batch, **settings), rows).scores
 
-    before = read_scores(initial).get("test") or scores(old)
-    return {"before": before, "after": scores(load(trained, device=device, lenient=True))}
+    before = read_scores(initial).get("test") if recorded else None
+    return {"before": before or scores(old), "after": scores(load(trained, device=device, lenient=True))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +77,7 @@ class InitialModelReport:
         trained: the folder of the fine-tuned model
         build_initial: builds a predictor of the initial model, with the task of the run
         has_old_test: the scores on the test set of the initial model are reported, too
+        is_recorded: see `old_test_scores`
         write_new_test, write_old_test: write the scores "before" and "after" on a test set
         device: the device
         before_batch: called before each batch. It may raise an exception to end the work.
@@ -72,6 +87,7 @@ class InitialModelReport:
     trained: Path
     build_initial: Callable[[], Predictor]
     has_old_test: bool
+    is_recorded: Callable[[Path, Split], bool | None]
     write_new_test: Callable[[BothScores], None]
     write_old_test: Callable[[BothScores], None]
     device: str
@@ -101,10 +117,18 @@ class InitialModelReport:
             folder = model_folder(self.initial)
             with raise_torch_oom():
                 both = old_test_scores(
-                    folder, self.trained, device=self.device, before_batch=self.before_batch
+                    folder,
+                    self.trained,
+                    is_recorded=self.is_recorded,
+                    device=self.device,
+                    before_batch=self.before_batch,
                 )
         except (UserError, torch.OutOfMemoryError) as error:
-            click.echo(f"training.init_from.old_test: the scores are unknown ({error})", err=True)
+            click.echo(
+                "training.init_from.old_test: the scores are unknown (test set of "
+                f"{self.initial}: {error}); set it to false to leave them out",
+                err=True,
+            )
             return
         if both is not None:
             self.write_old_test(both)

@@ -34,6 +34,12 @@ class _FingerprintFile(TypedDict):
 _FINGERPRINT_FILE = TypeAdapter(_FingerprintFile)
 
 
+def is_recorded(file: Path, split: Split) -> bool | None:
+    """Return true if a split has the text whose digest a run has recorded; None if it has recorded none."""
+    recorded = read_as(_FINGERPRINT_FILE, file)["sha256"].get(split.name) if file.is_file() else None
+    return recorded == digest(split.rows) if recorded else None
+
+
 class DataFingerprint:
     """The SHA-256 of each split that a run reads, in a JSON file of its folder.
 

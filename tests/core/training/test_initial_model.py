@@ -287,6 +287,7 @@ def test_scores_of_an_initial_model_that_does_not_fit_are_unknown(capsys: pytest
         trained=Path("new"),
         build_initial=build,
         has_old_test=False,
+        is_recorded=lambda *_: None,
         write_new_test=lambda _: pytest.fail("there are no scores"),
         write_old_test=lambda _: pytest.fail("there are no scores"),
         device="cpu",
@@ -304,7 +305,31 @@ def test_unreadable_old_test_set_does_not_stop_the_run(folder: Path) -> None:
     Path("b").rename("c")
     new = files.replace("b]", "c]")
     stderr = done("training.init_from=of_files", new, "task.tokenizer.size=263", "--folder", "moved")
-    assert "training.init_from.old_test: the scores are unknown (" in stderr
+    assert "training.init_from.old_test: the scores are unknown (test set of of_files: " in stderr
+
+
+def test_scores_of_another_old_test_set_are_not_compared(folder: Path) -> None:
+    """Fine-tuning often runs in a folder in which files of the same names have other text."""
+    for name in "ab":
+        Path(name).write_text("x\n" * 20, encoding="utf-8")
+    settings = [
+        "task.corpus={type: files, train: [a, b], dev: [a, b], test: [a, b]}",
+        "task.tokenizer.size=263",
+    ]
+    done(*settings, "--folder", "of_texts")
+    shutil.copytree("of_texts/model", "copied")
+    Path("b").write_text("y\n" * 20, encoding="utf-8")
+    stderr = done("training.init_from=of_texts", *settings, "--folder", "changed")
+    assert "(test set of of_texts: its recipe names other text than when it was trained; relative" in stderr
+    assert not Path("changed/old_test.json").exists()
+    recorded = json.loads(Path("copied/scores.json").read_text("utf-8"))
+    recorded["test"]["bleu"]["value"] = 99.0
+    Path("copied/scores.json").write_text(json.dumps(recorded), "utf-8")
+    done("training.init_from=copied", *settings, "--folder", "unknown")  # nothing records its text
+    old, new = (
+        json.loads(Path("unknown", name).read_text("utf-8")) for name in ("old_test.json", "new_test.json")
+    )
+    assert old["before"] == new["before"] != recorded["test"]
 
 
 def test_labels_and_tags_are_extended_in_order(tmp_path: Path) -> None:
