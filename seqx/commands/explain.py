@@ -49,6 +49,9 @@ def _find(recipe: Configured[Any], path: str) -> Value:
         inside = value.children()
         if step not in inside:
             parent = ".".join(steps[:number]) or "the recipe"
+            if not inside:
+                found = dump(value.plain(), flow=True)
+                raise UserError(f"{path}: {parent} is {found} in this recipe, without settings")
             maker = value.maker if isinstance(value, Configured) else None
             end = advice(step, inside, path=".".join(steps[:number]), inside=inside, maker=maker)
             raise UserError(f"{path}: {parent} has no setting {step!r}{end}")

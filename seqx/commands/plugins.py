@@ -48,7 +48,7 @@ def plugins(ctx: click.Context, /, *, as_json: bool) -> None:
         click.echo(f"{fault['name']} {fault['version']}, from {fault['from']}: did not load")
         click.echo(textwrap.indent((fault.get("traceback") or fault["error"]).rstrip(), "  "))
     for name, source in without_plugin.items():
-        click.echo(f"command {name}, from {source}: belongs to no loaded plugin")
+        click.echo(f"command {name}, from {source}, whose package has no loaded components")
     for name, source in overridden.items():
         click.echo(
             f"command {name}, from {source}, is ignored: seqx has a command of this name; uninstall it"

@@ -1,6 +1,7 @@
 """Commands that answer each line of standard input with a model."""
 
 import functools
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -203,8 +204,11 @@ class StdinCommand:
                 f"{self.command} {models} < {files[0]}"
             )
         outputs = {"--attention": self.attention, "--trace": self.trace, "--alignment": self.alignment}
+        options: dict[str, str] = {}
         for option, path in outputs.items():
             if path is not None:
+                if (other := options.setdefault(os.path.realpath(path), option)) != option:
+                    raise UserError(f"{path}: is named by {other} and {option}; choose another {option}")
                 check_outside(path, *map(model_folder, map(Path, self.models)), option=option)
 
     def _predictor(self) -> Predictor:

@@ -18,6 +18,7 @@ from seqx.interfaces.task import Task
 from seqx.plugin.blame import construction_error
 from seqx.plugin.loading import PLUGINS_FIELD, Plugins, RecordedPlugins, load_plugins
 from seqx.plugin.registry import Make, Registry
+from seqx.recipe.suggestions import nearest
 from seqx.recipe.yaml_tree import Node
 from seqx.runtime import cpu_threads
 from seqx.runtime.devices import device_of
@@ -99,6 +100,9 @@ def load(
         num_answers=num_answers,
     )
 
+
+_CHANGEABLE = ("search", "task")
+"""The sections of a recipe whose settings can be changed when a trained model is used."""
 
 _MAX_SIZE = 1 << 24
 """The maximum of each number in a model's settings, such as layers, width or positions."""
@@ -283,10 +287,12 @@ def _check_sizes(node: Node | None, path: str) -> None:
 
 def _check_overrides(overrides: Sequence[str]) -> None:
     for text in overrides:
-        if text.partition("=")[0].partition(".")[0] not in ("search", "task"):
+        section = text.partition("=")[0].partition(".")[0]
+        if section not in _CHANGEABLE:
+            near = nearest(section, _CHANGEABLE)
             raise UserError(
                 f"{text}: a trained model does not allow this; change only settings of the task or the "
-                "search, such as search.size=8"
+                "search, such as search.size=8" + (f"; did you mean {near!r}?" if near else "")
             )
 
 

@@ -166,7 +166,7 @@ def test_plugins_are_listed_with_components_and_errors(call: Call) -> None:
         "bad unknown, from broken_plugin: did not load",
         "  ModuleNotFoundError: No module named 'broken_plugin'; `seqx --debug plugins` shows the traceback",
         *(
-            f"command {name}, from seqx-toolkit: belongs to no loaded plugin"
+            f"command {name}, from seqx-toolkit, whose package has no loaded components"
             for name in sorted(PLUGIN_COMMANDS)
         ),
     ]

@@ -61,6 +61,8 @@ def test_load_overrides_settings_of_the_search(model: Path) -> None:
     assert len(answers) == 5
     greedy = seqx.load(model, overrides=["search={type: greedy, extra: 2}"])
     assert len(next(iter(greedy.hypotheses(LINES)))[0][1].ids) <= 20
+    with pytest.raises(seqx.UserError, match=r"serch.size=8: .*such as search.size=8; did you mean 'search'"):
+        seqx.load(model, overrides=["serch.size=8"])
     with pytest.raises(seqx.UserError, match=r"model.d_model=8: a trained model does not allow this; change"):
         seqx.load(model, overrides=["model.d_model=8"])
     with pytest.raises(seqx.RecipeError, match="did you mean 'size'"):

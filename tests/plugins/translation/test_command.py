@@ -111,6 +111,16 @@ def test_translate_writes_the_same_attention_figures_again_and_none_of_long_line
     ]
 
 
+def test_file_that_two_options_name_is_refused(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    files = [str(tmp_path / "output"), str(tmp_path / "link" / "output")]
+    options = ["--alignment", files[0], "--trace", files[1]]
+    result = CliRunner().invoke(main, ["translate", str(model), *options], input="x")
+    message = f"{files[0]}: is named by --trace and --alignment; choose another --alignment\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", message)
+    assert not (tmp_path / "output").exists()
+
+
 @pytest.mark.parametrize(
     ("command", "option"),
     [
