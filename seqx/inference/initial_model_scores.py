@@ -125,8 +125,8 @@ class InitialModelReport:
                 )
         except (UserError, torch.OutOfMemoryError) as error:
             click.echo(
-                "training.init_from.old_test: the scores are unknown (test set of "
-                f"{self.initial}: {error}); set it to false to leave them out",
+                f"training.init_from.old_test: the scores on the test set of {self.initial} are unknown "
+                f"({error}); set it to false to leave them out",
                 err=True,
             )
             return

@@ -141,7 +141,10 @@ def test_run_needs_its_initial_model_only_until_its_first_checkpoint() -> None:
     message = refused("replay", "runs/fine", "1")
     assert message.startswith("training.init_from: runs/first: there is no such folder; name a model folder")
     stderr = seqx(*longer).stderr
-    assert "training.init_from.old_test: the scores are unknown (runs/first: " in stderr
+    assert (
+        "training.init_from.old_test: the scores on the test set of runs/first are unknown (runs/first: "
+        in stderr
+    )
     assert "initial model on the test set are unknown (training.init_from: runs/first: there is no" in stderr
     same = [Path("runs", run, "model", weights.WEIGHTS).read_bytes() for run in ("with", "fine")]
     assert same[0] == same[1]

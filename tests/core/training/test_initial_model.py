@@ -305,7 +305,7 @@ def test_unreadable_old_test_set_does_not_stop_the_run(folder: Path) -> None:
     Path("b").rename("c")
     new = files.replace("b]", "c]")
     stderr = done("training.init_from=of_files", new, "task.tokenizer.size=263", "--folder", "moved")
-    assert "training.init_from.old_test: the scores are unknown (test set of of_files: " in stderr
+    assert "training.init_from.old_test: the scores on the test set of of_files are unknown (" in stderr
 
 
 def test_scores_of_another_old_test_set_are_not_compared(folder: Path) -> None:
@@ -320,7 +320,10 @@ def test_scores_of_another_old_test_set_are_not_compared(folder: Path) -> None:
     shutil.copytree("of_texts/model", "copied")
     Path("b").write_text("y\n" * 20, encoding="utf-8")
     stderr = done("training.init_from=of_texts", *settings, "--folder", "changed")
-    assert "(test set of of_texts: its recipe names other text than when it was trained; relative" in stderr
+    assert (
+        "test set of of_texts are unknown (its recipe names other text than when it was trained; relative"
+        in stderr
+    )
     assert not Path("changed/old_test.json").exists()
     recorded = json.loads(Path("copied/scores.json").read_text("utf-8"))
     recorded["test"]["bleu"]["value"] = 99.0
