@@ -4,6 +4,7 @@ import gc
 import gzip
 import os
 import signal
+import sys
 import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,6 +24,7 @@ import pytest
 import torch
 
 import seqx
+from seqx.plugin.local import LOCAL_MODULE
 from tests.docs.command_server import cache_sample, use_huge_pages
 from tests.forked import import_modules
 
@@ -142,6 +144,14 @@ def _prepare_forks() -> None:
     cache_sample()
     import_modules()
     use_huge_pages()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_local_plugins() -> Iterator[None]:
+    """Remove the local plugins that the tests of a file import: new processes would import them again."""
+    yield
+    for name in [name for name in sys.modules if name.startswith(LOCAL_MODULE)]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -24,7 +24,6 @@ from seqx.data.store import Store
 from seqx.errors import UserError
 from seqx.interfaces.rows import value_text
 from seqx.training.recovery.data_fingerprint import digest as digest_of_rows
-from tests import forked
 from tests.core.data.pairs import Pairs, Signals, rows
 
 
@@ -181,6 +180,17 @@ def test_error_in_a_preparation_process_is_raised(tmp_path: Path) -> None:
     assert not multiprocessing.active_children()
 
 
+def run_python(
+    script: str | Path, folder: Path, text: str | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a script with a new Python: in a fork of the tests, processes for preparation sometimes hang."""
+    path = ":".join([str(Path(__file__).parents[3]), *sys.path])
+    return subprocess.run(
+        [sys.executable, str(script)], input=text, cwd=folder, check=False, text=True, timeout=60,
+        capture_output=True, env={"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
 @pytest.mark.slow
 def test_interrupted_preparation_leaves_no_folder(tmp_path: Path) -> None:
     code = (
@@ -202,7 +212,7 @@ def test_interrupted_preparation_leaves_no_folder(tmp_path: Path) -> None:
     )
     script = tmp_path / "script.py"
     script.write_text(code)
-    done = forked.run(sys.executable, script, cwd=tmp_path, timeout=60)
+    done = run_python(script, tmp_path)
     assert (done.stdout, done.stderr) == ("interrupted\n", "")
     assert [path.suffix for path in (tmp_path / "c").iterdir()] == [".lock"]
 
@@ -322,14 +332,8 @@ def test_scripts_that_workers_cannot_import_get_advice(
 ) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT_START + last_line + "\n", encoding="utf-8")
-    if mode == "file":
-        done = forked.run(sys.executable, script, cwd=tmp_path, timeout=60)
-    else:
-        done = subprocess.run(
-            [sys.executable, "-"], input=script.read_text(encoding="utf-8"),
-            cwd=tmp_path, check=False, text=True, timeout=60, capture_output=True,
-            env={"PYTHONPATH": ":".join([str(Path(__file__).parents[3]), *sys.path]), "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+    text = script.read_text(encoding="utf-8")
+    done = run_python(script, tmp_path) if mode == "file" else run_python("-", tmp_path, text)
     assert message in (done.stdout + done.stderr).splitlines()[-1]
     assert (tmp_path / "c").is_dir()
     assert len([path for path in (tmp_path / "c").iterdir() if path.is_dir()]) == (message == "300")
