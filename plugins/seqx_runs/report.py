@@ -64,7 +64,9 @@ def write_report(
             answers = read_answers(record, default_split(folder), trust=trust)
         except seqx.UserError as error:
             missing = str(error)
-            click.echo(f"{folder}: the report has no errors, sentences and attention: {missing}", err=True)
+            click.echo(
+                f"{folder}: the report leaves out mistakes, sentences and attention: {missing}", err=True
+            )
     values = {
         **_run_values(record, ended=ended),
         **_answer_values(answers),

@@ -136,10 +136,11 @@ class WordFinder:
 
 def _form(line: str) -> tuple[bool, int]:
     """Return true if tabs separate the columns of a line, and their number."""
-    return "\t" in line, len(_columns(line))
+    return "\t" in line, len(_split(line))
 
 
-def _columns(line: str) -> list[str]:
+def _split(line: str) -> list[str]:
+    """Return the columns of a line."""
     return line.split("\t") if "\t" in line else line.split()
 
 
@@ -159,7 +160,7 @@ def column_of(line: str, index: int, location: str, content: str, setting: str) 
     Raises:
         UserError: the line has no such column
     """
-    columns = ["_".join(column.split()) for column in _columns(line)]
+    columns = ["_".join(column.split()) for column in _split(line)]
     if not -len(columns) <= index < len(columns) or not columns[index]:
         raise seqx.UserError(
             f"{location}: the line has no column {index} {content}: {line[:40]!r}; correct the line, or set "

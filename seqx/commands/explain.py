@@ -51,7 +51,7 @@ def _find(recipe: Configured[Any], path: str) -> Value:
             parent = ".".join(steps[:number]) or "the recipe"
             if not inside:
                 found = dump(value.plain(), flow=True)
-                raise UserError(f"{path}: {parent} is {found} in this recipe, without settings")
+                raise UserError(f"{path}: {parent} is {found} in this recipe and has no settings")
             maker = value.maker if isinstance(value, Configured) else None
             end = advice(step, inside, path=".".join(steps[:number]), inside=inside, maker=maker)
             raise UserError(f"{path}: {parent} has no setting {step!r}{end}")

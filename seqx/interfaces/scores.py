@@ -47,7 +47,8 @@ class ValidationScore:
 
     def improves(self, best: "ValidationScore") -> bool:
         """Return true if this score beats `best`, or if both are at their worst and perplexity is lower."""
-        return self.beats(best) or self._has_lower_perplexity(best)
+        both_at_worst = self.at_worst and best.at_worst
+        return self.beats(best) or (both_at_worst and self.order[1:] > best.order[1:])
 
     def __str__(self) -> str:
         """Return the text that commands print."""
@@ -55,13 +56,6 @@ class ValidationScore:
             return f"{self.name} {self.value:.5g}"
         perplexity = "" if self.perplexity is None else f", perplexity {self.perplexity:.5g}"
         return f"{self.name} {self.value:.2f}{perplexity}"
-
-    def _has_lower_perplexity(self, other: "ValidationScore") -> bool:
-        if not (self.at_worst and other.at_worst) or self.perplexity is None or other.perplexity is None:
-            return False
-        return self.perplexity < other.perplexity or (
-            math.isnan(other.perplexity) and not math.isnan(self.perplexity)
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,7 +67,7 @@ def test_explain_shows_the_documentation_of_a_component() -> None:
         ("trainin", "trainin: the recipe has no setting 'trainin'; did you mean 'training'?"),
         ("callbacks.9", "callbacks.9: callbacks has no setting '9'"),
         ("", ": the recipe has no setting ''"),
-        ("training.ema.rate", "training.ema.rate: training.ema is null in this recipe, without settings"),
+        ("training.ema.rate", "training.ema.rate: training.ema is null in this recipe and has no settings"),
         ("training.steps.x", "training.steps.x: training.steps is "),
     ],
 )
