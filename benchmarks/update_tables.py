@@ -72,6 +72,7 @@ TABLES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "linear_layers_avx2": linear_layers.table,
     "linear_layers_decoding": linear_layers.decoding_table,
     "matrix_products": matrix_products.table,
+    "matrix_products_zen4": matrix_products.table,
     "loader": loader.table,
     "peers_commands_base": partial(report.commands_table, "base"),
     "peers_commands_small": partial(report.commands_table, "small"),

@@ -98,7 +98,9 @@ def test_component_of_another_plugin_is_benchmarked(extra_plugin: Path, tmp_path
 def test_component_that_cannot_be_built_is_reported() -> None:
     invalid = Trial(settings={"model.encoder.attention.heads": 7})
     (reason,) = compare_components.faults({"invalid": invalid, "valid": Trial()}).values()
-    assert reason.startswith("command line:1:31: model.encoder.attention: heads (7) must divide")
+    assert reason.startswith(
+        "model.encoder.attention.heads=7: model.encoder.attention: heads (7) must divide"
+    )
 
 
 def test_sweep_over_components_is_trained_and_recorded(trials: Mapping[str, Trial], tmp_path: Path) -> None:

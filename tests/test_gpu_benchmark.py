@@ -65,6 +65,22 @@ def test_script_of_the_gpu_benchmark_runs_the_chosen_part(tmp_path: Path) -> Non
     assert [name for name, results in parts.items() if results["status"] == "done"] == ["machine"]
 
 
+@pytest.mark.parametrize("failing", ["pip", "checkout.py"])
+def test_script_of_the_gpu_benchmark_ends_at_the_first_failing_command(tmp_path: Path, failing: str) -> None:
+    script, python, record = tmp_path / "benchmarks/gpu.sh", tmp_path / "python", tmp_path / "commands"
+    for folder in (script.parent, tmp_path / ".whl"):
+        folder.mkdir()
+    script.write_bytes((ROOT / "benchmarks" / "gpu.sh").read_bytes())
+    (tmp_path / ".whl" / "some.whl").touch()
+    python.write_text(
+        f"#!/usr/bin/env bash\necho \"$@\" >> '{record}'\n[[ $* != *{failing}* ]]\n", encoding="utf-8"
+    )
+    python.chmod(0o755)
+    done = subprocess.run(["bash", str(script)], env={**os.environ, "PYTHON": str(python)}, check=False)
+    assert done.returncode == 1
+    assert failing in record.read_text(encoding="utf-8").splitlines()[-1]
+
+
 def test_dry_run_of_the_gpu_benchmark_fills_every_part(tmp_path: Path) -> None:
     out = tmp_path / "gpu.json"
     done = forked.run(sys.executable, "-m", "benchmarks.gpu", "--dry-run", "--out", out, cwd=ROOT)

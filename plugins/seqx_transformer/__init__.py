@@ -13,7 +13,7 @@ from seqx_transformer.kernels.flex import Flex
 from seqx_transformer.kernels.kernel import Eager, HeadInputs, Kernel, dense_bias, fused_limitation
 from seqx_transformer.kernels.sdpa import Sdpa
 from seqx_transformer.layer_variants import GELU, Convolutions, Gated, RMSNorm, SiLU
-from seqx_transformer.layers import FeedForward, LayerNorm, Norm, ReLU, Sinusoidal
+from seqx_transformer.layers import FeedForward, LayerNorm, Norm, ReLU, Sinusoidal, TwoLayerNetwork
 from seqx_transformer.linear import LinearAttention
 from seqx_transformer.marian.importer import FromHuggingFace
 from seqx_transformer.positions import Combined, Learned, NoPositions
@@ -65,6 +65,7 @@ __all__ = [
     "Sinusoidal",
     "TransformerDecoder",
     "TransformerEncoder",
+    "TwoLayerNetwork",
     "Xavier",
     "dense_bias",
     "fused_limitation",

@@ -21,7 +21,9 @@ from seqx_transformer.kernels.kernel import (
     HeadInputs,
     Kernel,
     dense_bias,
+    for_each_head,
     scores,
+    with_repeated_groups,
 )
 from seqx_transformer.kernels.sdpa import Sdpa
 from seqx_transformer.layers import Dropout
@@ -187,7 +189,8 @@ class MultiHeadAttention(seqx.Attention):
             seqx.UserError: the kernel that the recipe sets cannot compute these inputs
         """
         kernel = choose_kernel(self.kernel, inputs)
-        return kernel(inputs if kernel.applies_scale else with_scaled_queries(inputs))
+        inputs = inputs if kernel.applies_scale else with_scaled_queries(inputs)
+        return kernel(inputs if kernel.reads_groups else with_repeated_groups(inputs))
 
     def head_inputs(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
@@ -195,9 +198,11 @@ class MultiHeadAttention(seqx.Attention):
         """Return the inputs of a kernel, for queries [B, T, D]."""
         q = self.query(queries) if memory.queries is None else memory.queries
         q, scale = positioned.query(split_heads(q, self.heads)), self.scale
+        positional = None
         if positioned.encoding.has_bias:  # it is computed from scaled queries
             q, scale = q * scale, 1.0
-        positional = positioned.bias(q, memory)
+            keys = for_each_head(memory.keys, self.heads)
+            positional = positioned.bias(q, memory._replace(keys=keys))
         return HeadInputs(q, memory, positioned, mask, positional, self.dropout, scale=scale)
 
 

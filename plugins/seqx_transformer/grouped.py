@@ -57,24 +57,6 @@ class GroupedQueryAttention(MultiHeadAttention):
         k, v = split_heads(self.key(keys), self.groups), split_heads(self.value(values), self.groups)
         return seqx.KeyValue(positioned.key(k), v, positioned.layout)
 
-    def forward(
-        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
-    ) -> Tensor:
-        """Attend from [B, T, D]; return [B, T, D]."""
-        return super().forward(queries, positioned, self._repeat_groups(memory), mask)
-
-    def weights(
-        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
-    ) -> Tensor:
-        """Return the attention weights [B, H, T, S] of queries [B, T, D], without dropout."""
-        return super().weights(queries, positioned, self._repeat_groups(memory), mask)
-
     def specification(self) -> seqx.AttentionSpec:
         """Return a description of the attention for exporters."""
         return self.dot_product(self.groups)
-
-    def _repeat_groups(self, memory: seqx.KeyValue) -> seqx.KeyValue:
-        """Repeat the keys and values of each group for its heads: from [B, G, S, ...] to [B, H, S, ...]."""
-        size = self.heads // self.groups
-        k, v = (x.repeat_interleave(size, 1) for x in (memory.keys, memory.values))
-        return memory._replace(keys=k, values=v)

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_transformer.layers import Dropout, FeedForward, Norm, ReLU, without_autocast
+from seqx_transformer.layers import Dropout, FeedForward, Norm, ReLU, TwoLayerNetwork, without_autocast
 from seqx_transformer.specification import two_linear_maps
 
 
@@ -40,7 +40,7 @@ class RMSNorm(Norm):
         return seqx.NormSpec(kind="rmsnorm", weight=self.weight, eps=self.eps)
 
 
-class GELU(ReLU):
+class GELU(TwoLayerNetwork):
     """Feed-forward network with a GELU: W2 GELU(W1 x + b1) + b2 (Hendrycks and Gimpel 2016)."""
 
     def activate(self, x: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class GELU(ReLU):
         return two_linear_maps(self.inner, self.outer, "gelu")
 
 
-class SiLU(ReLU):
+class SiLU(TwoLayerNetwork):
     """Feed-forward network with a SiLU, also called Swish: W2 SiLU(W1 x + b1) + b2 (Elfwing et al. 2018)."""
 
     def activate(self, x: Tensor) -> Tensor:

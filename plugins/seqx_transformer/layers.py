@@ -150,8 +150,8 @@ class FeedForward(nn.Module, ABC):
         raise seqx.UnspecifiedError(type(self).__name__)
 
 
-class ReLU(FeedForward):
-    """Feed-forward network with a ReLU: W2 max(0, W1 x + b1) + b2 (Vaswani et al. 2017, section 3.3).
+class TwoLayerNetwork(FeedForward):
+    """Two linear maps with an activation function between them: W2 f(W1 x + b1) + b2.
 
     Args:
         width: width of the hidden layer, d_ff; 4 d_model if left out
@@ -180,6 +180,14 @@ class ReLU(FeedForward):
     def linear(self, inputs: int, outputs: int, bias: bool) -> nn.Module:
         """Build one of the two linear maps."""
         return nn.Linear(inputs, outputs, bias)
+
+    @abstractmethod
+    def activate(self, x: Tensor) -> Tensor:
+        """Apply the activation function."""
+
+
+class ReLU(TwoLayerNetwork):
+    """Feed-forward network with a ReLU: W2 max(0, W1 x + b1) + b2 (Vaswani et al. 2017, section 3.3)."""
 
     def activate(self, x: Tensor) -> Tensor:
         """Apply the activation function."""

@@ -22,7 +22,7 @@ MAX_UNUSED = 1 / 8
 FIRST_STEPS = 32
 """The number of steps for which a new cache has room. The room doubles whenever it is full."""
 
-MIN_COLUMNS, GROWTH = 16, 3 / 2
+MIN_COLUMNS, GROWTH = 64, 3 / 2
 """The number of columns at which unseen ones are first dropped, and the growth until the next time."""
 
 MAX_SEEN = 3 / 4

@@ -56,6 +56,15 @@ def _cases() -> Iterator[HeadInputs]:
     yield _inputs(seqx.Mask(causal=True))._replace(positional=_term())
 
 
+def _with_groups(inputs: HeadInputs) -> HeadInputs:
+    """Return inputs of twice as many heads, of which two share keys and values."""
+    queries = torch.cat([inputs.queries, inputs.queries.flip(-1)], 1)
+    positional = inputs.positional
+    if positional is not None:
+        positional = torch.cat([positional, positional.flip(-1)], 1)
+    return inputs._replace(queries=queries, positional=positional)
+
+
 def _has_keys(inputs: HeadInputs) -> Tensor:
     """Return [B, 1, T, 1], true for queries that may attend to a key."""
     visible = inputs.mask.dense(inputs.positioned.layout, inputs.memory.layout)
@@ -68,6 +77,8 @@ def outputs_equal_those_of_eager(subject: Subject) -> None:
     kernel: Kernel = subject.build()
     accepted = [inputs for inputs in _cases() if kernel.limitation(inputs) is None]
     assert accepted, "`limitation` rejects all inputs on a CPU; accept at least float32 without gradients"
+    if kernel.reads_groups:
+        accepted += [_with_groups(inputs) for inputs in accepted]
     for inputs in accepted:
         has_keys = _has_keys(inputs)
         expected, actual = (run(inputs).masked_fill(~has_keys, 0) for run in (Eager(), kernel))

@@ -237,8 +237,15 @@ class Mask(NamedTuple):
 
 def _is_for(shared: MaskForms, allowed: Tensor | None, queries: Layout, keys: Layout) -> bool:
     """Return true if the forms were made for the same tensors."""
-    pairs = zip((*shared.queries, *shared.keys), (*queries, *keys), strict=True)
-    return shared.allowed is allowed and all(one is other for one, other in pairs)
+    return (
+        shared.allowed is allowed
+        and _has_same_tensors(shared.queries, queries)
+        and _has_same_tensors(shared.keys, keys)
+    )
+
+
+def _has_same_tensors(one: Layout, other: Layout) -> bool:
+    return one is other or all(a is b for a, b in zip(one, other, strict=True))
 
 
 @dataclass(frozen=True)

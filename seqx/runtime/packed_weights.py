@@ -100,6 +100,13 @@ class Rows:
 
 Packed = OneDNN | Int8
 
+READS_NO_VALUES = {
+    *(getattr(Tensor, name).__get__ for name in ("shape", "ndim", "dtype", "device", "layout")),
+    *(getattr(Tensor, name).__get__ for name in ("requires_grad", "is_cpu", "is_cuda", "is_meta")),
+    *(Tensor.size, Tensor.dim, Tensor.numel, Tensor.__len__, Tensor.is_floating_point, Tensor.element_size),
+}
+"""Functions of a tensor for which a packed weight is not unpacked."""
+
 
 class Joined(NamedTuple):
     """The parameters of several linear maps of the same input, and those of one map in their place."""
@@ -112,8 +119,8 @@ class Joined(NamedTuple):
 class PackedWeight(Tensor):
     """A parameter that `F.linear` multiplies in a packed format.
 
-    Every other operation, and every operation that needs gradients, gets a usual tensor with the same values,
-    so code that does not know this class works as before.
+    Every other operation that reads values, and every operation that needs gradients, gets a usual tensor
+    with the same values, so code that does not know this class works as before.
     """
 
     _is_param = True  # nn.Module accepts it as a parameter
@@ -181,6 +188,8 @@ class PackedWeight(Tensor):
                 x, weight, bias = _linear_arguments(*args, **(kwargs or {}))
                 if isinstance(weight, PackedWeight):
                     return weight.linear(x, bias)
+            if func in READS_NO_VALUES:
+                return func(*args, **(kwargs or {}))
             if func is torch._has_compatible_shallow_copy_type:  # noqa: SLF001
                 return False  # `Module.to` then replaces the parameter
             return func(

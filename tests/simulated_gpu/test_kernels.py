@@ -43,7 +43,7 @@ FUNCTIONS = {  # the functions of each part of an update
     ),
     "masks": ("Mask", "TransformerDecoder."),
     "attention": ("MultiHeadAttention", "Sdpa", "project_source"),
-    "feed-forward": ("ReLU",),
+    "feed-forward": ("TwoLayerNetwork", "ReLU"),
     "norms": ("LayerNorm",),
     "dropout, residual sums": ("Dropout", "Residual"),
     "loss": (

@@ -1,7 +1,7 @@
 """The interface of kernels, and the kernel that accepts all inputs.
 
-Letters in shapes: B sentences, T queries, S keys, H heads, K the width of a head's queries and keys, V that
-of its values.
+Letters in shapes: B sentences, T queries, S keys, H heads, G groups of heads that share keys and values (H if
+none share them), K the width of a head's queries and keys, V that of its values.
 """
 
 from abc import ABC, abstractmethod
@@ -22,7 +22,7 @@ class HeadInputs(NamedTuple):
     """The inputs of a kernel: all heads of an attention."""
 
     queries: Tensor  # [B, H, T, K]; their products with keys, times `scale`, are the scores
-    memory: seqx.KeyValue  # keys [B, H, S, K] and values [B, H, S, V]
+    memory: seqx.KeyValue  # keys [B, G, S, K] and values [B, G, S, V]; see `Kernel.reads_groups`
     positioned: seqx.Positioned  # of the queries
     mask: seqx.Mask
     positional: Tensor | None  # term [B or 1, H or 1, T, S] of the positional encoding to add to the scores
@@ -40,6 +40,9 @@ class Kernel(ABC):
 
     applies_scale: ClassVar[bool] = False
     """True if the kernel multiplies scores by `HeadInputs.scale`; otherwise it gets scaled queries."""
+
+    reads_groups: ClassVar[bool] = False
+    """True if the kernel reads the keys and values of G groups; otherwise they are repeated for H heads."""
 
     @abstractmethod
     def limitation(self, inputs: HeadInputs) -> str | None:
@@ -85,6 +88,8 @@ class Eager(Kernel):
     It is the fastest for short sequences on CPUs. It needs memory for the weights of all pairs of tokens.
     """
 
+    reads_groups: ClassVar[bool] = True
+
     def limitation(self, inputs: HeadInputs) -> None:
         """Return None: the kernel computes all inputs."""
         return
@@ -92,7 +97,7 @@ class Eager(Kernel):
     def __call__(self, inputs: HeadInputs) -> Tensor:
         """Return the outputs of all heads [B, H, T, V]."""
         weights = inputs.dropout(scores(inputs).add_(dense_bias(inputs)).softmax(-1))  # [B, H, T, S]
-        heads = weights @ inputs.memory.values
+        heads = products(weights, inputs.memory.values)
         added = inputs.positioned.values(weights, inputs.memory)
         return heads if added is None else heads + added
 
@@ -105,6 +110,7 @@ class FewQueries(Kernel):
     """
 
     applies_scale: ClassVar[bool] = True
+    reads_groups: ClassVar[bool] = True
 
     def limitation(self, inputs: HeadInputs) -> str | None:
         """Return a reason why the kernel cannot compute the inputs; None if it can."""
@@ -114,27 +120,59 @@ class FewQueries(Kernel):
 
     def __call__(self, inputs: HeadInputs) -> Tensor:
         """Return the outputs of all heads [B, H, T, V]."""
-        q, memory = inputs.queries.flatten(0, 1), inputs.memory
-        k, v = memory.keys.flatten(0, 1), memory.values.flatten(0, 1)  # [B H, S, K]
+        k, v = inputs.memory.keys.flatten(0, 1), inputs.memory.values.flatten(0, 1)  # [B G, S, K]
+        q = inputs.queries.reshape(k.size(0), -1, k.size(2))  # [B G, H / G T, K]
         mask = self._mask(inputs)
-        weights = torch.baddbmm(mask, q, k.mT, alpha=inputs.scale).softmax(-1)  # [B H, T, S]
+        weights = torch.baddbmm(mask, q, k.mT, alpha=inputs.scale).softmax(-1)  # [B G, H / G T, S]
         return torch.bmm(weights, v).view(*inputs.queries.shape[:3], -1)
 
     def _mask(self, inputs: HeadInputs) -> Tensor:
-        """Return the term [B H, T, S] for scores, computed once for all layers of a stack."""
+        """Return the term [B G, H / G T, S] for scores, computed once for all layers of a stack."""
         queries, keys, dtype = inputs.positioned.layout, inputs.memory.layout, inputs.queries.dtype
-        heads = inputs.queries.size(1)
+        heads, groups = inputs.queries.size(1), inputs.memory.keys.size(1)
 
         def build() -> Tensor:
-            return inputs.mask.additive(queries, keys, dtype).expand(-1, heads, -1, -1).flatten(0, 1)
+            by_head = inputs.mask.additive(queries, keys, dtype).expand(-1, heads, -1, -1)
+            return as_rows(by_head, groups).flatten(0, 1)
 
-        return inputs.mask.form(("by head", heads, dtype), queries, keys, build)
+        return inputs.mask.form(("by head", heads, groups, dtype), queries, keys, build)
 
 
 def scores(inputs: HeadInputs) -> Tensor:
     """Return the scores [B, H, T, S] without mask and positional term."""
     q, k = inputs.queries, inputs.memory.keys
-    return q @ k.mT if inputs.scores is None else inputs.scores(q, k)
+    return products(q, k.mT) if inputs.scores is None else inputs.scores(q, k)
+
+
+def products(x: Tensor, y: Tensor) -> Tensor:
+    """Return the products [B, H, T, M] of matrices [B, H, T, N] of heads and [B, G, N, M] of their groups.
+
+    The heads of a group are rows of one product, so the matrices of groups are not repeated.
+    """
+    groups = y.size(1)
+    return x @ y if x.size(1) == groups else (as_rows(x, groups) @ y).view(*x.shape[:3], y.size(3))
+
+
+def as_rows(x: Tensor, groups: int) -> Tensor:
+    """Return [B, H, T, N] as [B, G, H / G T, N]: the rows of all heads of a group, head by head."""
+    batch, heads, length, width = x.shape
+    return x.reshape(batch, groups, heads // groups * length, width)
+
+
+def for_each_head(x: Tensor, heads: int) -> Tensor:
+    """Return keys or values [B, G, S, K] as [B, H, S, K], with those of each group repeated for its heads."""
+    groups = x.size(1)
+    return x if groups == heads else x[:, :, None].expand(-1, -1, heads // groups, -1, -1).flatten(1, 2)
+
+
+def with_repeated_groups(inputs: HeadInputs) -> HeadInputs:
+    """Return the same inputs with keys and values for each head, for kernels that read no groups."""
+    memory, heads = inputs.memory, inputs.queries.size(1)
+    if memory.keys.size(1) == heads:
+        return inputs
+    # One group is only expanded, so it has to be made contiguous.
+    keys, values = (for_each_head(x, heads).contiguous() for x in (memory.keys, memory.values))
+    return inputs._replace(memory=memory._replace(keys=keys, values=values))
 
 
 def dense_bias(inputs: HeadInputs) -> Tensor:

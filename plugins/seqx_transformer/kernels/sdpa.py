@@ -7,13 +7,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import seqx
-from seqx_transformer.kernels.kernel import HeadInputs, Kernel, dense_bias, fused_limitation
+from seqx_transformer.kernels.kernel import (
+    FEW,
+    HeadInputs,
+    Kernel,
+    as_rows,
+    dense_bias,
+    fused_limitation,
+    with_repeated_groups,
+)
 
 
 class Sdpa(Kernel):
     """`torch.nn.functional.scaled_dot_product_attention`, which chooses a fused kernel of the device."""
 
     applies_scale: ClassVar[bool] = True
+    reads_groups: ClassVar[bool] = True
 
     def limitation(self, inputs: HeadInputs) -> str | None:
         """Return a reason why the kernel cannot compute the inputs; None if it can."""
@@ -24,10 +33,18 @@ class Sdpa(Kernel):
     def __call__(self, inputs: HeadInputs) -> Tensor:
         """Return the outputs of all heads [B, H, T, V]."""
         dropout = inputs.dropout.p if inputs.dropout.training else 0.0
-        q, k, v = inputs.queries, inputs.memory.keys, inputs.memory.values
         causal = inputs.positional is None and _is_causal(inputs.positioned.layout, inputs.mask)
-        bias = None if causal else dense_bias(inputs)
-        return F.scaled_dot_product_attention(q, k, v, bias, dropout, causal, scale=inputs.scale)
+        # Fused kernels read keys and values of each head. With few queries, as in a search, the heads of a
+        # group become rows of one head instead. Such rows need a mask of their own, which would be large with
+        # many queries, and the causal kernels take none. In these cases keys and values are repeated.
+        if causal or inputs.queries.size(2) > FEW:
+            inputs = with_repeated_groups(inputs)
+        q, k, v = inputs.queries, inputs.memory.keys, inputs.memory.values
+        bias, heads = None if causal else dense_bias(inputs), q.size(1)
+        if bias is not None and k.size(1) < heads:
+            q, bias = as_rows(q, k.size(1)), as_rows(bias.expand(-1, heads, -1, -1), k.size(1))
+        outputs = F.scaled_dot_product_attention(q, k, v, bias, dropout, causal, scale=inputs.scale)
+        return outputs.reshape(*inputs.queries.shape[:3], -1)
 
     def prepare(self, queries: seqx.Layout, keys: seqx.Layout, mask: seqx.Mask, like: Tensor) -> None:
         """Compute the mask, unless the kernel needs none."""

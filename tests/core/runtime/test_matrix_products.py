@@ -12,7 +12,8 @@ from seqx.runtime import matrix_products
 from seqx.runtime.matrix_products import OneDNNProducts, fast_products
 
 CPU = torch.device("cpu")
-AMD = {"cpu_name": "AMD EPYC", "avx512_f": True}
+AMD = {"cpu_name": "AMD EPYC", "avx512_f": True}  # Zen 4
+ZEN_5 = {**AMD, "avx512_vp2intersect": True}
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def biases(outputs: int, rows: int) -> Mapping[str, Tensor | None]:
 @pytest.mark.isa
 def test_onednn_product_is_right_for_all_layouts(onednn_calls: list[tuple[int, ...]]) -> None:
     rng = random.Random(0)
-    with OneDNNProducts():
+    with OneDNNProducts(copy_from=0):
         for a_layout in layouts(torch.zeros(2, 2)):
             for b_layout in layouts(torch.zeros(2, 2)):
                 rows, inner, outputs = (rng.choice([1, 2, 3, 16, 33, 100]) for _ in range(3))
@@ -91,9 +92,21 @@ def test_onednn_computes_forward_and_backward_passes(onednn_calls: list[tuple[in
     parameters = [x, layer.weight, layer.bias]
     expected = torch.autograd.grad(layer(x).square().sum(), parameters)
     assert not onednn_calls
-    with OneDNNProducts():
+    with OneDNNProducts(copy_from=0):
         gradients = torch.autograd.grad(layer(x).square().sum(), parameters)
     assert sorted(onednn_calls) == [(3, 5), (3, 8), (5, 8)]
+    torch.testing.assert_close(gradients, expected)
+
+
+def test_onednn_leaves_gradients_of_weights_to_torch_if_it_would_copy(
+    onednn_calls: list[tuple[int, ...]],
+) -> None:
+    layer, x = nn.Linear(8, 5), torch.randn(3, 8, requires_grad=True)
+    parameters = [x, layer.weight, layer.bias]
+    expected = torch.autograd.grad(layer(x).square().sum(), parameters)
+    with OneDNNProducts(copy_from=9):
+        gradients = torch.autograd.grad(layer(x).square().sum(), parameters)
+    assert sorted(onednn_calls) == [(3, 5), (3, 8)]
     torch.testing.assert_close(gradients, expected)
 
 
@@ -101,7 +114,7 @@ def test_torch_uses_its_own_kernels_after_onednn_products(onednn_calls: list[tup
     a, b = torch.randn(4, 4), torch.randn(4, 4)
     before = a @ b
     for _ in range(2):
-        with OneDNNProducts():
+        with OneDNNProducts(copy_from=0):
             torch.testing.assert_close(a @ b, before)
     assert len(onednn_calls) == 2
     assert torch.equal(a @ b, before)
@@ -111,7 +124,7 @@ def test_torch_uses_its_own_kernels_after_onednn_products(onednn_calls: list[tup
 def test_onednn_products_leave_other_numbers_and_small_products_to_torch(
     onednn_calls: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with OneDNNProducts():
+    with OneDNNProducts(copy_from=0):
         for dtype in (torch.float64, torch.bfloat16, torch.long, torch.complex64):
             matrix, vector = torch.ones(3, 3, dtype=dtype), torch.ones(3, dtype=dtype)
             assert torch.equal(matrix @ matrix, 3 * matrix)
@@ -127,7 +140,7 @@ def test_onednn_products_leave_other_numbers_and_small_products_to_torch(
 
 
 def test_onednn_products_raise_the_errors_of_torch(onednn_calls: list[tuple[int, ...]]) -> None:
-    with OneDNNProducts():
+    with OneDNNProducts(copy_from=0):
         with pytest.raises(RuntimeError, match=r"shapes cannot be multiplied \(2x3 and 4x5\)"):
             torch.randn(2, 3) @ torch.randn(4, 5)
         with pytest.raises(RuntimeError, match="must match the existing size"):
@@ -156,3 +169,18 @@ def test_onednn_multiplies_on_amd_cpus_with_avx512(
         monkeypatch.setattr(torch._C, library, True)
     context = fast_products(torch.device(device), precision)  # type: ignore[arg-type]
     assert isinstance(context, OneDNNProducts if used else nullcontext)
+
+
+@pytest.mark.parametrize(("cpu", "products"), [(AMD, 2), (ZEN_5, 3)])
+def test_onednn_computes_gradients_of_weights_on_cpus_with_wide_units(
+    cpu: Mapping[str, object],
+    products: int,
+    monkeypatch: pytest.MonkeyPatch,
+    onednn_calls: list[tuple[int, ...]],
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu)
+    monkeypatch.setattr(torch._C, "has_mkl", True)
+    layer, x = nn.Linear(8, 5), torch.randn(3, 8, requires_grad=True)
+    with fast_products(CPU, "fp32"):
+        layer(x).square().sum().backward()
+    assert len(onednn_calls) == products

@@ -14,6 +14,7 @@ from seqx_transformer import (
     Flex,
     GroupedQueryAttention,
     HeadInputs,
+    Kernel,
     MultiHeadAttention,
     RestrictedAttention,
     Rotary,
@@ -23,7 +24,7 @@ from seqx_transformer import (
     TransformerEncoder,
 )
 from seqx_transformer.attention import CPU, EAGER, FEW_QUERIES, choose_kernel
-from seqx_transformer.kernels.kernel import FEW
+from seqx_transformer.kernels.kernel import FEW, Eager, with_repeated_groups
 from seqx_transformer.layers import Dropout
 
 D, HEADS = 16, 2
@@ -75,6 +76,49 @@ def test_kernel_for_few_queries_agrees_with_eager(shared: bool) -> None:
     few = HeadInputs(q.mT.contiguous().mT, memory, positioned, mask, None, Dropout(0.0), scale=0.4)
     expected = EAGER(few._replace(queries=q * 0.4, scale=1.0))
     torch.testing.assert_close(FEW_QUERIES(few), expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kernel", [EAGER, FEW_QUERIES, Sdpa()])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("length", [1, 3, FEW + 1])
+def test_kernels_read_the_keys_and_values_of_groups(kernel: Kernel, groups: int, length: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(2, length, 4, 6, generator=generator).transpose(1, 2)
+    k, v = (torch.randn(2, groups, 5, width, generator=generator) for width in (6, 3))
+    queries, keys = layout_of(length, 1), layout_of(5, 4)
+    mask = seqx.Mask(allowed=torch.rand(2, length, 5, generator=generator) < 0.7).share(queries, keys)
+    positioned, memory = seqx.Positioned.unordered(queries), seqx.KeyValue(k, v, keys)
+    grouped = HeadInputs(q, memory, positioned, mask, None, Dropout(0.0))
+    repeated = with_repeated_groups(grouped)
+    assert repeated.memory.keys.shape == (2, 4, 5, 6)
+    assert repeated.memory.keys[:, :: 4 // groups].equal(k)
+    torch.testing.assert_close(kernel(grouped), EAGER(repeated))
+
+
+class Recorder(Eager):
+    """A kernel that records the keys that it gets."""
+
+    keys: torch.Tensor
+
+    def __call__(self, inputs: HeadInputs) -> torch.Tensor:
+        self.keys = inputs.memory.keys
+        return super().__call__(inputs)
+
+
+@pytest.mark.parametrize("reads_groups", [True, False])
+def test_groups_are_repeated_only_for_kernels_that_do_not_read_them(
+    reads_groups: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Recorder, "reads_groups", reads_groups)
+    attention = GroupedQueryAttention(D, heads=4, groups=2, kernel=Recorder)
+    positioned, x = seqx.Positioned.unordered(layout_of(5)), embeddings(1, 5)
+    memory = attention.project(x, x, positioned)
+    attention(x, positioned, memory, seqx.Mask())
+    assert isinstance(attention.kernel, Recorder)
+    expected = memory.keys if reads_groups else memory.keys.repeat_interleave(2, 1)
+    assert attention.kernel.keys.equal(expected)
+    assert (attention.kernel.keys is memory.keys) is reads_groups
 
 
 def test_kernel_that_cannot_be_used_is_an_error_with_its_reason() -> None:

@@ -55,6 +55,7 @@ def test_slots_drop_columns_that_no_hypothesis_sees(monkeypatch: pytest.MonkeyPa
     model = build_model()
     with torch.no_grad():
         with monkeypatch.context() as patch:
+            patch.setattr(slots, "MIN_COLUMNS", 16)
             actual, few = decode(model, patch)
         monkeypatch.setattr(slots, "MIN_COLUMNS", STEPS * K + 1)
         expected, all_columns = decode(model, monkeypatch)
