@@ -71,6 +71,8 @@ def _check_link(entry: Path, root: Path, folder: Path) -> None:
 def atomic_folder(folder: Path, *, check: Callable[[Path], object] | None = None) -> Iterator[Path]:
     """Yield an empty folder that replaces `folder` when the block ends, and is removed when it fails.
 
+    A link is kept, and its target is replaced.
+
     Args:
         folder: the final path
         check: called with the new folder after it was written to the disk, before it replaces the old one
@@ -79,15 +81,15 @@ def atomic_folder(folder: Path, *, check: Callable[[Path], object] | None = None
         UserError: the folder cannot be written
     """
     try:
-        _make_folders(folder.parent)
-        with incomplete(folder) as new:
+        target = Path(os.path.realpath(folder))
+        _make_folders(target.parent)
+        with incomplete(target) as new:
             yield new
-            new.chmod(0o755)
             fsync_folder(new)
             if check is not None:
                 check(new)
-            _replace(new, folder)
-            fsync(folder.parent)
+            _replace(new, target)
+            fsync(target.parent)
     except OSError as error:
         raise unwritable(folder, error) from None
 
@@ -107,10 +109,9 @@ def write_atomically(file: Path, content: str | bytes) -> None:
             with open_output(file, "w") as stream:
                 stream.buffer.write(data)
             return
-        target = Path(os.path.realpath(file))
-        old = target.stat() if target.exists() else None
+        old = file.stat() if file.exists() else None
         mode = 0o666 if old is None else 0o600  # a private file is private before it is complete
-        with atomic_file(target, mode=mode) as new:
+        with atomic_file(file, mode=mode) as new:
             new.write_bytes(data)
             if old is not None:
                 with contextlib.suppress(PermissionError):  # only root may give files to others
@@ -124,6 +125,8 @@ def write_atomically(file: Path, content: str | bytes) -> None:
 def atomic_file(file: Path, *, mode: int = 0o666) -> Iterator[Path]:
     """Yield a new empty file that replaces `file` when the block ends, and is removed when it fails.
 
+    A link is kept, and its target is replaced.
+
     Args:
         file: the final path, in a folder that exists
         mode: the permissions of the new file, without those that the umask forbids
@@ -131,11 +134,12 @@ def atomic_file(file: Path, *, mode: int = 0o666) -> Iterator[Path]:
     Raises:
         OSError: the file cannot be written
     """
-    with incomplete(file, partial(Path.touch, mode=mode, exist_ok=False)) as new:
+    target = Path(os.path.realpath(file))
+    with incomplete(target, partial(Path.touch, mode=mode, exist_ok=False)) as new:
         yield new
         fsync(new)
-        new.replace(file)
-        fsync(file.parent)
+        new.replace(target)
+        fsync(target.parent)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -217,16 +217,19 @@ class Checkpoints:
             order: "last" or "best"
             warn: called with a message about each damaged checkpoint
         """
-        self._remove_hidden()
         selected = [
             *self.select(keep, order=order, warn=warn),
             *self.select(1, order="best", warn=warn),
         ]
         steps = self.steps()
         kept = {*steps[-1:], *selected}
-        for step in steps:
-            if step not in kept:  # rmtree is not atomic, so choose a name that readers ignore
-                self.path(step).rename(self.folder / f".{step:08}.old")
+        self.remove(step for step in steps if step not in kept)
+
+    def remove(self, steps: Iterable[int]) -> None:
+        """Remove checkpoints, in this order; each one is complete until it is removed."""
+        self._remove_hidden()
+        for step in steps:  # rmtree is not atomic, so choose a name that readers ignore
+            self.path(step).rename(self.folder / f".{step:08}.old")
         self._remove_hidden()
 
     def average(self, count: int, *, order: str, warn: Warn) -> tuple[list[int], dict[str, Tensor]]:

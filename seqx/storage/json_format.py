@@ -23,15 +23,15 @@ _MAX_DEPTH = 60
 _MAX_LINES_BYTES = 1 << 32  # of a file that is read line by line
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON object from a file of a run or a model.
+def read_json(file: Path, max_bytes: int = _MAX_BYTES) -> dict[str, Any]:
+    """Read a JSON object from a file of a run or a model, which has at most `max_bytes`.
 
     Raises:
         DamagedError: the file is missing or damaged
         UserError: a newer version of seqx wrote it
     """
     try:
-        value = read_bounded_json(file, _MAX_BYTES)
+        value = read_bounded_json(file, max_bytes)
         _check_depth(value)
     except (OSError, ValueError) as error:
         raise unreadable(file, error) from None
@@ -111,20 +111,23 @@ def _strict(value: Any) -> Any:
             return value
 
 
-def read_as(adapter: TypeAdapter[T], file: Path, advice: str | None = None) -> T:
+def read_as(
+    adapter: TypeAdapter[T], file: Path, advice: str | None = None, *, max_bytes: int = _MAX_BYTES
+) -> T:
     """Read a JSON file of a run or a model and check its type.
 
     Args:
         adapter: the type of the value
         file: the file
         advice: the end of the message about a damaged file, which says what to do; None: the caller adds it
+        max_bytes: a larger file is damaged
 
     Raises:
         DamagedError: the file is missing, damaged, or of another type
         UserError: a newer version of seqx wrote it
     """
     try:
-        return _validated(adapter, read_json(file), file)
+        return _validated(adapter, read_json(file, max_bytes), file)
     except DamagedError as error:
         if advice is None:
             raise
@@ -151,6 +154,7 @@ def read_json_lines(
     advice: str,
     *,
     on_damage: Callable[[int, str], object] | None = None,
+    max_line_bytes: int = _MAX_BYTES,
 ) -> Iterator[tuple[str, T]]:
     """Yield the text and the value of each line of a JSON Lines file, which may be missing.
 
@@ -162,6 +166,7 @@ def read_json_lines(
         advice: the end of each message, which says what to do
         on_damage: called with the number of each damaged line (from 1) and its problem; the line is skipped;
             None: lines that are not JSON are skipped, and other damaged lines raise an error
+        max_line_bytes: a longer line is damaged
 
     Raises:
         DamagedError: the file cannot be read; or, without `on_damage`, a line is too long or of another type
@@ -174,9 +179,9 @@ def read_json_lines(
 
     try:
         with open_bounded(file, _MAX_LINES_BYTES) as stream:
-            for number, raw in enumerate(_cut_lines(stream), start=1):
-                if len(raw) > _MAX_BYTES:
-                    (on_damage or refuse)(number, f"it has more than {_MAX_BYTES:,} bytes")
+            for number, raw in enumerate(_cut_lines(stream, max_line_bytes), start=1):
+                if len(raw) > max_line_bytes:
+                    (on_damage or refuse)(number, f"it has more than {max_line_bytes:,} bytes")
                     continue
                 text = raw.decode(errors="replace").removesuffix("\n")
                 try:
@@ -193,12 +198,12 @@ def read_json_lines(
         raise DamagedError(f"{file}: cannot be read: {error.strerror}; {advice}") from None
 
 
-def _cut_lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield each line; cut a line of more than `_MAX_BYTES` bytes after `_MAX_BYTES` + 1 bytes."""
-    while raw := stream.readline(_MAX_BYTES + 1):
+def _cut_lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes]:
+    """Yield each line; cut a line of more than `max_bytes` bytes after `max_bytes` + 1 bytes."""
+    while raw := stream.readline(max_bytes + 1):
         yield raw
-        while len(raw) > _MAX_BYTES and not raw.endswith(b"\n"):
-            raw = stream.readline(_MAX_BYTES + 1)
+        while len(raw) > max_bytes and not raw.endswith(b"\n"):
+            raw = stream.readline(max_bytes + 1)
 
 
 def _validated(adapter: TypeAdapter[T], value: object, file: Path) -> T:

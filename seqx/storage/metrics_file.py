@@ -18,6 +18,9 @@ from seqx.storage.append_only_file import AppendOnlyFile
 from seqx.storage.atomic import write_atomically
 from seqx.storage.json_format import json_text, read_json_lines
 
+MAX_LINE_BYTES = 1 << 24
+"""Maximum bytes of a line: an evaluation may have several scores of each of thousands of labels."""
+
 Count = Annotated[int, Ge(0), Lt(1 << 63)]
 _Amount = Annotated[float, Ge(0), Lt(float("inf"))]
 
@@ -67,6 +70,7 @@ class ScoreLine(TypedDict):
     results: NotRequired[Sequence[str]]  # names of fields of the signature; only if there are any
     lower_is_better: NotRequired[bool]  # only if it is true
     is_detail: NotRequired[bool]  # only if it is true
+    note: NotRequired[str]  # a remark that is printed after the value; only if there is one
 
 
 class EvaluationLine(TypedDict):
@@ -77,6 +81,7 @@ class EvaluationLine(TypedDict):
     split: str
     scores: Mapping[str, ScoreLine]
     perplexity: float | None
+    is_final: NotRequired[bool]  # true: of the final model; false: of a validation
 
 
 class NoticedLine(TypedDict):
@@ -149,6 +154,8 @@ class RecordedEvaluation:
     step: int
     scores: Mapping[str, Score]
     perplexity: float | None
+    # true: of the final model; false: of a validation; None: not recorded by older versions
+    is_final: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +184,19 @@ class RecordedMetrics:
     def last_evaluations(self) -> Mapping[str, RecordedEvaluation]:
         """The last evaluation of each split."""
         return {evaluation.split: evaluation for evaluation in self.evaluations}
+
+    @property
+    def validations(self) -> Sequence[RecordedEvaluation]:
+        """The validations on the development set by step, without the evaluation of the final model.
+
+        Files of older versions do not mark that evaluation; there, the first evaluation of a step counts as
+        its validation.
+        """
+        by_step: dict[int, RecordedEvaluation] = {}
+        for evaluation in self.evaluations:
+            if evaluation.split == "dev" and not evaluation.is_final:
+                by_step.setdefault(evaluation.step, evaluation)
+        return [by_step[step] for step in sorted(by_step)]
 
 
 class MetricsFile:
@@ -216,9 +236,13 @@ class MetricsFile:
             return True
         kept: list[str] = []
         end = 0  # number of lines up to the line "saved" of the checkpoint; 0 if there is none
-        for text, line in read_json_lines(_ANY_LINE, self.path, "correct this line, or remove the file"):
+        advice = "correct this line, or remove the file"
+        for text, line in read_json_lines(_ANY_LINE, self.path, advice, max_line_bytes=MAX_LINE_BYTES):
             step, kind = line.get("step"), line["kind"]
-            if (step is not None and step > done) or (pending and _is_rewritten(kind, step == done)):
+            if pending and kind == "failed":
+                continue
+            is_repeated = pending and step == done and kind in ("evaluation", "saved")
+            if is_repeated or (step is not None and step > done):
                 break
             kept.append(text)
             if kind == "saved" and step == done:
@@ -250,6 +274,7 @@ class MetricsFile:
                             step=line["step"],
                             scores=scores,
                             perplexity=line["perplexity"],
+                            is_final=line.get("is_final"),
                         )
                     )
             failed = _failure_text(line) if line["kind"] == "failed" else None
@@ -269,7 +294,11 @@ class MetricsFile:
         count = 0
         try:
             for _, line in read_json_lines(
-                _LINE, self.path, advice, on_damage=lambda *problem: damaged.append(problem)
+                _LINE,
+                self.path,
+                advice,
+                on_damage=lambda *problem: damaged.append(problem),
+                max_line_bytes=MAX_LINE_BYTES,
             ):
                 count += 1
                 yield line
@@ -283,11 +312,6 @@ class MetricsFile:
             number, reason = damaged[0]
             skipped = "1 damaged line is" if len(damaged) == 1 else f"{len(damaged):,} damaged lines are"
             problems.append(f"{self.path}:{number}: cannot be read ({reason}); {skipped} left out")
-
-
-def _is_rewritten(kind: str, is_last_step: bool) -> bool:
-    """Return true if the resumed run writes a line of this kind again."""
-    return kind == "failed" or (is_last_step and kind in ("evaluation", "saved"))
 
 
 def _failure_text(line: FailedLine) -> str:

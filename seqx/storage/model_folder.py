@@ -73,7 +73,7 @@ def write_scores(folder: Path, scores: Mapping[str, Mapping[str, Score]]) -> Non
 def read_scores(folder: Path) -> dict[str, dict[str, Score]]:
     """Return the scores of each split that are recorded in a model folder; empty if there are none."""
     file = folder / SCORES
-    return read_as(_SCORES, file) if file.is_file() else {}
+    return read_as(_SCORES, file, max_bytes=MAX_FILE_BYTES) if file.is_file() else {}
 
 
 def scores_text(scores: Mapping[str, Mapping[str, Score]]) -> str:

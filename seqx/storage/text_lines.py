@@ -1,5 +1,6 @@
 """Read text files line by line: UTF-8, plain or compressed with gzip, bzip2, xz or zstd."""
 
+import codecs
 import os
 import re
 import sys
@@ -14,6 +15,9 @@ MAX_LINE_BYTES = 1 << 24
 """Maximum bytes of a line with its line feed. A longer line is unlikely to be text, and could fill memory."""
 
 TOO_LONG = f"the line has more than {MAX_LINE_BYTES:,} bytes; end lines with a line feed, and split this one"
+
+_PART_BYTES = 1 << 16
+_CONVERT = "convert the text to UTF-8, for example with iconv"
 
 
 def expand_path(name: str) -> Path:
@@ -56,11 +60,45 @@ def read_lines(
     Raises:
         UserError: the file cannot be read or is damaged, or a line is not UTF-8 or too long
     """
-    if refuse_pipes and path.exists() and not (path.is_file() or path.is_dir()):
+    if refuse_pipes:
+        _refuse_pipe(path)
+    return _decoded(_file_lines(path), str(path), errors)
+
+
+def as_one_line(text: str) -> str:
+    """Replace line feeds and carriage returns, which a byte-level model can output, by spaces."""
+    return text.replace("\n", " ").replace("\r", " ")
+
+
+def read_parts(path: Path) -> Iterator[str]:
+    """Yield the text of a file in parts of at most 64 Ki characters, for formats that may have no lines.
+
+    The text is read as by `read_lines` with `refuse_pipes`, but line endings are kept.
+
+    Raises:
+        UserError: the file cannot be read or is damaged, or the text is not UTF-8
+    """
+    _refuse_pipe(path)
+    decoder, line = codecs.getincrementaldecoder("utf-8-sig")(), 1
+    try:
+        with path.open("rb") as file:
+            stream = decompressed(file, str(path))
+            while part := stream.read(_PART_BYTES):
+                yield decoder.decode(part)
+                line += part.count(b"\n")
+            decoder.decode(b"", final=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        line += error.object[: error.start].count(b"\n")
+        raise UserError(f"{path}:{line}: the line is not UTF-8 ({error.reason}); {_CONVERT}") from None
+
+
+def _refuse_pipe(path: Path) -> None:
+    if path.exists() and not (path.is_file() or path.is_dir()):
         raise UserError(
             f"{path}: is not a regular file, but its text is read more than once; copy it to a file first"
         )
-    return _decoded(_file_lines(path), str(path), errors)
 
 
 def read_standard_input(stream: BinaryIO | None = None) -> Iterator[str]:
@@ -86,7 +124,7 @@ def _decoded(raw: Iterable[bytes], source: str, errors: str = "strict") -> Itera
         except UnicodeDecodeError as error:
             raise UserError(
                 f"{source}:{number}: byte {error.start + 1} of the line is not UTF-8 ({error.reason}); "
-                "convert the text to UTF-8, for example with iconv"
+                f"{_CONVERT}"
             ) from None
 
 

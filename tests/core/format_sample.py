@@ -101,7 +101,9 @@ def main() -> None:
         command = ["run", str(recipe), "--devices", "2", "--device", "cpu", "training.steps=2"]
         subprocess.run(
             [sys.executable, "-m", "seqx", *command], cwd=work, check=True,
-            env={"PATH": "", "OMP_NUM_THREADS": "1", "SEQX_CACHE": str(work / "cache")},
+            env={
+                "PATH": "", "OMP_NUM_THREADS": "1", "SEQX_CACHE": str(work / "cache"), "SEQX_REPORT": "0",
+            },
         )  # fmt: skip
         run = work / "runs" / "small"
         divergence = Divergence(kind="spike", updates=[UpdateRef(3, Position(1, 1))])

@@ -16,7 +16,7 @@ import pytest
 
 from seqx.errors import UserError, unwritable
 from seqx.storage import atomic
-from seqx.storage.atomic import atomic_folder, remove_leftovers, write_atomically
+from seqx.storage.atomic import atomic_file, atomic_folder, remove_leftovers, write_atomically
 from seqx.storage.direct_output import open_output
 
 pytestmark = pytest.mark.promise("checkpoints-are-atomic")
@@ -46,7 +46,17 @@ def test_atomic_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
         (new / "deep" / "file").write_text("one")
         assert not place.exists()
     assert contents(tmp_path) == {"a/b/deep/file": "one"}
-    assert stat.S_IMODE(place.stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o002])
+def test_atomic_folder_has_the_permissions_of_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with atomic_folder(tmp_path / "model"):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "model").stat().st_mode) == 0o777 & ~umask
 
 
 def test_atomic_folder_replaces_an_old_one(tmp_path: Path) -> None:
@@ -324,6 +334,23 @@ def test_target_of_a_link_is_replaced(tmp_path: Path) -> None:
     for text in ("one", "two"):  # the target is missing at first
         write_atomically(link, text)
         assert (link.is_symlink(), target.read_text(), names_in(target.parent)) == (True, text, ["target"])
+    with atomic_file(link) as new:
+        new.write_text("three")
+    assert (link.is_symlink(), target.read_text(), names_in(target.parent)) == (True, "three", ["target"])
+
+
+def test_target_of_a_link_to_a_folder_is_replaced(tmp_path: Path) -> None:
+    target, link = tmp_path / "disk" / "target", tmp_path / "link"
+    link.symlink_to("second")
+    (tmp_path / "second").symlink_to(target)
+    for text in ("one", "two"):  # the target and its parent are missing at first
+        write(link, **{text: text})
+        assert (contents(target), names_in(target.parent)) == ({text: text}, ["target"])
+    with pytest.raises(UserError, match=rf"{link}: cannot be written: No space left on device"):
+        write(link, file="half", then=OSError(28, "No space left on device"))
+    assert link.is_symlink()
+    assert contents(tmp_path) == {"disk/target/two": "two"}
+    assert sorted(names_in(tmp_path)) == ["disk", "link", "second"]
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])

@@ -23,6 +23,7 @@ from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.json_format import FORMAT, read_json
 from seqx.storage.manifest import Manifest
 from seqx.storage.weights import WEIGHTS, average, read_weights
+from seqx.training.recovery.skipped_batches import remove_later_checkpoints
 from tests import forked
 
 CPU = torch.device("cpu")
@@ -579,6 +580,14 @@ def test_unreadable_checkpoint_is_not_damaged(tmp_path: Path, monkeypatch: pytes
             read()
         assert not isinstance(caught.value, DamagedError)
     assert sorted(names_in(tmp_path)) == ["00000010", "00000020"]
+
+
+def test_rollback_after_a_killed_one_removes_later_checkpoints(tmp_path: Path) -> None:
+    """A process that is killed while it removes a checkpoint leaves a part of it under a hidden name."""
+    checkpoints = saved(tmp_path, 10, 20, 30)
+    shutil.copytree(checkpoints.path(30), tmp_path / ".00000030.old")
+    remove_later_checkpoints(10, checkpoints)
+    assert names_in(tmp_path) == ["00000010"]
 
 
 @pytest.mark.promise("damaged-older-checkpoint")
