@@ -194,6 +194,7 @@ if TYPE_CHECKING:  # commands
     from seqx.commands.arguments import trust_option as trust_option
     from seqx.commands.component_option import component_from_option as component_from_option
     from seqx.commands.loading import CheckedRecipe as CheckedRecipe
+    from seqx.commands.loading import is_finished as is_finished
     from seqx.commands.loading import load_checked as load_checked
     from seqx.commands.markdown_table import markdown_table as markdown_table
     from seqx.commands.model_options import ModelOptions as ModelOptions
@@ -221,6 +222,7 @@ if TYPE_CHECKING:  # optional extras
     from seqx.runtime.extras import import_extra as import_extra
 
 if TYPE_CHECKING:  # errors
+    from seqx.errors import OtherRecipeError as OtherRecipeError
     from seqx.errors import PluginError as PluginError
     from seqx.errors import RecipeError as RecipeError
     from seqx.errors import RegistrationError as RegistrationError
@@ -242,6 +244,7 @@ if TYPE_CHECKING:  # files and JSON
     from seqx.storage.locks import folder_lock as folder_lock
     from seqx.storage.text_lines import expand_path as expand_path
     from seqx.storage.text_lines import read_lines as read_lines
+    from seqx.storage.text_lines import read_parts as read_parts
     from seqx.storage.text_lines import read_standard_input as read_standard_input
 
 

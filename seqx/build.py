@@ -27,7 +27,7 @@ from seqx.plugin.hooks import events
 from seqx.plugin.loading import Plugins
 from seqx.recipe import Configured
 from seqx.run_checks import check_learning_rates
-from seqx.run_folder import CHECKPOINTS, NEW_TEST_SCORES, OLD_TEST_SCORES, RunFolder
+from seqx.run_folder import CHECKPOINTS, DATA, LIMIT, NEW_TEST_SCORES, OLD_TEST_SCORES, RunFolder
 from seqx.runtime.cpu_threads import cpus
 from seqx.runtime.precision import precision_of
 from seqx.runtime.signals import StopRequest
@@ -65,15 +65,6 @@ CPU_MICROBATCH = 4096
 
 MAX_SAMPLING_PROCESSES = 8
 """The largest number of processes that `training.sampling_processes: null` starts for a rank."""
-
-DATA = "data.json"
-"""The file in a run folder with the digests of the text that the run began with."""
-
-LIMIT = "limit.json"
-"""The file in a run folder with the microbatch size that did not fit into memory.
-
-It is written when all ranks must restart after an out-of-memory error.
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +116,14 @@ class Context:
         try:
             return self.initial_model
         except UserError:
-            if not self.folder.checkpoints.steps():
+            if not self.has_checkpoints:
                 raise
             return None
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """True if the run resumes from a checkpoint, which replaces all weights."""
+        return bool(self.folder.checkpoints.steps())
 
     @property
     def extends_vocabulary(self) -> bool:
@@ -172,8 +168,12 @@ def build_task(context: Context) -> Path:
     return vocabulary
 
 
-def build_model(context: Context) -> Model:
+def build_model(context: Context, *, is_restored: bool = False) -> Model:
     """Build the model with random weights, or with those of the model that training starts from.
+
+    Args:
+        context: the values from which the run is built
+        is_restored: a checkpoint will replace the weights; do not read the vectors of `training.embeddings`
 
     Raises:
         UserError: the weights do not fit, or a frozen parameter has new rows
@@ -187,7 +187,8 @@ def build_model(context: Context) -> Model:
             sizes = context.experiment.task.vocab_sizes if context.extends_vocabulary else {}
             context.notes.extend(load_initial_weights(folder, model, context.recipe, extended=sizes))
         freeze(initial, model, folder)
-    context.notes.extend(load_embeddings(context.config.embeddings, model, context.experiment.task))
+    if not is_restored:
+        context.notes.extend(load_embeddings(context.config.embeddings, model, context.experiment.task))
     return model
 
 
@@ -316,7 +317,7 @@ def build_saved_parts(context: Context, model: Model, vocabulary: Path) -> Saved
         detector=detector,
         progress=progress,
         notices=notices,
-        checkpointer=build_checkpointer(context, vocabulary, strategy, optimizer, average, detector, notices),
+        checkpointer=build_checkpointer(context, vocabulary, strategy, average, detector, notices),
     )
 
 
@@ -333,10 +334,9 @@ def start_from_initial_optimizer(context: Context, checkpointer: Checkpointer) -
 
 def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path) -> Trainer:
     """Build the trainer, and restore the newest checkpoint, if there is one."""
-    config, world = context.config, context.world
+    config = context.config
     parts = build_saved_parts(context, model, vocabulary)
-    strategy, detector, checkpointer = parts.strategy, parts.detector, parts.checkpointer
-    progress, notices = parts.progress, parts.notices
+    checkpointer, progress, notices = parts.checkpointer, parts.progress, parts.notices
     progress.restore(checkpointer.resume())
     if not progress.step:
         start_from_initial_optimizer(context, checkpointer)
@@ -344,22 +344,22 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
     if not progress.step:
         warn_of_data_and_settings(context, vocabulary, notices)
     check_learning_rates(context.folder.folder, config.schedule, config.steps, progress.step)
-    flags = StopFlags(context.stop, strategy, config.save_minutes)
+    flags = StopFlags(context.stop, parts.strategy, config.save_minutes)
     return Trainer(
         build_run(context, model, batches, checkpointer, progress.now),
         progress,
-        accumulation=build_accumulation(context, store, strategy, flags),
+        accumulation=build_accumulation(context, store, parts.strategy, flags),
         optimizer=parts.optimizer,
         average=parts.average,
         batches=batches,
         checkpointer=checkpointer,
-        validator=build_validator(context, store, strategy, checkpointer.model, progress),
-        detector=detector,
-        rollback=build_rollback(context, strategy, batches, checkpointer, detector, notices),
+        validator=build_validator(context, store, parts),
+        detector=parts.detector,
+        rollback=build_rollback(context, parts, batches),
         flags=flags,
         notices=notices,
         events=context.events,
-        world=world,
+        world=context.world,
     )
 
 
@@ -381,7 +381,6 @@ def build_checkpointer(
     context: Context,
     vocabulary: Path,
     strategy: Parallelism,
-    optimizer: torch.optim.Optimizer,
     average: Average | None,
     detector: DivergenceDetector,
     notices: Notices,
@@ -389,7 +388,7 @@ def build_checkpointer(
     """Build the checkpointer, which saves and restores all parts of training that have a state."""
     parts = {
         "training.objective": strategy.step.objective,
-        "training.optimizer": optimizer,
+        "training.optimizer": strategy.optimizer,
         "training.watch": detector,  # the name that checkpoints of earlier versions have
         **({} if average is None else {"training.ema": average}),
         **stateful_callbacks(context.callbacks),
@@ -398,55 +397,39 @@ def build_checkpointer(
     return Checkpointer(
         Checkpoints(context.folder.folder / CHECKPOINTS, identity),
         model=strategy.model if average is None else average.model,
-        optimizer=optimizer,
         parts=parts,
         strategy=strategy,
-        world=context.world,
-        device=context.device,
         warn=notices.warn,
     )
 
 
-def build_validator(
-    context: Context, store: Store, strategy: Parallelism, model: Model, progress: ProgressTracker
-) -> Validator:
+def build_validator(context: Context, store: Store, parts: SavedParts) -> Validator:
     """Build the validator, which scores the model on the development and test sets."""
     task = context.experiment.task
     return Validator(
         task,
-        model,
+        parts.checkpointer.model,
         context.experiment.search,
-        device=context.device,
         precision=context.precision,
-        strategy=strategy,
-        world=context.world,
+        strategy=parts.strategy,
         stop=context.stop,
         fingerprint=DataFingerprint(context.folder.folder / DATA, task, store),
-        progress=progress,
+        progress=parts.progress,
         events=context.events,
     )
 
 
-def build_rollback(
-    context: Context,
-    strategy: Parallelism,
-    batches: Batches,
-    checkpointer: Checkpointer,
-    detector: DivergenceDetector,
-    notices: Notices,
-) -> Rollback:
+def build_rollback(context: Context, parts: SavedParts, batches: Batches) -> Rollback:
     """Build the rollback, which restores an earlier checkpoint after training has diverged."""
     return Rollback(
-        checkpointer,
-        detector,
+        parts.checkpointer,
+        parts.detector,
         context.folder.folder,
         max_rollbacks=context.config.max_rollbacks,
         batches=batches,
-        strategy=strategy,
-        device=context.device,
+        strategy=parts.strategy,
         precision=context.precision,
-        world=context.world,
-        notices=notices,
+        notices=parts.notices,
     )
 
 

@@ -23,6 +23,10 @@ class UserError(Exception):
         return [str(self)]
 
 
+class OtherRecipeError(UserError):
+    """A folder has a run of another recipe."""
+
+
 class DamagedError(UserError):
     """A file that is missing, unreadable, or differs from what was written."""
 
@@ -128,6 +132,9 @@ class Location:
     profile: str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
+        """Return file, line and column; on the command line, the argument."""
+        if self.source == COMMAND_LINE:
+            return shortened(_printable(self.text)) or self.source
         return f"{self.source}:{self.line}:{self.column}"
 
     @property
@@ -140,7 +147,7 @@ class Location:
         """Return the line with a caret below the column; if the line is long, only a part of it."""
         start = max(0, self.column - 1 - _MAX_EXCERPT // 2) if len(self.text) > _MAX_EXCERPT else 0
         shown = self.text[start : start + _MAX_EXCERPT]
-        shown = "".join(c if c == "\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in shown)
+        shown = _printable(shown)
         before = "".join("\t" if c == "\t" else " " for c in shown[: self.column - 1 - start])
         return f"    {shown}\n    {before}^"
 
@@ -153,8 +160,14 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        text = f"{self.at}: {self.message}"
-        return f"{text}\n{self.at.excerpt()}" if self.at.text.strip() else text
+        """Return location and message, and the line with a caret unless it would repeat the location."""
+        message, show_line = self.message, bool(self.at.text.strip())
+        if self.at.source == COMMAND_LINE:  # an argument: `key=value`, `key+=value` or `--key value`
+            key = re.split(r"[\s=+]", self.at.text.lstrip("-"), maxsplit=1)[0]
+            message = message.removeprefix(f"{key}: ")
+            show_line = self.at.text[: self.at.column - 1].strip("-+= ") not in ("", key)
+        text = f"{self.at}: {message}"
+        return f"{text}\n{self.at.excerpt()}" if show_line else text
 
 
 class RecipeError(UserError):
@@ -173,6 +186,11 @@ class RecipeError(UserError):
 def shortened(text: str, max_length: int = _MAX_QUOTE) -> str:
     """Return a text, cut to at most `max_length` characters, to quote it in a message."""
     return text if len(text) <= max_length else f"{text[: max_length - 3]}..."
+
+
+def _printable(line: str) -> str:
+    """Return a line in which control characters are replaced, except tabs."""
+    return "".join(c if c == "\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
 def _order(problem: Problem) -> tuple[bool, str, int, int]:

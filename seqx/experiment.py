@@ -56,10 +56,9 @@ def run(
     """
     run_folder = RunFolder(folder)
     lock = run_folder.locked(recipe, plugins, changed_plugins=changed_plugins)
-    with lock if world.is_rank_zero else nullcontext():
-        scores = world.broadcast(run_folder.final_scores(recipe) if world.is_rank_zero else None)
-        if scores is not None:
-            return scores
+    with lock if world.is_rank_zero else nullcontext() as recorded:
+        if (final_scores := world.broadcast(recorded)) is not None:
+            return final_scores
         context = Context(
             recipe=recipe,
             experiment=build_checked(recipe, begun=run_folder.vocabulary.is_dir()),
@@ -75,11 +74,11 @@ def run(
             _set_threads(run_folder, number_of_threads, world)
 
         vocabulary = build_task(context)
-        model = build_model(context)
+        model = build_model(context, is_restored=context.has_checkpoints)
         store = build_data(context, model, vocabulary)
         trainer = build_trainer(context, model, store, vocabulary)
         if world.is_rank_zero:
-            run_folder.begin(recipe, plugins, vocabulary, world.size)
+            run_folder.begin(recipe, plugins, vocabulary, world.size, trainer.run.done)
 
         deterministic_kernels = deterministic(enabled=context.config.deterministic)
         products = fast_products(context.device, context.precision)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seqx.errors import UserError
+from seqx.errors import OtherRecipeError, UserError, unreadable
 from seqx.interfaces.learning import Schedule
 from seqx.plugin.loading import LOCAL_FOLDER, PLUGINS_FIELD, Plugins, changed_local_plugin
 from seqx.recipe import (
@@ -22,6 +22,9 @@ from seqx.storage.atomic import check_name
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.json_format import read_as
 from seqx.storage.weights import WEIGHTS
+
+WRITTEN_AFTER_RECIPE = ("origins.yaml", "environment.json")
+"""Files that a run writes after its `recipe.yaml`; earlier versions of seqx wrote only the second one."""
 
 CHANGEABLE_SETTINGS = (
     "callbacks",
@@ -56,8 +59,29 @@ def check_usable(folder: Path) -> None:
         )
 
 
+def check_recipe_is_of_run(folder: Path, recipe: Configured[Any], plugins: Plugins) -> None:
+    """Refuse a `recipe.yaml` of the user in a folder without a run: the run would replace it."""
+    file = folder / "recipe.yaml"
+    if not file.is_file() or any((folder / name).exists() for name in WRITTEN_AFTER_RECIPE):
+        return
+    try:
+        is_same = file.read_bytes() == recipe_text(recipe, plugins).encode()
+    except OSError as error:
+        raise unreadable(file, error) from None
+    if not is_same:
+        raise UserError(
+            f"{folder}: has no run, but a recipe.yaml that a run would replace; choose another folder "
+            "(--folder), or rename the recipe"
+        )
+
+
 def check_same_recipe(folder: Path, recipe: Configured[Any], plugins: Plugins) -> None:
-    """Check that the recipe and that of the run in the folder differ only in `CHANGEABLE_SETTINGS`."""
+    """Check that the recipe and that of the run in the folder differ only in `CHANGEABLE_SETTINGS`.
+
+    Raises:
+        OtherRecipeError: other settings differ
+        UserError: the recipe of the run cannot be read
+    """
     file = folder / "recipe.yaml"
     if not file.is_file():
         return
@@ -74,7 +98,7 @@ def check_same_recipe(folder: Path, recipe: Configured[Any], plugins: Plugins) -
         and not (before == NOT_SET and is_at_or_below(key, unset))
     ]
     if different:
-        raise UserError(
+        raise OtherRecipeError(
             f"{folder}: has a run of another recipe; choose another folder (--folder), or remove this one. "
             "Differences:\n" + "\n".join(different[:12])
         )

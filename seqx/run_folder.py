@@ -20,6 +20,7 @@ from seqx.plugin.loading import LOCAL_FOLDER, Plugins
 from seqx.recipe import Configured, differences, is_at_or_below, read_plain, show, yaml_tree
 from seqx.run_checks import (
     CHANGEABLE_SETTINGS,
+    check_recipe_is_of_run,
     check_same_plugins,
     check_same_recipe,
     check_steps,
@@ -30,15 +31,18 @@ from seqx.run_checks import (
 )
 from seqx.runtime import main_guard
 from seqx.runtime.cpu_threads import MAX_THREADS
-from seqx.storage.atomic import atomic_folder, remove_leftovers, write_atomically
+from seqx.storage.atomic import atomic_folder, check_links, remove_leftovers, write_atomically
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.identity import Identity, IdentityFile, model_identity
 from seqx.storage.json_format import read_json
 from seqx.storage.locks import folder_lock
 from seqx.storage.manifest import sha256
 from seqx.storage.model_folder import SCORES, read_scores, scores_text, write_model, write_scores
+from seqx.storage.starts import Start, recorded_starts, with_start
+from seqx.storage.text_lines import as_one_line
 from seqx.training.config import Patience
 from seqx.training.progress import patience_is_over
+from seqx.training.recovery.skipped_batches import SKIPPED, SkippedBatches
 
 CHECKPOINTS = "checkpoints"
 ORIGINS = "origins.yaml"
@@ -47,14 +51,29 @@ ORIGINS = "origins.yaml"
 IDENTITY = "identity.json"
 """The file in a run folder with the digests of its recipe, vocabulary and scores."""
 
+DATA = "data.json"
+"""The file in a run folder with the digests of the text that the run began with."""
+
+LIMIT = "limit.json"
+"""The file in a run folder with the microbatch size that did not fit into memory.
+
+It is written when all ranks must restart after an out-of-memory error.
+"""
+
 OLD_TEST_SCORES = "old_test.json"
 """The file in the folder of a fine-tuning run with the scores on the test set of the initial model."""
 
 NEW_TEST_SCORES = "new_test.json"
 """The file in the folder of a fine-tuning run with the scores of both models on the run's test set."""
 
-LINK_CHECKED = ("recipe.yaml", ORIGINS, "environment.json", "plugins", "task", "model")
-"""The entries of a run folder whose links must not point out of it; `checkpoints` may be a link."""
+LINK_CHECKED = (
+    *("recipe.yaml", ORIGINS, IDENTITY, "environment.json", DATA, LIMIT, SKIPPED),
+    *(OLD_TEST_SCORES, NEW_TEST_SCORES, "plugins", "task", "model"),
+)
+"""The entries of a run folder whose links must not point out of it.
+
+Other entries may be links of the user, such as `checkpoints` and `outputs` on another disk.
+"""
 
 _PATIENCE: TypeAdapter[int | Patience | None] = TypeAdapter(int | Patience | None)
 
@@ -83,26 +102,48 @@ class RunFolder:
     @contextmanager
     def locked(
         self, recipe: Configured[Any], plugins: Plugins, *, changed_plugins: bool = False
-    ) -> Iterator[None]:
+    ) -> Iterator[Mapping[str, Mapping[str, Score]] | None]:
         """Lock the folder, which must be new or have a run of the same recipe and the same local plugins.
+
+        The folder of a finished run is not locked, because nothing is written: the user may lack the
+        permission to write there.
 
         Args:
             recipe: the checked recipe
             plugins: the plugins that it was checked with
             changed_plugins: accept local plugins whose text has changed since the run began
 
+        Yields:
+            the final scores; None if the run is not finished
+
         Raises:
-            UserError: the folder has another run, another process uses it, or it cannot be written
+            UserError: the folder has another run, files or links that the run would replace, or another
+                process uses it, or it cannot be written
         """
-        check_usable(self.folder)
+        if (self.model / SCORES).is_file():
+            scores = self.checked_final_scores(recipe, plugins, changed_plugins=changed_plugins)
+            if scores is not None:
+                yield scores
+                return
+        self._check_before_lock()
         with folder_lock(self.folder, "run", on_conflict=main_guard.exit_if_trial_worker):
             remove_leftovers(self.folder, recursive=True)
-            check_same_recipe(self.folder, recipe, plugins)
-            if (self.folder / "recipe.yaml").is_file():
-                check_steps(self.folder, self.checkpoints, recipe.plain()["training"]["steps"])
-            if not changed_plugins:
-                check_same_plugins(self.folder, self.checkpoints, plugins)
-            yield
+            self._check_same_run(recipe, plugins, changed_plugins=changed_plugins)
+            yield self.final_scores(recipe)  # another process may have finished the run before the lock
+
+    def _check_before_lock(self) -> None:
+        """Refuse a folder with other files, or with links whose targets a run would replace."""
+        check_usable(self.folder)
+        check_links(self.folder, *LINK_CHECKED)
+
+    def _check_same_run(self, recipe: Configured[Any], plugins: Plugins, *, changed_plugins: bool) -> None:
+        """Refuse a folder with a run of another recipe or of other local plugins; see `locked`."""
+        check_recipe_is_of_run(self.folder, recipe, plugins)
+        check_same_recipe(self.folder, recipe, plugins)
+        if (self.folder / "recipe.yaml").is_file():
+            check_steps(self.folder, self.checkpoints, recipe.plain()["training"]["steps"])
+        if not changed_plugins:
+            check_same_plugins(self.folder, self.checkpoints, plugins)
 
     def threads(self, processes: int) -> int | None:
         """Return the number of CPU threads per process with which the run began.
@@ -161,14 +202,20 @@ class RunFolder:
         text = json.dumps(settings, sort_keys=True)
         return Identity(recipe=hashlib.sha256(text.encode()).hexdigest(), vocabulary=fingerprint(vocabulary))
 
-    def begin(self, recipe: Configured[Any], plugins: Plugins, vocabulary: Path, processes: int = 1) -> None:
+    def begin(
+        self, recipe: Configured[Any], plugins: Plugins, vocabulary: Path, processes: int = 1, done: int = 0
+    ) -> None:
         """Write the recipe, the local plugins, the vocabulary, the digests and the environment.
 
         Args:
             recipe: the checked recipe
             plugins: the plugins that it was checked with
             vocabulary: the folder of the vocabulary
-            processes: number of processes of the run
+            processes: number of processes of this start
+            done: number of updates made before this start
+
+        Raises:
+            UserError: a file cannot be written, or the files of earlier starts cannot be read
         """
         identity = self.identity_of(recipe, plugins, vocabulary)
         write_atomically(self.folder / "recipe.yaml", recipe_text(recipe, plugins))
@@ -181,12 +228,36 @@ class RunFolder:
                 shutil.copytree(vocabulary, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MADE_FROM))
         if not (self.folder / IDENTITY).is_file():
             IdentityFile(made_from=identity).write(self.folder / IDENTITY)
-        text = json.dumps({**environment(plugins), "processes": processes}, indent=2)
-        write_atomically(self.folder / "environment.json", text + "\n")
+        self._write_environment(environment(plugins), processes, done)
+
+    def _write_environment(self, now: Mapping[str, Any], processes: int, done: int) -> None:
+        """Write the environment of this start, and the processes and threads of all starts."""
+        file = self.folder / "environment.json"
+        start = Start(
+            step=done,
+            rollbacks=SkippedBatches(self.folder).rollbacks,
+            processes=processes,
+            threads=now["threads"],
+        )
+        starts = with_start(recorded_starts(file) if file.is_file() else [], start)
+        text = json.dumps({**now, "processes": processes, "starts": starts}, indent=2)
+        write_atomically(file, text + "\n")
 
     def final_scores(self, recipe: Configured[Any]) -> Mapping[str, Mapping[str, Score]] | None:
         """Return the scores of the finished model, see `scores`; None if the recipe requires more updates."""
         return self.scores(recipe.plain()["training"])
+
+    def checked_final_scores(
+        self, recipe: Configured[Any], plugins: Plugins, *, changed_plugins: bool = False
+    ) -> Mapping[str, Mapping[str, Score]] | None:
+        """Return `final_scores` after the checks of `locked`; None if the run is not finished.
+
+        Raises:
+            UserError: the folder has another run, or the model or the scores belong to another run
+        """
+        self._check_before_lock()
+        self._check_same_run(recipe, plugins, changed_plugins=changed_plugins)
+        return self.final_scores(recipe)
 
     def scores(self, training: Mapping[str, Any]) -> Mapping[str, Mapping[str, Score]] | None:
         """Return the scores of the finished model, by split and metric.
@@ -287,9 +358,8 @@ class RunFolder:
         folder = self.folder / "outputs"
         folder.mkdir(exist_ok=True)
         if evaluation.answers:
-            write_atomically(
-                folder / f"{split}.txt", "".join(f"{answer.output}\n" for answer in evaluation.answers)
-            )
+            lines = (f"{as_one_line(answer.output)}\n" for answer in evaluation.answers)
+            write_atomically(folder / f"{split}.txt", "".join(lines))
 
 
 def _write_plugin(data: bytes, file: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from seqx.errors import Problem, RecipeError
 from seqx.plugin.loading import PLUGINS_FIELD, Plugins, load_plugins
 from seqx.recipe import Configured, Recipe, check, load
-from seqx.run_folder import LINK_CHECKED
+from seqx.run_folder import LINK_CHECKED, RunFolder
 from seqx.storage.atomic import check_links
 from seqx.storage.json_format import read_as
 from seqx.storage.weights import WEIGHTS
@@ -57,6 +57,20 @@ def load_checked(argument: str, profile: str | None = None, overrides: Iterable[
     recipe, plugins = load_with_plugins(argument, profile, overrides, problems)
     configured = check(recipe.tree, plugins.registry, description.Experiment, problems)
     return CheckedRecipe(recipe, plugins, configured)
+
+
+def is_finished(folder: Path, checked: CheckedRecipe) -> bool:
+    """Return true if a folder has the finished run of a recipe, so that `seqx run` would not train.
+
+    Args:
+        folder: the run folder
+        checked: the recipe; it may require more updates than the run made, and then the run is not finished
+
+    Raises:
+        OtherRecipeError: the folder has a run of another recipe
+        UserError: `seqx run` would refuse the folder for another reason
+    """
+    return RunFolder(folder).checked_final_scores(checked.configured, checked.plugins) is not None
 
 
 def resolved_recipe(

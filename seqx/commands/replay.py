@@ -1,11 +1,11 @@
 """Compute an update of a run again, without changing its folder: its examples, their losses and gradients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 
 from seqx.build import (
-    DATA,
-    LIMIT,
     Context,
     SavedParts,
     build_batches,
@@ -40,15 +38,16 @@ from seqx.data.loader import Position
 from seqx.errors import DamagedError, UserError
 from seqx.interfaces.networks import Model
 from seqx.parallel import SINGLE_PROCESS
-from seqx.run_folder import RunFolder
+from seqx.run_folder import DATA, LIMIT, RunFolder
 from seqx.run_record import Record
 from seqx.runtime import cpu_threads
 from seqx.runtime.devices import deterministic, device_of
 from seqx.runtime.matrix_products import fast_products
 from seqx.runtime.precision import precision_of
-from seqx.runtime.random_state import random_state
+from seqx.runtime.random_state import random_state, set_random_state
 from seqx.runtime.signals import StopRequest
 from seqx.storage.checkpoint_info import TrainingProgress
+from seqx.storage.starts import Start, recorded_starts, start_of_update
 from seqx.storage.weights import WEIGHTS, read_weights
 from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.loop import updates
@@ -115,10 +114,7 @@ class Replay:
             world=SINGLE_PROCESS,
             stop=StopRequest(),
         )
-        if torch_device.type == "cpu":
-            threads = self._context.folder.threads(self.processes)
-            cpu_threads.keep_thread_count(threads, None, lambda _: None)
-            cpu_threads.adapt_to_contention()
+        self._starts = recorded_starts(folder / "environment.json")
         self._skipped = SkippedBatches(folder)
         self._saved = self._read_progress()
         report("preparing the data")
@@ -136,12 +132,6 @@ class Replay:
     def updates_made(self) -> int:
         """The number of updates that the run has made at least, by its newest checkpoint and its metrics."""
         return max(self.record.progress.step, self.record.metrics.step)
-
-    @property
-    def processes(self) -> int:
-        """The number of ranks of the run."""
-        recorded = self.record.environment.get("processes")
-        return recorded if isinstance(recorded, int) and recorded > 0 else 1
 
     def _read_progress(self) -> dict[int, TrainingProgress]:
         """Return the progress at each checkpoint that is not damaged, by step."""
@@ -188,7 +178,8 @@ class Replay:
         done = self._last_saved(step, updates)
         at = self._batches.position_after(self._position(done), step - 1 - done, skip=self._skip(updates))
         whole = self._batches.update_batch(self._batches.plan(at.epoch), at)
-        return ReplayedBatch(step, updates, rank_batches(self._batches, whole, self.processes))
+        processes = self._start_of(step, updates)["processes"]
+        return ReplayedBatch(step, updates, rank_batches(self._batches, whole, processes))
 
     def updates_to_repeat(self, batch: ReplayedBatch) -> int:
         """Return the number of updates that must be made again to get the exact weights for an update."""
@@ -197,6 +188,12 @@ class Replay:
     def _last_saved(self, step: int, undone: UndoneUpdates | None) -> int:
         """Return the step of the last checkpoint before an update; 0 if there is none."""
         return max((saved for saved in self._usable_steps(undone) if saved < step), default=0)
+
+    def _start_of(self, step: int, undone: UndoneUpdates | None) -> Start:
+        """Return the start of the run that made an update, or that will make it."""
+        return start_of_update(
+            step, self._starts, self._skipped.restored_steps if undone is None else undone.earlier
+        )
 
     def _skip(self, undone: UndoneUpdates | None) -> AbstractSet[Position]:
         return self._skipped.positions if undone is None else undone.skipped
@@ -229,25 +226,17 @@ class Replay:
         """
         context, config = self._context, self._context.config
         self._report("building the model")
-        model = build_model(context)
-        parts = build_saved_parts(context, model, self._vocabulary)
-        start = self._restore(parts, model, batch, exact=exact)
+        parts, start = self._restore(batch, exact=exact)
         done = start.weights.step if exact else batch.step - 1
-        stream = updates(
-            self._accumulation(parts, start.random_states),
-            parts.optimizer,
-            partial(config.schedule, steps=config.steps),
-            self._batches.update_batches(
-                start.position if exact else batch.position, skip=self._skip(batch.undone)
-            ),
-            clip=config.clip,
-            done=done,
+        stream = self._updates(
+            parts, start if exact else start._replace(position=batch.position), batch, done
         )
         with ExitStack() as stack:
             stack.enter_context(deterministic(enabled=config.deterministic))
             stack.enter_context(fast_products(context.device, context.precision))
             for made in islice(stream, batch.step - 1 - done):
                 self._report(f"making update {made.step} again")
+            self._use_threads(self._start_of(batch.step, batch.undone)["threads"])
             losses = list(
                 example_losses(
                     parts.strategy.step,
@@ -260,14 +249,49 @@ class Replay:
             )
             return start.weights, next(stream), losses
 
-    def _restore(self, parts: SavedParts, model: Model, batch: ReplayedBatch, *, exact: bool) -> _Start:
-        """Restore weights for an update: of the nearest checkpoint, of the model, or the initial ones."""
+    def _updates(self, parts: SavedParts, start: _Start, batch: ReplayedBatch, done: int) -> Iterator[Update]:
+        """Make the updates after `done` up to that of a batch, each with its ranks in the run."""
+        config, states = self._context.config, start.random_states
+        batches = self._batches.update_batches(start.position, skip=self._skip(batch.undone))
+
+        def settings(step: int) -> tuple[int, int | None]:
+            made_by = self._start_of(step, batch.undone)
+            return made_by["processes"], made_by["threads"]
+
+        for (processes, threads), steps in groupby(range(done + 1, batch.step + 1), settings):
+            numbers = [*steps]
+            self._use_threads(threads)
+            accumulation = self._accumulation(parts, states, processes)
+            made = updates(
+                accumulation,
+                parts.optimizer,
+                partial(config.schedule, steps=config.steps),
+                batches,
+                clip=config.clip,
+                done=numbers[0] - 1,
+            )
+            yield from islice(made, len(numbers))
+            states = accumulation.random_states if isinstance(accumulation, RanksInTurn) else ()
+
+    def _use_threads(self, threads: int | None) -> None:
+        """Compute with the number of CPU threads of a start of the run, if it is known."""
+        if self._context.device.type == "cpu":
+            cpu_threads.keep_thread_count(threads, None, lambda _: None)
+            cpu_threads.adapt_to_contention()
+
+    def _build(self, *, is_restored: bool) -> tuple[Model, SavedParts]:
+        model = build_model(self._context, is_restored=is_restored)
+        return model, build_saved_parts(self._context, model, self._vocabulary)
+
+    def _restore(self, batch: ReplayedBatch, *, exact: bool) -> tuple[SavedParts, _Start]:
+        """Build the model with weights for an update: of a checkpoint, of the model, or the initial ones."""
         before, usable = batch.step - 1, self._usable_steps(batch.undone)
         if exact:
             candidates = sorted((step for step in usable if step <= before), reverse=True)
         else:
             candidates = sorted(self._saved if before else (), key=lambda step: (abs(step - before), step))
         for step in candidates:
+            _, parts = self._build(is_restored=True)
             path = parts.checkpointer.checkpoints.path(step)
             try:
                 progress, states = parts.checkpointer.restore(step)
@@ -281,39 +305,42 @@ class Replay:
                 repeated=before - step if exact else 0,
                 exact=step in usable and (exact or step == before),
             )
-            return _Start(weights, Position(progress.epoch, progress.index), states)
-        if before and not exact and self.record.scores is not None:
+            return parts, _Start(weights, Position(progress.epoch, progress.index), states)
+        is_restored = bool(before) and not exact and self.record.scores is not None
+        model, parts = self._build(is_restored=is_restored)
+        if is_restored:
             folder = self._context.folder.model
             read_weights(model, folder / WEIGHTS)
             parts.strategy.load_full_model()
-            return _Start(
-                ReplayedWeights(source=folder, step=self.record.progress.step, repeated=0, exact=False),
-                batch.position,
-            )
+            weights = ReplayedWeights(source=folder, step=self.record.progress.step, repeated=0, exact=False)
+            return parts, _Start(weights, batch.position)
         start_from_initial_optimizer(self._context, parts.checkpointer)
         weights = ReplayedWeights(
             source=None, step=0, repeated=before if exact else 0, exact=exact or not before
         )
-        return _Start(weights, Position())
+        return parts, _Start(weights, Position())
 
     def _accumulation(
-        self, parts: SavedParts, states: Sequence[Mapping[str, Tensor]]
+        self, parts: SavedParts, states: Sequence[Mapping[str, Tensor]], processes: int
     ) -> GradientAccumulation:
+        """Return the computation of gradients of several ranks, which continue with their random states."""
         context = self._context
         one = GradientAccumulation(
             strategy=parts.strategy,
             device=context.device,
             precision=context.precision,
-            limit=MicrobatchLimit(context.folder.folder / LIMIT, self.processes),
+            limit=MicrobatchLimit(context.folder.folder / LIMIT, processes),
             describe=partial(describe_examples, self._store),
         )
-        if self.processes == 1:
+        if processes == 1:
+            if states:
+                set_random_state(states[0], context.device)
             return one
-        random_states = [*states][: self.processes] or [random_state(context.device)]
+        random_states = [*states][:processes] or [random_state(context.device)]
         with torch.random.fork_rng([context.device] if context.device.type == "cuda" else []):
-            for rank in range(len(random_states), self.processes):
+            for rank in range(len(random_states), processes):
                 seed_rank(context.config.seed, rank)
                 random_states.append(random_state(context.device))
         return RanksInTurn(
-            **vars(one), batches=self._batches, processes=self.processes, random_states=random_states
+            **vars(one), batches=self._batches, processes=processes, random_states=random_states
         )

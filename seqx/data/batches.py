@@ -53,7 +53,11 @@ class Examples:
         }
 
     def of_update(self, update: "PlannedUpdate") -> list[dict[str, Ragged]]:
-        """Return the columns of each group of an update; an empty list if its rows are packed."""
+        """Return the columns of each group of an update; an empty list if its rows are packed.
+
+        With several ranks, each encodes all examples of the update: `split_into_microbatches` divides them by
+        their lengths in this epoch, so a rank cannot know its own examples before.
+        """
         return [self.columns(group, update.position.epoch) for group in update.groups]
 
 

@@ -36,7 +36,8 @@ def packed_update(
     row_lengths = {name: int(lengths[position.index]) for name, lengths in plan.row_lengths.items()}
     groups = plan.example_groups(position.index)
     own = groups[rank::world_size]
-    count = len(own) if microbatch is None else max(1, microbatch // max(row_lengths.values()))
+    count = len(own) if microbatch is None else microbatch // max(row_lengths.values())
+    count = max(1, count)  # a rank may have no rows
     microbatches = [
         pack(columns, own[start : start + count], row_lengths, pin=pin) for start in range(0, len(own), count)
     ]

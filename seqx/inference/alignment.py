@@ -14,12 +14,14 @@ from torch import Tensor
 from seqx.errors import UserError
 from seqx.inference.attention_maps import AttentionMaps
 from seqx.inference.predictor import Predictor
-from seqx.interfaces.task import Example
+from seqx.interfaces.task import Example, InputError, Values
+from seqx.interfaces.tensors import UNK
 
 Link = tuple[int, int]
 """A source word and a target word, counted from 0."""
 
 _PHARAOH = re.compile(r"(\d+)([-p?:])(\d+)")
+_TRIAL = "a_a"  # a word with a tag, because some tasks read only such words
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,17 @@ class WordAligner:
         head: the number of the head, from 1; None: the mean of all heads
 
     Raises:
-        UserError: the model cannot align words
+        UserError: the model cannot align words, or has no such layer or head
     """
 
     def __init__(self, predictor: Predictor, layer: int | None = None, head: int | None = None) -> None:
         self._predictor = predictor
         self._layer = layer
         self._head = head
+        self._check()
 
     def links(self, example: Example, source: str, target: str) -> list[Link] | None:
-        """Return the links of a pair, sorted by target word; None if it is too long for one forward pass.
+        """Return the links of a pair, sorted by target word; None if the source is longer than `max_length`.
 
         Args:
             example: the columns of source and target
@@ -68,21 +71,41 @@ class WordAligner:
             target: the text of the target
 
         Raises:
-            UserError: the model has no such layer or head
+            UserError: see the class, if the check was not possible
         """
-        weights = self._weights(example)
+        weights = self._weights(example.columns)
         if weights is None:
             return None
         return _links(self._selected(weights), *self._words(example, source, target))
 
     def links_of_heads(self, example: Example, source: str, target: str) -> Mapping[Head, list[Link]]:
-        """Return the links of a pair by each head, and by the mean of the heads of each layer."""
+        """Return the links of a pair by each head, and by the mean of the heads of each layer.
+
+        Raises:
+            UserError: the model cannot align words, if the check was not possible
+        """
         words = self._words(example, source, target)
         return {
             Head(number, head): _links(weights, *words)
-            for number, layer in enumerate(self._weights(example) or (), 1)
+            for number, layer in enumerate(self._weights(example.columns) or (), 1)
             for head, weights in [(None, layer.mean(0)), *enumerate(layer, 1)]
         }
+
+    def _check(self) -> None:
+        """Select the weights of a short pair, so that a wrong layer or head is found before the first answer.
+
+        The check is not possible if the task rejects the pair, or reads vectors.
+
+        Raises:
+            UserError: see the class
+        """
+        try:
+            columns = self._predictor.pair_columns(_TRIAL, [UNK])
+        except InputError:  # the task reads other inputs
+            return
+        weights = None if columns is None else self._weights(columns)
+        if weights is not None:
+            self._selected(weights)
 
     def _words(self, example: Example, source: str, target: str) -> tuple[list[int | None], list[int | None]]:
         task, columns = self._predictor.task, example.columns
@@ -91,9 +114,9 @@ class WordAligner:
             task.token_words("target", columns["target"], target),
         )
 
-    def _weights(self, example: Example) -> list[Tensor] | None:
-        """Return the weights [H, T, S] of each cross-attention; None if the example is too long."""
-        attention = self._predictor.attention_of(example.columns)
+    def _weights(self, columns: Mapping[str, Values]) -> list[Tensor] | None:
+        """Return the weights [H, T, S] of each cross-attention; None if the source is too long."""
+        attention = self._predictor.attention_of(columns)
         if attention is None:
             return None
         weights = cross_attention(attention)

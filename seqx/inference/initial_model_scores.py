@@ -108,7 +108,7 @@ class InitialModelReport:
         except (UserError, torch.OutOfMemoryError) as error:
             click.echo(f"the scores of the initial model on the test set are unknown ({error})", err=True)
             return
-        both = {"before": before, "after": after}
+        both = _comparable("test set of this run", {"before": before, "after": after})
         self.write_new_test(both)
         _print("test set of this run", both)
 
@@ -131,8 +131,27 @@ class InitialModelReport:
             )
             return
         if both is not None:
+            title = f"test set of {self.initial}"
+            both = _comparable(title, both)
             self.write_old_test(both)
-            _print(f"test set of {self.initial}", both)
+            _print(title, both)
+
+
+def _comparable(title: str, both: BothScores) -> BothScores:
+    """Return the scores without those whose settings differ before and after; print why they are left out."""
+    before, after = both["before"], both["after"]
+    common = before.keys() & after.keys()
+    different = {name for name in common if before[name].settings != after[name].settings}
+    for name in sorted(different):
+        click.echo(
+            f"{title}: {name} is left out, because its settings differ: {before[name].settings} before, "
+            f"{after[name].settings} after",
+            err=True,
+        )
+    return {
+        when: {name: score for name, score in scores.items() if name not in different}
+        for when, scores in both.items()
+    }
 
 
 def _print(title: str, both: BothScores) -> None:

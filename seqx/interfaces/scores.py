@@ -100,6 +100,7 @@ class Score:
         is_detail: true for a score that explains another one, such as the recall of an F1; `seqx run` and
             `seqx compare` leave it out, unless it was published
         interval: the confidence interval; None: it was not computed
+        note: a remark that is printed after the value, such as the number of outputs that were not scored
     """
 
     value: float
@@ -108,6 +109,7 @@ class Score:
     lower_is_better: bool = False
     is_detail: bool = False
     interval: Interval | None = None
+    note: str = ""
 
     @property
     def settings(self) -> str:
@@ -133,11 +135,12 @@ class Score:
         return self.rank > replace(self, value=value).rank
 
     def to_json(self) -> dict[str, Any]:
-        """Return the value, the interval and the signature, as files and JSON output hold them."""
+        """Return the fields that are set, as files and JSON output hold them."""
         interval = {} if self.interval is None else asdict(self.interval)
         results = {"results": [*self.results]} if self.results else {}
         flags = {name: True for name in ("lower_is_better", "is_detail") if getattr(self, name)}
-        return {"value": self.value, **interval, "signature": self.signature, **results, **flags}
+        note = {"note": self.note} if self.note else {}
+        return {"value": self.value, **interval, "signature": self.signature, **results, **flags, **note}
 
     def __str__(self) -> str:
         """Return the text that commands print."""
@@ -146,7 +149,8 @@ class Score:
             interval = (
                 f" (μ = {self.interval.mean:.2f} ± {self.interval.margin:.2f})"  # as sacreBLEU prints it
             )
-        return f"{self.value:.2f}{interval}  {self.signature}"
+        note = f" ({self.note})" if self.note else ""
+        return f"{self.value:.2f}{interval}{note}  {self.signature}"
 
 
 def main_scores(scores: Mapping[str, Score]) -> dict[str, Score]:

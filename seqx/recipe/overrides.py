@@ -33,9 +33,7 @@ def override(root: Node, text: str) -> Node:
     path, plus = path.removesuffix("+"), path.endswith("+")
     keys = path.split(".")
     if not equals or not all(keys):
-        raise RecipeError(
-            [Problem(at, f"{text!r} must have the form key.path=value, such as model.d_model=256")]
-        )
+        raise RecipeError([Problem(at, "an override has the form key.path=value, such as model.d_model=256")])
 
     if len(keys) > _MAX_DEPTH:
         raise RecipeError([Problem(at, f"a setting is at most {_MAX_DEPTH} levels deep, not {len(keys)}")])
@@ -65,7 +63,7 @@ def parse_override_value(value: str, text: str, path: str) -> Node:
 
     def in_argument(location: Location) -> Location:  # `parse` counts columns from the beginning of the value
         on_first_line = location.line == 1
-        return replace(location, column=location.column + column, text=text) if on_first_line else location
+        return replace(location, line=1, column=location.column + column if on_first_line else 1, text=text)
 
     try:
         node = parse(value, COMMAND_LINE)

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from seqx.errors import Location, Problem, RecipeError, shortened
+from seqx.errors import COMMAND_LINE, Location, Problem, RecipeError, shortened
 from seqx.storage.bounded_read import read_bounded
 
 _MAX_DEPTH = 60  # levels of nesting
@@ -288,7 +288,8 @@ class _Reader:
                 self.problems.append(Problem(where, "a key must be a string without NUL and surrogates"))
             elif key.value in keys:
                 name, before = shortened(key.value), keys[key.value]
-                self.problems.append(Problem(where, f"{name!r} is already set at {before}; keep one of them"))
+                place = "" if self.source == COMMAND_LINE else f" at {before}"
+                self.problems.append(Problem(where, f"{name!r} is already set{place}; keep one of them"))
             else:
                 keys[key.value] = where
                 value[key.value] = self.node(child, depth + 1)

@@ -157,6 +157,7 @@ class TextPairTask(MetricTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.resegments = self.sample_segmentation
+        self._token_bytes: dict[str, Sequence[bytes | None]] = {}  # by the folder of the tokenizer
 
     @property
     def vocab_sizes(self) -> Mapping[str, int]:
@@ -202,6 +203,7 @@ class TextPairTask(MetricTask):
         self.tokenizer.load(folder / "tokenizer")
         if self.target_tokenizer is not None:
             self.target_tokenizer.load(folder / "target_tokenizer")
+        self._token_bytes.clear()
 
     def example(self, row: tuple[str, ...], *, training: bool) -> Example | Rejected:
         """Return the ids of both sides, or the reason to reject a training row."""
@@ -239,8 +241,12 @@ class TextPairTask(MetricTask):
 
     def token_words(self, column: str, ids: Sequence[int], text: str) -> list[int | None]:
         """Return the number of the word of a text to which each token belongs."""
-        tokenizer = self._target_tokenizer if column == "target" else self.tokenizer
-        surfaces = tokenizer.surfaces()
+        tokenizer, name = self.tokenizer, "tokenizer"
+        if column == "target" and self.target_tokenizer is not None:
+            tokenizer, name = self.target_tokenizer, "target_tokenizer"
+        if name not in self._token_bytes:  # computed once, because it has an item for each symbol
+            self._token_bytes[name] = tokenizer.surfaces()
+        surfaces = self._token_bytes[name]
         return token_words([surfaces[i] for i in ids], text)
 
     def source_text(self, text: str) -> str:

@@ -184,11 +184,8 @@ class Run:
         return Checkpointer(
             Checkpoints(folder),
             model=self.strategy.model,
-            optimizer=self.optimizer,
             parts={"training.optimizer": self.optimizer},
             strategy=self.strategy,
-            world=self.world,
-            device=CPU,
             warn=lambda _: None,
         )
 

@@ -1,6 +1,7 @@
 """Save and restore everything that a run needs to resume."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from seqx.errors import UserError, shortened
 from seqx.interfaces.learning import Callback
 from seqx.interfaces.networks import Model
 from seqx.interfaces.scores import ValidationScore
-from seqx.parallel import World
 from seqx.parallel.parallelism import Parallelism
 from seqx.plugin.blame import message_naming_plugin
 from seqx.runtime.devices import raise_torch_oom
@@ -28,6 +28,11 @@ RANDOM = "distributed.random"
 RANKS = "training.parallel"
 """The key of the states that strategies keep of each rank (`Parallelism.rank_state`) in a checkpoint."""
 
+_RESUME_ADVICE = (
+    "another version of seqx wrote the checkpoint, or it was changed; resume with that version, or remove "
+    "the checkpoint to resume from an earlier one"
+)
+
 
 class Checkpointer:
     """A writer and reader of checkpoints: the model, the states of training, the random states of all ranks.
@@ -35,12 +40,9 @@ class Checkpointer:
     Args:
         checkpoints: the checkpoints of the run
         model: the model whose weights are saved: the moving average, if there is one
-        optimizer: the optimizer of the trained weights
         parts: the parts of training that have a `state_dict`, by their paths in the recipe; they include the
             optimizer. Parts whose `state_dict` returns None are left out
-        strategy: the strategy by which ranks share the model
-        world: the ranks
-        device: the device of this rank
+        strategy: the strategy by which ranks share the model; has the optimizer, the ranks and the device
         warn: called with a message about each damaged checkpoint
     """
 
@@ -49,20 +51,15 @@ class Checkpointer:
         checkpoints: Checkpoints,
         *,
         model: Model,
-        optimizer: torch.optim.Optimizer,
         parts: Mapping[str, Any],
         strategy: Parallelism,
-        world: World,
-        device: torch.device,
         warn: Callable[[str], None],
     ) -> None:
         self.checkpoints = checkpoints
         self.model = model
-        self._optimizer = optimizer
         self._parts = parts
         self._strategy = strategy
-        self._world = world
-        self._device = device
+        self._optimizer, self._world, self._device = strategy.optimizer, strategy.world, strategy.device
         self._warn = warn
         self._seeded_state = torch.get_rng_state()  # for ranks whose state is not in the checkpoint
 
@@ -74,7 +71,10 @@ class Checkpointer:
         Args:
             before: ignore the checkpoints of this update and of later ones; None: consider all
         """
-        newest = self._newest(before)
+        if before is not None:  # free the state that is replaced: both may not fit into memory
+            self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": {}})
+        with self._reporting_oom("reads a checkpoint"):
+            newest = self._newest(before)
         if newest is None:
             return TrainingProgress()
         progress, states = newest
@@ -91,7 +91,8 @@ class Checkpointer:
             DamagedError: a file is missing, damaged or changed
             UserError: the checkpoint does not fit
         """
-        progress, states = self.checkpoints.restore(step, self.model, self._strategy.load_device())
+        with self._reporting_oom("reads a checkpoint"):
+            progress, states = self.checkpoints.restore(step, self.model, self._strategy.load_device())
         self._load_states(step, states)
         return progress, states.get(RANDOM, [])
 
@@ -160,37 +161,56 @@ class Checkpointer:
         return None if step is None else self.checkpoints.restore(step, self.model, device)
 
     def load_optimizer(self, checkpoint: Path) -> None:
-        """Load the state of the optimizer in a checkpoint of another run.
+        """Load the state of the optimizer in a checkpoint of another run; keep the settings of this run.
 
         Raises:
             UserError: it has none, or that of another optimizer
         """
         checked_manifest(checkpoint, state_dict.TREE, state_dict.TENSORS)
-        states = state_dict.read(checkpoint, self._strategy.load_device())
-        self._load_state("training.optimizer", states.get("training.optimizer"), checkpoint)
+        with self._reporting_oom("reads a checkpoint"):
+            states = state_dict.read(checkpoint, self._strategy.load_device())
+        settings = [
+            {name: value for name, value in group.items() if name != "params"}
+            for group in self._optimizer.param_groups
+        ]
+        advice = (
+            "another optimizer or another version of seqx wrote it; start with a new state "
+            "(training.init_from.reset_optimizer: true)"
+        )
+        self._load_state("training.optimizer", states.get("training.optimizer"), checkpoint, advice)
+        for group, own in zip(self._optimizer.param_groups, settings, strict=True):
+            if other := sorted(group.keys() - own.keys() - {"params"}):
+                name = type(self._optimizer).__name__
+                raise _misfit(
+                    checkpoint, "training.optimizer", name, f"it lacks the setting {other[0]}", advice
+                )
+            group.update(own)
 
-    def _load_state(self, path: str, state: Any, checkpoint: Path) -> None:
+    def _load_state(self, path: str, state: Any, checkpoint: Path, advice: str = _RESUME_ADVICE) -> None:
         part = self._parts[path]
         try:
-            with raise_torch_oom():
+            with self._reporting_oom(f"loads the state of {path}"):
                 if part is self._optimizer:
                     self._strategy.load_optimizer_state(state)
                 else:
                     part.load_state_dict(state)
-        except torch.OutOfMemoryError:
-            raise UserError(
-                f"{self._device} is out of memory while it loads the state of {path}; make the model "
-                "smaller, or shard it over several devices with training.parallel=fsdp"
-            ) from None
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             if message_naming_plugin(error) is not None:
                 raise
             detail = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise _misfit(checkpoint, path, type(part).__name__, detail, advice) from error
+
+    @contextmanager
+    def _reporting_oom(self, activity: str) -> Iterator[None]:
+        """Report that the device is out of memory in the block, which does this `activity`."""
+        try:
+            with raise_torch_oom():
+                yield
+        except torch.OutOfMemoryError:
             raise UserError(
-                f"{checkpoint}: the state of {path} does not fit {type(part).__name__} "
-                f"({detail}); another version of seqx wrote the checkpoint, or it was changed; resume with "
-                "that version, or remove the checkpoint to resume from an earlier one"
-            ) from error
+                f"{self._device} is out of memory while it {activity}; make the model smaller, or shard it "
+                "over several devices with training.parallel=fsdp"
+            ) from None
 
     def _set_random_state(self, states: Sequence[Mapping[str, Tensor]]) -> None:
         """Restore the random state of this rank; a rank without a saved state starts from its own seed.
@@ -204,6 +224,11 @@ class Checkpointer:
             torch.set_rng_state(self._seeded_state)
             if self._device.type == "cuda":
                 torch.cuda.manual_seed(torch.initial_seed())
+
+
+def _misfit(checkpoint: Path, path: str, name: str, detail: str, advice: str) -> UserError:
+    """Return the error about a state in a checkpoint that does not fit the part with this path."""
+    return UserError(f"{checkpoint}: the state of {path} does not fit {name} ({detail}); {advice}")
 
 
 def stateful_callbacks(callbacks: Iterable[Callback]) -> dict[str, Callback]:

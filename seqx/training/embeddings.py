@@ -31,6 +31,8 @@ def embedding_problems(
             yield setting, f"the model ties the embeddings of {other} and {column}; set only one of both"
         if not file.is_file():
             yield setting, f"{file}: there is no such file; correct the path"
+        elif not file.stat().st_size:
+            yield setting, f"{file} is empty; name a file in word2vec's text format"
 
 
 def load_embeddings(
@@ -111,6 +113,8 @@ def _vectors(
             raise UserError(f"{file}:{number}: expected a word and {size} numbers; correct the line")
         seen.add(token)
         yield token, vector
+    if not number:
+        raise UserError(f"{setting}: {file} is empty; name a file in word2vec's text format")
     if number - 1 < announced:
         raise UserError(
             f"{file}: ends after {number - 1:,} of the {announced:,} vectors that its first line states; "

@@ -28,10 +28,8 @@ class Validator:
         task: the task with the references and the metrics
         model: the model to score
         search: the search that decodes; None: the task does not use one
-        device: the device of this rank
         precision: the precision of matrix products
-        strategy: moves the model to the device if it is not there
-        world: the ranks, which share the work
+        strategy: has the device and the ranks, which share the work; moves the model to the device
         stop: the signals that interrupt a validation
         fingerprint: refuses text that has changed since the run began
         progress: records the scores of validations
@@ -44,10 +42,8 @@ class Validator:
         model: Model,
         search: Search | None,
         *,
-        device: torch.device,
         precision: Literal["bf16", "fp32"],
         strategy: Parallelism,
-        world: World,
         stop: StopRequest,
         fingerprint: DataFingerprint,
         progress: ProgressTracker,
@@ -56,10 +52,9 @@ class Validator:
         self.task = task
         self.model = model
         self._search = search
-        self._device = device
         self._precision: Literal["bf16", "fp32"] = precision
         self._strategy = strategy
-        self._world = world
+        self._world = strategy.world
         self._stop = stop
         self._fingerprint = fingerprint
         self._progress = progress
@@ -139,7 +134,7 @@ class Validator:
             self.task,
             self.model,
             self._search,
-            device=self._device,
+            device=self._strategy.device,
             precision=self._precision,
             before_batch=self._stop.raise_if_requested if interruptible else lambda: None,
             world=world,

@@ -5,11 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 import click
-import torch
 
 from seqx.data.batches import Batches
 from seqx.errors import UserError
-from seqx.parallel import World
 from seqx.parallel.parallelism import Parallelism
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.training.checkpointer import Checkpointer
@@ -28,10 +26,8 @@ class Rollback:
         folder: the run folder, where the batches that are skipped from then on are recorded
         max_rollbacks: the number of rollbacks after which a further divergence ends the run
         batches: the batches of the run
-        strategy: computes the gradients of single examples for the error message
-        device: the device of this rank
+        strategy: computes the gradients of single examples for the error message; has the ranks
         precision: the precision of matrix products
-        world: the ranks
         notices: holds warnings back until training starts again
     """
 
@@ -44,9 +40,7 @@ class Rollback:
         max_rollbacks: int,
         batches: Batches,
         strategy: Parallelism,
-        device: torch.device,
         precision: Literal["bf16", "fp32"],
-        world: World,
         notices: Notices,
     ) -> None:
         self.skipped = SkippedBatches(folder)
@@ -56,9 +50,8 @@ class Rollback:
         self._max_rollbacks = max_rollbacks
         self._batches = batches
         self._strategy = strategy
-        self._device = device
         self._precision: Literal["bf16", "fp32"] = precision
-        self._world = world
+        self._world = strategy.world
         self._notices = notices
 
     def roll_back(self, divergence: Divergence) -> TrainingProgress:
@@ -99,7 +92,11 @@ class Rollback:
         first, batches = divergence.updates[0], self._batches.for_single_device()
         with self._strategy.gradient_sync(last=False):
             examples = worst_examples(
-                self._strategy.step, batches, first.at, device=self._device, precision=self._precision
+                self._strategy.step,
+                batches,
+                first.at,
+                device=self._strategy.device,
+                precision=self._precision,
             )
         return (
             f"Of the examples of update {first.step} these have the largest gradients: "

@@ -1,7 +1,7 @@
 """The batches that a run skips after rollbacks, stored for later starts of the run."""
 
 import json
-import shutil
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import NamedTuple, NotRequired
@@ -40,6 +40,7 @@ class UndoneUpdates(NamedTuple):
 
     back_to: int  # the step of the checkpoint that was restored
     skipped: AbstractSet[Position]  # the batches that the run had skipped when it made these updates
+    earlier: Sequence[int]  # the steps of the checkpoints that earlier rollbacks had restored
 
 
 class SkippedBatches:
@@ -72,6 +73,11 @@ class SkippedBatches:
         return len(self._rollbacks)
 
     @property
+    def restored_steps(self) -> list[int]:
+        """The steps of the checkpoints that the rollbacks restored."""
+        return [rollback["to"] for rollback in self._rollbacks]
+
+    @property
     def positions(self) -> AbstractSet[Position]:
         """The positions of the batches to skip."""
         return self._positions
@@ -79,9 +85,9 @@ class SkippedBatches:
     def undone(self, step: int) -> UndoneUpdates | None:
         """Return the updates of the last rollback that undid an update with the number `step`, or None."""
         earlier, found = set[Position](), None
-        for rollback in self._rollbacks:
+        for number, rollback in enumerate(self._rollbacks):
             if rollback["to"] < step <= rollback["from"]:
-                found = UndoneUpdates(rollback["to"], frozenset(earlier))
+                found = UndoneUpdates(rollback["to"], frozenset(earlier), self.restored_steps[:number])
             earlier |= {Position(*at) for at in rollback["batches"]}
         return found
 
@@ -122,8 +128,4 @@ def remove_later_checkpoints(step: int, checkpoints: Checkpoints) -> None:
     If this is interrupted, the checkpoints that are left are the earliest ones, without a gap.
     """
     checkpoints.check()
-    for later in reversed(checkpoints.steps()):
-        if later > step:
-            hidden = checkpoints.folder / f".{later:08}.old"  # renaming is atomic, removing a folder is not
-            checkpoints.path(later).rename(hidden)
-            shutil.rmtree(hidden, ignore_errors=True)
+    checkpoints.remove(later for later in reversed(checkpoints.steps()) if later > step)

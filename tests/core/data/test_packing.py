@@ -157,6 +157,25 @@ def test_packed_batches_contain_the_examples_of_all_ranks(microbatch: int | None
     assert sorted(seen) == sorted(np.concatenate(plan.example_groups(0)).tolist())
 
 
+@pytest.mark.parametrize("microbatch", [None, 600])
+def test_packed_update_with_fewer_rows_than_ranks_has_a_dummy_for_the_others(
+    microbatch: int | None, store: Store
+) -> None:
+    parts = [
+        Batches(store=store, tokens=900, microbatch=microbatch, rank=rank, world_size=64, packed=True)
+        for rank in range(64)
+    ]
+    plan = parts[0].plan(0)
+    num_rows = len(plan.example_groups(0))
+    assert num_rows < 64
+    updates = [part.update_batch(plan, Position(0, 0)) for part in parts]
+    assert [len(update.microbatches) for update in updates] == [1] * num_rows + [0] * (64 - num_rows)
+    assert all(update.dummy is not None for update in updates)
+    assert sum(each.batch.count for update in updates for each in update.microbatches) == (
+        plan.num_target_tokens(0)
+    )
+
+
 def test_packed_batches_have_one_shape(store: Store) -> None:
     batches = Batches(store=store, tokens=900, packed=True)
     plan = batches.plan(0)

@@ -1,7 +1,8 @@
 """Word alignments from cross-attention."""
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,29 @@ def test_tokens_belong_to_the_words_that_they_write(
 def test_tokens_of_moses_keep_the_words_of_the_line() -> None:
     tokens = [word.encode() for word in [" Er", " sagt", " :", " &quot;", " Ja", " ,", " &quot;", " nein"]]
     assert token_words(tokens, 'Er sagt: "Ja," nein') == [0, 1, 1, 2, 2, 2, 2, 3]
+
+
+def test_alignment_computes_the_text_of_all_symbols_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = seqx.load(folder / "m", device="cpu", precision="fp32")
+    task = predictor.task
+    assert isinstance(task, seqx.TextPairTask)
+    original = type(task.tokenizer).surfaces
+    calls: list[seqx.Tokenizer] = []
+
+    def surfaces(tokenizer: seqx.Tokenizer) -> Sequence[bytes | None]:
+        calls.append(tokenizer)
+        return original(tokenizer)
+
+    monkeypatch.setattr(type(task.tokenizer), "surfaces", surfaces)
+    for _ in range(2):
+        for column in ("source", "target"):
+            assert task.token_words(column, task.tokenizer.encode("The dog"), "The dog")[-1] == 1
+    assert len(calls) == 1
+    task.load(folder / "m" / "task")
+    task.token_words("source", task.tokenizer.encode("The dog"), "The dog")
+    assert len(calls) == 2
 
 
 def test_alignment_links_each_target_word_to_the_word_with_the_largest_weight(folder: Path) -> None:
@@ -144,6 +168,37 @@ def test_align_errors_are_one_message(folder: Path, arguments: str, message: str
     result = command("align", *arguments.split())
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--layer", "9"], "there is no layer 9: the model has cross-attentions 1 to 3\n"),
+        (["--head", "9"], "there is no head 9: layer 2 has heads 1 to 2\n"),
+        (["--attention", "weights"], "matplotlib"),
+    ],
+    ids=str,
+)
+def test_options_are_checked_before_an_answer_or_a_file_is_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, option: list[str], message: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    earlier = '{"line": 1, "part": 1, "search": 1}\n'
+    Path("trace").write_text(earlier, "utf-8")
+    options = ["--trace", "trace", "--alignment", "new_links", *option]
+    result = command("translate", "m", *options, text="xyz\n")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert Path("trace").read_text("utf-8") == earlier
+    assert not Path("new_links").exists()
+    assert not Path("weights").exists()
+
+
+def test_align_checks_the_layer_before_the_first_pair(folder: Path) -> None:
+    Path("long").write_text("dog " * 60 + "\n", "utf-8")  # too long, so its line of links is empty
+    result = command("align", "m", "long", "long", "--layer", "9")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "there is no layer 9" in result.stderr
 
 
 def test_token_scores_of_answers_add_up_to_their_log_probability(folder: Path) -> None:

@@ -218,7 +218,7 @@ def test_average_needs_no_finished_model(run: Path, tmp_path: Path, monkeypatch:
         result = call("average", run, "--last", "5", "--out", tmp_path / "mean")
     finally:
         (run / "away").rename(run / "model")
-    assert "has 3 checkpoints to average, not 5" in result.stderr
+    assert result.stderr == f"--last 5: {run} has only 3 checkpoints; the mean is that of all\n"
     assert not (tmp_path / "nothing").exists()
     assert seqx.load(tmp_path / "mean")(["a"])
     assert "is not the folder of a run" in call("average", tmp_path).stderr

@@ -101,6 +101,27 @@ def test_joined_weights_compute_all_maps_and_hold_no_weight_twice(
     assert maps[1].to(torch.float64).weight.dtype == torch.float64
 
 
+@pytest.mark.parametrize(("precision", "tolerance"), FORMATS)
+@torch.no_grad()
+def test_shape_and_type_of_a_packed_weight_are_known_without_unpacking(
+    precision: str, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maps, x = [nn.Linear(24, outputs, bias=False) for outputs in (8, 16)], torch.randn(5, 24)
+    expected = maps[1](x)
+    pack(nn.ModuleList(maps), precision, min_size=1)  # type: ignore[arg-type]
+    weights = [m.weight for m in maps]
+    assert isinstance(weights[0], PackedWeight)
+    assert weights[0].join(weights[1:], []) is not None  # both are now rows of one weight
+    monkeypatch.setattr(PackedWeight, "dense", None)
+    for weight, outputs in zip(weights, (8, 16), strict=True):
+        assert weight.shape == weight.size() == (outputs, 24)
+        assert (len(weight), weight.numel(), weight.dim(), weight.ndim) == (outputs, outputs * 24, 2, 2)
+        assert (weight.device.type, weight.dtype, weight.layout) == ("cpu", torch.float32, torch.strided)
+        assert weight.is_floating_point()
+        assert not weight.requires_grad
+    assert relative_error(maps[1](x), expected) < 2 * tolerance
+
+
 @pytest.mark.skipif(not has_int8(), reason="no int8")
 @torch.no_grad()
 def test_int8_without_a_large_weight_is_reported(caplog: pytest.LogCaptureFixture) -> None:
@@ -211,4 +232,4 @@ def test_commands_answer_in_int8(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_int8_is_no_precision_of_training() -> None:
     result = call("check", "wmt_en_de", "--profile", "sample", "training.precision=int8")
     assert result.exit_code == 2
-    assert "training.precision: Input should be 'auto', 'bf16' or 'fp32', found 'int8'" in result.stderr
+    assert "training.precision=int8: Input should be 'auto', 'bf16' or 'fp32', found 'int8'" in result.stderr

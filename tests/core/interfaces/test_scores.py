@@ -156,3 +156,9 @@ def test_settings_of_a_score_leave_out_the_results_that_its_metric_declares() ->
     assert score.to_json() == {"value": 1, "signature": score.signature, "results": ["said"]}
     detail = seqx.Score(value=1, signature="a|valid:3", is_detail=True)  # as of earlier versions
     assert (detail.settings, detail.to_json()["is_detail"]) == ("a", True)
+
+
+def test_note_of_a_score_is_printed_and_stored() -> None:
+    score = seqx.Score(value=1, signature="a", note="without 1 of 2 outputs")
+    assert str(score) == "1.00 (without 1 of 2 outputs)  a"
+    assert TypeAdapter(seqx.Score).validate_python(score.to_json()) == score

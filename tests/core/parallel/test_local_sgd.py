@@ -133,6 +133,6 @@ def test_a_single_process_ignores_the_strategy(tmp_path: Path) -> None:
 
 
 def test_moving_average_refuses_a_strategy_without_current_weights(tmp_path: Path) -> None:
-    message = r"command line:1:14: training.ema: .* with training.parallel: local_sgd the model has"
+    message = r"training.ema={}: .* with training.parallel: local_sgd the model has"
     with pytest.raises(UserError, match=message):
         train_on_ranks(1, folder_with_plugin(tmp_path), "run", *LOCAL_SGD, "training.ema={}")

@@ -42,7 +42,7 @@ def test_an_old_name_of_a_setting_is_reported_with_the_new_name() -> None:
 
 def test_an_old_name_in_an_override_of_a_stored_recipe_is_reported(tmp_path: Path) -> None:
     node = override(parse("keep: 2\n", stored(tmp_path)), "keep=3")
-    with pytest.raises(RecipeError, match=r"^command line:1:1: recipe: keep is now called keep_checkpoints"):
+    with pytest.raises(RecipeError, match=r"^keep=3: recipe: keep is now called keep_checkpoints"):
         check(node, Registry(), Renamed)
 
 

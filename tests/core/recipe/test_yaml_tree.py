@@ -319,17 +319,20 @@ def test_overrides_append_to_lists() -> None:
     [
         (
             "model.d",
-            "command line:1:1: 'model.d' must have the form key.path=value, such as model.",
+            "model.d: an override has the form key.path=value, such as model.",
         ),
-        ("model..d=1", "command line:1:1: 'model..d=1' must have the form key.path=value"),
-        ("=1", "command line:1:1: '=1' must have the form key.path=value"),
-        ("list.2=1", "command line:1:1: list.2: this is a list with items 0 to 1\n    list.2=1\n    ^"),
-        ("list.x=1", "command line:1:1: list.x: this is a list with items 0 to 1"),
-        ("a={b: 1, b: 2}", "command line:1:10: a: 'b' is already set at command line:1:2"),
-        ("a=[1", "command line:1:5: a: not valid YAML"),
-        ("list.0+=1", "command line:1:1: list.0: += appends to a list, and this is not one; use ="),
-        ("list.2+=1", "command line:1:1: list.2: this is a list with items 0 to 1"),
-        ("+=1", "command line:1:1: '+=1' must have the form key.path=value"),
+        ("model..d=1", "model..d=1: an override has the form key.path=value"),
+        ("=1", "=1: an override has the form key.path=value"),
+        ("list.2=1", "list.2=1: this is a list with items 0 to 1"),
+        ("list.x=1", "list.x=1: this is a list with items 0 to 1"),
+        (
+            "a={b: 1, b: 2}",
+            "a={b: 1, b: 2}: 'b' is already set; keep one of them\n    a={b: 1, b: 2}\n             ^",
+        ),
+        ("a=[1", "a=[1: not valid YAML"),
+        ("list.0+=1", "list.0+=1: += appends to a list, and this is not one; use ="),
+        ("list.2+=1", "list.2+=1: this is a list with items 0 to 1"),
+        ("+=1", "+=1: an override has the form key.path=value"),
     ],
 )
 def test_invalid_overrides_are_reported(text: str, message: str) -> None:

@@ -78,6 +78,24 @@ def test_subwords_that_are_words_start_with_their_vectors() -> None:
     assert re.search(r"training\.embeddings\.target: [12] of 396 symbols \(0\.[35]%\)", result.stderr)
 
 
+def test_resumed_run_does_not_need_the_vectors() -> None:
+    Path("both.vec").write_text(vectors("the", "house"))
+    settings = "training.embeddings={target: both.vec}"
+    assert run(TINY, settings).exit_code == 0
+    Path("both.vec").unlink()
+    result = run(TINY, settings, "training.steps=2")
+    assert result.exit_code == 0, result.output
+    assert "have a vector in" not in result.stderr
+
+
+def test_compressed_file_without_lines_is_empty() -> None:
+    Path("v.gz").write_bytes(gzip.compress(b""))
+    result = run(TINY, "training.embeddings={source: v.gz}")
+    assert result.exit_code == 2, result.output
+    assert "training.embeddings.source: " in result.stderr
+    assert "v.gz is empty; name a file in word2vec's text format" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("settings", "content", "message"),
     [
@@ -102,6 +120,7 @@ def test_subwords_that_are_words_start_with_their_vectors() -> None:
             "the model ties the embeddings of source and target; set only",
         ),
         ("{source: nothing}", "", "nothing: there is no such file; correct the path"),
+        ("{source: v}", "", "v is empty; name a file in word2vec's text format"),
         ("{sauce: v}", "", "training.embeddings"),
     ],
 )

@@ -72,13 +72,12 @@ def test_init_from_refuses_other_settings_of_the_vocabulary(folder: Path, settin
     for command in (("check", "tiny.yaml"), ("run", "tiny.yaml", "--folder", "second")):
         result = call(*command, "training.init_from=first", setting)
         assert (result.exit_code, result.stdout) == (2, "")
-        key = setting.partition("=")[0]
-        assert f": {key}: {value} does not fit the vocabulary of the model in first/model (" in result.stderr
+        message = f"{setting}: {value} does not fit the vocabulary of the model in first/model ("
+        assert message in result.stderr
         assert (
             f"(training.init_from), which was learned with {initial_value}; write {advice}" in result.stderr
         )
         assert ", or leave training.init_from out\n" in result.stderr
-        assert "command line:1:" in result.stderr
         assert not Path("second/recipe.yaml").exists()
 
 
@@ -117,7 +116,7 @@ def test_init_from_refuses_weights_that_do_not_fit(folder: Path, setting: str, d
         result = call(*command, "training.init_from=first", setting)
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr.startswith(
-            "command line:1:20: training.init_from: the model in first/model has other sizes or parts than "
+            "training.init_from=first: the model in first/model has other sizes or parts than "
             "that of this recipe; make these settings equal:\n"
         )
         assert difference in result.stderr
@@ -130,9 +129,7 @@ def test_init_from_refuses_a_truncated_weights_file(folder: Path) -> None:
     for command in (("check", "tiny.yaml"), ("run", "tiny.yaml", "--folder", "second")):
         result = call(*command, "training.init_from=cut")
         assert (result.exit_code, result.stdout) == (2, "")
-        assert result.stderr.startswith(
-            "command line:1:20: training.init_from: cut/model.safetensors: cannot be"
-        )
+        assert result.stderr.startswith("training.init_from=cut: cut/model.safetensors: cannot be")
 
 
 def test_init_from_reports_all_problems_at_once_with_places(folder: Path) -> None:
@@ -211,7 +208,7 @@ def test_overrides_cannot_change_the_vocabulary_of_a_model(folder: Path) -> None
         ("task.tokenizer.symbols=[<x>]", "symbols: []"),
         ("task.target_tokenizer=labels", "target_tokenizer: null"),
     ):
-        with pytest.raises(RecipeError, match=rf"command line:1:\d+: .*; write {write}".replace("[", r"\[")):
+        with pytest.raises(RecipeError, match=re.escape(setting) + f": .*; write {re.escape(write)}"):
             seqx.load("first", device="cpu", overrides=[setting])
     assert seqx.load("first", device="cpu", overrides=["task.tokenizer.alpha=0.3", "search.size=1"])
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import seqx
 from benchmarks.run_differences import differences
-from seqx.inference import Predictor, initial_model_scores
+from seqx.inference import Predictor, evaluation, initial_model_scores
 from seqx.interfaces.scores import Score
 from seqx.parallel import World
 from seqx.storage import state_dict
@@ -113,12 +113,13 @@ def test_extension_must_keep_the_symbols_of_the_model_and_other_settings(folder:
     assert "extend adds nothing" not in done(*EXTENDED, UNCHANGED, "--folder", "extended")
     again = "training.init_from={model: extended, vocabulary: extend}"
     assert "extend adds nothing, because " in done(again, EXTENDED[1], UNCHANGED, "--folder", "same")
-    assert "task.tokenizer.symbols: [<2fr>] does not fit" in refused(again, "task.tokenizer.symbols=[<2fr>]")
+    fewer = "task.tokenizer.symbols=[<2fr>]"
+    assert f"{fewer}: [<2fr>] does not fit" in refused(again, fewer)
     message = refused(EXTENDED[0], "task.tokenizer={type: sentencepiece, size: 300, symbols: [<a>]}")
     assert "task.tokenizer.size: 300 does not fit" in message
     assert "task.tokenizer.symbols" not in message
     message = refused("training.init_from={model: first}", EXTENDED[1])
-    assert "task.tokenizer.symbols: [<2fr>, <2de>] does not fit" in message
+    assert f"{EXTENDED[1]}: [<2fr>, <2de>] does not fit" in message
 
 
 @pytest.mark.promise("frozen-parameters-keep-their-bits")
@@ -220,10 +221,15 @@ def test_frozen_embedding_cannot_be_extended(folder: Path) -> None:
     )
 
 
-def steps_of_optimizer(run: str) -> set[float]:
+def optimizer_state(run: str) -> dict[str, Any]:
     checkpoints = Checkpoints(Path(run, "checkpoints"))
     states = state_dict.read(checkpoints.path(checkpoints.steps()[-1]), torch.device("cpu"))
-    return {float(state["step"]) for state in states["training.optimizer"]["state"].values()}
+    state: dict[str, Any] = states["training.optimizer"]
+    return state
+
+
+def steps_of_optimizer(run: str) -> set[float]:
+    return {float(state["step"]) for state in optimizer_state(run)["state"].values()}
 
 
 def test_state_of_the_optimizer_is_kept_on_request(folder: Path) -> None:
@@ -237,6 +243,18 @@ def test_state_of_the_optimizer_is_kept_on_request(folder: Path) -> None:
     assert steps_of_optimizer(run) == {5}
 
 
+def test_kept_state_of_the_optimizer_has_the_settings_of_the_new_run(folder: Path) -> None:
+    settings = (
+        "training.optimizer={type: adam, betas: [0.5, 0.75], eps: 0.125}",
+        "training.init_from={model: first, reset_optimizer: false, old_test: false}",
+    )
+    for steps in (2, 3):  # the second time, the run resumes
+        done(*settings, "--folder", "other_betas", f"training.steps={steps}")
+        (group,) = optimizer_state("other_betas")["param_groups"]
+        assert (tuple(group["betas"]), group["eps"]) == ((0.5, 0.75), 0.125)
+        assert steps_of_optimizer("other_betas") == {2 + steps}
+
+
 def test_state_of_the_optimizer_that_cannot_be_kept_is_an_error(folder: Path) -> None:
     shutil.copytree("first/model", "alone/model", dirs_exist_ok=True)
     message = refused("training.init_from={model: alone, reset_optimizer: false}")
@@ -246,7 +264,46 @@ def test_state_of_the_optimizer_that_cannot_be_kept_is_an_error(folder: Path) ->
     other = ("training.optimizer=adamw", "--folder", "adamw", "--device", "cpu")
     result = call("run", "tiny.yaml", "training.init_from={model: first, reset_optimizer: false}", *other)
     assert result.exit_code == 2
-    assert "the state of training.optimizer does not fit" in result.stderr
+    assert "the state of training.optimizer does not fit AdamW (" in result.stderr
+    assert "start with a new state (training.init_from.reset_optimizer: true)" in result.stderr
+    assert "remove the checkpoint" not in result.stderr
+    done("training.optimizer=adamw", "--folder", "decayed")
+    decayed = "training.init_from={model: decayed, reset_optimizer: false}"
+    result = call("run", "tiny.yaml", decayed, "training.optimizer=adafactor", *other[1:])
+    assert result.exit_code == 2
+    assert "does not fit SyncFreeAdafactor (it lacks the setting amsgrad); another optimizer" in result.stderr
+
+
+def test_scores_with_different_settings_are_not_compared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def scores(tokenizer: str) -> dict[str, Score]:
+        bleu = Score(value=2.0, signature=f"tok:{tokenizer}")
+        return {"bleu": bleu, "chrf": Score(value=3.0, signature="nw:0")}
+
+    both = {"before": scores("13a"), "after": scores("zh")}
+    monkeypatch.setattr(initial_model_scores, "old_test_scores", lambda *_, **__: both)
+    monkeypatch.setattr(initial_model_scores, "model_folder", lambda folder: folder)
+    written: list[initial_model_scores.BothScores] = []
+    initial_model_scores.InitialModelReport(
+        initial=tmp_path / "first",
+        trained=tmp_path,
+        build_initial=lambda: pytest.fail("the run has no test set"),
+        has_old_test=True,
+        is_recorded=lambda *_: True,
+        write_new_test=written.append,
+        write_old_test=written.append,
+        device="cpu",
+        before_batch=lambda: None,
+    )({})
+    assert [{when: [*named] for when, named in each.items()} for each in written] == [
+        {"before": ["chrf"], "after": ["chrf"]}
+    ]
+    title = f"test set of {tmp_path / 'first'}: "
+    assert capsys.readouterr().err == (
+        f"{title}bleu is left out, because its settings differ: tok:13a before, tok:zh after\n"
+        f"{title}chrf 3.00 before, 3.00 after\n"
+    )
 
 
 def test_scores_on_the_old_test_set_are_reported(folder: Path) -> None:
@@ -264,13 +321,15 @@ def test_initial_model_is_scored_on_the_new_test_set(folder: Path, monkeypatch: 
         initial = weights("first")
         assert all(torch.equal(p, initial[name]) for name, p in predictor.model.named_parameters())
         assert len(split.rows) == 4
-        return seqx.Evaluation(scores={"bleu": Score(value=12.5, signature="")})
+        signature = evaluation.evaluate(predictor, split).scores["bleu"].signature
+        return seqx.Evaluation(scores={"bleu": Score(value=12.5, signature=signature)})
 
     monkeypatch.setattr(initial_model_scores, "evaluate", evaluate)
     corpus = "task.corpus={type: sample, train: 300, dev: 6, test: 4, seed: 9}"
     stderr = done("training.init_from={model: first, old_test: false}", corpus, "--folder", "new")
     scores = json.loads(Path("new/new_test.json").read_text("utf-8"))
-    assert scores["before"] == {"bleu": {"value": 12.5, "signature": ""}}
+    signature = scores["after"]["bleu"]["signature"]
+    assert scores["before"] == {"bleu": {"value": 12.5, "signature": signature}}
     assert scores["after"] == json.loads(Path("new/model/scores.json").read_text("utf-8"))["test"]
     after = scores["after"]["bleu"]["value"]
     assert f"test set of this run: bleu 12.50 before, {after:.2f} after\n" in stderr

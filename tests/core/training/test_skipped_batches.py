@@ -22,3 +22,6 @@ def test_skipped_batches_of_an_earlier_version_are_kept(tmp_path: Path) -> None:
     assert reread.positions == {Position(0, 6), Position(0, 7), Position(1, 2)}
     stored = json.loads((tmp_path / "skipped_batches.json").read_text(encoding="utf-8"))["returns"]
     assert stored[0] == OLD
+    assert reread.restored_steps == [4, 8]
+    undone = [reread.undone(step) for step in (5, 9, 10)]
+    assert [None if each is None else [*each.earlier] for each in undone] == [[], [4], None]
