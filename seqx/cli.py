@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint
+from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -157,6 +158,8 @@ class CommandGroup(click.Group):
             result = super().invoke(ctx)
             if sys.stdout is not None:
                 sys.stdout.flush()  # so that a write error is reported here
+        except click.NoSuchOption as error:
+            raise _with_setting(error) from None
         except click.UsageError as error:
             if lacks_arguments or isinstance(error, click.MissingParameter):
                 raise _with_example(error) from None
@@ -230,6 +233,23 @@ def _with_example(error: click.UsageError) -> click.UsageError:
     if epilog is None or isinstance(error, click.exceptions.NoArgsIsHelpError):
         return error
     return click.UsageError(f"{error.format_message()}\n{epilog}", error.ctx)
+
+
+def _with_setting(error: click.NoSuchOption) -> click.UsageError:
+    """Return the error about an unknown option; with KEY=VALUE in the usage, add how settings are written."""
+    usage = " ".join(error.ctx.command.collect_usage_pieces(error.ctx)) if error.ctx else ""
+    if "KEY=VALUE" not in usage or not error.option_name.startswith("--"):
+        return error
+    if "RECIPE" in usage or "SWEEP" in usage:
+        from seqx.training.config import Training  # noqa: PLC0415  it imports torch, which is slow
+
+        name = error.option_name.removeprefix("--").replace("-", "_")
+        if name in signature(Training).parameters:
+            return click.UsageError(f"{error.message} Did you mean training.{name}=VALUE?", error.ctx)
+        if advice := Training.not_settings.get(name):
+            message = f"{error.message} Settings of training are written as training.KEY=VALUE: {advice}"
+            return click.UsageError(message, error.ctx)
+    return click.UsageError(f"{error.format_message()} Settings are written as KEY=VALUE.", error.ctx)
 
 
 def print_error(message: str) -> None:

@@ -35,17 +35,16 @@ class AlignmentFile:
     Args:
         file: the file, which is replaced
         predictor: the model
-        layer: see `WordAligner`
-        head: see `WordAligner`
+        aligner: aligns words by this model
 
     Raises:
         UserError: the file cannot be written
     """
 
-    def __init__(self, file: Path, predictor: Predictor, layer: int | None, head: int | None) -> None:
+    def __init__(self, file: Path, predictor: Predictor, aligner: WordAligner) -> None:
         self._file = file
         self._predictor = predictor
-        self._aligner = WordAligner(predictor, layer, head)
+        self._aligner = aligner
         try:
             open_output(file, "w").close()
         except OSError as error:
@@ -55,7 +54,7 @@ class AlignmentFile:
         """Write the links of an input line and its best answer.
 
         Raises:
-            UserError: the model cannot align words, or the file cannot be written
+            UserError: the file cannot be written
         """
         columns = self._predictor.pair_columns(text, nbest[0].hypothesis.ids) if nbest else None
         links = None

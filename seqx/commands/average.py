@@ -80,6 +80,7 @@ def average(
     )
     requested = last or best or len(steps)
     if len(steps) < requested:
-        plural = "" if len(steps) == 1 else "s"
-        click.echo(f"{run} has {len(steps)} checkpoint{plural} to average, not {requested}", err=True)
+        found = "1 checkpoint" if len(steps) == 1 else f"{len(steps)} checkpoints"
+        option = "--last" if last else "--best"
+        click.echo(f"{option} {requested}: {run} has only {found}; the mean is that of all", err=True)
     click.echo(f"{folder}: the mean of steps {', '.join(map(str, steps))}")

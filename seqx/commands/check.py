@@ -6,6 +6,7 @@ import click
 
 from seqx.cli import EXIT_USER_ERROR, print_error
 from seqx.commands.arguments import profile_option, split_overrides
+from seqx.commands.check_vocabulary import check_vocabulary
 from seqx.commands.loading import load_checked
 from seqx.errors import UserError
 from seqx.training.preflight import build_checked, count_parameters
@@ -19,9 +20,12 @@ def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) 
     """Check recipes and count the parameters of their models, or check the components of a Python file.
 
     Print the number of parameters of each correct RECIPE, and all problems of the other recipes with file,
-    line and column. The components of FILE.py must obey the laws of their interfaces: padding changes
-    nothing, every parameter receives a gradient, and so on. The exit code is 2 if there is a problem.
-    --profile and KEY=VALUE change recipes, and are refused if a FILE.py is named.
+    line and column, or with the argument. If the corpus has at most 512 KiB and 5,000 training rows, the
+    vocabulary is learned too, to find a `size` that is larger than the number of subwords in the text.
+
+    The components of FILE.py must obey the laws of their interfaces: padding changes nothing, every parameter
+    receives a gradient, and so on. The exit code is 2 if there is a problem. --profile and KEY=VALUE
+    change recipes, and are refused if a FILE.py is named.
     """
     recipes, overrides = split_overrides(arguments)
     if not recipes:
@@ -41,6 +45,7 @@ def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) 
                 continue
             experiment = build_checked(load_checked(recipe, profile, overrides).configured)
             count, warning = count_parameters(experiment), experiment.training.schedule_warning()
+            check_vocabulary(recipe, experiment)
         except UserError as error:
             errors.append(error)
         else:

@@ -66,17 +66,20 @@ def new() -> None:
     """
 
 
-def _check_interface(_ctx: click.Context, _param: click.Parameter, interface: str) -> str:
+def _check_interface(ctx: click.Context, param: click.Parameter, interface: str) -> str:
     if interface not in INTERFACES:
         similar = difflib.get_close_matches(interface.lower(), INTERFACES, 1)
         hint = f"did you mean {similar[0]!r}?" if similar else f"choose one of {', '.join(INTERFACES)}"
+        name = ctx.params.get("name")
+        if isinstance(param, click.Argument) and name in INTERFACES:
+            hint = f"did you mean `seqx new {name} {interface}`?"
         raise click.BadParameter(f"there is no interface {interface!r}; {hint}")
     return interface
 
 
 @click.command(name="component", epilog="Example: seqx new attention my_attention")
 @click.argument("interface", metavar="INTERFACE", callback=_check_interface)
-@click.argument("name")
+@click.argument("name", is_eager=True)  # so that `_check_interface` knows it
 @click.option(
     "--folder",
     metavar="DIR",

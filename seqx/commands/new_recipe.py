@@ -10,6 +10,7 @@ from string import Template
 
 import click
 
+from seqx.commands.check_vocabulary import check_vocabulary
 from seqx.commands.loading import load_checked
 from seqx.commands.next_commands import shell_name
 from seqx.commands.output_path import OutputPath
@@ -98,7 +99,9 @@ def _chosen_task(name: str | None) -> tuple[str, type[Task], StartingPoint]:
 
 def _print_result(file: Path, chosen: Sizes, words: int) -> None:
     """Check the recipe, and print its size, its duration and the next commands."""
-    parameters = count_parameters(build_checked(load_checked(str(file)).configured))
+    experiment = build_checked(load_checked(str(file)).configured)
+    parameters = count_parameters(experiment)
+    check_vocabulary(str(file), experiment)
     click.echo(
         f"{file}: written and checked; {parameters:,} parameters, {chosen.steps:,} updates, "
         f"{_duration(chosen)}"

@@ -14,6 +14,7 @@ import click
 from seqx.cli import EXIT_INTERRUPTED
 from seqx.commands.alignment_file import AlignmentFile, alignment_options
 from seqx.commands.arguments import is_text_file, split_overrides
+from seqx.commands.attention_figures import import_matplotlib
 from seqx.commands.attention_folder import AttentionFolder
 from seqx.commands.input_lines import InputLines
 from seqx.commands.model_options import ModelOptions, model_options
@@ -22,11 +23,13 @@ from seqx.commands.token_scores import TokenScores, scores_of_tokens
 from seqx.commands.trace_file import TraceFile
 from seqx.errors import UserError
 from seqx.inference import Predictor
+from seqx.inference.alignment import WordAligner
 from seqx.inference.loading import model_folder
 from seqx.interfaces.learning import Hypothesis
 from seqx.interfaces.scores import AnswerWarning
 from seqx.interfaces.task import Candidate, NBest, Request, Task, distinct, sum_warnings
 from seqx.storage.json_format import json_text
+from seqx.storage.text_lines import as_one_line
 
 _MAX_LISTED_LINES = 10
 
@@ -173,13 +176,20 @@ class StdinCommand:
     def _writers(self, predictor: Predictor) -> Iterator[Callable[[int, Any, NBest], None]]:
         """Yield the functions that write further files about the number, the input and the answers of a line.
 
-        Each file is opened just before its function is yielded.
+        Each file is opened just before its function is yielded; options are checked before the first file is
+        opened.
         """
+        open_alignment = None
+        if self.alignment is not None:
+            aligner = WordAligner(predictor, self.layer, self.head)
+            open_alignment = functools.partial(AlignmentFile, self.alignment, predictor, aligner)
+        if self.attention is not None:
+            import_matplotlib()
         if self.trace is not None:
             trace = TraceFile(self.trace, predictor)
             yield lambda number, _, nbest: trace.write(number, nbest)
-        if self.alignment is not None:
-            alignment = AlignmentFile(self.alignment, predictor, self.layer, self.head)
+        if open_alignment is not None:
+            alignment = open_alignment()
             yield lambda _, text, nbest: alignment.write(text, nbest)
         if self.attention is not None:
             attention = AttentionFolder(self.attention, predictor)
@@ -207,7 +217,8 @@ class StdinCommand:
         options: dict[str, str] = {}
         for option, path in outputs.items():
             if path is not None:
-                if (other := options.setdefault(os.path.realpath(path), option)) != option:
+                other = options.setdefault(os.path.realpath(path), option)
+                if other != option and not path.is_char_device():  # such as /dev/null
                     raise UserError(f"{path}: is named by {other} and {option}; choose another {option}")
                 check_outside(path, *map(model_folder, map(Path, self.models)), option=option)
 
@@ -238,8 +249,7 @@ class StdinCommand:
         one_line: bool,
     ) -> str:
         shown = distinct(
-            Candidate(_without_line_feeds(text) if one_line else text, hypothesis)
-            for text, hypothesis in candidates
+            Candidate(as_one_line(text) if one_line else text, hypothesis) for text, hypothesis in candidates
         )
         if self.nbest is None:
             return f"{shown[0].text if shown else ''}\n"
@@ -320,11 +330,6 @@ def _unmet_message(numbers: Sequence[int], count: int) -> str:
         "that meets all constraints within its limit; use fewer constraints, raise search.extra or "
         "search.size, or check that the vocabulary has their characters"
     )
-
-
-def _without_line_feeds(text: str) -> str:
-    """Replace line feeds, which a byte-level model can output, by spaces: an answer is one line."""
-    return text.replace("\n", " ")
 
 
 def _format_json(

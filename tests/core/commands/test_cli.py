@@ -52,6 +52,7 @@ def call(
     monkeypatch.setattr("seqx.training.description.Experiment", sample_plugin.Experiment)
     # The Experiment of these tests has only `steps`.
     monkeypatch.setattr("seqx.training.preflight._inconsistent_settings", lambda *_: ())
+    monkeypatch.setattr("seqx.commands.check.check_vocabulary", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text(RECIPE)
 
@@ -98,10 +99,8 @@ def test_recipe_errors_are_one_message_and_exit_code_2(call: Call, command: str)
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr == (
-        "command line:1:15: model.encoder: lstm needs 'width' (width of the state)\n"
-        "    model.encoder=lstm\n                  ^\n"
-        "command line:1:16: training.steps: Input should be a valid integer, found 'many'\n"
-        "    training.steps=many\n                   ^\n"
+        "model.encoder=lstm: lstm needs 'width' (width of the state)\n"
+        "training.steps=many: Input should be a valid integer, found 'many'\n"
     )
 
 
@@ -121,6 +120,33 @@ def test_invalid_folder_names_are_one_message(call: Call, arguments: list[str], 
     result = call(*(argument.format(name) for argument in arguments))
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert "a" * 70 in result.stderr or "r\\udcff" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ("run mine.yaml --precision bf16", " Did you mean training.precision=VALUE?"),
+        ("check mine.yaml --keep-checkpoints=3", " Did you mean training.keep_checkpoints=VALUE?"),
+        ("sweep mine.yaml --steps 3", " Did you mean training.steps=VALUE?"),
+        (
+            "run mine.yaml --epochs 3",
+            " Settings of training are written as training.KEY=VALUE: set steps, the number of updates; ",
+        ),
+        ("run mine.yaml --layers 3", " Settings are written as KEY=VALUE."),
+        ("translate model --size 8", " Settings are written as KEY=VALUE."),
+        ("run mine.yaml --devics 2", " Settings are written as KEY=VALUE."),
+        ("average runs/mine --precision fp32", ""),
+    ],
+)
+def test_unknown_option_names_the_setting_or_how_settings_are_written(
+    call: Call, arguments: str, hint: str
+) -> None:
+    result = call(*arguments.split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    (message,) = (line for line in result.stderr.splitlines() if line.startswith("Error: "))
+    assert "No such option" in message
+    assert hint in message
+    assert ("KEY=VALUE" in message or "training." in message) == bool(hint)
 
 
 def test_messages_have_no_control_characters(call: Call) -> None:

@@ -107,3 +107,14 @@ def test_names_that_are_in_use_are_refused(
     monkeypatch.chdir(tmp_path)
     assert refused("new", name) == message
     assert not Path(f"seqx-{name}").exists()
+
+
+@pytest.mark.parametrize("start", [["new"], ["new", "component"]])
+def test_new_recognises_swapped_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = "there is no interface 'nearest'; did you mean `seqx new attention nearest`?\n"
+    assert refused(*start, "nearest", "attention").endswith(message)
+    assert "did you mean 'attention'?" in refused(*start, "atention", "nearest")
+    assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """`seqx new recipe` writes a recipe that `seqx check` accepts, for each task with a starting point."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,15 @@ from seqx.plugin.registry import Registry
 from seqx_translation.task import Translation
 from tests.stories.tiny import done, refused
 
-TREE = "(S (NP (DT the) (NN dog)) (VP (VBZ sleeps)))\n"
-TEXTS = {"text": "the dog sleeps\n" * 40, "trees": TREE * 40, "conll": "the DT\ndog NN\n\n" * 40}
+DRAW = random.Random(0)
+PAIRS = [
+    ["".join(DRAW.choices("abcdefghijklmnop", k=9)) for _ in range(2)] for _ in range(40)
+]  # enough different subwords for a vocabulary
+TEXTS = {
+    "text": "".join(f"{one} {other} sleeps\n" for one, other in PAIRS),
+    "trees": "".join(f"(S (NP (DT {one}) (NN {other})) (VP (VBZ sleeps)))\n" for one, other in PAIRS),
+    "conll": "".join(f"{one} DT\n{other} NN\n\n" for one, other in PAIRS),
+}
 FILES = {
     "classification": ["text", "text"],
     "language_model": ["text"],
@@ -65,6 +73,16 @@ def test_new_recipe_is_accepted_by_check(task: str) -> None:
     assert text.count("#") > 10
     assert corpus()["train"] in (files, files[0])
     assert "test" not in corpus()
+
+
+def test_new_recipe_says_that_the_text_has_too_few_subwords() -> None:
+    Path("text").write_text("the dog sleeps\n" * 40)
+    splits = [*options("train", FILES["translation"]), *options("dev", FILES["translation"])]
+    message = refused("new", "recipe", "my.yaml", "--task", "translation", *splits, "--budget", "10m")
+    assert message.startswith(
+        "my.yaml: sentencepiece: the training text has too few different subwords for size "
+    )
+    assert Path("my.yaml").exists()  # users can correct it
 
 
 def test_every_task_with_a_starting_point_is_tested() -> None:
