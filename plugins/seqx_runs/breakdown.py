@@ -16,7 +16,7 @@ FREQUENCIES = (0, 4, 19, 99, 999)
 """The maximum training frequency of the rarest word of each part, except the last."""
 
 MAX_ROWS, MAX_SECONDS = 200_000, 10.0
-"""The limits after which counting the words of training rows stops."""
+"""The limits after which counting the words of training rows stops; reading the corpus may take as long."""
 
 _MIN_INPUTS = 10  # of a part with a bar
 _BLOCK = 1_000  # rows that are converted to inputs at once
@@ -111,9 +111,13 @@ def _training_words(task: seqx.Task) -> tuple[Counter[str], int, bool]:
     """Count the words in the inputs of training rows.
 
     Returns:
-        the counts, the number of rows, and true if these are all rows
+        the counts, the number of rows, and true if these are all rows; no counts if the inputs are no texts,
+            or if reading the corpus takes longer than `MAX_SECONDS`
     """
-    task.fetch(seqx.default_cache() / "corpora", lambda _, __: None, splits=("train",))
+    try:
+        task.fetch(seqx.default_cache() / "corpora", _limited(MAX_SECONDS), splits=("train",))
+    except _OutOfTimeError:
+        return Counter(), 0, False
     counts, number, end = Counter[str](), 0, time.monotonic() + MAX_SECONDS
     rows = task.rows("train")
     while block := [*islice(rows, _BLOCK)]:
@@ -125,3 +129,18 @@ def _training_words(task: seqx.Task) -> tuple[Counter[str], int, bool]:
         if number >= MAX_ROWS or time.monotonic() > end:
             return counts, number, next(rows, None) is None
     return counts, number, True
+
+
+class _OutOfTimeError(Exception):
+    """Ends the reading of a corpus. It is no OSError, which corpora take for a failed read or download."""
+
+
+def _limited(seconds: float) -> seqx.ProgressReporter:
+    """Return a function that raises `_OutOfTimeError` if progress is reported after so many seconds."""
+    end = time.monotonic() + seconds
+
+    def report(_activity: str, _fraction: float | None) -> None:
+        if time.monotonic() > end:
+            raise _OutOfTimeError
+
+    return report

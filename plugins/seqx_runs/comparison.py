@@ -183,10 +183,14 @@ def _checked_data(record: seqx.Record) -> _CheckedData:
 
 
 def _differences(first: seqx.Record, other: seqx.Record) -> Row:
-    """Return the differences of a run from the first one."""
+    """Return the differences of a run from the first one; the lists of starts are not compared."""
     recipes = [{**record.recipe, "published": None} for record in (first, other)]
     environments = [
-        {**record.environment, **{name: record.metrics.start.get(name) for name in ("device", "precision")}}
+        {
+            **record.environment,
+            "starts": None,
+            **{name: record.metrics.start.get(name) for name in ("device", "precision")},
+        }
         for record in (first, other)
     ]
     return {"recipe": seqx.differences(*recipes), "environment": seqx.differences(*environments)}

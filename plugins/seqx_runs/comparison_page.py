@@ -64,12 +64,8 @@ def _charts(curves: Mapping[str, Sequence[Path]]) -> Iterator[LineChart]:
         return LineChart(title=title, x_label="update", y_label=title, series=lines)
 
     yield chart("training loss per token", _losses)
-    evaluations = (
-        evaluation for each in metrics.values() for read in each for evaluation in read.evaluations
-    )
-    names = dict.fromkeys(
-        name for each in evaluations if each.split == "dev" for name in seqx.main_scores(each.scores)
-    )
+    validations = (each for reads in metrics.values() for read in reads for each in read.validations)
+    names = dict.fromkeys(name for each in validations for name in seqx.main_scores(each.scores))
     for name in [*names, "perplexity"]:
         yield chart(f"dev {name}", partial(_dev_scores, name=name))
 
@@ -81,14 +77,14 @@ def _losses(metrics: seqx.RecordedMetrics) -> Points:
 
 
 def _dev_scores(metrics: seqx.RecordedMetrics, name: str) -> Points:
-    """Return a score of each validation; the evaluation of the final model at the same step is left out."""
+    """Return a score of each validation."""
     points: dict[float, float] = {}
-    for each in metrics.evaluations:
+    for each in metrics.validations:
         value = each.perplexity if name == "perplexity" else None
         if name in each.scores:
             value = each.scores[name].value
-        if each.split == "dev" and value is not None:
-            points.setdefault(each.step, value)
+        if value is not None:
+            points[each.step] = value
     return points
 
 

@@ -55,9 +55,7 @@ def _rising(metrics: seqx.RecordedMetrics, again: Mapping[str, seqx.Score]) -> I
     margin of the score. Perplexity varies less: if the score is not lower than before, it is enough that each
     validation has a clearly lower perplexity.
     """
-    of_dev = [each for each in metrics.evaluations if each.split == "dev" and each.scores]
-    by_step = {each.step: each for each in reversed(of_dev)}  # the final model is scored last
-    last = [by_step[step] for step in sorted(by_step)[-_VALIDATIONS:]]
+    last = [each for each in metrics.validations if each.scores][-_VALIDATIONS:]
     if len(last) < _VALIDATIONS:
         return
     name, final = next(iter(last[-1].scores.items()))

@@ -80,7 +80,7 @@ class Replayed:
     run: str
     steps: int  # the number of updates that the recipe asks for
     updates_made: int  # the number of updates that the run has recorded
-    processes: int
+    processes: int  # that made the update
     batch: seqx.ReplayedBatch
     was_undone: bool  # a rollback has undone an update of this number
     recorded: RecordedMeans | None
@@ -120,7 +120,7 @@ class Replayed:
             run=str(replay.record.folder),
             steps=replay.steps,
             updates_made=replay.updates_made,
-            processes=replay.processes,
+            processes=len(batch.ranks),
             batch=batch,
             was_undone=replay.undone(step) is not None,
             recorded=None if undone else RecordedMeans.find(replay.record.metrics, step),

@@ -69,17 +69,8 @@ def _scaled(key: str, factor: float = 1.0) -> Callable[[Any], float | None]:
     return value
 
 
-def _validations(metrics: seqx.RecordedMetrics) -> list[Any]:
-    """Return the validations by step; the evaluation of the final model at the last step is left out."""
-    by_step: dict[int, Any] = {}
-    for evaluation in metrics.evaluations:
-        if evaluation.split == "dev":
-            by_step.setdefault(evaluation.step, evaluation)
-    return [by_step[step] for step in sorted(by_step)]
-
-
 def _score_series(metrics: seqx.RecordedMetrics) -> Iterator[Series]:
-    validations = _validations(metrics)
+    validations = metrics.validations
     names = list(dict.fromkeys(name for each in validations for name in seqx.main_scores(each.scores)))
     for name in names[:MAX_SCORES]:
         points = [(float(v.step), float(v.scores[name].value)) for v in validations if name in v.scores]
@@ -87,5 +78,5 @@ def _score_series(metrics: seqx.RecordedMetrics) -> Iterator[Series]:
 
 
 def _perplexity(metrics: seqx.RecordedMetrics) -> Series:
-    points = [(float(v.step), v.perplexity) for v in _validations(metrics) if v.perplexity is not None]
+    points = [(float(v.step), v.perplexity) for v in metrics.validations if v.perplexity is not None]
     return Series(name="perplexity", points=points)

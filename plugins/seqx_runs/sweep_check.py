@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import seqx
+from seqx_runs.sweep_state import TrialState
 from seqx_runs.sweep_trials import Configuration, Sweep
 
 _MAX_SHOWN = 5  # problems
@@ -53,6 +54,19 @@ def checked_recipes(
     for text, found in by_warning.items():
         report(f"{sweep.name}: {_named(found, sweep)}: {text}")
     return recipes
+
+
+def check_folders(sweep: Sweep) -> None:
+    """Check that no trial has a run of another recipe in its folder.
+
+    The name of a run folder depends only on the name of the recipe and on settings of the sweep.
+
+    Raises:
+        OtherRecipeError: the recipe was edited after the run began, or the folder has the trials of another
+            recipe
+    """
+    for trial in sweep.trials:
+        TrialState.read(trial)
 
 
 def _named(configurations: Sequence[Configuration], sweep: Sweep) -> str:

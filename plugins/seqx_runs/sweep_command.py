@@ -10,7 +10,7 @@ import torch
 import seqx
 from seqx_runs.comparison_page import write_page
 from seqx_runs.comparison_table import TableFormat, format_table
-from seqx_runs.sweep_check import checked_recipes
+from seqx_runs.sweep_check import check_folders, checked_recipes
 from seqx_runs.sweep_file import read_sweep
 from seqx_runs.sweep_jobs import Scheduler, write_jobs
 from seqx_runs.sweep_runner import Runner, stopped_so_far
@@ -92,6 +92,7 @@ def sweep(
     found = read_sweep(sweep_file, folder, overrides)
     report = partial(click.echo, err=True)
     recipes = checked_recipes(found, report)
+    check_folders(found)
     steps = max(recipe["training"]["steps"] for recipe in recipes.values())
     if write:
         _write_jobs(found, *write, jobs, f"seqx sweep {sweep_file} --folder {found.folder} --show")

@@ -93,7 +93,7 @@ def write_jobs(
     try:
         folder.mkdir(exist_ok=True)
         for file, text in texts.items():
-            (folder / file).write_text(text, encoding="utf-8")
+            seqx.write_atomically(folder / file, text)
     except OSError as error:
         raise seqx.unwritable(folder, error) from None
     return [folder / file for file in texts]

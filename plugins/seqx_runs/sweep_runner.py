@@ -10,12 +10,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import seqx
-from seqx_runs.sweep_state import TrialState, dev_score, rank_key
+from seqx_runs.sweep_state import TrialState, ValidationPoll, dev_score, rank_key
 from seqx_runs.sweep_time import RemainingTime
 from seqx_runs.sweep_trials import Configuration, Sweep, Trial
 
@@ -31,7 +31,7 @@ class Runner:
         jobs: number of trials at the same time
         device: the device, as in `seqx run`
         report: called with a line about each trial that starts or ends
-        gpus: number of GPUs of this machine; each trial uses one
+        gpus: number of GPUs that this process sees; each trial uses one
     """
 
     jobs: int
@@ -78,6 +78,7 @@ class Runner:
         running: dict[Trial, subprocess.Popen[bytes]] = {}
         slots: dict[Trial, int] = {}
         paused: set[Trial] = set()
+        poll = None if step is None else ValidationPoll(step=step)
         log_starts: dict[Trial, int] = {}
         started: dict[Trial, float] = {}
         resumed: set[Trial] = set()
@@ -92,6 +93,8 @@ class Runner:
                     log_starts[trial] = trial.log.stat().st_size if trial.log.exists() else 0
                     verb = "resumed" if trial.is_resumable else "started"
                     started[trial] = time.monotonic()
+                    with suppress(seqx.UserError):  # the trial reports it
+                        _ = trial.checked  # as the trial reads it now
                     if trial.is_resumable:
                         resumed.add(trial)
                     running[trial] = start(trial, self.device, self._environment(slots[trial]), self._lock)
@@ -112,9 +115,7 @@ class Runner:
                         self._report_end(
                             trial, process.returncode, last_line, left, was_paused=trial in paused
                         )
-                    elif (
-                        step is not None and trial not in paused and dev_score(trial.folder, step) is not None
-                    ):
+                    elif poll is not None and trial not in paused and poll.is_validated(trial.folder):
                         paused.add(trial)
                         process.terminate()  # it saves a checkpoint
                 time.sleep(_POLL_S)
@@ -140,7 +141,8 @@ class Runner:
         threads = max(1, len(os.sched_getaffinity(0)) // self.jobs)
         variables = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
         if self.gpus > 1 and self.device in ("auto", "cuda"):
-            variables["CUDA_VISIBLE_DEVICES"] = str(slot % self.gpus)
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(self.gpus)))
+            variables["CUDA_VISIBLE_DEVICES"] = visible.split(",")[slot % self.gpus].strip()
         return variables
 
 
@@ -157,7 +159,7 @@ def stopped_at(sweep: Sweep, before: Mapping[Configuration, int], step: int) -> 
     """Return the configurations that successive halving stops at a step: all but the best and the baseline.
 
     The score of a configuration is the mean over its trials on the development set; trials that failed are
-    left out.
+    left out. A trial that finished earlier, because of `training.patience`, has its last score.
 
     Args:
         sweep: the sweep
@@ -167,7 +169,13 @@ def stopped_at(sweep: Sweep, before: Mapping[Configuration, int], step: int) -> 
     assert sweep.halving is not None
     configurations = [each for each in sweep.configurations if each not in before]
     keys = {
-        each: rank_key([dev_score(trial.folder, step) for trial in sweep.of(each)]) for each in configurations
+        each: rank_key(
+            [
+                dev_score(trial.folder, step, is_finished=TrialState.read(trial).finished)
+                for trial in sweep.of(each)
+            ]
+        )
+        for each in configurations
     }
     count = math.ceil(len(configurations) / sweep.halving.factor)
     best = sorted(configurations, key=keys.__getitem__, reverse=True)[:count]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,7 +19,7 @@ class TrialState:
     Args:
         started: it has a run folder
         row: the data of the run, as `seqx compare --json` prints it; None: not started, or unreadable
-        problem: the reason why the folder cannot be read
+        problem: the reason why the run cannot be read or continued
     """
 
     started: bool
@@ -28,7 +28,7 @@ class TrialState:
 
     @property
     def finished(self) -> bool:
-        """True if the run has its final scores."""
+        """True if the run has its final scores, and the recipe of the sweep requires no more updates."""
         return self.row is not None and bool(self.row["finished"])
 
     @property
@@ -39,13 +39,21 @@ class TrialState:
 
     @classmethod
     def read(cls, trial: Trial) -> "TrialState":
-        """Read the run folder of a trial."""
+        """Read the run folder of a trial.
+
+        Raises:
+            OtherRecipeError: the folder has a run of another recipe than that of the trial
+        """
         if not (trial.folder / "recipe.yaml").is_file():
             return cls(started=False)
         try:
-            return cls(started=True, row=compare_runs([trial.folder])[0])
+            row = compare_runs([trial.folder])[0]
+            is_finished = seqx.is_finished(trial.folder, trial.checked)  # false if it now needs more updates
+        except seqx.OtherRecipeError:
+            raise
         except seqx.UserError as error:
             return cls(started=True, problem=str(error))
+        return cls(started=True, row={**row, "finished": is_finished})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +65,43 @@ class DevScore:
     perplexity: float
 
 
-def dev_score(folder: Path, step: int) -> DevScore | None:
-    """Return the score of the first validation at update `step` or later; None before it."""
-    for evaluation in seqx.MetricsFile(folder).read().evaluations:
-        if evaluation.split == "dev" and evaluation.step >= step:
-            perplexity = math.inf if evaluation.perplexity is None else evaluation.perplexity
-            score = next(iter(evaluation.scores.values()), seqx.Score(value=0.0, signature=""))
-            return DevScore(rank=score.rank, is_worst=score.is_worst, perplexity=perplexity)
-    return None
+def dev_score(folder: Path, step: int, *, is_finished: bool = False) -> DevScore | None:
+    """Return the score of the first validation at update `step` or later; None before it.
+
+    Args:
+        folder: the run folder
+        step: the number of updates
+        is_finished: the run is finished; if it ended before `step`, its last validation is used
+    """
+    validations = seqx.MetricsFile(folder).read().validations
+    chosen = next((each for each in validations if each.step >= step), None)
+    if chosen is None and is_finished and validations:
+        chosen = validations[-1]
+    if chosen is None:
+        return None
+    perplexity = math.inf if chosen.perplexity is None else chosen.perplexity
+    score = next(iter(chosen.scores.values()), seqx.Score(value=0.0, signature=""))
+    return DevScore(rank=score.rank, is_worst=score.is_worst, perplexity=perplexity)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationPoll:
+    """A repeated check if runs were validated at update `step`; it reads only files that have changed."""
+
+    step: int
+    _stamps: dict[Path, tuple[int, int]] = field(default_factory=dict, init=False)
+
+    def is_validated(self, folder: Path) -> bool:
+        """Return true if the metrics of a run have changed since the last call, and have the validation."""
+        try:
+            status = seqx.MetricsFile(folder).path.stat()
+        except OSError:
+            return False
+        stamp = status.st_size, status.st_mtime_ns
+        if self._stamps.get(folder) == stamp:
+            return False
+        self._stamps[folder] = stamp
+        return dev_score(folder, self.step) is not None
 
 
 def rank_key(scores: Sequence[DevScore | None]) -> tuple[bool, bool, float]:

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict
 
+import seqx
+
 _MAX_NAME = 80  # characters of the name of a run folder
 
 
@@ -77,6 +79,16 @@ class Trial:
     def is_resumable(self) -> bool:
         """True if the run has a checkpoint."""
         return any(self.folder.glob("checkpoints/[0-9]*"))
+
+    @cached_property
+    def checked(self) -> seqx.CheckedRecipe:
+        """The recipe, loaded and checked at the first use: an edit while the trial runs changes nothing.
+
+        Raises:
+            RecipeError: the recipe has problems
+        """
+        chosen = self.configuration
+        return seqx.load_checked(chosen.recipe_file, chosen.profile, self.overrides)
 
     @property
     def log(self) -> Path:

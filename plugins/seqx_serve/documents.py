@@ -38,6 +38,7 @@ _SCOPES = {
 # Markup that the parser returns as text: a tag without a name, and a tag or comment without an end. Browsers
 # do not show such markup.
 _STRAY = re.compile(r"(</>|<(?:[!?]|/?[A-Za-z]).*)", re.DOTALL)
+_REFERENCE = re.compile(r"(&#?\w+;?)")  # a character that is written as a name or a number
 
 
 @dataclass(frozen=True)
@@ -193,10 +194,23 @@ class _PageReader(HTMLParser):
             self.strings.append(markup)
 
     def _add_text(self, source: str) -> None:
-        text = source.strip()
+        before, text, after = _split_white_space(source)
         if text and self._skipped is None:
-            before, _, after = source.partition(text)
             self.inputs.append(len(self.strings) + 1)
             self.strings += before, html.unescape(text), after
         else:
             self.strings.append(source)
+
+
+def _split_white_space(source: str) -> tuple[str, str, str]:
+    """Return the white space before a text, the text, and the white space after it, all as in the page.
+
+    White space may be written as character references, such as &nbsp; and &#32;.
+    """
+    parts = _REFERENCE.split(source)  # characters and references in turn, which are one character each
+    units = [unit for i, part in enumerate(parts) for unit in ([part] if i % 2 else part)]
+    visible = [i for i, unit in enumerate(units) if html.unescape(unit).strip()]
+    if not visible:
+        return source, "", ""
+    first, end = visible[0], visible[-1] + 1
+    return "".join(units[:first]), "".join(units[first:end]), "".join(units[end:])

@@ -206,7 +206,8 @@ def load_models(
         options: how the models are loaded
 
     Raises:
-        UserError: a model cannot be loaded, or its languages are missing or not in this form
+        UserError: a model cannot be loaded, has two pairs of languages, or its languages are missing or not
+            in this form
     """
     pairs: dict[str, tuple[str, str] | None] = dict.fromkeys(folders)
     for text in languages:
@@ -215,7 +216,14 @@ def load_models(
             raise seqx.UserError(
                 f"--languages {text}: write SOURCE-TARGET=MODEL, as in en-de=runs/NAME/model"
             )
-        pairs[match[3]] = match[1], match[2]
+        folder, named = match[3], (match[1], match[2])
+        other = pairs.get(folder)
+        if other is not None and other != named:
+            raise seqx.UserError(
+                f"--languages: {folder} is named for {'-'.join(other)} and for {'-'.join(named)}, but a "
+                "model is served for one pair of languages; leave out one of them"
+            )
+        pairs[folder] = named
     names = _names(list(pairs))
     models = []
     for folder, pair in pairs.items():

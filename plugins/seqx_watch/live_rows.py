@@ -46,8 +46,8 @@ class LiveRows:
         for line in recorded.updates:
             if line["step"] <= run.done:
                 self._losses.add(line.get("loss", float("nan")))
-        for evaluation in recorded.evaluations:
-            if evaluation.split == "dev" and evaluation.step <= run.done:
+        for evaluation in recorded.validations:
+            if evaluation.step <= run.done:
                 self._add_score(evaluation.scores)
 
     def add_means(self, means: WindowMeans, left: float) -> None:

@@ -76,7 +76,7 @@ class Metrics(seqx.Callback):
         self._append({"kind": "noticed", "step": step, "what": message})
 
     @seqx.hookimpl
-    def evaluated(self, step: int, split: str, evaluation: seqx.Evaluation) -> None:
+    def evaluated(self, step: int, split: str, evaluation: seqx.Evaluation, is_final: bool) -> None:
         """Record the scores of a split."""
         self._append(
             {
@@ -85,6 +85,7 @@ class Metrics(seqx.Callback):
                 "split": split,
                 "scores": _scores(evaluation.scores),
                 "perplexity": evaluation.perplexity,
+                "is_final": is_final,
             }
         )
 
@@ -123,6 +124,8 @@ def _score_line(score: seqx.Score) -> seqx.ScoreLine:
         line["lower_is_better"] = True
     if score.is_detail:
         line["is_detail"] = True
+    if score.note:
+        line["note"] = score.note
     return line
 
 

@@ -114,8 +114,8 @@ def test_wrong_arguments_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     for argument, message in (
         ("training.steps={uniform: [1]}", "tune: write a range as {uniform: [LOW, HIGH]}\n"),
-        ("training.stepz=3", "command line:1:1: training: this section has no setting 'stepz'"),
-        ("training.steps", "command line:1:1: 'training.steps' must have the form"),
+        ("training.stepz=3", "training.stepz=3: training: this section has no setting 'stepz'"),
+        ("training.steps", "training.steps: an override has the form key.path=value"),
     ):
         result = tune(LAYERS, argument)
         assert result.exit_code == 2

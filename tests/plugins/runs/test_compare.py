@@ -486,8 +486,8 @@ LEFT_OUT = "1 damaged line is left out"
             ":5: cannot be read (it is not JSON); 3 damaged lines are left out",
         ),
         (
-            "head -c 2M /dev/zero >> base/metrics.jsonl",
-            f":16: cannot be read (it has more than 1,048,576 bytes); {LEFT_OUT}",
+            "head -c 17M /dev/zero >> base/metrics.jsonl",
+            f":16: cannot be read (it has more than 16,777,216 bytes); {LEFT_OUT}",
         ),
         (
             "printf 'a\\n\\377\\nb' > base/metrics.jsonl",

@@ -9,10 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+from seqx.commands import replay
+from seqx.commands.replayed_update import example_losses
 from seqx.storage.locks import file_lock
 from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx_runs import replay_text
+from tests import forked
 from tests.models import PARSING
 from tests.stories.test_faults import TEXT
 from tests.stories.test_text_tasks import RECIPES, SMALL, STACK
@@ -206,9 +210,92 @@ def test_replay_shows_an_update_that_a_rollback_has_undone(batches: list[list[li
     )
 
 
+@pytest.mark.slow
+def test_replay_uses_the_ranks_of_the_start_that_made_the_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run begins with one rank, makes updates 3 and 4 with two ranks, and ends with one."""
+    monkeypatch.chdir(tmp_path)
+    write_text()
+    command = ["run", str(tiny(RECIPE)), "--device", "cpu", "--folder", "run"]
+    done(*command, "training.steps=2")
+    result = forked.run(*command, "training.steps=4", "--devices", "2")
+    assert result.returncode == 0, result.stderr
+    done(*command)
+    for step, ranks in enumerate([1, 1, 2, 2, 1, 1], 1):
+        found = replayed(step, "--exact")
+        assert found["ranks"] == ranks
+        assert {each["rank"] for each in found["examples"]} == {*range(1, ranks + 1)}
+        assert computed_loss(found) == pytest.approx(recorded_loss(step), rel=1e-5)
+    for step in (2, 4):
+        shutil.rmtree(f"run/checkpoints/0000000{step}")
+    found = replayed(6, "--exact")
+    assert found["weights"] == {"source": None, "step": 0, "repeated": 5, "exact": True}
+    assert computed_loss(found) == pytest.approx(recorded_loss(6), rel=1e-4)
+
+
+def test_replay_computes_losses_with_the_threads_of_the_start_that_made_the_update(
+    batches: list[list[list[int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start with other threads begins with update 4, so that all repeated updates are of another one."""
+    environment = Path("run/environment.json")
+    starts = [
+        {"step": step, "rollbacks": 0, "processes": 1, "threads": threads}
+        for step, threads in ((0, 1), (3, 2))
+    ]
+    content = json.loads(environment.read_text(encoding="utf-8"))
+    environment.write_text(json.dumps({**content, "starts": starts}), encoding="utf-8")
+    used = dict[str, int]()
+
+    def losses(*arguments: Any, **options: Any) -> Any:
+        used["losses"] = torch.get_num_threads()
+        return example_losses(*arguments, **options)
+
+    monkeypatch.setattr(replay, "example_losses", losses)
+    before = torch.get_num_threads()
+    try:
+        found = replayed(4, "--exact")
+        used["update"] = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert found["weights"]["repeated"] == 1
+    assert used == {"losses": 2, "update": 2}
+
+
+def test_replay_does_not_need_the_vectors_of_embeddings_that_a_checkpoint_replaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_text()
+    vectors = Path("v.vec")
+    numbers = " ".join(["0.5"] * 32)
+    vectors.write_text(f"the {numbers}\nhouse {numbers}\n", encoding="utf-8")
+    done(
+        "run",
+        tiny(RECIPE),
+        f"training.embeddings={{target: {vectors}}}",
+        "training.steps=4",
+        "--folder",
+        "run",
+    )
+    kept = vectors.rename("kept.vec")
+    found = replayed(3)
+    assert found["weights"]["source"] == "run/checkpoints/00000002"
+    assert computed_loss(found) == recorded_loss(3)
+    assert "v.vec" in refused("replay", "run", "1")
+    kept.rename(vectors)
+    weights = Path("run/checkpoints/00000002/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    found = replayed(3, "--exact")  # the initial weights, with the vectors
+    assert found["weights"] == {"source": None, "step": 0, "repeated": 2, "exact": True}
+    assert computed_loss(found) == recorded_loss(3)
+
+
 def test_replay_computes_the_microbatches_of_all_ranks(batches: list[list[list[int]]]) -> None:
+    """The run is one of an earlier version, which recorded only the last start."""
     environment = Path("run/environment.json")
     content = json.loads(environment.read_text(encoding="utf-8"))
+    del content["starts"]
     environment.write_text(json.dumps({**content, "processes": 2}), encoding="utf-8")
     found = replayed(3)
     ranks = [{each["example"] for each in found["examples"] if each["rank"] == rank} for rank in (1, 2)]

@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 import seqx
-from seqx_runs import report, run_facts
+from seqx_runs import breakdown, report, run_facts
 from seqx_runs.marks import excerpts, marked_parts
 from seqx_runs.pages import visible
 from seqx_runs.sentences import Span, rank_answers, word_differences
@@ -374,3 +375,16 @@ def test_differences_of_long_trees_are_complete_and_those_of_longer_texts_end_wi
         assert [each.text for each in spans if each.kind != "equal"] == [("(PP", "(NP")[span]]
     output, _ = word_differences("a " * 1300, "a")
     assert output[-1].text == "…"
+
+
+def test_training_words_are_not_counted_if_reading_the_corpus_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Slow:
+        def fetch(self, _folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str]) -> None:
+            with suppress(OSError):  # as a corpus that repeats a failed download
+                progress(f"reading {splits}", None)
+            raise AssertionError("it was read to the end")
+
+    monkeypatch.setattr(breakdown, "MAX_SECONDS", -1.0)
+    assert breakdown._training_words(Slow()) == ({}, 0, False)  # type: ignore[arg-type]

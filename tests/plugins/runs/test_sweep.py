@@ -1,5 +1,6 @@
 """`seqx sweep`: trials, resume, the table, successive halving, and files for schedulers."""
 
+import errno
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import pytest
 import yaml
@@ -25,7 +27,7 @@ from seqx_runs.sweep_time import RemainingTime
 from seqx_runs.sweep_trials import Configuration, Sweep, Trial
 from tests import forked
 from tests.plugins.runs.test_compare import table
-from tests.stories.tiny import done, lines, refused, tiny
+from tests.stories.tiny import STOPPER, TINY, done, lines, refused, tiny
 from tests.stories.tiny import seqx as run_seqx
 
 SWEEP = """\
@@ -144,6 +146,68 @@ def test_edited_sweep_keeps_matching_trials(in_finished_sweep: str) -> None:
     assert printed.endswith("d_model=48, seed=1: not started\nd_model=48, seed=2: not started\n")
 
 
+@pytest.mark.promise("sweep-is-resumed")
+def test_trials_of_an_edited_recipe_are_refused(in_finished_sweep: str) -> None:
+    tiny(TINY.replace("smoothing: 0.1", "smoothing: 0.2"))
+    try:
+        for option in ((), ("--show",), ("--write", "slurm", "jobs")):
+            message = refused("sweep", "sweep.yaml", *option)
+            assert ": has a run of another recipe; choose another folder (--folder)" in message
+            assert "\n  training.objective.smoothing: 0.1 before, 0.2 now\n" in message
+    finally:
+        tiny()
+    assert done("sweep", "sweep.yaml") == in_finished_sweep
+
+
+@pytest.mark.promise("sweep-is-resumed")
+@pytest.mark.usefixtures("recipe")
+def test_finished_trials_resume_if_the_recipe_requires_more_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "Popen", forked.ForkedIfSeqx)
+    sweep = write_sweep("recipe: tiny.yaml\nsettings: {model.d_model: 16}\n")
+    tiny(TINY.replace("steps: 6", "steps: 2"))
+    done("sweep", sweep)
+    (trial,) = read_sweep(sweep).trials
+    assert TrialState.read(trial).finished
+    tiny(TINY.replace("steps: 6", "steps: 3"))
+    assert [row["seeds"] for row in table(done("sweep", sweep, "--show"))] == ["0 of 1"]
+    assert [row["seeds"] for row in table(done("sweep", sweep))] == ["1"]
+    assert [line["step"] for line in lines(trial.folder, "update")] == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("recipe")
+def test_changed_local_plugin_is_the_problem_of_its_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "Popen", forked.ForkedIfSeqx)
+    Path("own.py").write_text(STOPPER, encoding="utf-8")
+    tiny(f"plugins: [own.py]\n{TINY}", "own.yaml")
+    sweep = write_sweep("recipe: [tiny.yaml, own.yaml]\nsettings: {training.steps: 2, model.d_model: 16}\n")
+    done("sweep", sweep)
+    Path("own.py").write_text(f"{STOPPER}\n# changed\n", encoding="utf-8")
+    shown = done("sweep", sweep, "--show")
+    assert [row["seeds"] for row in table(shown)] == ["1", "0 of 1"]
+    assert "own.py has changed since this run began" in shown
+    again = run_seqx("sweep", sweep)
+    assert again.exit_code == 1
+    assert [row["seeds"] for row in table(again.stdout)] == ["1", "0 of 1"]
+
+
+@pytest.mark.usefixtures("recipe")
+def test_recipe_that_is_edited_during_the_sweep_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = sweep_runner.start
+
+    def edit_after(*arguments: Any) -> "subprocess.Popen[bytes]":
+        process = start(*arguments)
+        process.wait()
+        edits.append(tiny(TINY.replace("smoothing: 0.1", f"smoothing: 0.{len(edits) + 2}")))
+        return process
+
+    edits: list[Path] = []
+    monkeypatch.setattr(subprocess, "Popen", forked.ForkedIfSeqx)
+    monkeypatch.setattr(sweep_runner, "start", edit_after)
+    sweep = write_sweep("recipe: tiny.yaml\nsettings: {training.steps: 2, model.d_model: [8, 16]}\n")
+    assert [row["seeds"] for row in table(done("sweep", sweep))] == ["1", "1"]
+    assert len(edits) == 2
+
+
 def test_sweep_with_one_seed_is_tested_by_the_paired_bootstrap(in_finished_sweep: str) -> None:
     write_sweep(SWEEP.replace("seeds: 2", "seeds: [1]\nbaseline: {model.d_model: 32}"))
     printed = done("sweep", "sweep.yaml")
@@ -241,7 +305,7 @@ def test_sweep_compares_perplexities_of_one_vocabulary_and_marks_equal_scores() 
         (("--show", "--folder", "tiny.yaml"), "Usage: "),
         (
             ("training.steps=-1",),
-            "sweep: no trial was started:\nall trials:\ncommand line:1:16: training.steps: ",
+            "sweep: no trial was started:\nall trials:\ntraining.steps=-1: Input should be",
         ),
     ],
     ids=str,
@@ -462,8 +526,8 @@ def test_trial_with_a_checkpoint_is_resumed(monkeypatch: pytest.MonkeyPatch) -> 
     assert "[2/4] d_model=32, seed=1: resumed; " in result.stderr
 
 
-def record_validation(trial: Trial, width: float, by: str) -> None:
-    """Record a validation at update 3 that is better for a larger `width`."""
+def record_validation(trial: Trial, width: float, by: str, step: int = 3) -> None:
+    """Record a validation at update `step` that is better for a larger `width`."""
     trial.folder.mkdir(parents=True, exist_ok=True)
     score: seqx.ScoreLine = {"value": width, "signature": ""}
     if by == "lower_is_better":
@@ -472,7 +536,7 @@ def record_validation(trial: Trial, width: float, by: str) -> None:
         score["value"] = 0.0
     perplexity = 1 / width if by == "perplexity" else 1.0
     seqx.MetricsFile(trial.folder).append(
-        {"kind": "evaluation", "step": 3, "split": "dev", "scores": {"x": score}, "perplexity": perplexity}
+        {"kind": "evaluation", "step": step, "split": "dev", "scores": {"x": score}, "perplexity": perplexity}
     )
 
 
@@ -505,6 +569,69 @@ def test_successive_halving_stops_bad_trials(monkeypatch: pytest.MonkeyPatch, by
 
 
 @pytest.mark.usefixtures("recipe")
+def test_successive_halving_reads_only_metrics_that_have_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    polls = [0]
+    reads: list[Path] = []
+    read = seqx.MetricsFile.read
+
+    def sleep(_: float) -> None:
+        polls[0] += 1
+        if polls[0] == 20:
+            record_validation(trial, 1, "score", step=3)
+
+    def counted(file: seqx.MetricsFile) -> seqx.RecordedMetrics:
+        reads.append(file.path)
+        return read(file)
+
+    trial = read_sweep(write_sweep(HALVING)).trials[0]
+    record_validation(trial, 1, "score", step=2)
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(seqx.MetricsFile, "read", counted)
+    process = Process(code=None)
+    monkeypatch.setattr(sweep_runner, "start", lambda *_: process)
+    monkeypatch.setattr(sweep_runner, "_record_running", lambda *_: None)
+    sweep_runner.Runner(jobs=1, device="cpu", report=lambda _: None)._run_until([trial], 3)
+    assert process.terminated == 1
+    assert len(reads) <= 3
+
+
+@pytest.mark.usefixtures("recipe")
+def test_successive_halving_compares_the_last_validation_of_a_finished_trial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The two largest models end after 2 updates: one because of its patience, the other by an error."""
+    sweep = read_sweep(write_sweep(HALVING.replace("64]", "64, 128]")))
+    for trial in sweep.trials:
+        width = trial.configuration.settings["model.d_model"]
+        record_validation(trial, width, "score", step=2 if width >= 64 else 3)
+
+    def read(trial: Trial) -> TrialState:
+        is_finished = trial.configuration.settings["model.d_model"] == 64
+        return TrialState(started=True, row={"finished": is_finished, "failed": None})
+
+    monkeypatch.setattr(TrialState, "read", read)
+    stopped = [each.settings["model.d_model"] for each in sweep_runner.stopped_at(sweep, {}, 3)]
+    assert stopped == [128]
+    sweep = read_sweep(write_sweep(HALVING.replace("steps: 3", "steps: 3, factor: 3")))
+    stopped = [each.settings["model.d_model"] for each in sweep_runner.stopped_at(sweep, {}, 3)]
+    assert stopped == [16]
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"), [(None, ["0", "1", "0"]), ("2, 3", ["2", "3", "2"]), ("GPU-a,GPU-b", ["GPU-a"])]
+)
+def test_trials_divide_the_gpus_that_the_sweep_sees(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, expected: Sequence[str]
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    runner = sweep_runner.Runner(jobs=3, device="auto", report=print, gpus=2)
+    names = [runner._environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(len(expected))]
+    assert names == expected
+
+
+@pytest.mark.usefixtures("recipe")
 @pytest.mark.parametrize("scheduler", ["slurm", "skypilot"])
 def test_scheduler_files_are_valid_and_run_each_trial(scheduler: str) -> None:
     printed = done("sweep", write_sweep(), "--write", scheduler, "my jobs", "--jobs", "3")
@@ -524,6 +651,17 @@ def test_scheduler_files_are_valid_and_run_each_trial(scheduler: str) -> None:
     assert shown.stdout == f"{commands[2]}\n"
     if scheduler == "slurm":
         assert "\n#SBATCH --array=1-4%3\n" in run
+
+
+@pytest.mark.usefixtures("recipe")
+def test_scheduler_files_that_cannot_be_written_are_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("seqx.storage.atomic.fsync", full)
+    message = refused("sweep", write_sweep(), "--write", "slurm", "jobs").splitlines()[-1]
+    assert message.startswith("jobs/trials.txt: cannot be written: No space left on device; free disk space")
+    assert not [*Path("jobs").iterdir()]
 
 
 @pytest.mark.usefixtures("recipe")

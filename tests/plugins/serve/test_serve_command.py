@@ -648,6 +648,7 @@ def test_serve_leaves_a_cpu_for_connections(
         (["{en-de}", "--languages", "ende"], "--languages ende: write SOURCE-TARGET=MODEL"),
         (["--languages", "zh-Hans-pt-BR=none/model"], "none/model: there is no such folder"),
         (["--languages", "deu_x-es-419=none/model"], "none/model: there is no such folder"),
+        (["--languages", "en-de=none", "--languages", "en-fr=none"], "none is named for en-de and for en-fr"),
         (["--languages", "en-de={parser}"], "does not translate; name it without languages"),
         (["--host", "127.0.0.1"], "name a model, as MODEL or with --languages"),
         (["{en-de}", "--host", "192.0.2.1", "--api-key-file", "{keys}"], "cannot be used"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import seqx
+from seqx_runs.run_curves import learning_charts
 from seqx_watch import Metrics
 from tests.plugins.watch.simulation import Simulation, evaluation_with, run, update
 
@@ -67,6 +68,7 @@ def test_metrics_of_a_run_from_start_to_end(tmp_path: Path) -> None:
             "chrf": {"value": 40.0, "signature": "nrefs:1"},
         },
         "perplexity": 7.25,
+        "is_final": False,
     }
     assert saved == {"kind": "saved", "step": 20, "path": "checkpoints/00000020"}
     assert finished["scores"]["test"]["bleu"] == {"value": 20.5, "signature": "nrefs:1|case:mixed"}
@@ -85,6 +87,49 @@ def test_metrics_file_reads_what_the_callback_wrote(tmp_path: Path) -> None:
     assert recorded.last_evaluations["dev"].step == recorded.step == 20
     assert (recorded.start["parameters"], recorded.tokens_per_second) == (61_362_176, 2000.0)
     assert recorded.failed is None
+
+
+def test_metrics_file_reads_each_field_of_a_score(tmp_path: Path) -> None:
+    simulation = Simulation(run(tmp_path), Metrics(every=10))
+    simulation.start()
+    score = seqx.Score(
+        value=20.0,
+        signature="valid:3|case:mixed",
+        results=["valid"],
+        lower_is_better=True,
+        is_detail=True,
+        note="without 1 of 4 sentences",
+    )
+    simulation.evaluate(10, evaluation=seqx.Evaluation(scores={"f1": score}))
+    (evaluation,) = seqx.MetricsFile(tmp_path).read().evaluations
+    assert evaluation.scores == {"f1": score}
+
+
+def test_evaluation_of_the_final_model_is_no_validation(tmp_path: Path) -> None:
+    """The callback `metrics` may be added to a run whose updates are made already."""
+    simulation = Simulation(run(tmp_path), Metrics(every=10))
+    simulation.start()
+    for step in (10, 20):
+        simulation.evaluate(step, float(step))
+    simulation.evaluate(20, 25.0, is_final=True)
+    simulation.evaluate(20, 24.0, "test", is_final=True)
+    simulation.evaluate(30, 26.0, is_final=True)
+    recorded = seqx.MetricsFile(tmp_path).read()
+    (scores,) = (chart for chart in learning_charts(recorded) if chart.title.startswith("Scores"))
+    assert scores.series[0].points == [(10, 10), (20, 20)]
+    assert [each.is_final for each in recorded.evaluations] == [False, False, True, True, True]
+    assert [(each.step, each.scores["bleu"].value) for each in recorded.validations] == [(10, 10), (20, 20)]
+
+
+def test_evaluations_of_an_earlier_version_do_not_say_which_model_was_scored(tmp_path: Path) -> None:
+    scores = {"bleu": {"value": 20.0, "signature": ""}}
+    line = {"kind": "evaluation", "step": 20, "split": "dev", "scores": scores, "perplexity": 7.25}
+    rows = [line, line | {"perplexity": 7.5}, line | {"split": "test"}]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "metrics.jsonl").write_text(text, encoding="utf-8")
+    recorded = seqx.MetricsFile(tmp_path).read()
+    assert [each.is_final for each in recorded.evaluations] == [None, None, None]
+    assert [each.perplexity for each in recorded.validations] == [7.25]
 
 
 def test_metrics_can_be_read_during_the_run(tmp_path: Path) -> None:
@@ -176,7 +221,7 @@ def test_metrics_without_a_checkpoint_start_again(tmp_path: Path) -> None:
         '{"kind": "update", "step": NaN}',
         '{"kind": "update", "step": ' + "9" * 400 + "}",
         '{"kind": "update", "step": 1e400}',
-        '{"kind": "noticed", "what": "' + "x" * (1 << 20) + '"}',
+        '{"kind": "noticed", "what": "' + "x" * (1 << 24) + '"}',
     ],
     ids=lambda line: line[:30],
 )
@@ -246,6 +291,18 @@ def test_metrics_of_a_run_stopped_during_validation(tmp_path: Path, validated: b
     lines = read(tmp_path)
     assert lines[:-1] == kept
     assert lines[-1]["kind"] == "start"
+
+
+def test_metrics_after_an_early_failure_are_kept_when_a_validation_is_repeated(tmp_path: Path) -> None:
+    first = Simulation(run(tmp_path), Metrics(every=10))
+    first.start()
+    first.fail(KeyboardInterrupt())  # there is no checkpoint yet
+    second = Simulation(run(tmp_path), Metrics(every=10))
+    second.start()
+    second.update(1, 20)
+    second.fail(KeyboardInterrupt())  # during the validation
+    Simulation(replace(run(tmp_path, done=20), pending=True), Metrics(every=10)).start()
+    assert [line["kind"] for line in read(tmp_path)] == ["start", "start", "update", "update", "start"]
 
 
 def test_metrics_lines_are_the_same_after_an_interruption(tmp_path: Path) -> None:
