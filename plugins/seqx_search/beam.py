@@ -244,10 +244,6 @@ class Beam(LengthLimitedSearch):
     ) -> Continuations:
         """Return the 2 * size best continuations of each sentence.
 
-        Each hypothesis contributes its size + 3 best symbols: `size` symbols, EOS, and PAD and BOS, which are
-        never written. If required symbols remain, it also contributes the best symbols after which the fewest
-        remain. The best continuations are selected from those of all hypotheses of a sentence.
-
         Args:
             active: the unfinished hypotheses
             logprobs: the log-probabilities of the next symbol [N, V]
@@ -260,6 +256,27 @@ class Beam(LengthLimitedSearch):
         if self.processors:
             ids = active.ids[:, :, :step].flatten(0, 1)  # [N, T]
             changed = process(self.processors, logprobs, ids)
+        return self._best(active, logprobs, changed, allowed, remaining, at_limit)
+
+    def _best(
+        self,
+        active: Active,
+        logprobs: Tensor,
+        changed: Tensor,
+        allowed: Tensor | None,
+        remaining: Tensor | None,
+        at_limit: Tensor | None,
+    ) -> Continuations:
+        """Return the 2 * size best continuations of each sentence by changed log-probabilities.
+
+        Each hypothesis contributes its size + 3 best symbols: `size` symbols, EOS, and PAD and BOS, which are
+        never written. If required symbols remain, it also contributes the best symbols after which the fewest
+        remain. The best continuations are selected from those of all hypotheses of a sentence.
+
+        `changed` has the values by which continuations are ranked; it is the tensor `logprobs` itself if
+        nothing changes them. The others are the arguments of `_continuations`.
+        """
+        is_changed = changed is not logprobs
         if allowed is not None:
             changed = changed.where(allowed, -torch.inf)
         value, token = largest(changed, min(self.size + 3, logprobs.size(1)))
@@ -286,7 +303,7 @@ class Beam(LengthLimitedSearch):
             index = allocate_beam(total, remaining.gather(1, token).view_as(tokens))[:, : 2 * self.size]
             score = total.gather(1, index)
         logprob = score
-        if self.processors:
+        if is_changed:
             of_model = active.logprob.view(-1, 1) + logprobs.gather(1, token)
             logprob = of_model.view_as(total).gather(1, index)
         return Continuations(score, logprob, index // candidates, tokens.gather(1, index))

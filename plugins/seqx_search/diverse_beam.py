@@ -5,6 +5,7 @@ Letters in shapes: B sentences, G groups of each sentence, W hypotheses of each 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 import seqx
 from seqx_search.beam import Beam
 from seqx_search.beam_state import Active, Continuations, Finished
+from seqx_search.processors import process
 from seqx_search.trace import record_beam
 
 
@@ -54,6 +56,11 @@ class DiverseBeam(Beam):
         """The number of hypotheses of a group, W."""
         return self.size // self.groups
 
+    @cached_property
+    def _beam(self) -> Beam:
+        """The search of one group."""
+        return Beam(size=self._width, alpha=self.alpha, nbest=self._kept // self.groups)
+
     @property
     def _kept(self) -> int:
         """The number of finished hypotheses of all groups that are kept for a sentence."""
@@ -87,18 +94,21 @@ class DiverseBeam(Beam):
         found: list[Continuations] = []
         for group in range(self.groups):
             begin, end = group * self._width, (group + 1) * self._width
-            penalty = _TakenSymbols(taken * self.diversity)
-            beam = Beam(size=self._width, alpha=self.alpha, processors=[*self.processors, penalty])
-            best = beam._continuations(  # noqa: SLF001
-                Active(*(tensor[:, begin:end].contiguous() for tensor in active)),
-                of_group(logprobs, group),
+            scores = of_group(logprobs, group)
+            in_group = Active(*(tensor[:, begin:end].contiguous() for tensor in active))
+            changed = process(self.processors, scores, in_group.ids[:, :, :step].flatten(0, 1))
+            penalty = (taken * self.diversity).repeat_interleave(self._width, 0)
+            best = self._beam._best(  # noqa: SLF001
+                in_group,
+                scores,
+                changed - penalty,
                 None if allowed is None else of_group(allowed, group),
                 None if remaining is None else of_group(remaining, group),
                 at_limit,
-                step,
             )
             ends = best.token == seqx.EOS
-            enters = torch.zeros_like(ends).scatter(1, beam._first_unfinished(ends), value=True)  # noqa: SLF001
+            first = self._beam._first_unfinished(ends)  # noqa: SLF001
+            enters = torch.zeros_like(ends).scatter(1, first, value=True)
             enters[:, : self._width] |= ends[:, : self._width]
             enters &= best.score > -torch.inf
             taken.scatter_add_(1, best.token, enters.to(taken.dtype))
@@ -114,9 +124,8 @@ class DiverseBeam(Beam):
 
     def _finish(self, finished: Finished, active: Active, best: Continuations, step: int) -> Finished:
         """Add the hypotheses that end to the finished hypotheses of their group."""
-        beam = Beam(size=self._width, alpha=self.alpha, nbest=self._kept // self.groups)
         best = best._replace(parent=best.parent % self._width)  # within the group
-        of_groups = beam._finish(  # noqa: SLF001
+        of_groups = self._beam._finish(  # noqa: SLF001
             Finished(*self._as_sentences(finished)),
             Active(*self._as_sentences(active)),
             Continuations(*self._as_sentences(best)),
@@ -148,18 +157,3 @@ class DiverseBeam(Beam):
         step: int,
     ) -> None:
         record_beam(trace, sentences, active, best, step, self.penalty(step + 1), groups=self.groups)
-
-
-class _TakenSymbols(seqx.ScoreProcessor):
-    """A processor that subtracts a penalty from each symbol of a sentence.
-
-    Args:
-        penalty: the penalty of each symbol [B, V]
-    """
-
-    def __init__(self, penalty: Tensor) -> None:
-        self.penalty = penalty
-
-    def __call__(self, scores: Tensor, ids: Tensor) -> Tensor:
-        """Return the scores [B * W, V] minus the penalties."""
-        return scores - self.penalty.repeat_interleave(len(scores) // len(self.penalty), 0)

@@ -161,13 +161,13 @@ class FileCorpus(seqx.Corpus):
                 if self.has_incomplete_rows:
                     kept = (n for n, each in enumerate(self.read(files)) if self._keeps(split, each))
                     place = next(islice(kept, number, None))
-                return f"{files[0]}:{1 + self.lines_before_rows(files) + place}"
+                return self.location_in_part(files, place)
             number -= count
         return super().row_location(split, row)
 
-    def lines_before_rows(self, files: Sequence[Path]) -> int:
-        """Return the number of lines before the first row of a part, such as 1 for a header."""
-        return 0
+    def location_in_part(self, files: Sequence[Path], row: int) -> str:
+        """Return the file and the line of a row of a part, counted from 0; by default a row is a line."""
+        return f"{files[0]}:{1 + row}"
 
     def identity(self) -> Mapping[str, object]:
         """Return `limit` and the SHA-256 of the content, whatever the path and the compression."""

@@ -7,6 +7,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,7 @@ _ENDINGS: dict[str, Format] = {
     ".parquet": "parquet",
 }
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+_MAX_VALUE = 1 << 24  # characters of a value in a CSV file, as many as a line may have bytes
 _SHOWN = 10  # columns that a message lists
 
 
@@ -55,6 +57,10 @@ class NamedColumns(FileCorpus):
         for location, record in self.records(files):
             yield tuple(_text(_value(record, name, location), name, location) for name in self.columns)
 
+    def location_in_part(self, files: Sequence[Path], row: int) -> str:
+        """Return the location of a row of a part, counted from 0."""
+        return next(location for location, _ in islice(self.records(files), row, None))
+
 
 @dataclass(kw_only=True)
 class Table(NamedColumns):
@@ -76,10 +82,6 @@ class Table(NamedColumns):
     test: list[str] = field(default_factory=list)
     format: Format = "auto"
     header: bool = True
-
-    def lines_before_rows(self, files: Sequence[Path]) -> int:
-        """Return 1 if the file has a header."""
-        return int(self.header and self._format(files[0]) in ("tsv", "csv"))
 
     def records(self, files: Sequence[Path]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield the location and the values of each row of a file."""
@@ -206,13 +208,15 @@ def _separated_records(
             columns have the name of one of `columns`
     """
     lines = seqx.read_lines(path, refuse_pipes=True)
+    csv.field_size_limit(_MAX_VALUE)  # Python's default is 131,072
     reader = csv.reader((f"{line}\n" for line in lines), strict=True)
     rows: Iterator[Sequence[str]] = reader if is_csv else (line.split("\t") for line in lines)
     names: Sequence[str] | None = None
-    number = 0
+    end = 0  # the last line of the row before
     try:
-        for count, row in enumerate(rows, 1):
-            number = reader.line_num if is_csv else count
+        for row in rows:
+            number = end + 1
+            end = reader.line_num if is_csv else number
             if names is None:
                 names = row if header else [*map(str, range(len(row)))]
                 if header:
@@ -224,7 +228,7 @@ def _separated_records(
                 )
             yield f"{path}:{number}", dict(zip(names, row, strict=True))
     except csv.Error as error:
-        raise seqx.UserError(f"{path}:{number + 1}: is not valid CSV ({error}); correct the line") from None
+        raise seqx.UserError(f"{path}:{end + 1}: is not valid CSV ({error}); correct the line") from None
 
 
 def _json_records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -12,6 +12,7 @@ from seqx_text.file_corpus import FileCorpus
 
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 _CODES = ("bpt", "ept", "it", "ph", "ut")  # inline elements that contain codes of other programs, no text
+_MAX_LENGTH = 1 << 24  # characters of a segment, a tag or a comment, which are held in memory
 
 
 @dataclass(kw_only=True)
@@ -60,17 +61,25 @@ class Tmx(FileCorpus):
         self.stamps(files)
         units = _Units(self.columns)
         parser = DefusedXMLParser(target=units, forbid_dtd=False, forbid_entities=True, forbid_external=True)
-        number = 0
         try:
-            for number, line in enumerate(seqx.read_lines(path, refuse_pipes=True), 1):  # noqa: B007
-                parser.feed(f"{line}\n")
+            for part in seqx.read_parts(path):
+                units.unparsed += len(part)
+                parser.feed(part)
                 yield from units.take()
+                if max(units.unparsed, units.length) > _MAX_LENGTH:
+                    line = parser.parser.CurrentLineNumber
+                    raise seqx.UserError(
+                        f"{path}:{line}: a segment, a tag or a comment has more than {_MAX_LENGTH:,} "
+                        "characters, which could fill the memory; split or remove it"
+                    )
             parser.close()
         except ParseError as error:
-            raise seqx.UserError(f"{path}:{number}: is not well-formed XML ({error}); repair it") from None
+            line, _ = error.position
+            raise seqx.UserError(f"{path}:{line}: is not well-formed XML ({error}); repair it") from None
         except DefusedXmlException:
+            line = parser.parser.CurrentLineNumber
             raise seqx.UserError(
-                f"{path}:{number}: declares entities, with which a small file can fill the memory or read "
+                f"{path}:{line}: declares entities, with which a small file can fill the memory or read "
                 "other files; if you trust the file, remove the declarations"
             ) from None
         yield from units.take()
@@ -90,11 +99,15 @@ class _Units:
     Attributes:
         found: the languages of the file so far
         has_complete: true if a unit had a text in each language
+        unparsed: the number of characters given to the parser since it last reported a tag or text;
+            `Tmx.read` adds to it
+        length: the number of characters of the open segment
     """
 
     def __init__(self, languages: Sequence[str]) -> None:
         self.found = set[str]()
         self.has_complete = False
+        self.unparsed = self.length = 0
         self._languages = [language.lower() for language in languages]
         self._rows: list[tuple[str, ...]] = []
         self._segments: dict[str, str] = {}
@@ -109,25 +122,30 @@ class _Units:
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         """Begin an element."""
+        self.unparsed = 0
         if tag == "tu":
             self._segments = {}
         elif tag == "tuv":
             self._language = attributes.get(_LANGUAGE, attributes.get("lang", "")).lower()
             self.found.add(self._language)
         elif tag == "seg":
-            self._text = []
+            self._text, self.length = [], 0
         self._codes += tag in _CODES
 
     def data(self, text: str) -> None:
         """Add text to the segment."""
+        self.unparsed = 0
         if self._text is not None and not self._codes:
             self._text.append(text)
+            self.length += len(text)
 
     def end(self, tag: str) -> None:
         """End an element."""
+        self.unparsed = 0
         self._codes -= tag in _CODES
         if tag == "seg" and self._text is not None:
             text, self._text = " ".join("".join(self._text).split()), None
+            self.length = 0
             for language in self._languages:
                 if self._language == language or self._language.startswith((f"{language}-", f"{language}_")):
                     self._segments.setdefault(language, text)

@@ -52,7 +52,11 @@ class Evalb(seqx.Metric):
         prefix = "strict_" if self.strict else ""
         scores = {
             f"{prefix}{name}": seqx.Score(
-                value=value, signature=signature, results=_RESULTS, is_detail=name != "f1"
+                value=value,
+                signature=signature,
+                results=_RESULTS,
+                is_detail=name != "f1",
+                note=self._left_out(every_length) if name == "f1" else "",
             )
             for name, value in named.items()
         }
@@ -68,8 +72,13 @@ class Evalb(seqx.Metric):
             yield "parameters", str(error)
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
-        """Return warnings about outermost labels that are scored although they are probably dummy roots."""
-        return _root_warnings(outputs, references, self._read())
+        """Return warnings about probable dummy roots that are scored, and about sentences left out."""
+        warnings = _root_warnings(outputs, references, self._read())
+        if outputs and (left_out := self._left_out(Totals.of(self._count_sentences(outputs, references)[1]))):
+            warnings.append(
+                f"the scores are computed {left_out}; errors=true lists the reasons, strict=true counts them"
+            )
+        return warnings
 
     def report(self, outputs: Sequence[str], references: Sequence[str]) -> str:
         """Return EVALB's table, then the tables of `labels` and `errors` if these settings are true."""
@@ -98,6 +107,14 @@ class Evalb(seqx.Metric):
     def _read(self) -> Parameters:
         """Return the parameters; they are read here so that a model loads without its parameter file."""
         return read_parameters(seqx.expand_path(self.parameters)) if self.parameters else COLLINS
+
+    def _left_out(self, totals: Totals) -> str:
+        """Return a note about sentences that are not scored; "" if there are none, or with `strict`."""
+        count = totals.sentences - totals.counted
+        if self.strict or not count:
+            return ""
+        errors = "1 error" if totals.errors == 1 else f"{totals.errors:,} errors"
+        return f"without {count:,} of {totals.sentences:,} sentences ({errors}, {totals.skipped:,} skipped)"
 
     def _signature(self, totals: Totals, lengths: str, parameters: Parameters) -> str:
         return (

@@ -351,6 +351,14 @@ def test_evalb_does_not_count_errors_and_skipped_sentences() -> None:
         f"prm:COLLINS|mode:evalb|len:{length}|valid:1|error:2|skip:2|version:{seqx.__version__}"
         for length in ("all", "<=40")
     }
+    note = "without 4 of 5 sentences (2 errors, 2 skipped)"
+    assert {name: score.note for name, score in scores.items() if score.note} == {"f1": note}
+    warning = f"the scores are computed {note}; errors=true lists the reasons, strict=true counts them"
+    assert Evalb().warnings(REFERENCES, OUTPUTS) == [warning]
+    assert Evalb().warnings(REFERENCES[:1], OUTPUTS[:1]) == Evalb().warnings(REFERENCES) == []
+    assert not Evalb()(OUTPUTS[:1], REFERENCES[:1])["f1"].note
+    assert Evalb()([BROKEN], [GOLD])["f1"].note == "without 1 of 1 sentences (1 error, 0 skipped)"
+    assert Evalb()([""], [GOLD])["f1"].note == "without 1 of 1 sentences (0 errors, 1 skipped)"
 
 
 def test_strict_evalb_counts_errors_and_skipped_sentences() -> None:
@@ -368,6 +376,8 @@ def test_strict_evalb_counts_errors_and_skipped_sentences() -> None:
         "strict_f1_len40": 200 * recall * precision / (recall + precision),
     }
     assert "|mode:strict|len:all|valid:1|error:2|skip:2|" in scores["strict_f1"].signature
+    assert not any(score.note for score in scores.values())
+    assert Evalb(strict=True).warnings(REFERENCES, OUTPUTS) == []
     rows = Evalb(strict=True).report(OUTPUTS, REFERENCES).splitlines()[3:8]
     assert [row.split()[2:8] for row in rows] == [
         ["0", "100.00", "100.00", "4", "4", "4"],

@@ -225,9 +225,7 @@ MISTAKES: list[tuple[str, str | bytes, str]] = [
     (
         "stats -l in_ordr",
         "",
-        """command line:1:17: linearisation: no Linearisation is called 'in_ordr'; did you mean 'in_order'?
-    --linearisation in_ordr
-                    ^
+        """--linearisation in_ordr: no Linearisation is called 'in_ordr'; did you mean 'in_order'?
 """,
     ),
     (

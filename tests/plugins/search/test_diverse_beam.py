@@ -97,3 +97,17 @@ def test_trace_of_diverse_beam_has_the_hypotheses_of_each_group() -> None:
 def test_groups_must_divide_the_beam() -> None:
     with pytest.raises(ValueError, match="groups is 3, which does not divide size, 4; change one of them"):
         DiverseBeam(size=4, groups=3)
+
+
+def test_beam_of_a_group_is_built_once_per_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = DiverseBeam(size=4, nbest=4, groups=2)
+    built: list[Beam] = []
+
+    def record(beam: Beam) -> None:
+        built.append(beam)
+
+    monkeypatch.setattr(Beam, "__post_init__", record)
+    model = Toy(seed=2, spread=0.1)
+    search(model, sources([4], [6, 5]), torch.tensor([LIMIT, LIMIT]))
+    assert model.steps > 2
+    assert len(built) == 1

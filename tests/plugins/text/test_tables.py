@@ -62,10 +62,25 @@ def test_table_reads_columns_by_name(tmp_path: Path, format_: str, ending: str) 
     assert list(Table(columns=["en", "de"], train=[str(file)], limit=1).rows("train")) == ROWS[:1]
 
 
+def test_location_of_a_csv_row_is_its_first_line(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text('a,b\n"one\ntwo",x\nthree,"y\n\n"\nfour,z\n', encoding="utf-8")
+    corpus = Table(columns=["a", "b"], train=[str(file)])
+    assert rows(corpus, tmp_path) == [("one two", "x"), ("three", "y "), ("four", "z")]
+    assert [corpus.row_location("train", row) for row in range(3)] == [f"{file}:{n}" for n in (2, 4, 7)]
+
+
 def test_table_without_header_has_numbered_columns(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("a\tb\tc\nd\te\tf\n")
     corpus = Table(columns=["2", "0"], header=False, train=[str(tmp_path / "a.tsv")])
     assert rows(corpus, tmp_path) == [("c", "a"), ("f", "d")]
+
+
+def test_csv_text_may_be_as_long_as_a_line(tmp_path: Path) -> None:
+    text = "a" * 131_073
+    (tmp_path / "a.csv").write_text(f"en,de\n{text},b\n")
+    corpus = Table(columns=["en", "de"], train=[str(tmp_path / "a.csv")])
+    assert list(corpus.rows("train")) == [(text, "b")]
 
 
 def test_csv_text_may_have_line_breaks(tmp_path: Path) -> None:
@@ -269,6 +284,38 @@ def test_tmx_is_read_as_a_stream(tmp_path: Path) -> None:
     tracemalloc.stop()
 
 
+def test_tmx_needs_no_line_breaks(tmp_path: Path) -> None:
+    file = tmp_path / "a.tmx"
+    file.write_text(tmx(*(unit(en="word " * 1_000) for _ in range(3_500))).replace("\n", ""))
+    assert file.stat().st_size > 1 << 24
+    corpus = Tmx(columns=["en"], train=[str(file)])
+    tracemalloc.start()
+    assert sum(1 for _ in corpus.read([file])) == 3_500
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("text", ["<tu><tuv><seg>{}", "<tu a='{}", "<!-- {}"])
+def test_tmx_limits_what_is_held_in_memory(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "a.tmx.gz"
+    file.write_bytes(gzip.compress(f"<tmx>\n{text.format('a' * (1 << 26))}".encode()))
+    tracemalloc.start()
+    with pytest.raises(
+        seqx.UserError, match=r"a\.tmx\.gz:2: a segment, a tag or a comment has more than 16,777"
+    ):
+        list(Tmx(columns=["en"], train=[str(file)]).read([file]))
+    assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    tracemalloc.stop()
+
+
+def test_tmx_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "a.tmx"
+    for content in (b"<tmx>\n<a>\xff</a></tmx>", b"<tmx>\n<a>\xc3"):
+        file.write_bytes(content)
+        with pytest.raises(seqx.UserError, match=r"a\.tmx:2: the line is not UTF-8 \(.*\); convert the text"):
+            list(Tmx(columns=["en"], train=[str(file)]).read([file]))
+
+
 @pytest.mark.promise("corpora-of-clients")
 @pytest.mark.slow
 def test_datasets_loads_local_files_and_saved_datasets(tmp_path: Path) -> None:
@@ -286,7 +333,7 @@ def test_datasets_loads_local_files_and_saved_datasets(tmp_path: Path) -> None:
     other = Datasets(path=str(tmp_path / "saved"), columns=["t.en", "t.de"], train="part", dev="", test="")
     assert rows(other, tmp_path) == ROWS[:2]
     assert other.identity() == corpus.identity()
-    assert other.row_location("train", 1) == "part:2"
+    assert other.row_location("train", 1) == f"{tmp_path / 'saved'} (part):2"
     with pytest.raises(seqx.UserError, match=r"the split 'no' of .*saved cannot be loaded"):
         rows(Datasets(path=str(tmp_path / "saved"), columns=["t"], train="no"), tmp_path)
 
