@@ -1,6 +1,9 @@
 """Small models with random weights for the tests of exporters."""
 
+import contextlib
+import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,6 +29,11 @@ model:
   decoder: {{type: transformer, layers: 2, {stack}}}
 search: {{type: beam, size: 3, alpha: 0, extra: 4}}
 """
+
+MARIAN = TRANSLATION.replace(
+    "{{type: sentencepiece, size: 400}}", "{{type: marian, size: 400, symbols: ['>>fra<<']}}"
+).replace("layers: 2", "layers: 1")
+"""A recipe whose ids are not those of its SentencePiece model, and whose sources begin with a language."""
 
 LANGUAGE_MODEL = """\
 task:
@@ -65,6 +73,18 @@ def random_model(
     )
     predictor = seqx.load(folder, device="cpu", precision="fp32")
     return trained_model(folder, predictor.task, predictor.model, predictor.search)
+
+
+def run_card(exporter: seqx.Exporter, model: seqx.TrainedModel, folder: Path) -> dict[str, Any]:
+    """Export a model to a new folder, run the code of its model card there, and return the variables."""
+    folder.mkdir()
+    exporter.write(model, folder)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    names: dict[str, Any] = {}
+    with contextlib.chdir(folder):
+        exec(code, names)
+    return names
 
 
 def _randomize(model: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """Checks of models, and files that several exporters write."""
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -87,3 +88,18 @@ def write_sentencepiece(text: seqx.TextSpec, folder: Path) -> None:
     """Write the SentencePiece models of source and target."""
     (folder / "source.spm").write_bytes(text.source.sentencepiece)
     (folder / "target.spm").write_bytes(text.target.sentencepiece)
+
+
+def language_code(text: seqx.TextSpec) -> str:
+    """Return Python code that begins a list of source symbols with a language such as >>fra<<.
+
+    It is empty if the vocabulary has no language. SentencePiece would split such a symbol, because its model
+    does not have it.
+    """
+    import sentencepiece  # noqa: PLC0415
+
+    model = sentencepiece.SentencePieceProcessor(model_proto=text.source.sentencepiece)
+    for symbol in text.source.symbols:
+        if re.fullmatch(r">>.*<<", symbol, re.DOTALL) and model.piece_to_id(symbol) == model.unk_id():
+            return f"{symbol!r}, "
+    return ""

@@ -31,7 +31,7 @@ target = sentencepiece.SentencePieceProcessor(f"{folder}/target.spm")
 _TRANSLATE = """\
 translator = ctranslate2.Translator(folder)
 sentences = ["This is a test."]
-tokens = [source.encode(sentence, out_type=str) for sentence in sentences]
+tokens = [[%(begins)s*source.encode(sentence, out_type=str)] for sentence in sentences]
 for result in translator.translate_batch(tokens, beam_size=4, length_penalty=0.6):
     print(target.decode(result.hypotheses[0]))
 """
@@ -100,10 +100,11 @@ class CTranslate2(seqx.Exporter):
         begins, ends = (
             "".join(f'"{symbol}", ' for symbol in each) for each in (text.source_begins, text.source_ends)
         )
+        language = common.language_code(text)
         code = (
-            _LOAD + _TRANSLATE
+            _LOAD + _TRANSLATE % {"begins": language}
             if spec.encoder is not None
-            else _LOAD + _GENERATE % {"begins": begins, "ends": f", {ends}" if ends else ""}
+            else _LOAD + _GENERATE % {"begins": begins + language, "ends": f", {ends}" if ends else ""}
         )
         write_card(model, folder, "CTranslate2", ["ctranslate2", "sentencepiece"], code)
 

@@ -26,13 +26,19 @@ from seqx_transformer.export.scores import check_scores
 from seqx_transformer.slots import TransformerState
 
 _CODE = """\
+import json
 import numpy as np
 import onnxruntime
 import sentencepiece
 
 encoder, decoder = (onnxruntime.InferenceSession(f"{name}.onnx") for name in ("encoder", "decoder"))
 source, target = (sentencepiece.SentencePieceProcessor(f"{side}.spm") for side in ("source", "target"))
-ids = np.array([[*source.encode("This is a test."), 2]])  # 2 ends a sentence
+with open("symbols.json", encoding="utf-8") as file:
+    symbols = json.load(file)
+known = {symbol: i for i, symbol in enumerate(symbols["source"])}
+tokens = [%s*source.encode("This is a test.", out_type=str)]
+ids = [max(3, known.get(token, 3)) for token in tokens]  # 3 is an unknown token
+ids = np.array([[*ids, 2]])  # 2 ends a sentence
 memory = {"keep": np.ones_like(ids, bool)}
 names = [output.name for output in encoder.get_outputs()]
 memory |= zip(names, encoder.run(None, {"ids": ids, **memory}))
@@ -43,7 +49,7 @@ while output[-1] != 2 and len(output) < 60:
     logits, *present = decoder.run(None, {"ids": np.array([output[-1:]]), **memory, **past})
     past = dict(zip(past, present))
     output.append(2 + int(logits[0, 2:].argmax()))
-print(target.decode(output[1:]))
+print(target.decode([symbols["target"][i] for i in output if i > 3]))
 """
 
 
@@ -77,9 +83,13 @@ class Onnx(seqx.Exporter):
         _export(_traceable(model.model), folder)
         common.write_sentencepiece(text, folder)
         ids = {"pad": seqx.PAD, "bos": seqx.BOS, "eos": seqx.EOS, "unk": seqx.UNK}
+        symbols = {"source": [*text.source.symbols], "target": [*text.target.symbols]}
+        content = seqx.json_text(symbols, ensure_ascii=False)
+        (folder / "symbols.json").write_text(content + "\n", encoding="utf-8")
         (folder / "ids.json").write_text(json.dumps(ids) + "\n", encoding="utf-8")
         check_scores(model.model, text, lambda *sides: Session(folder).scores(*sides), "ONNX Runtime")
-        write_card(model, folder, "ONNX Runtime", ["onnxruntime", "numpy", "sentencepiece"], _CODE)
+        code = _CODE % common.language_code(text)
+        write_card(model, folder, "ONNX Runtime", ["onnxruntime", "numpy", "sentencepiece"], code)
 
 
 def _start(model: seqx.Generator, ids: Tensor, keep: Tensor) -> Any:

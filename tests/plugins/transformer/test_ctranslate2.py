@@ -14,7 +14,7 @@ from seqx.cli import main
 from seqx_transformer import CTranslate2, CTranslate2Engine, MultiHeadAttention
 from seqx_transformer.export.ctranslate2 import ctranslate2_scores
 from seqx_transformer.export.scores import seqx_scores
-from tests.exported import LANGUAGE_MODEL, TRANSLATION, random_model
+from tests.exported import LANGUAGE_MODEL, MARIAN, TRANSLATION, random_model, run_card
 from tests.other_environment import run_with
 
 package = pytest.importorskip("ctranslate2")
@@ -218,6 +218,16 @@ def test_code_of_the_model_card_runs_without_seqx(recipe: str, tmp_path: Path) -
     assert len(code.splitlines()) <= 12
     assert output.count("\n") >= 1
     assert output.strip()
+
+
+@pytest.mark.promise("cards-run")
+def test_code_of_the_model_card_passes_the_language_as_one_symbol(tmp_path: Path) -> None:
+    model = random_model(tmp_path / "model", HEADS, recipe=MARIAN)
+    names = run_card(CTranslate2(), model, tmp_path / "out")
+    text = seqx.describe(model.task)
+    ids = [text.source.symbols.index(symbol) for symbol in names["tokens"][0]]
+    assert isinstance(model.task, seqx.Seq2SeqTask)
+    assert [*ids, seqx.EOS] == model.task.read(">>fra<<This is a test.")["source"]
 
 
 def test_int8_export_is_smaller(vocabulary: Path, tmp_path: Path) -> None:

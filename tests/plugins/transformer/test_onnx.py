@@ -17,7 +17,7 @@ from seqx_models import EncoderDecoder, Projection
 from seqx_transformer import MultiHeadAttention, Onnx, TransformerDecoder, TransformerEncoder
 from seqx_transformer.export.onnx import Session
 from seqx_transformer.export.scores import seqx_scores
-from tests.exported import LANGUAGE_MODEL, TRANSLATION, random_model
+from tests.exported import LANGUAGE_MODEL, MARIAN, TRANSLATION, random_model, run_card
 from tests.extras import skip_without
 from tests.other_environment import run_with
 
@@ -60,6 +60,19 @@ def test_onnx_runtime_computes_the_same_and_the_model_card_runs_without_seqx(
     (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     (tmp_path / "site").mkdir()
     assert run_with(packages.split(), code, out, tmp_path / "site").strip()
+
+
+@pytest.mark.promise("cards-run")
+@pytest.mark.slow
+def test_code_of_the_model_card_passes_the_ids_of_the_tokenizer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("torch"), "propagate", False)
+    model, out = random_model(tmp_path / "model", HEADS, recipe=MARIAN), tmp_path / "out"
+    names = run_card(Onnx(), model, out)
+    assert isinstance(model.task, seqx.Seq2SeqTask)
+    assert names["ids"].tolist() == [model.task.read(">>fra<<This is a test.")["source"]]
+    assert names["output"][1:-1] == Session(out).greedy(names["ids"][0].tolist(), 58)
 
 
 def test_decoder_only_model_is_refused(tmp_path: Path) -> None:
