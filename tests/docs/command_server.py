@@ -276,6 +276,10 @@ def _answer(link: socket.socket, shortens: bool) -> None:
         os.environ.update(zip(variables[::2], variables[1::2], strict=True))
         if shortens:
             _fork_runs()
+        if shortens and name == "seqx" and arguments[:1] == ["sweep"]:
+            import seqx
+
+            vars(seqx)["load_checked"] = _shorten_trials(seqx.load_checked)
         if shortens and name == "python":
             import seqx
 
@@ -319,11 +323,24 @@ def shorten_python_runs(original: Callable[..., Any]) -> Callable[..., Any]:
     """Return a `seqx.run` that shortens training as `shorten` does for `seqx run`."""
 
     def run(recipe: str, *overrides: str, profile: str | None = None, **options: Any) -> Any:
-        options_first = ["run", *(["--profile", profile] if profile else [])]
-        arguments = shorten([*options_first, recipe, *overrides])[len(options_first) :]
-        return original(*arguments, profile=profile, **options)
+        return original(*_shortened(recipe, overrides, profile), profile=profile, **options)
 
     return run
+
+
+def _shorten_trials(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a `seqx.load_checked` that loads the recipes of a sweep's trials as `shorten` changes them."""
+
+    def load_checked(recipe: str, profile: str | None = None, overrides: Iterable[str] = ()) -> Any:
+        shortened, *settings = _shortened(recipe, overrides, profile)
+        return original(shortened, profile, settings)
+
+    return load_checked
+
+
+def _shortened(recipe: str, overrides: Iterable[str], profile: str | None) -> list[str]:
+    options = ["run", *(["--profile", profile] if profile else [])]
+    return shorten([*options, recipe, *overrides])[len(options) :]
 
 
 def _fork_runs() -> None:

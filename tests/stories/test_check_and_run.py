@@ -116,16 +116,50 @@ def test_check_and_run_refuse_with_the_same_message(
     recipe = corpus(corpus_)
     message = refused("check", recipe, *settings)
     assert refused("run", recipe, *settings) == message
-    assert place in message
+    assert place.removesuffix(": ") in message
     assert expected in message
-    assert message.startswith(("tiny.yaml:", "command line:1:"))
-    assert message.splitlines()[2].strip() == "^"
+    assert message.startswith(("tiny.yaml:", *(f"{setting}: " for setting in settings)))
+    assert not message.startswith("tiny.yaml:") or message.splitlines()[2].strip() == "^"
     assert not [path for path in Path().glob("[rf]*/**/*") if path.is_file() and path.name != ".lock"]
+
+
+def number_of_problems(message: str) -> int:
+    """Return the number of lines that are neither a quoted line nor a caret below it."""
+    return sum(not line.startswith("    ") for line in message.splitlines())
+
+
+@pytest.mark.parametrize("corpus_", [FILES, "{type: sample, train: 300, dev: 6, test: 6}"])
+@pytest.mark.parametrize("model", ["bpe", "unigram"])
+def test_vocabulary_that_is_too_large_for_a_small_text_is_refused(
+    corpus_: str, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEQX_CACHE", "fresh")
+    recipe, settings = corpus(corpus_), [f"task.tokenizer.model={model}", "task.tokenizer.size=9000"]
+    message = refused("check", recipe, *settings)
+    largest = re.fullmatch(
+        r"tiny\.yaml: sentencepiece: the training text has too few different subwords for size 9000; "
+        r"set size to at most (\d+)\n",
+        message,
+    )
+    assert largest is not None, message
+    assert message.partition(": ")[2] in refused("run", recipe, *settings)
+    done("check", recipe, settings[0], f"task.tokenizer.size={largest[1]}")
+    assert not [path for path in Path("fresh").rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+def test_check_reads_no_large_text() -> None:
+    recipe = corpus()
+    with Path("t.en").open("a") as english, Path("t.de").open("a") as german:
+        for file in (english, german):
+            file.writelines("x\n" for _ in range(5_000))
+    assert "parameters" in done("check", recipe, "task.tokenizer.size=9000")
 
 
 def test_check_reports_all_problems_at_once() -> None:
     message = refused("check", corpus(files("dev", "[a, b]")), "training.init_from=nowhere", "task.source=5")
-    assert message.count(" ^") == 4
+    assert message.count(" ^") == 2  # below lines of the file
+    assert "\ntraining.init_from=nowhere: " in message
+    assert "\ntask.source=5: " in message
 
 
 @pytest.mark.parametrize(
@@ -133,11 +167,15 @@ def test_check_reports_all_problems_at_once() -> None:
     [
         (
             ["task.corpus={type: mixed, corpora: []}", "task.tokenizer.symbols=[a,a]", "training.average=9"],
-            ["task.corpus: mixed: corpora is empty", "task.tokenizer.symbols: contains", "training.average:"],
+            [
+                "corpora: []}: mixed: corpora is empty",
+                "task.tokenizer.symbols=[a,a]: contains",
+                "training.average=",
+            ],
         ),
         (
             ["model.encoder.attention.heads=5", "model.decoder.attention.heads=7", "training.average=9"],
-            ["model.encoder.attention: heads (5)", "model.decoder.attention: heads (7)", "training.average:"],
+            ["model.encoder.attention: heads (5)", "model.decoder.attention: heads (7)", "training.average="],
         ),
         (
             [
@@ -148,14 +186,14 @@ def test_check_reports_all_problems_at_once() -> None:
         ),
         (
             ["model.encoder.attention.heads=5", "training.average=9", "training.init_from=nowhere"],
-            ["training.average:"],
+            ["training.average=9: "],
         ),
     ],
 )
 def test_check_reports_the_errors_of_all_constructors_at_once(settings: list[str], found: list[str]) -> None:
     recipe = corpus()
     message = refused("check", recipe, *settings)
-    assert message.count("^\n") == len(found), message
+    assert number_of_problems(message) == len(found), message
     assert all(text in message for text in found), message
     assert refused("run", recipe, *settings) == message
 
@@ -167,7 +205,7 @@ def test_unreadable_vocabulary_is_reported_once(setting: str, file: str) -> None
     recipe = corpus()
     for number in (1, 2):
         message = refused("check", recipe, *settings[:number])
-        assert message.count("^\n") == number, message
+        assert number_of_problems(message) == number, message
         path = Path(file).absolute()
         assert f": {setting}.file: {path}: cannot be read as a SentencePiece model (" in message
 

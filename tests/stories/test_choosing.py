@@ -52,13 +52,12 @@ def test_init_from_starts_with_weights_and_vocabulary_of_another_model() -> None
         "run", again, "training.init_from=runs/first", "model.d_model=16", "--folder", "runs/wrong"
     )
     assert message == (
-        "command line:1:20: training.init_from: the model in runs/first/model has other sizes or parts than "
+        "training.init_from=runs/first: the model in runs/first/model has other sizes or parts than "
         "that of this recipe; make these settings equal:\n"
         "  model.d_model: 32 in the model, 16 in this recipe\n"
-        "    training.init_from=runs/first\n                       ^\n"
     )
     message = refused("run", again, "training.init_from=runs/nothing", "--folder", "runs/wrong")
-    assert message.startswith("command line:1:20: training.init_from: runs/nothing: there is no such folder")
+    assert message.startswith("training.init_from=runs/nothing: runs/nothing: there is no such folder")
     assert not Path("runs/wrong/recipe.yaml").exists()
 
 

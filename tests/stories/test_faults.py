@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from seqx.parallel.parallelism import Step
+from seqx.interfaces.learning import Optimizer
+from seqx.parallel.parallelism import SingleDevice, Step
 from seqx.storage import checkpoints, state_dict
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.checkpoints import Checkpoints
@@ -113,6 +114,30 @@ SETTINGS = (
     "training.tokens=100",
     "training.seed=3",
 )
+
+
+def test_rollback_frees_the_optimizer_state_first_and_reports_missing_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    restored, held = Checkpoints.restore, list[int]()
+    optimizers = list[torch.optim.Optimizer]()
+    build = SingleDevice.build_optimizer
+
+    def build_optimizer(strategy: SingleDevice, optimizer: Optimizer) -> torch.optim.Optimizer:
+        optimizers.append(build(strategy, optimizer))
+        return optimizers[-1]
+
+    def restore(*arguments: Any) -> Any:
+        held.append(len(optimizers[-1].state))
+        if len(held) == 2:
+            raise torch.OutOfMemoryError("injected")
+        return restored(*arguments)
+
+    monkeypatch.setattr(SingleDevice, "build_optimizer", build_optimizer)
+    monkeypatch.setattr(Checkpoints, "restore", restore)
+    message = refused("run", recipe("max_length: 24"), *SETTINGS, "training.max_rollbacks=9")
+    assert held == [0, 0]
+    assert "\ncpu is out of memory while it reads a checkpoint; make the model smaller, or shard" in message
 
 
 @pytest.mark.promise("rollback-skips-batches")

@@ -1,9 +1,24 @@
 """Run folders: other files are never overwritten or removed."""
 
 import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
-from tests.stories.tiny import done, files, refused, seqx, tiny
+import pytest
+
+import seqx as seqx_package
+from seqx.errors import UserError
+from seqx.interfaces.scores import Answer, Evaluation
+from seqx.run_folder import RunFolder
+from seqx.storage.locks import folder_lock
+from seqx.storage.text_lines import read_lines
+from seqx.training.trainer import Trainer
+from tests import forked
+from tests.stories.tiny import TINY, done, files, refused, seqx, tiny
 
 
 def test_run_refuses_a_folder_with_other_files() -> None:
@@ -71,3 +86,118 @@ def test_files_of_the_same_option_are_replaced() -> None:
         written = Path(file).read_bytes()
         done(*command, file, text=text)
         assert Path(file).read_bytes() == written != b""
+
+
+@pytest.mark.promise("links-stay-inside")
+@pytest.mark.parametrize(
+    "name", ["recipe.yaml", "origins.yaml", "identity.json", "environment.json", "model"]
+)
+def test_run_refuses_links_that_lead_out_of_its_folder(name: str, tmp_path: Path) -> None:
+    """A run folder from somebody else may have links. Resuming its run would replace their targets."""
+    recipe = tiny()
+    done("run", recipe, "training.steps=2")
+    entry, target = Path("runs/tiny", name), tmp_path / "mine"
+    entry.rename(target)
+    entry.symlink_to(target)
+    before = files(tmp_path)
+    assert refused("run", recipe, "training.steps=4") == (
+        f"{entry}: is a link that leads out of the folder or nowhere; if you trust its target, replace the "
+        "link by a copy\n"
+    )
+    assert files(tmp_path) == before
+
+
+def test_run_keeps_links_to_folders_and_logs_on_another_disk(tmp_path: Path) -> None:
+    done("run", tiny(), "training.steps=2")
+    names = ("checkpoints", "outputs", "metrics.jsonl", "log.txt")
+    (tmp_path / "disk").mkdir()
+    for name in names:
+        shutil.move(Path("runs/tiny", name), tmp_path / "disk" / name)
+        Path("runs/tiny", name).symlink_to(tmp_path / "disk" / name)
+    done("run", tiny(), "training.steps=4")
+    assert all(Path("runs/tiny", name).is_symlink() for name in names)
+    assert Path("runs/tiny/model/scores.json").is_file()
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_run_refuses_a_recipe_of_the_user_in_its_folder(is_link: bool) -> None:
+    """The run would write the resolved recipe, without the comments of the user, over it."""
+    Path("mine").mkdir()
+    recipe = tiny("# my comment\n" + TINY, "mine/other.yaml" if is_link else "mine/recipe.yaml")
+    if is_link:
+        Path("mine/recipe.yaml").symlink_to("other.yaml")
+    assert refused("run", "mine/recipe.yaml", "--folder", "mine") == (
+        "mine: has no run, but a recipe.yaml that a run would replace; choose another folder (--folder), or "
+        "rename the recipe\n"
+    )
+    assert recipe.read_text(encoding="utf-8").startswith("# my comment\n")
+    done("run", recipe, "training.steps=2", "--folder", "runs/other")
+    Path("copy").mkdir()
+    shutil.copy("runs/other/recipe.yaml", "copy/recipe.yaml")
+    done("run", "copy/recipe.yaml", "--folder", "copy")  # it would be replaced by the same text
+
+
+def drop_privileges() -> None:
+    """If this process is root, become a user without privileges: root could write to the folder."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+
+
+def test_finished_run_in_a_folder_that_cannot_be_written_prints_its_scores(
+    finished: Callable[..., Path],
+) -> None:
+    run = finished()
+    with tempfile.TemporaryDirectory() as place:  # all users may read it, unlike the folders of pytest
+        copy = Path(shutil.copytree(run, Path(place, "run")))
+        (copy / ".lock").unlink()
+        recipe = shutil.copy(tiny(), place)
+        folders = [folder for folder in copy.rglob("*") if folder.is_dir()]
+        for folder in (copy, *folders, Path(place)):
+            folder.chmod(0o555)
+        try:
+            command = ("run", recipe, "--folder", copy)
+            result = forked.run(*command, before=drop_privileges, cwd=place)
+            assert result.returncode == 0, result.stderr
+            assert result.stdout.startswith(f"{copy}: this run is finished; its scores:\ndev bleu ")
+            other = forked.run(*command, "training.seed=2", before=drop_privileges, cwd=place)
+            assert (other.returncode, other.stdout) == (2, "")
+            assert "has a run of another recipe" in other.stderr
+        finally:
+            for folder in (copy, *folders, Path(place)):
+                folder.chmod(0o755)
+
+
+def test_run_that_another_process_finishes_before_the_lock_is_not_tested_again(
+    finished: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = finished() / "model" / "scores.json"
+    hidden = scores.rename("hidden.json")
+
+    def lock_later(*arguments: Any, **options: Any) -> AbstractContextManager[int]:
+        hidden.rename(scores)
+        return folder_lock(*arguments, **options)
+
+    monkeypatch.setattr("seqx.run_folder.folder_lock", lock_later)
+    monkeypatch.setattr(Trainer, "test", None)
+    assert "\ndev bleu " in "\n" + done("run", tiny())
+
+
+def test_is_finished_makes_the_checks_of_run(finished: Callable[..., Path]) -> None:
+    run, recipe = finished(), tiny()
+    assert seqx_package.is_finished(run, seqx_package.load_checked(str(recipe)))
+    fewer = seqx_package.load_checked(str(recipe), None, ["training.steps=1"])
+    with pytest.raises(UserError, match=r"more than training\.steps=1"):
+        seqx_package.is_finished(run, fewer)
+    (run / "identity.json").rename("mine")
+    (run / "identity.json").symlink_to(Path("mine").absolute())
+    with pytest.raises(UserError, match="is a link that leads out of the folder"):
+        seqx_package.is_finished(run, seqx_package.load_checked(str(recipe)))
+
+
+def test_outputs_with_line_feeds_are_one_line_each(tmp_path: Path) -> None:
+    outputs = ("one\ntwo", "", "three\r\n", "\rfour\r")
+    answers = [Answer(input="a", output=output, reference="b") for output in outputs]
+    RunFolder(tmp_path).write_outputs("test", Evaluation(scores={}, answers=answers))
+    assert [*read_lines(tmp_path / "outputs" / "test.txt")] == ["one two", "", "three  ", " four "]

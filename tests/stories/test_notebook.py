@@ -75,7 +75,7 @@ def test_example_notebook_displays_runs_models_trees_and_attention(displayed: li
     assert "&lt;/s&gt;" in attention
     assert tree.count("<text") == 9
     assert error.startswith(
-        "command line:1:1: training: this section has no setting 'stepz'; did you mean 'steps'?\n"
+        "training.stepz=100: training: this section has no setting 'stepz'; did you mean 'steps'?"
     )
 
 

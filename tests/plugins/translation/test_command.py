@@ -121,6 +121,28 @@ def test_file_that_two_options_name_is_refused(model: Path, tmp_path: Path) -> N
     assert not (tmp_path / "output").exists()
 
 
+def test_pipe_that_two_options_name_is_refused(model: Path, tmp_path: Path) -> None:
+    """A reader could not tell the formats apart."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # else a command that opens the pipe would wait
+    try:
+        result = CliRunner().invoke(
+            main, ["translate", str(model), "--alignment", str(pipe), "--trace", str(pipe)], input="x"
+        )
+    finally:
+        os.close(reader)
+    message = f"{pipe}: is named by --trace and --alignment; choose another --alignment\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", message)
+
+
+def test_options_may_name_one_device(model: Path) -> None:
+    options = ["--alignment", "/dev/null", "--trace", "/dev/null"]
+    result = CliRunner().invoke(main, ["translate", str(model), *options], input="x\n")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("command", "option"),
     [
@@ -245,7 +267,11 @@ def test_translate_reports_other_errors_with_nbest(model: Path) -> None:
     ("largest", "larger", "expected"),
     [
         ("--window=1073741824", f"--window={10**30}", "is not in the range"),
-        ("search.alpha=10", "search.alpha=1e308", "search.alpha: Input should be less than or equal to 10"),
+        (
+            "search.alpha=10",
+            "search.alpha=1e308",
+            "search.alpha=1e308: Input should be less than or equal to 10",
+        ),
         (
             "search={type: sampling, temperature: 1e-6}",
             "search={type: sampling, temperature: 1e-320}",
