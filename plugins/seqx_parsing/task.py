@@ -355,39 +355,58 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
         """Parse a split and score it; the score "valid" is the percentage of outputs without a repair."""
         inputs, references = self.inputs(split), self.references(split)
         nbests = [*model.hypotheses(inputs)]
-        outputs = [nbest.text for nbest in nbests]
+        answers = [
+            seqx.Answer(input=sentence, output=nbest.text, reference=reference)
+            for sentence, nbest, reference in zip(inputs, nbests, references, strict=True)
+        ]
         warnings = {warning.message: warning for warning in seqx.sum_warnings(nbests)}
         invalid = warnings.pop(self._invalid_outputs, seqx.AnswerWarning("", 0, 0))
         total, repaired = invalid.total, invalid.count
-        scored = outputs
-        if self.tags == "none":
-            scored = [with_tags(output, gold) for output, gold in zip(outputs, references, strict=True)]
-        tags, grammar = "gold" if self.tags == "none" else self.tags, "yes" if self.constrained else "no"
-        settings = f"|tags:{tags}|grammar:{grammar}"
-        scores = {
-            name: replace(score, signature=score.signature + settings)
-            for metric in self.metrics
-            for name, score in metric(scored, references).items()
-        }
         valid = 100 * (1 - repaired / total) if total else 100.0
-        signature = f"repaired:{repaired}|outputs:{total}{settings}"
-        scores[VALID] = seqx.Score(value=valid, signature=signature, results=("repaired",))
-        answers = [
-            seqx.Answer(input=sentence, output=output, reference=reference)
-            for sentence, output, reference in zip(inputs, outputs, references, strict=True)
-        ]
+        signature = f"repaired:{repaired}|outputs:{total}{self._score_settings}"
+        valid_score = seqx.Score(value=valid, signature=signature, results=("repaired",))
         # A warning about invalid outputs would repeat the score `valid`.
-        return seqx.Evaluation(scores=scores, answers=answers, warnings=[*warnings.values()])
+        return seqx.Evaluation(
+            scores={**self.rescore(answers), VALID: valid_score},
+            answers=answers,
+            warnings=[*warnings.values()],
+        )
+
+    def rescore(self, answers: Sequence[seqx.Answer]) -> dict[str, seqx.Score]:
+        """Return the scores of the metrics for answers that were read from a file."""
+        scored = self._scored(answers)
+        outputs, references = [each.output for each in scored], [each.reference for each in scored]
+        return {
+            name: replace(score, signature=score.signature + self._score_settings)
+            for metric in self.metrics
+            for name, score in metric(outputs, references).items()
+        }
+
+    @property
+    def _score_settings(self) -> str:
+        """The settings of the task that scores depend on, for signatures."""
+        tags, grammar = "gold" if self.tags == "none" else self.tags, "yes" if self.constrained else "no"
+        return f"|tags:{tags}|grammar:{grammar}"
+
+    def _scored(self, answers: Sequence[seqx.Answer]) -> Sequence[seqx.Answer]:
+        """Return the answers as they are scored: with the tags of the references if outputs have no tags.
+
+        EVALB does not count punctuation, which it recognises by the tags.
+        """
+        if self.tags != "none":
+            return answers
+        return [replace(each, output=with_tags(each.output, each.reference)) for each in answers]
 
     def answer_scores(self, answers: Sequence[seqx.Answer]) -> list[Mapping[str, seqx.Score]]:
         """Return the scores of each tree alone."""
-        return seqx.score_answers(self.metrics, answers)
+        return seqx.score_answers(self.metrics, self._scored(answers))
 
     def significance(
         self, baseline: Sequence[seqx.Answer], answers: Sequence[seqx.Answer], resamples: int
     ) -> Mapping[str, seqx.Significance]:
         """Test the differences of all metrics."""
-        return seqx.answer_significance(self.metrics, baseline, answers, resamples)
+        pair = self._scored(baseline), self._scored(answers)
+        return seqx.answer_significance(self.metrics, *pair, resamples)
 
     def mistakes(self, answers: Sequence[seqx.Answer]) -> list[seqx.MistakeGroup]:
         """Return the mistakes in the trees, by label and attachment."""
@@ -395,7 +414,7 @@ class Parsing(seqx.GenerationTask, seqx.CorpusTask):
 
     def report_tables(self, answers: Sequence[seqx.Answer]) -> list[seqx.ReportTable]:
         """Return the scores of each label."""
-        return label_scores(answers)
+        return label_scores(self._scored(answers))
 
     def draw_difference(self, answer: seqx.Answer) -> list[seqx.Drawing]:
         """Return drawings of the tree and its reference."""

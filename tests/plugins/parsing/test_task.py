@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,28 @@ def test_given_tags_are_read_from_the_input(tmp_path: Path, rows: list[str]) -> 
     assert task.write([], "a_b_NN c_DT", {}) == "(TOP (NN a_b) (DT c))"
     with pytest.raises(seqx.UserError, match=r"lone.* has no part-of-speech tag"):
         task.write([], "a_b_NN lone", {})
+
+
+@pytest.mark.parametrize("tags", ["none", "given"])
+def test_single_answers_are_scored_with_the_tags_of_the_whole_split(
+    tmp_path: Path, rows: list[str], tags: Any
+) -> None:
+    task = learned(tmp_path, rows, tags=tags)
+    examples = (task.example(row, training=False) for row in task.rows("test"))
+
+    def right(text: str) -> str:
+        example = next(examples)
+        assert isinstance(example, seqx.Example)
+        return task.write(example.columns["target"][:-1], text, {})
+
+    evaluation = task.evaluate(FixedPredictor(right), task.read_split("test"))
+    assert [of_answer["f1"].value for of_answer in task.answer_scores(evaluation.answers)] == [100] * 10
+    flat = [replace(each, output=task.write([], each.input, {})) for each in evaluation.answers]
+    assert task.significance(flat, evaluation.answers, 100)["f1"].p_value < 0.05
+    (table,) = task.report_tables(evaluation.answers)
+    assert {row[-1] for row in table.rows} == {100}
+    again = task.rescore(evaluation.answers)
+    assert again == {name: evaluation.scores[name] for name in again}
 
 
 def test_malformed_output_is_repaired_and_counted(tmp_path: Path, rows: list[str]) -> None:
