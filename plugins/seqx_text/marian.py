@@ -11,7 +11,7 @@ from annotated_types import Gt, MinLen
 from pydantic import TypeAdapter
 
 import seqx
-from seqx_text.sentencepiece_models import SPACE, read_model, surface
+from seqx_text.sentencepiece_models import SPACE, read_model, short_lines, surface
 
 _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 _LANGUAGE = re.compile(r">>.*?<<", re.DOTALL)
@@ -60,7 +60,7 @@ class Marian(seqx.Tokenizer):
         failures: list[BaseException] = []  # SentencePiece wraps them into its own error
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=_recording(lines, failures),
+                sentence_iterator=short_lines(_recording(lines, failures)),
                 model_writer=written,
                 vocab_size=self._size - len(self._extra_symbols) - 1,  # SentencePiece has no padding
                 character_coverage=1.0,

@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt, Le
 
 import seqx
 from seqx_text.segmentation import Merges, Segmentation, Unigram
-from seqx_text.sentencepiece_models import SPACE, read_model, surface
+from seqx_text.sentencepiece_models import SPACE, read_model, short_lines, surface
 
 # No subword contains parts of two words; only `symbols` can.
 _WORD = re.compile(f"{SPACE}[^{SPACE}]*|[^{SPACE}]+")
@@ -107,7 +107,7 @@ class SentencePiece(seqx.Tokenizer):
         written = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(text),
+                sentence_iterator=short_lines(text),
                 model_writer=written,
                 model_type=self._model,
                 vocab_size=self._size,

@@ -1,5 +1,7 @@
 """SentencePiece models: reading a file, and the text of subwords."""
 
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,18 @@ import seqx
 
 SPACE = "\u2581"
 """SentencePiece's symbol for a space."""
+
+_MAX_LINE = 4192  # bytes of a line that SentencePiece trains on; it ignores longer ones
+_PART = re.compile(r".{1,1024}(?!\S)|.{1,1024}", re.DOTALL)  # of a line; it ends before a space if it can
+
+
+def short_lines(lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines, the long ones in parts, because SentencePiece ignores long lines."""
+    for line in lines:
+        if len(line.encode()) <= _MAX_LINE:
+            yield line
+        else:
+            yield from _PART.findall(line)
 
 
 def read_model(path: Path, max_bytes: int) -> Any:

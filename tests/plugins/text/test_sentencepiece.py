@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import seqx
-from seqx_text import SentencePiece
+from seqx_text import Marian, SentencePiece
 
 LINES = [
     f"{who} {does} the {what} near {where} ."
@@ -53,6 +53,20 @@ def test_sentencepiece_restores_any_text(tokenizer: SentencePiece, text: str) ->
     sampled = tokenizer.encode(text, random.Random(1))
     assert min(sampled, default=seqx.UNK + 1) > seqx.UNK
     assert tokenizer.decode(sampled) == text
+
+
+@pytest.mark.parametrize("separator", [" ", "_"])
+@pytest.mark.parametrize("model", ["bpe", "unigram"])
+def test_long_lines_are_training_text(
+    tmp_path: Path, model: Literal["bpe", "unigram"], separator: str
+) -> None:
+    lines = [line.replace(" ", separator) for line in LINES]
+    text = [separator.join(lines), "one short line"]  # the first one has more than 10,000 bytes
+    tokenizers = SentencePiece(size=315, model=model, coverage=1), Marian(size=60)
+    for name, learned in zip("ab", tokenizers, strict=True):
+        learned.learn(text, tmp_path / name)
+        assert len(learned.encode(lines[0])) < len(lines[0])
+        assert any("ä" in symbol for symbol in learned.symbols(range(learned.size)))
 
 
 def test_sentencepiece_encodes_frequent_words_with_few_symbols(tokenizer: SentencePiece) -> None:
