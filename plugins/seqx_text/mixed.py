@@ -92,9 +92,10 @@ class Mixed(seqx.Corpus):
             for corpus in self._evaluation_corpora:
                 corpus.fetch(folder, progress, splits)
             return
-        widths = []
+        widths, fetches_all = [], {*self.available} <= {*splits}
         for number, corpus in enumerate(self.corpora):
-            corpus.fetch(folder, progress, splits)
+            # A corpus may have more splits than this one; its identity is valid after a fetch of all of them.
+            corpus.fetch(folder, progress, corpus.available if fetches_all else splits)
             first_row = next(corpus.rows("train"), None)
             if first_row is None:
                 raise seqx.UserError(f"mixed: corpora.{number} has no training rows; remove this corpus")

@@ -58,6 +58,16 @@ def test_mixed_identity_depends_on_the_order_of_corpora(tmp_path: Path) -> None:
     assert found[0] != found[1]
 
 
+def test_mixed_corpus_may_have_splits_that_the_first_one_lacks(tmp_path: Path) -> None:
+    """The test set of the second corpus is not used, but is part of its identity."""
+    (tmp_path / "text").write_text("one\ntwo\n")
+    text = [str(tmp_path / "text")]
+    mixed = Mixed(corpora=[Files(train=text, dev=text), Files(train=text, test=text)])
+    mixed.fetch(tmp_path, ignore_progress, mixed.available)
+    assert mixed.available == ["train", "dev"]
+    assert mixed.identity()["corpora"][1].keys() == {"train", "test", "limit"}  # type: ignore[index]
+
+
 def test_mixed_test_rows_need_only_the_first_corpus(tmp_path: Path) -> None:
     mixed = Mixed(corpora=[Sample(train=3, dev=2, test=2), Files(train=["nothing"])])
     mixed.fetch(tmp_path, ignore_progress, ("test",))
