@@ -124,14 +124,13 @@ class Translation(seqx.Seq2SeqTask):
         """Score all outputs; with `tags`, score each tag separately, and put the means first."""
         if not self.tags:
             return self.scores(outputs, *references, sources=inputs)
-        texts: dict[str, list[tuple[str, ...]]] = {tag: [] for tag in self.tags}
-        for text, *compared in zip(inputs, outputs, *references, strict=True):
-            texts[self._require_tag(text)].append((self._split_tag(text)[1], *compared))
-        by_tag = {}
-        for tag, rows in texts.items():
-            if rows:
-                sources, *compared = zip(*rows, strict=True)
-                by_tag[tag] = self.scores(*compared, sources=sources)
+        by_tag = {
+            tag: self.scores(
+                *([texts[row] for row in rows] for texts in (outputs, *references)),
+                sources=[self._split_tag(inputs[row])[1] for row in rows],
+            )
+            for tag, rows in self._rows_by_tag(inputs).items()
+        }
         each = {
             f"{name}.{tag.strip('<>')}": score
             for tag, scores in by_tag.items()
@@ -144,9 +143,39 @@ class Translation(seqx.Seq2SeqTask):
             means[name] = replace(first, value=value, signature=signature, interval=None)
         return means | each
 
+    def answer_scores(self, answers: Sequence[seqx.Answer]) -> list[Mapping[str, seqx.Score]]:
+        """Return the scores of each answer alone; metrics get the inputs without tags."""
+        return super().answer_scores([*map(self._without_tag, answers)])
+
+    def significance(
+        self, baseline: Sequence[seqx.Answer], answers: Sequence[seqx.Answer], resamples: int
+    ) -> Mapping[str, seqx.Significance]:
+        """Test the differences of all metrics; with `tags`, those of each tag, but not those of the means."""
+        if not self.tags:
+            return super().significance(baseline, answers, resamples)
+        found: dict[str, seqx.Significance] = {}
+        for tag, rows in self._rows_by_tag([answer.input for answer in answers]).items():
+            before, after = ([self._without_tag(each[row]) for row in rows] for each in (baseline, answers))
+            results = super().significance(before, after, resamples)
+            found |= {f"{name}.{tag.strip('<>')}": result for name, result in results.items()}
+        return found
+
     def specification(self) -> seqx.TextSpec:
         """Return the tokenizers and the names of the normalizers."""
         return super().specification()
+
+    def _rows_by_tag(self, inputs: Sequence[str]) -> dict[str, list[int]]:
+        """Return the numbers of the inputs with each tag; tags without inputs are left out.
+
+        Raises:
+            UserError: an input does not begin with a tag
+        """
+        tags = [*map(self._require_tag, inputs)]
+        by_tag = {tag: [row for row, other in enumerate(tags) if other == tag] for tag in self.tags}
+        return {tag: rows for tag, rows in by_tag.items() if rows}
+
+    def _without_tag(self, answer: seqx.Answer) -> seqx.Answer:
+        return replace(answer, input=self._split_tag(answer.input)[1])
 
     def _require_tag(self, text: str) -> str:
         """Return the tag of a source.

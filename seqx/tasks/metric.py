@@ -151,8 +151,7 @@ class MetricTask(CorpusTask):
 
     def rescore(self, answers: Sequence[Answer]) -> Mapping[str, Score]:
         """Return the scores of answers that were read from a file."""
-        sources, outputs, *references = answer_columns(answers)
-        return self.scores(outputs, *references, sources=sources)
+        return self.score(*answer_columns(answers))
 
     def significance(
         self, baseline: Sequence[Answer], answers: Sequence[Answer], resamples: int

@@ -1,5 +1,7 @@
 """Translation in several directions: each tag has its own scores, and each part of a text gets the tag."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,37 @@ def test_translation_scores_each_tag_separately(task: Translation) -> None:
         task.references(task.read_split("test"))[:6],
     )["bleu"]
     assert scores["bleu.2de"] == alone
+
+
+def test_recorded_answers_are_scored_and_tested_for_each_tag(task: Translation) -> None:
+    """A difference in one direction is tested there; a test of all rows would not be one of the mean."""
+    split = task.read_split("test")
+    right = dict(zip(task.inputs(split), task.references(split), strict=True))
+    known = FixedPredictor(lambda text: right[text] if text.startswith("<2de> ") else "x")
+    baseline, better = (task.evaluate(model, split) for model in (known, FixedPredictor(right.__getitem__)))
+    assert task.rescore(baseline.answers) == baseline.scores
+    tests = task.significance(baseline.answers, better.answers, 50)
+    assert list(tests) == ["bleu.2de", "chrf.2de", "bleu.2en", "chrf.2en"]
+    assert tests["chrf.2de"].p_value == 1.0
+    assert tests["chrf.2en"].p_value < 0.05
+
+
+def test_metrics_of_single_answers_read_inputs_without_tags(task: Translation) -> None:
+    class Sources(Bleu):
+        """A metric that records the sources."""
+
+        sources: list[str] = []  # noqa: RUF012
+
+        def for_sources(self, sources: Sequence[str]) -> seqx.Metric:
+            self.sources.extend(sources)
+            return self
+
+    metric = Sources()
+    other = replace(task, metrics=[metric])
+    answers = [seqx.Answer(input="<2de> A dog", output="x", reference="Ein Hund")] * 2
+    other.answer_scores(answers)
+    other.significance(answers, answers, 10)
+    assert metric.sources == ["A dog"] * 4
 
 
 def test_each_part_of_a_split_text_keeps_its_tag(task: Translation) -> None:
