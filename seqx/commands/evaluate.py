@@ -7,6 +7,7 @@ import click
 
 from seqx.commands.arguments import is_text_file, split_overrides
 from seqx.commands.model_options import ModelOptions, model_options
+from seqx.commands.next_commands import scores_single_answers
 from seqx.commands.output_path import OutputPath, check_outside
 from seqx.data.held_out import held_out_warnings
 from seqx.errors import UserError
@@ -66,6 +67,9 @@ def evaluate(
     if sentences is not None:
         check_outside(sentences, *map(model_folder, map(Path, models)), option="--sentences")
     predictor = options.load(models, overrides, lenient=True)
+    if sentences is not None and not scores_single_answers(type(predictor.task)):
+        name = type(predictor.task).__name__
+        raise UserError(f"--sentences: the task {name} has no scores of single answers; leave it out")
     computation = f"on {predictor.device} in {predictor.precision} (--precision {options.precision})"
     if options.engine is not None:
         computation = f"by {options.engine} in {options.compute or 'fp32'} (--engine {options.engine})"

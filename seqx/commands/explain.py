@@ -10,7 +10,7 @@ import click
 from seqx.commands.arguments import profile_option
 from seqx.commands.component_texts import type_and_default
 from seqx.commands.loading import CheckedRecipe, load_checked
-from seqx.errors import UserError
+from seqx.errors import RecipeError, UserError
 from seqx.plugin.registry import Setting, section_settings
 from seqx.recipe.configured import Configured, Value
 from seqx.recipe.unknown_setting import advice
@@ -90,7 +90,10 @@ def _published(checked: CheckedRecipe, path: str) -> dict[str, Any]:
     No profile is applied.
     """
     for file in checked.recipe.files:
-        configured = load_checked(str(file)).configured
+        try:
+            configured = load_checked(str(file)).configured
+        except RecipeError:  # a parent may need the settings of its children, or a profile
+            continue
         if published := configured.plain()["published"]:
             try:
                 return {"published": _find(configured, path).plain(), "source": published["source"]}

@@ -45,7 +45,8 @@ def next_commands(checked: CheckedRecipe, folder: Path) -> Iterator[str]:
     commands = [*getattr(maker, "next_commands", ())]
     if any("{input}" in command or "{start}" in command for command in commands):
         values |= dict(zip(("input", "start"), _example(task, folder), strict=True))
-    commands = [f"{each}{trust}" for each in (*commands, "seqx evaluate {model} --sentences answers.jsonl")]
+    evaluate = "seqx evaluate {model}" + " --sentences answers.jsonl" * scores_single_answers(maker)
+    commands = [f"{each}{trust}" for each in (*commands, evaluate)]
     if (other := _other_run(folder)) is not None:
         values["other"] = str(other)
     for name, command in _ABOUT_RUNS.items():
@@ -55,6 +56,11 @@ def next_commands(checked: CheckedRecipe, folder: Path) -> Iterator[str]:
     program = shell_name().replace("{", "{{").replace("}", "}}")
     for command in commands:
         yield _PROGRAM.sub(lambda _: program, command).format(**quoted)
+
+
+def scores_single_answers(task: object) -> bool:
+    """Return true if a class of tasks implements `answer_scores`."""
+    return getattr(task, "answer_scores", Task.answer_scores) is not Task.answer_scores
 
 
 def shell_name() -> str:

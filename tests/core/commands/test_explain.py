@@ -44,6 +44,17 @@ def test_explain_shows_value_origin_allowed_values_and_the_published_value() -> 
     assert lines[4:] == ["  published: 7000 (Someone 2020)"]
 
 
+def test_explain_reads_a_recipe_whose_parent_is_incomplete() -> None:
+    """A parent may have the settings that several recipes share, and no model."""
+    Path("shared.yaml").write_text("training: {steps: 70000}\n")
+    rest = [line for line in output("show", "child.yaml").splitlines() if not line.startswith("  steps:")]
+    Path("whole.yaml").write_text("\n".join(["extends: shared.yaml", *rest]))
+    assert output("explain", "whole.yaml", "training.steps").splitlines()[:2] == [
+        "training.steps: 70000",
+        "  origin: shared.yaml:1",
+    ]
+
+
 def test_explain_shows_profiles_overrides_and_defaults() -> None:
     steps = ["parent.yaml", "training.steps", "--profile", "short", "--json"]
     assert json.loads(output("explain", *steps))["origin"] == "parent.yaml:5, profile short"

@@ -37,7 +37,8 @@ def test_next_commands_are_those_of_the_task(recipe: str, command: str) -> None:
     first, evaluate, *_ = commands(recipe, Path("runs/my run"))
     assert first.startswith("echo ")
     assert first.endswith(f" | seqx {command} 'runs/my run/model'")
-    assert evaluate == "seqx evaluate 'runs/my run/model' --sentences answers.jsonl"
+    sentences = "" if recipe == "language_model" else " --sentences answers.jsonl"
+    assert evaluate == f"seqx evaluate 'runs/my run/model'{sentences}"
 
 
 def test_next_commands_trust_local_plugins(monkeypatch: pytest.MonkeyPatch) -> None:

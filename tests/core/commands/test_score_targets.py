@@ -130,6 +130,17 @@ def test_score_takes_a_language_model_and_one_file(folder: Path) -> None:
     assert result.stderr == "t:1: the model is a language model, which has no source; name one file, TEXT\n"
 
 
+def test_evaluate_refuses_a_file_of_answers_of_a_language_model(folder: Path) -> None:
+    """The command says so before it computes the scores, which it would not print."""
+    write_model(folder / "evaluated", text=LANGUAGE_MODEL)
+    result = command("evaluate", "evaluated", "--sentences", "answers.jsonl")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "--sentences: the task LanguageModel has no scores of single answers; leave it out\n"
+    )
+    assert not Path("answers.jsonl").exists()
+
+
 def test_score_takes_a_parser_with_trees(folder: Path) -> None:
     write_model(folder / "p", text=PARSING)
     trees = ["(TOP (S (NP (DT The) (NN dog)) (VP (VBZ sleeps))))", "(TOP (NP (NN dog)))"]
