@@ -107,10 +107,7 @@ class Tagging(seqx.MetricTask):
             words, tags = seqx.select_columns(row, columns)
             counts = len(words.split()), len(tags.split())
             if counts[0] != counts[1]:
-                location = self.corpus.row_location(split, number)
-                raise seqx.UserError(
-                    f"{location}: {counts[0]} words have {counts[1]} tags; each word needs one tag"
-                )
+                raise seqx.UserError(f"{self.corpus.row_location(split, number)}: {_unequal(*counts)}")
             yield words, tags
 
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
@@ -124,6 +121,18 @@ class Tagging(seqx.MetricTask):
         if training and seqx.UNK in columns["target"]:  # with the vocabulary of another model
             return seqx.Rejected("with tags that the vocabulary lacks")
         return seqx.Example(columns=columns, text=text)
+
+    def scored_example(self, texts: Sequence[str]) -> seqx.Example | seqx.Rejected:
+        """Return the example of a sentence and its tags.
+
+        Raises:
+            UserError: the sentence has another number of words
+        """
+        example = super().scored_example(texts)
+        words, tags = (len(text.split()) for text in texts)
+        if words != tags:
+            raise seqx.UserError(_unequal(words, tags))
+        return example
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
         """Encode with a sampled segmentation, or with the usual one if the sampled one is too long."""
@@ -209,3 +218,7 @@ class Tagging(seqx.MetricTask):
         """Return at least one subword of a word."""
         limit = min(_MAX_SUBWORDS, self.max_length - 1)
         return self.tokenizer.encode(word, rng)[:limit] or [seqx.UNK]
+
+
+def _unequal(words: int, tags: int) -> str:
+    return f"{words} words have {tags} tags; each word needs one tag"

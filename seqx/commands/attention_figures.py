@@ -60,7 +60,9 @@ def draw_lines(panels: Sequence[Panel], file: Path) -> None:
         pairs = np.argwhere(weights >= _MIN_WEIGHT)
         alphas = weights[tuple(pairs.T)]
         ends = [[(0.0, query), (1.0, key)] for query, key in pairs]
-        axes.add_collection(LineCollection(ends, colors=f"C{head % 10}", alpha=alphas, linewidths=2 * alphas))
+        if ends:  # none if a head attends to many tokens equally
+            lines = LineCollection(ends, colors=f"C{head % 10}", alpha=alphas, linewidths=2 * alphas)
+            axes.add_collection(lines)
         for tokens, x, align in ((panel.queries, -0.04, "right"), (panel.keys, 1.04, "left")):
             for y, token in enumerate(tokens):
                 axes.text(x, y, token, ha=align, va="center", fontsize=6)

@@ -69,6 +69,13 @@ def test_tagging_refuses_rows_with_other_numbers_of_words_and_tags() -> None:
         list(task.rows("train"))
 
 
+def test_tagging_scores_only_one_tag_for_each_word(tmp_path: Path) -> None:
+    task = tagging(tmp_path)
+    assert isinstance(task.scored_example(("a b", "X Y")), seqx.Example)
+    with pytest.raises(seqx.UserError, match="2 words have 3 tags; each word needs one tag"):
+        task.scored_example(("a b", "X Y X"))
+
+
 def test_tagging_refuses_words_and_tags_in_one_column(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="words and tags are the same corpus column, 1; change one"):
         tagging(tmp_path, words=1)
