@@ -64,12 +64,25 @@ class Translation(seqx.Seq2SeqTask):
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
     ) -> None:
-        """Fetch the corpus, and check that sources begin with a tag if `tags` are set."""
+        """Fetch the corpus; check the metrics, and that sources begin with a tag if `tags` are set."""
+        for setting, problem in self._metrics_of_one_reference():
+            raise seqx.UserError(f"task.{setting}: {problem}")
         super().fetch(folder, progress, splits)
-        if self.tags:
-            for split in splits:
-                for text in self.inputs(self.read_split(split)) if split != "train" else ():
-                    self._require_tag(text)
+        for split in splits if self.tags else ():
+            for row, text in enumerate(self.inputs(self.read_split(split)) if split != "train" else ()):
+                if not self._split_tag(text)[0]:
+                    raise seqx.UserError(f"{self.row_location(split, row)}: {self._missing_tag(text)}")
+
+    def setting_errors(self) -> Iterator[tuple[str, str]]:
+        """Report errors of the corpus and the metrics, and metrics that cannot read `more_references`."""
+        yield from super().setting_errors()
+        yield from self._metrics_of_one_reference()
+
+    def _metrics_of_one_reference(self) -> Iterator[tuple[str, str]]:
+        for number, metric in enumerate(self.metrics if self.more_references else ()):
+            if type(metric).compare is seqx.Metric.compare:
+                problem = "it compares an output with one reference; remove it, or leave out more_references"
+                yield f"metrics.{number}", problem
 
     def training_warnings(self) -> Sequence[str]:
         """Warn about tags that the vocabulary splits into several symbols."""
@@ -111,7 +124,7 @@ class Translation(seqx.Seq2SeqTask):
         tag, rest = self._split_tag(text)
         prefix = f"{tag} " if tag else ""
         parts = split_text(rest, lambda part: len(self.read(prefix + part)["source"]) <= max_length)
-        return [prefix + part for part in parts]
+        return [prefix + part for part in parts] or [text]  # white space after a tag has no parts
 
     def score_names(self) -> Sequence[str] | None:
         """Return the names of the metrics' scores and, with tags, those of each tag."""
@@ -185,11 +198,17 @@ class Translation(seqx.Seq2SeqTask):
         """
         tag, _ = self._split_tag(text)
         if not tag:
-            raise seqx.UserError(
-                f"task.tags: the source {text[:40]!r} does not begin with one of {', '.join(self.tags)}; "
-                "put a tag before the text, for example with the corpus `tagged`"
-            )
+            raise seqx.UserError(self._missing_tag(text))
         return tag
+
+    def _missing_tag(self, text: str) -> str:
+        """Return the message that a source does not begin with a tag."""
+        if not text.strip():  # the corpus `tagged` puts no tag before it
+            return "task.tags: the source is empty, so it has no tag; remove the row"
+        return (
+            f"task.tags: the source {text[:40]!r} does not begin with one of {', '.join(self.tags)}; "
+            "put a tag before the text, for example with the corpus `tagged`"
+        )
 
     def _split_tag(self, text: str) -> tuple[str, str]:
         """Return the tag of a source ("" if it has none), and the text after it."""

@@ -9,7 +9,7 @@ import pytest
 import seqx
 from seqx.testing import FixedPredictor
 from seqx_sample import Sample
-from seqx_text import Bleu, Chrf, Mixed, SentencePiece, TaggedCorpus
+from seqx_text import Bleu, Chrf, Files, Mixed, SentencePiece, TaggedCorpus
 from seqx_translation import Translation
 
 TAGS = ("<2de>", "<2en>")
@@ -110,6 +110,21 @@ def test_source_without_a_tag_is_reported(task: Translation, tmp_path: Path) -> 
     for tags in (("<a>", "<a>"), ("",), ("<a>", "a")):
         with pytest.raises(ValueError, match="contains duplicates"):
             Translation(corpus=Sample(), tokenizer=task.tokenizer, metrics=[Bleu()], tags=tags)
+
+
+def test_empty_source_among_tagged_ones_is_reported_with_its_line(task: Translation, tmp_path: Path) -> None:
+    (tmp_path / "en").write_text("A dog.\n\n")
+    corpus = Files(train=[str(tmp_path / "en")] * 2, test=[str(tmp_path / "en")] * 2)
+    other = replace(task, corpus=TaggedCorpus(corpus=corpus, tag="<2de>"))
+    with pytest.raises(seqx.UserError) as raised:
+        other.fetch(tmp_path, lambda _what, _share: None, ("train", "test"))
+    message = "task.tags: the source is empty, so it has no tag; remove the row"
+    assert str(raised.value) == f"{tmp_path / 'en'}:2: {message}"
+
+
+def test_long_white_space_after_a_tag_is_not_split(task: Translation) -> None:
+    text = "<2de>" + " " * 300
+    assert task.split_long_input(text, 24) == [text]
 
 
 def test_tag_that_is_split_into_several_symbols_causes_a_warning(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import seqx
 from seqx.testing import FixedPredictor
 from seqx_text import (
+    Accuracy,
     Bleu,
     Chrf,
     Files,
@@ -208,3 +209,14 @@ def test_translation_restores_real_captions(data: Callable[[str], Path], tmp_pat
     assert evaluation.answers[1].reference.startswith("Ein Boston Terrier läuft")
     assert evaluation.answers[1].output.startswith("ein boston terrier läuft")
     assert len(evaluation.answers) == 1000
+
+
+def test_translation_refuses_several_references_for_metrics_of_one(tmp_path: Path) -> None:
+    """Otherwise the first validation, or the test after all updates, would fail."""
+    problem = "it compares an output with one reference; remove it, or leave out more_references"
+    task = letters(metrics=[Bleu(), Accuracy()], more_references=(2,))
+    assert [*task.setting_errors()] == [("metrics.1", problem)]
+    with pytest.raises(seqx.UserError, match=f"^task.metrics.1: {problem}$"):
+        task.fetch(tmp_path, ignore_progress)
+    assert not [*letters(metrics=[Bleu(), Chrf()], more_references=(2,)).setting_errors()]
+    assert not [*letters(metrics=[Accuracy()]).setting_errors()]
