@@ -131,7 +131,7 @@ def split_input(
         return SplitInput([] if whole.is_empty else [whole])
     first, *others = task.split_long_input(request.input, max_length)
     pieces = [whole]
-    if others:
+    if others or first is not request.input:  # a single part has less white space, for example
         requests = [replace(request, input=first)]
         requests += [Request(input=other, forbid=request.forbid) for other in others]
         pieces = [Piece(index, part, _checked(task, task.read(part.input))) for part in requests]

@@ -46,6 +46,16 @@ class Unsplittable(Letters):
         return [text]
 
 
+class Trimming(Letters):
+    """A task that removes the spaces around a long input; each space is a token."""
+
+    def read(self, text: str) -> Mapping[str, list[int]]:
+        return {"source": [*(" abc".index(c) + 3 for c in text), seqx.EOS]}
+
+    def split_long_input(self, text: str, max_length: int) -> list[str]:
+        return [text.strip()]
+
+
 class RecordingModel(Toy):
     """A model that records the shape of each batch, and the maximum output tokens."""
 
@@ -82,6 +92,12 @@ def test_predictor_answers_in_the_order_of_the_inputs(search: seqx.Search, windo
     assert answers == [predictor(search)([line])[0] for line in LINES]
     assert [answer.partition(":")[0] for answer in answers] == [line.strip(" -") for line in LINES]
     assert predictor(search)(LINES) == answers
+
+
+def test_long_input_that_becomes_short_is_answered_as_one_part() -> None:
+    (nbest,) = predictor(task=Trimming()).hypotheses(["abc" + " " * 5000])
+    assert nbest.text == predictor(task=Trimming())(["abc"])[0]
+    assert split_inputs(nbest) == 0
 
 
 class LabelTask(Letters):
