@@ -89,6 +89,10 @@ class Tmx(FileCorpus):
                 f"{', '.join(sorted(units.found))}; correct columns"
             )
 
+    def location_in_part(self, files: Sequence[Path], row: int) -> str:
+        """Return the file and the number of a unit, because a unit may have several lines."""
+        return f"{files[0]}, unit {1 + row}"
+
 
 class _Units:
     """The target of an XML parser, which collects the segments of units.

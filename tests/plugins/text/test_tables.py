@@ -232,10 +232,10 @@ def test_tmx_yields_the_segments_of_the_languages(tmp_path: Path) -> None:
     complete = [("A cat & dog", "Eine Katze"), ("Yes", "Ja")]
     assert rows(corpus, tmp_path, "dev") == complete
     assert corpus.num_rows("dev") == 2
-    assert corpus.row_location("dev", 1) == f"{file}:3"
+    assert corpus.row_location("dev", 1) == f"{file}, unit 3"
     assert rows(corpus, tmp_path) == [complete[0], ("only English", ""), complete[1], ("x", "")]
     assert (corpus.num_rows("dev"), corpus.num_rows("train")) == (2, 4)
-    assert corpus.row_location("train", 1) == f"{file}:2"
+    assert corpus.row_location("train", 1) == f"{file}, unit 2"
     assert corpus.languages == ["en", "de"]
 
 
