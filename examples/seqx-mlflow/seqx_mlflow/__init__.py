@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import seqx
 from annotated_types import Gt
 
 _RUN_ID = "mlflow_run_id.txt"
+_INVALID = re.compile(r"[^\w.\- ]")  # characters that a name in MLflow cannot have, and slashes
 _MAX_VALUE = 500
 """The maximum number of characters of a setting in MLflow's file store."""
 
@@ -76,7 +78,8 @@ class MLflow(seqx.Callback):
     ) -> None:
         """Record the scores of a split."""
         prefix = f"model/{split}" if is_final else split
-        self._record(step, {f"{prefix}/{name}": score.value for name, score in evaluation.scores.items()})
+        scores = {_INVALID.sub("_", name): score.value for name, score in evaluation.scores.items()}
+        self._record(step, {f"{prefix}/{name}": value for name, value in scores.items()})
 
     @seqx.hookimpl
     def finished(self) -> None:

@@ -104,6 +104,14 @@ def test_mlflow_gets_settings_curves_and_scores(calls: list[tuple[Any, ...]], tm
     assert calls[-1] == ("set_terminated", "abc", "FINISHED")
 
 
+def test_names_of_scores_are_valid_in_mlflow(calls: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    callback = MLflow()
+    callback.started(run(tmp_path))
+    scores = {name: seqx.Score(value=5.0, signature="") for name in ("f1(a/b)", "note error rate")}
+    callback.evaluated(20, "dev", seqx.Evaluation(scores=scores, answers=[]), is_final=False)
+    assert [call[2] for call in calls if call[0] == "log_metric"] == ["dev/f1_a_b_", "dev/note error rate"]
+
+
 def test_mlflow_run_is_continued_by_a_resumed_run(calls: list[tuple[Any, ...]], tmp_path: Path) -> None:
     for error, status in ((ValueError(), "FAILED"), (KeyboardInterrupt(), "KILLED")):
         callback = MLflow(uri="http://tracker")
