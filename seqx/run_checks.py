@@ -59,6 +59,15 @@ def check_usable(folder: Path) -> None:
         )
 
 
+def check_disks(folder: Path, *names: str) -> None:
+    """Refuse links to folders that do not exist: without its checkpoints, a run would begin again."""
+    for link in (folder / name for name in names):
+        if link.is_symlink() and not link.exists():
+            raise UserError(
+                f"{link}: is a link to a folder that does not exist; mount its disk, or remove the link"
+            )
+
+
 def check_recipe_is_of_run(folder: Path, recipe: Configured[Any], plugins: Plugins) -> None:
     """Refuse a `recipe.yaml` of the user in a folder without a run: the run would replace it."""
     file = folder / "recipe.yaml"

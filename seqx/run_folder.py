@@ -20,6 +20,7 @@ from seqx.plugin.loading import LOCAL_FOLDER, Plugins
 from seqx.recipe import Configured, differences, is_at_or_below, read_plain, show, yaml_tree
 from seqx.run_checks import (
     CHANGEABLE_SETTINGS,
+    check_disks,
     check_recipe_is_of_run,
     check_same_plugins,
     check_same_recipe,
@@ -44,7 +45,7 @@ from seqx.training.config import Patience
 from seqx.training.progress import patience_is_over
 from seqx.training.recovery.skipped_batches import SKIPPED, SkippedBatches
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, OUTPUTS = "checkpoints", "outputs"
 ORIGINS = "origins.yaml"
 """The file in a run folder with the output of `seqx show`: all settings and their origins."""
 
@@ -72,7 +73,7 @@ LINK_CHECKED = (
 )
 """The entries of a run folder whose links must not point out of it.
 
-Other entries may be links of the user, such as `checkpoints` and `outputs` on another disk.
+Other entries may be links of the user, such as `checkpoints` and `outputs` on another disk (`check_disks`).
 """
 
 _PATIENCE: TypeAdapter[int | Patience | None] = TypeAdapter(int | Patience | None)
@@ -126,6 +127,7 @@ class RunFolder:
                 yield scores
                 return
         self._check_before_lock()
+        check_disks(self.folder, CHECKPOINTS, OUTPUTS)
         with folder_lock(self.folder, "run", on_conflict=main_guard.exit_if_trial_worker):
             remove_leftovers(self.folder, recursive=True)
             self._check_same_run(recipe, plugins, changed_plugins=changed_plugins)
@@ -355,16 +357,20 @@ class RunFolder:
 
     def write_outputs(self, split: str, evaluation: Evaluation) -> None:
         """Write the outputs of the model into `outputs/SPLIT.txt`, one line per input."""
-        folder = self.folder / "outputs"
-        folder.mkdir(exist_ok=True)
+        folder = self.folder / OUTPUTS
+        _make_folder(folder)
         if evaluation.answers:
             lines = (f"{as_one_line(answer.output)}\n" for answer in evaluation.answers)
             write_atomically(folder / f"{split}.txt", "".join(lines))
 
 
 def _write_plugin(data: bytes, file: Path) -> None:
-    try:
-        file.parent.mkdir(exist_ok=True)
-    except OSError as error:
-        raise unwritable(file, error, "choose another folder (--folder)") from None
+    _make_folder(file.parent)
     write_atomically(file, data)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error, "choose another folder (--folder)") from None

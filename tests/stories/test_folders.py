@@ -119,6 +119,23 @@ def test_run_keeps_links_to_folders_and_logs_on_another_disk(tmp_path: Path) -> 
     assert Path("runs/tiny/model/scores.json").is_file()
 
 
+@pytest.mark.parametrize("name", ["checkpoints", "outputs"])
+def test_run_does_not_begin_again_while_another_disk_is_missing(name: str, tmp_path: Path) -> None:
+    done("run", tiny(), "training.steps=2")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    entry = Path("runs/tiny", name)
+    shutil.move(entry, disk / name)
+    entry.symlink_to(disk / name)
+    disk.rename(tmp_path / "not mounted")
+    before = files(Path("runs/tiny"))
+    assert "this run is finished" in done("run", tiny(), "training.steps=2")
+    assert refused("run", tiny(), "training.steps=4") == (
+        f"{entry}: is a link to a folder that does not exist; mount its disk, or remove the link\n"
+    )
+    assert files(Path("runs/tiny")) == before
+
+
 @pytest.mark.parametrize("is_link", [False, True])
 def test_run_refuses_a_recipe_of_the_user_in_its_folder(is_link: bool) -> None:
     """The run would write the resolved recipe, without the comments of the user, over it."""
@@ -201,3 +218,9 @@ def test_outputs_with_line_feeds_are_one_line_each(tmp_path: Path) -> None:
     answers = [Answer(input="a", output=output, reference="b") for output in outputs]
     RunFolder(tmp_path).write_outputs("test", Evaluation(scores={}, answers=answers))
     assert [*read_lines(tmp_path / "outputs" / "test.txt")] == ["one two", "", "three  ", " four "]
+
+
+def test_file_in_place_of_the_outputs_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match=r"outputs: cannot be written: File exists; choose another folder"):
+        RunFolder(tmp_path).write_outputs("test", Evaluation(scores={}))
