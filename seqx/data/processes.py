@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing.context import BaseContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +18,7 @@ import torch
 from seqx.errors import UserError
 from seqx.plugin.local import LocalSource, local_sources
 from seqx.runtime import main_guard
+from seqx.runtime.signals import SIGNALS
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -67,9 +68,25 @@ def can_start_processes() -> bool:
     return True
 
 
-def _context() -> BaseContext:
-    # "fork" could deadlock because of torch's threads, and "spawn" would import torch in each process.
-    context = multiprocessing.get_context("forkserver")
+class _Worker(ForkServerProcess):
+    """A process that is killed to end it, because it ignores signals."""
+
+    def terminate(self) -> None:
+        """Kill the process; the pool calls this after another one has died."""
+        self.kill()
+
+
+class _Context(ForkServerContext):
+    """A context for processes that ignore signals.
+
+    "fork" could deadlock because of torch's threads, and "spawn" would import torch in each process.
+    """
+
+    Process = _Worker
+
+
+def _context() -> _Context:
+    context = _Context()
     context.set_forkserver_preload(["seqx.data.encode"])
     return context
 
@@ -86,8 +103,9 @@ def _start_process(local: Iterable[LocalSource], work: bytes) -> None:
         _work = pickle.loads(work)  # noqa: S301  it comes from this program
     except (AttributeError, ImportError) as error:
         _work = partial(_cannot_load, str(error))
-    # Only the main process handles interrupts; the others exit after it.
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+    # Only the main process handles signals, which may be sent to all processes of a job; the others exit
+    # after it. Until it stops, it needs further examples.
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 

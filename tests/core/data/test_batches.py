@@ -240,6 +240,22 @@ def test_killed_process_that_samples_segmentations_is_an_error(store: Store) -> 
     assert not multiprocessing.active_children()
 
 
+class Stopped(Pairs):
+    """A task whose text is encoded again while its process gets a signal, as when a job is stopped."""
+
+    def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return super().encode(text, rng)
+
+
+@pytest.mark.slow
+def test_process_that_samples_segmentations_continues_when_a_job_is_stopped(store: Store) -> None:
+    """Schedulers send SIGTERM to all processes; the main one finishes its update before it stops."""
+    with BatchLoader(Batches(store=store, tokens=100, task=Stopped(), processes=1)) as loader:
+        assert next(loader).position == Position(0, 0)
+    assert not multiprocessing.active_children()
+
+
 def test_rows_of_each_microbatch_are_its_examples(store: Store) -> None:
     update = next(Batches(store=store, tokens=500, microbatch=200).update_batches(Position()))
     assert len(update.microbatches) > 1
