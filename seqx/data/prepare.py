@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from seqx import __version__
 from seqx.data.cache import cache_key, fingerprint, get_or_create
 from seqx.data.encode import Block, LeakFinder, Overlap, RowEncoder, first_occurrence_mask
 from seqx.data.processes import map_in_processes
 from seqx.data.store import FORMAT, Store, Writer
-from seqx.errors import UserError
+from seqx.errors import DamagedError, UserError
 from seqx.interfaces.rows import Row
 from seqx.interfaces.task import Task
 from seqx.interfaces.text import ProgressReporter
@@ -24,12 +25,16 @@ from seqx.runtime.allocator import trim_heap
 from seqx.runtime.background import interruptible_call
 from seqx.runtime.cpu_threads import cpus
 from seqx.storage.cache_folder import default_cache
+from seqx.storage.json_format import read_json_as
 
 DUPLICATE = "duplicate"
 """The reason for dropping repeated rows."""
 
 WARNINGS = "warnings.json"
 """The file in the cache with the warnings about the training text."""
+
+_WARNINGS = TypeAdapter(list[str])
+_MAX_WARNINGS_BYTES = 1 << 24
 
 _ROWS_PER_BLOCK = 1000
 _MIN_ROWS_FOR_PROCESSES = 20_000  # with fewer rows, one process is done before others have started
@@ -139,6 +144,9 @@ def cached_training_warnings(
         settings: all inputs of the warnings besides `task.identity()`, as plain values
         cache: the folder of the cache; None: the default
         progress: called with a description of the current step
+
+    Raises:
+        DamagedError: the file in the cache is missing or damaged
     """
 
     def create(folder: Path) -> None:
@@ -147,8 +155,10 @@ def cached_training_warnings(
 
     parts = _common_parts(task, settings, "training warnings")
     folder = get_or_create(parts, cache or default_cache(), create, progress)
-    warnings: Sequence[str] = json.loads((folder / WARNINGS).read_text(encoding="utf-8"))
-    return warnings
+    try:
+        return read_json_as(_WARNINGS, folder / WARNINGS, _MAX_WARNINGS_BYTES)
+    except DamagedError as error:
+        raise DamagedError(f"{error}; delete this folder; the text will be checked again") from None
 
 
 def _common_parts(task: Task, settings: Mapping[str, object], made: str) -> dict[str, object]:

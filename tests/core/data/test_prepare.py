@@ -135,6 +135,16 @@ def test_training_warnings_are_computed_once_for_each_task_and_text(
     assert cached_training_warnings(task, {"size": 88}, tmp_path) == ["warning 2"]
 
 
+def test_training_warnings_that_were_removed_from_the_cache_are_reported(tmp_path: Path) -> None:
+    """Some computers remove old files, but not their folders, from such places."""
+    cached_training_warnings(Pairs(), {}, tmp_path)
+    (file,) = tmp_path.glob("*/warnings.json")
+    for text in (None, "[1"):
+        file.unlink() if text is None else file.write_text(text)
+        with pytest.raises(UserError, match=r"warnings\.json: cannot be read \(.*\); delete this folder;"):
+            cached_training_warnings(Pairs(), {}, tmp_path)
+
+
 def test_vocabulary_is_cached(tmp_path: Path) -> None:
     folder = cached_vocabulary(Pairs(vocabulary=77), {"size": 77}, tmp_path)
     assert cached_vocabulary(Pairs(vocabulary=88), {"size": 77}, tmp_path) == folder
