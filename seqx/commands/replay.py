@@ -341,6 +341,11 @@ class Replay:
             for rank in range(len(random_states), processes):
                 seed_rank(context.config.seed, rank)
                 random_states.append(random_state(context.device))
+        parallel = context.config.parallel
         return RanksInTurn(
-            **vars(one), batches=self._batches, processes=processes, random_states=random_states
+            **vars(one),
+            batches=self._batches,
+            processes=processes,
+            random_states=random_states,
+            lockstep=parallel is not None and parallel.shards_parameters,
         )

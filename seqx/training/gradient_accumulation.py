@@ -123,15 +123,16 @@ class GradientAccumulation:
         divisors: Mapping[str, int],
         *,
         sync: bool,
+        least: int = 0,
     ) -> tuple[dict[str, Tensor], Microbatch | None]:
         """Return the sums over the microbatches, or the first microbatch that does not fit into memory.
 
         With `sync` the gradients of all ranks are added up during the last microbatch. A rank with fewer
-        microbatches than it must run computes the dummy with weight 0.
+        microbatches than it must run, or than `least`, computes the dummy with weight 0.
         """
         sums: dict[str, Tensor] = {}
         weighted = [(microbatch, 1.0) for microbatch in microbatches]
-        num_dummies = self.strategy.num_microbatches(len(microbatches)) - len(microbatches)
+        num_dummies = max(least, self.strategy.num_microbatches(len(microbatches))) - len(microbatches)
         if num_dummies:
             assert dummy is not None, "an update that ranks share has a dummy microbatch"
             weighted += [(dummy, 0.0)] * num_dummies

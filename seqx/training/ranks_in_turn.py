@@ -22,11 +22,14 @@ class RanksInTurn(GradientAccumulation):
         batches: the batches of the run
         processes: the number of ranks
         random_states: the random state of each rank, which every update replaces
+        lockstep: all ranks ran as many microbatches as the one with the most, as with sharded parameters; the
+            dummies of the others drew random numbers, too
     """
 
     batches: Batches
     processes: int
     random_states: list[Mapping[str, Tensor]]
+    lockstep: bool = False
     _ranks: dict[int, int] = field(init=False, repr=False, default_factory=dict)  # of the current examples
 
     def accumulate_gradients(self, batch: UpdateBatch, update: str, *, sync: bool = True) -> Sums:
@@ -50,12 +53,16 @@ class RanksInTurn(GradientAccumulation):
         divisors: Mapping[str, int],
         *,
         sync: bool,
+        least: int = 0,
     ) -> tuple[dict[str, Tensor], Microbatch | None]:
         total: dict[str, Tensor] = {}
+        ranks = [self._ranks[int(each.examples[0])] for each in microbatches]
+        if self.lockstep:
+            least = max(map(ranks.count, ranks), default=0)
         for rank in range(self.processes):
-            own = [each for each in microbatches if self._ranks[int(each.examples[0])] == rank]
+            own = [each for each, its_rank in zip(microbatches, ranks, strict=True) if its_rank == rank]
             set_random_state(self.random_states[rank], self.device)
-            sums, too_large = super()._run_microbatches(own, dummy, divisors, sync=sync)
+            sums, too_large = super()._run_microbatches(own, dummy, divisors, sync=sync, least=least)
             self.random_states[rank] = random_state(self.device)
             if too_large is not None:
                 return {}, too_large

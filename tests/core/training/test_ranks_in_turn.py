@@ -31,8 +31,11 @@ class Dropout(Objective):
         return {"loss": (dropped.square().mean(-1) * target.layout.keep).sum()}
 
 
+@pytest.mark.parametrize("lockstep", [False, True])
 @pytest.mark.parametrize("processes", [2, 3, 60])  # most of 60 ranks have no examples
-def test_ranks_in_turn_add_up_the_gradients_of_all_ranks(processes: int, tmp_path: Path) -> None:
+def test_ranks_in_turn_add_up_the_gradients_of_all_ranks(
+    processes: int, lockstep: bool, tmp_path: Path
+) -> None:
     store = prepare(Pairs({"train": rows(100)}), "train", {}, tmp_path)
     batches, at = Batches(store=store, tokens=300, microbatch=60), Position(0, 1)
     update = batches.update_batch(batches.plan(0), at)
@@ -47,11 +50,13 @@ def test_ranks_in_turn_add_up_the_gradients_of_all_ranks(processes: int, tmp_pat
 
     step = Step(LargeTable(), Dropout())
     expected, after = torch.zeros(()), list[Tensor]()
+    counts = [len(part.microbatches) for part in parts]
+    assert (min(counts) < max(counts)) == (processes > 2)
     for part, state in zip(parts, states, strict=True):
         set_random_state(state, CPU)
         for microbatch in part.microbatches:
             expected = expected + step(microbatch.batch)["loss"]
-        if not part.microbatches:
+        for _ in range(len(part.microbatches), max(counts) if lockstep else 1):
             assert part.dummy is not None
             step(part.dummy.batch)  # with weight 0; its dropout draws random numbers
         after.append(torch.get_rng_state())
@@ -66,6 +71,7 @@ def test_ranks_in_turn_add_up_the_gradients_of_all_ranks(processes: int, tmp_pat
         batches=batches,
         processes=processes,
         random_states=[*states],
+        lockstep=lockstep,
     )
     sums = accumulation.accumulate_gradients(update, "update 2")
     torch.testing.assert_close(sums.sums["loss"], expected.detach())
