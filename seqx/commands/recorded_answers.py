@@ -43,7 +43,8 @@ class RecordedAnswers:
         """
         file = folder / "outputs" / f"{split}.txt"
         if not file.is_file():
-            raise UserError(f"{file}: there is no such file; only a finished run has outputs")
+            reason = "the task of the run writes no outputs, or the file was removed"
+            raise UserError(f"{file}: there is no such file; {reason}")
         outputs = [*read_lines(file)]
         task = load_checked_run(folder, trust_local_plugins=trust_local_plugins).configured().task
         task.fetch(default_cache() / "corpora", no_progress, splits=(split,))

@@ -151,6 +151,9 @@ def test_compare_tests_no_outputs_of_changed_test_data_or_unfinished_runs() -> N
     assert "p (" not in table(printed)[0]
     note = "deep: not tested against base: deep/outputs/test.txt: chrf of these outputs is "
     assert re.search(rf"{note}\d+\.\d\d, but the run recorded \d", printed)
+    outputs.unlink()
+    note = "deep/outputs/test.txt: there is no such file; the task of the run writes no outputs, or the file"
+    assert note in done("compare", "base", "deep")
     outputs.write_text("\n".join(lines[:-1]) + "\n")
     assert "deep/outputs/test.txt: it has 5 lines, but test has 6 inputs; the corpus " in done(
         "compare", "base", "deep"
