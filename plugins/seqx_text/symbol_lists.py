@@ -25,7 +25,8 @@ class SymbolList(seqx.Tokenizer):
     """A tokenizer with the most frequent symbols of the training text; all others are encoded as UNK.
 
     Args:
-        size: largest size of the vocabulary, including the four special symbols
+        size: largest size of a learned vocabulary, including the four special symbols; an extension may add
+            as many symbols again
         min_count: smallest number of occurrences of a symbol of the vocabulary
     """
 
@@ -60,7 +61,7 @@ class SymbolList(seqx.Tokenizer):
         self._write(frequent, folder)
 
     def extend(self, lines: Iterable[str], old: Path, folder: Path) -> None:
-        """Add the most frequent symbols that the list in `old` lacks, at most as many as `size` allows."""
+        """Add the most frequent symbols that the list in `old` lacks, at most as many as `learn` finds."""
         self.load(old)
         self._write([*self._symbols, *self._frequent(lines, self._ids)], folder)
 
