@@ -20,23 +20,35 @@ Names that are not listed here may change without notice.
 
 Letters in shapes: B sentences, S source tokens, T target tokens, D = `d_model`, H heads, K the width of a
 head, V symbols of a vocabulary. A method marked *abstract* must be implemented; the others have a default.
+A method marked *class method* is called on the class, as in `seqx.Layout.of(keep)`.
 """
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Inference": ("seqx.inference",),
-    "Networks": ("seqx.interfaces.networks",),
+    "Networks": ("seqx.interfaces.networks", "seqx.interfaces.input_layer", "seqx.interfaces.slots"),
+    "Batches, layouts and states": ("seqx.interfaces.tensors",),
     "Training and search": ("seqx.interfaces.learning", "seqx.training.chunked_loss"),
     "Data, tasks and metrics": (
         "seqx.interfaces.text",
         "seqx.interfaces.task",
         "seqx.interfaces.codec",
-        "seqx.interfaces.exchange",
+        "seqx.interfaces.starting_point",
         "seqx.tasks",
     ),
+    "Scores, answers and mistakes": ("seqx.interfaces.scores", "seqx.interfaces.mistakes"),
     "Constraints": ("seqx.constraints",),
-    "Values": ("seqx.interfaces",),
+    "Exporters, importers and the descriptions that they read": ("seqx.interfaces",),
     "Parallel strategies": ("seqx.parallel",),
-    "Runs": ("seqx.training", "seqx.run_record"),
+    "Runs": (
+        "seqx.training",
+        "seqx.run_record",
+        "seqx.commands.recipe_run",
+        "seqx.commands.recorded_answers",
+        "seqx.commands.replay",
+        "seqx.commands.replayed_update",
+        "seqx.commands.trial",
+        "seqx.storage.metrics_file",
+    ),
     "Plugins": ("seqx.plugin", "seqx.errors"),
     "Commands, files and devices": ("seqx",),
 }
@@ -92,7 +104,7 @@ def _group(module: str) -> str:
 def _entry(name: str, value: Any, module: str) -> Iterator[str]:
     if inspect.isclass(value) and value.__name__ == name:  # not an alias, such as State = Any
         yield from _class(value)
-    elif inspect.isfunction(value):
+    elif inspect.isfunction(inspect.unwrap(value)) and value.__name__ == name:
         yield from (f"```text\n{name}{_signature(value)}\n```", "", markdown(value.__doc__), "")
     else:
         yield from (f"```text\n{name} = {_plain(value)}\n```", "", _attribute_doc(name, module), "")
@@ -120,15 +132,15 @@ def _class(cls: type) -> Iterator[str]:
 
 
 def _member(name: str, member: Any) -> Iterator[str]:
-    abstract = ", *abstract*" if getattr(member, "__isabstractmethod__", False) else ""
+    mark = ", *abstract*" if getattr(member, "__isabstractmethod__", False) else ""
     if isinstance(member, classmethod | staticmethod):
-        member = member.__func__
+        member, mark = member.__func__, f"{mark}, *class method*"
     if isinstance(member, property):
         assert member.fget is not None
         annotation = _plain(inspect.signature(member.fget).return_annotation)
-        title, doc = f"`{name}: {annotation}` (property){abstract}", member.fget.__doc__
+        title, doc = f"`{name}: {annotation}` (property){mark}", member.fget.__doc__
     elif inspect.isfunction(member):
-        title, doc = f"`{name}{_signature(member)}`{abstract}", member.__doc__
+        title, doc = f"`{name}{_signature(member)}`{mark}", member.__doc__
     else:
         return
     yield from (f"- {title}", "", textwrap.indent(markdown(doc), "  "), "")
@@ -193,5 +205,5 @@ def _plain(annotation: Any) -> str:
     if not isinstance(annotation, str):
         annotation = inspect.formatannotation(annotation)
     text = re.sub(r"Annotated\[([^\[\]]+(?:\[[^\[\]]*\])?), [^\]]*\]", r"\1", annotation)
-    text = re.sub(r"<[^<>]*(?:<[^<>]*>[^<>]*)*>", "...", text)  # defaults that have no literal
+    text = re.sub(r"<(?!/)[^<>]*(?:<[^<>]*>[^<>]*)*>", "...", text)  # defaults that have no literal
     return _MODULE.sub("", text.replace("collections.abc.", "")).replace("~", "")

@@ -66,7 +66,7 @@ def unwritable(file: object, error: Exception, advice: str = _OTHER_FOLDER) -> U
     Args:
         file: the file or folder
         error: an error of the system, or of a library that quotes it in its message
-        advice: what to do if `_ADVICE` has no entry for the cause
+        advice: what to do, unless seqx has advice for the cause
     """
     number, reason = _cause(error)
     return UserError(f"{file}: cannot be written: {reason}; {_ADVICE.get(number, advice)}")
@@ -171,7 +171,7 @@ class Problem:
 
 
 class RecipeError(UserError):
-    """All problems of a recipe. The message contains the first `_MAX_PROBLEMS`."""
+    """All problems of a recipe. The message contains the first 20."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__(problems)

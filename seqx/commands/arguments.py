@@ -14,6 +14,7 @@ trust_option = click.option(
     is_flag=True,
     help="Run the Python files that the model or run names as plugins. Use it only if you trust them.",
 )
+"""The option `--trust-local-plugins`: the command gets the keyword argument `trust_local_plugins`."""
 device_option = click.option(
     "--device",
     metavar="DEVICE",
@@ -21,6 +22,7 @@ device_option = click.option(
     show_default=True,
     help="Device to compute on: auto, cpu, cuda, cuda:1, ...",
 )
+"""The option `--device`: the command gets the keyword argument `device`."""
 precision_option = click.option(
     "--precision",
     type=click.Choice(["auto", "bf16", "fp32", "int8"]),
@@ -36,6 +38,7 @@ batch_tokens_option = click.option(
     help="Maximum padded tokens per batch; a smaller number needs less memory.",
 )
 profile_option = click.option("--profile", "-p", metavar="NAME", help="Apply a profile of the recipe.")
+"""The option `--profile`: the command gets the keyword argument `profile`, None by default."""
 
 
 def is_text_file(name: str) -> bool:

@@ -28,7 +28,11 @@ class AttentionMap:
 
 @dataclass(frozen=True, repr=False)
 class AttentionMaps:
-    """The weights of all attention modules of a model for one input and one output."""
+    """The weights of all attention modules of a model for one input and one output.
+
+    A map has the attributes `weights` [B, H, Q, K], and `queries` and `keys`, which name the sequence of
+    each: "source", "target", or "text" for both as one sequence.
+    """
 
     source: Sequence[str]  # the symbols of the source
     target: Sequence[str]  # the symbols of the target, EOS last

@@ -250,8 +250,8 @@ class Search(ABC):
 class Callback:
     """A component that observes a run.
 
-    It implements events of `seqx.plugin.hooks.Events`; each method is marked `@seqx.hookimpl`. The state of a
-    callback with `state_dict` and `load_state_dict` is saved with the checkpoints.
+    It implements some of the events of a run, in methods marked `@seqx.hookimpl`. The state of a callback
+    with `state_dict` and `load_state_dict` is saved with the checkpoints.
     """
 
     @property

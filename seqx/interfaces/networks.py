@@ -34,6 +34,7 @@ from seqx.interfaces.tensors import (
 )
 
 Integers = np.ndarray[Any, np.dtype[np.integer[Any]]]
+"""A NumPy array of integers."""
 
 
 class PositionalEncoding(nn.Module):

@@ -17,6 +17,7 @@ from seqx.plugin.registry import Registry, where
 
 hookspec = pluggy.HookspecMarker("seqx")
 hookimpl = pluggy.HookimplMarker("seqx")
+"""The decorator of functions that implement a hook, and of the methods of a callback that are events."""
 
 
 @hookspec
@@ -78,7 +79,7 @@ class Events:
 
         Args:
             run: the run
-            update: the update, a `seqx.Update`; reading one of its numbers waits for the device
+            update: the update, a `seqx.Update`; reading `loss`, `value` or a tensor waits for the device
         """
 
     @hookspec

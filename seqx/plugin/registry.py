@@ -18,6 +18,10 @@ T = TypeVar("T")
 
 MAKE = "make"  # marks the annotation of a component that the parent builds itself
 Make = Annotated[Callable[..., T], MAKE]
+"""The annotation of a setting that names a component of T, which the constructor builds itself.
+
+The constructor gets a function that takes the positional parameters of T and returns a new component.
+"""
 REQUIRED = inspect.Parameter.empty
 _NAME = re.compile(r"[a-z][a-z0-9_]*")  # of a component
 

@@ -129,7 +129,7 @@ def atomic_file(file: Path, *, mode: int = 0o666) -> Iterator[Path]:
 
     Args:
         file: the final path, in a folder that exists
-        mode: the permissions of the new file, without those that the umask forbids
+        mode: the permissions of the new file (0o666 by default), without those that the umask forbids
 
     Raises:
         OSError: the file cannot be written

@@ -17,7 +17,7 @@ class Update:
     counts: Mapping[str, int]  # the divisor of each sum
     tokens: int  # target tokens, over all ranks
     padding: float  # fraction of this rank's padded tokens, over all columns, that are padding
-    at: Position  # the position of its batch
+    at: Position  # the position of its batch: `epoch` and `index`
     then: Position  # the position of the next batch
     learning_rate: float  # of this update, from the schedule
     norm: Tensor  # the norm of the gradient, before clipping
@@ -27,7 +27,7 @@ class Update:
     health: Tensor  # [3]: 1 if the update was skipped, else 0; the norm; the loss; equal on all ranks
 
     def value(self, name: str) -> float:
-        """Return the mean over the update of a sum of the objective; waits for the device."""
+        """Return the mean over the update of a sum of the objective, such as "nll"; waits for the device."""
         return float(self.sums[name] / self.counts[name])
 
     @property

@@ -109,12 +109,13 @@ def test_first_listing_of_each_interface_is_its_template() -> None:
 
 
 @pytest.mark.parametrize("cls", [seqx.Run, seqx.Update, seqx.Evaluation, seqx.Score])
-def test_all_fields_that_callbacks_receive_are_listed(cls: type) -> None:
-    text = DOCUMENT.read_text(encoding="utf-8").partition("The values that events pass:")[2]
-    table = text[: text.index("`loss`, `value` and `float(update.norm)`")]
-    listed = {*re.findall(r"`(\w+)[`(]", table)}
+def test_all_fields_that_callbacks_receive_are_explained(cls: type) -> None:
+    assert f"(../reference/api.md#seqx{cls.__name__.lower()})" in DOCUMENT.read_text(encoding="utf-8")
+    reference = (ROOT / "docs/reference/api.md").read_text(encoding="utf-8")
+    entry = reference.partition(f"\n### `seqx.{cls.__name__}`\n")[2].partition("\n### ")[0]
+    explained = {*re.findall(r"^(?:- |\| )`(\w+)`(?:: | \| .* \| )[^\s|]", entry, re.MULTILINE)}
     assert dataclasses.is_dataclass(cls)
-    assert {each.name for each in dataclasses.fields(cls) if not each.name.startswith("_")} <= listed
+    assert {each.name for each in dataclasses.fields(cls) if not each.name.startswith("_")} <= explained
 
 
 @pytest.mark.parametrize(
