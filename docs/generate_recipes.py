@@ -35,7 +35,7 @@ COMMANDS = """\
 # Commands
 
 Every command with its options. `RECIPE` is a path or the name of an included recipe, and `KEY=VALUE`
-overrides a setting. Commands that start with `seqx` and are not listed here come from plugins.
+overrides a setting. Commands that are not listed here come from plugins that you have installed.
 """
 
 
@@ -113,14 +113,15 @@ def _component(component: Component) -> Iterator[str]:
 
 def commands() -> str:
     """Return the page with the help of every command."""
-    lines = [COMMANDS]
+    lines, sections = [COMMANDS, "| command | purpose |", "|---|---|"], list[str]()
     settings = {**seqx_command.context_settings, "terminal_width": 100, "max_content_width": 100}
     context = click.Context(seqx_command, info_name="seqx", **settings)
     for name in seqx_command.list_commands(context):
         command = seqx_command.get_command(context, name)
         assert command is not None
-        lines += [f"## `seqx {name}`", "", *_help(command, context, name)]
-    return "\n".join(lines).rstrip() + "\n"
+        lines.append(f"| [`seqx {name}`](#seqx-{name}) | {_cell(command.get_short_help_str(limit=200))} |")
+        sections += [f"## `seqx {name}`", "", *_help(command, context, name)]
+    return "\n".join([*lines, "", *sections]).rstrip() + "\n"
 
 
 def _help(command: click.Command, parent: click.Context, name: str) -> Iterator[str]:

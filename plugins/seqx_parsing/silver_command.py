@@ -32,18 +32,17 @@ class _Parser(NamedTuple):
 @text_options
 @click.option("--min-words", type=click.IntRange(1), metavar="N", help="Skip sentences of fewer words.")
 @click.option("--max-words", type=click.IntRange(1), metavar="N", help="Skip sentences of more words.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+@seqx.device_option
 @click.option(
     "--precision",
     type=click.Choice(["auto", "bf16", "fp32", "int8"]),
     default="auto",
     show_default=True,
-    help="int8 is for CPUs only.",
+    help="Number format of matrix products; auto: bf16 if the device has units for it, else fp32. int8 is "
+    "for CPUs only.",
 )
 @click.option("--batch-tokens", type=click.IntRange(1), metavar="N", help="Maximum padded tokens per batch.")
-@click.option(
-    "--trust-local-plugins", is_flag=True, help="Allow plugins from local Python files of the models."
-)
+@seqx.trust_option
 def silver(
     arguments: Sequence[str],
     *,

@@ -32,7 +32,8 @@ linearisations = click.option(
     default=LINEARISATIONS,
     show_default=True,
     metavar="NAME",
-    help="May be repeated. Settings are written as in recipes: '{type: top_down, tags: true}'.",
+    help="Linearisation to apply; may be repeated. Settings are written as in recipes: "
+    "'{type: top_down, tags: true}'.",
 )
 
 
@@ -92,6 +93,7 @@ def stats(clean: Clean, /, files: Sequence[str], names: Sequence[str]) -> None:
 @click.option(
     "--show",
     type=click.IntRange(0),
+    metavar="N",
     default=3,
     show_default=True,
     help="Maximum number of changed trees to print.",

@@ -16,7 +16,6 @@ from seqx_serve.models import load_models
 
 _PACKAGES = ("starlette", "uvicorn", "prometheus_client", "python_multipart", "babel")
 _DEFAULTS = {field.name: field.default for field in fields(Limits)}
-_NUMBER = click.IntRange(1)
 
 
 class _Seconds(click.FloatRange):
@@ -32,8 +31,16 @@ class _Seconds(click.FloatRange):
 
 def _limit(name: str, option: str, text: str) -> Callable[[Any], Any]:
     """Return an option for a limit, with the default and the type that `Limits` has."""
-    type_ = _Seconds(0, min_open=True) if name.endswith("seconds") else _NUMBER
-    return click.option(option, name, type=type_, default=_DEFAULTS[name], show_default=True, help=text)
+    is_time = name.endswith("seconds")
+    return click.option(
+        option,
+        name,
+        type=_Seconds(0, min_open=True) if is_time else click.IntRange(1),
+        metavar="SECONDS" if is_time else "N",
+        default=_DEFAULTS[name],
+        show_default=True,
+        help=text,
+    )
 
 
 @click.command(epilog="Example: seqx serve runs/wmt_en_de-sample/model")
@@ -45,13 +52,22 @@ def _limit(name: str, option: str, text: str) -> Callable[[Any], Any]:
     help="A model that translates, with its languages, as in en-de=runs/NAME/model; may be repeated. Needed "
     "if the recipe of the model does not name them.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=5000, show_default=True, help="Port; 0: any.")
+@click.option(
+    "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to listen on."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    default=5000,
+    show_default=True,
+    help="Port to listen on; 0: any free port.",
+)
 @click.option(
     "--api-key-file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Keys of clients, one per line. Needed if other computers can reach the server.",
+    help="File with the keys of clients, one per line. Needed if other computers can reach the server.",
 )
 @_limit("body", "--max-body", "Maximum bytes of a request.")
 @_limit("lines", "--max-lines", "Maximum lines of a request.")
