@@ -125,7 +125,7 @@ class Training:
         save_every: the number of updates between two checkpoints that may be averaged or selected
         save_minutes: minutes between two checkpoints that only serve to resume the run; null: no such
             checkpoints
-        keep_checkpoints: the number of checkpoints kept for averaging
+        keep_checkpoints: the number of checkpoints kept for averaging, besides the newest and the best one
         ema: keep an exponential moving average of the weights, and validate, select and average it instead of
             the weights; null: keep none
         average: the number of checkpoints whose mean becomes the model, unless the last or the best
