@@ -143,4 +143,4 @@ class _ConllSentences:
 
 
 def _with_column(line: str, column: str) -> str:
-    return line.rstrip() + ("\t" if "\t" in line else " ") + column
+    return f"{line}\t{column}" if "\t" in line else f"{line.rstrip()} {column}"

@@ -224,6 +224,13 @@ def test_tag_command_reads_the_words_of_conll_files_as_in_training(
     assert "\n".join([*answers, *sentences.rest]).split("\n") == expected
 
 
+def test_tag_command_keeps_an_empty_last_column() -> None:
+    sentences = _ConllSentences(0)
+    (text,) = sentences.group(iter(["The\tDT", "dog\t", "a b "]))
+    assert sentences.parse(text) == "The dog a"
+    assert sentences.format("X Y Z").split("\n") == ["The\tDT\tX", "dog\t\tY", "a b Z"]
+
+
 def test_examples_of_mistakes_mark_the_word_and_its_tags() -> None:
     answer = seqx.Answer(input="a big dog", output="DT NN NN", reference="DT JJ NN")
     (group,) = Tagging.mistakes(object.__new__(Tagging), [answer])
