@@ -126,12 +126,14 @@ class Tagging(seqx.MetricTask):
         """Return the example of a sentence and its tags.
 
         Raises:
-            UserError: the sentence has another number of words
+            UserError: the sentence has another number of words, or the model does not have a tag
         """
         example = super().scored_example(texts)
-        words, tags = (len(text.split()) for text in texts)
-        if words != tags:
-            raise seqx.UserError(_unequal(words, tags))
+        words, tags = (text.split() for text in texts)
+        if len(words) != len(tags):
+            raise seqx.UserError(_unequal(len(words), len(tags)))
+        if unknown := next((tag for tag in tags if tag not in self._ids), None):
+            raise seqx.UserError(f"the model has no tag {unknown[:40]!r}; correct or remove the line")
         return example
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:

@@ -56,6 +56,17 @@ class Classification(ColumnTask):
             )
         return example
 
+    def scored_example(self, texts: Sequence[str]) -> seqx.Example | seqx.Rejected:
+        """Return the example of a text and its label.
+
+        Raises:
+            UserError: the model has no such label
+        """
+        example = super().scored_example(texts)
+        if isinstance(example, seqx.Example) and seqx.UNK in example.columns["target"]:
+            raise seqx.UserError(f"the model has no label {texts[1][:40]!r}; correct or remove the line")
+        return example
+
     def answer(
         self, model: seqx.Model, inputs: seqx.Inputs, search: seqx.Search | None
     ) -> list[list[seqx.Candidate]]:

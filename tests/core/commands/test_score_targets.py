@@ -171,6 +171,10 @@ def test_score_takes_a_classifier_with_labels(folder: Path) -> None:
     assert len(rows) > 1
     assert max(others) - min(others) < 1e-4
     assert max(others) <= 0
+    Path("labels").write_text("positive\nunknown\n" + "neutral\n" * (len(answers) - 2))
+    result = command("score", "--model", "c", "source", "labels")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "labels:2: the model has no label 'unknown'; correct or remove the line\n"
 
 
 def test_score_reports_targets_that_are_too_long(folder: Path) -> None:

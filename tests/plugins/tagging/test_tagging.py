@@ -71,9 +71,11 @@ def test_tagging_refuses_rows_with_other_numbers_of_words_and_tags() -> None:
 
 def test_tagging_scores_only_one_tag_for_each_word(tmp_path: Path) -> None:
     task = tagging(tmp_path)
-    assert isinstance(task.scored_example(("a b", "X Y")), seqx.Example)
+    assert isinstance(task.scored_example(("a b", "O B-PER")), seqx.Example)
     with pytest.raises(seqx.UserError, match="2 words have 3 tags; each word needs one tag"):
-        task.scored_example(("a b", "X Y X"))
+        task.scored_example(("a b", "O O O"))
+    with pytest.raises(seqx.UserError, match="the model has no tag 'XYZ'; correct or remove the line"):
+        task.scored_example(("a b", "O XYZ"))
 
 
 def test_tagging_refuses_words_and_tags_in_one_column(tmp_path: Path) -> None:
