@@ -13,6 +13,9 @@ import seqx
 from seqx_search.beam import LengthLimitedSearch
 from seqx_search.one_hypothesis import decode_one_hypothesis
 
+ONE = 2**52
+"""The integer that stands for the probability 1."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling(LengthLimitedSearch):
@@ -88,7 +91,8 @@ class Sampling(LengthLimitedSearch):
         if self.top_p < 1:
             ranked = probabilities.sort(1, descending=True).values
             # Keep a token if the more probable tokens together do not reach top_p.
-            is_kept = ranked.cumsum(1) - ranked < self.top_p
+            parts = _parts(ranked)
+            is_kept = parts.cumsum(1) - parts < max(1, int(self.top_p * ONE))
             threshold = ranked.where(is_kept, torch.inf).amin(1, keepdim=True)
             probabilities = probabilities.where(probabilities >= threshold, 0)
         return probabilities
@@ -108,5 +112,16 @@ def _sample(probabilities: Tensor, draws: Tensor) -> Tensor:
 
     The selected symbol is the first one whose cumulative probability exceeds the draw times the total.
     """
-    cumulative = probabilities.cumsum(1)
-    return torch.searchsorted(cumulative, draws[:, None] * cumulative[:, -1:], right=True)[:, 0]
+    cumulative = _parts(probabilities).cumsum(1)
+    drawn = (draws[:, None] * cumulative[:, -1:]).long()
+    index = torch.searchsorted(cumulative, drawn, right=True)[:, 0]
+    return index.clamp_max(probabilities.size(1) - 1)  # probabilities that are not finite have no order
+
+
+def _parts(probabilities: Tensor) -> Tensor:
+    """Return probabilities as integers, in units of 1 / ONE.
+
+    Their sums are exact in any order. CUDA adds up floating-point numbers in an order that varies, and refuses
+    to do so while only deterministic kernels are allowed.
+    """
+    return (probabilities * ONE).long()

@@ -18,6 +18,7 @@ from tests.simulated_gpu.graphs import SimulatedGraph
 
 _RECURRENT = {torch.gru, torch.gru_cell, torch.lstm, torch.lstm_cell}
 _FUSED = {*_RECURRENT, F.scaled_dot_product_attention}
+_CUMULATIVE_SUMS = {torch.cumsum, Tensor.cumsum}  # CUDA sums floating-point numbers in an order that varies
 _SPECIAL = {Tensor.new_tensor, Tensor.numpy, Tensor.tolist, torch.as_tensor, torch.tensor}
 
 # Operations of this project from the lists in autocast_mode.h of torch 2.13: in low precision, in float32,
@@ -139,6 +140,8 @@ class _Functions(TorchFunctionMode):
                     return _from_host(torch.tensor, args[1:], kwargs)
         if torch.is_autocast_enabled("cuda"):
             args, kwargs = self._cast(func, args, kwargs)
+        if func in _CUMULATIVE_SUMS and isinstance(first, DeviceTensor) and first.dtype.is_floating_point:
+            _refuse_if_deterministic("cumsum_cuda_kernel")
         if func in _FUSED and isinstance(first, DeviceTensor):
             fused = _attention if func is F.scaled_dot_product_attention else func
             return _run_fused(self.gpu, fused, args, kwargs)
@@ -164,6 +167,15 @@ class _Functions(TorchFunctionMode):
         if id(tensor) not in self.casts:
             self.casts[id(tensor)] = (tensor, tensor.to(dtype))
         return self.casts[id(tensor)][1]
+
+
+def _refuse_if_deterministic(kernel: str) -> None:
+    """Raise the error of torch about a kernel whose results vary, if only deterministic ones are allowed."""
+    if torch.are_deterministic_algorithms_enabled():
+        raise RuntimeError(
+            f"{kernel} does not have a deterministic implementation, but you set "
+            "'torch.use_deterministic_algorithms(True)'."
+        )
 
 
 def _from_host(func: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:

@@ -14,9 +14,10 @@ import torch
 import seqx
 import seqx_parsing
 from seqx.constraints import LexicalGrammar
+from seqx.runtime.devices import deterministic
 from seqx_parsing.bracket_grammar import BracketGrammar
 from seqx_parsing.vocabulary import Vocabulary
-from seqx_search import Beam
+from seqx_search import Beam, Sampling
 from seqx_search.processors import MinLength, NoRepeatNgram, RepetitionPenalty
 from tests.simulated_gpu import backend  # noqa: F401  before the first backward pass
 from tests.simulated_gpu.device import SimulatedGpu
@@ -223,3 +224,15 @@ def test_different_answer_on_the_device_is_detected(recipe_folder: Path) -> None
         actual = decode(model, Beam(size=3), CUDA)
     with pytest.raises(AssertionError):
         assert_same_answers(actual, expected)
+
+
+@pytest.mark.parametrize(
+    "search",
+    [*(made.maker() for made in registry().components(seqx.Search).values()), Sampling(top_p=0.9)],
+    ids=str,
+)
+def test_searches_run_with_deterministic_kernels(search: seqx.Search, recipe_folder: Path) -> None:
+    """A run with `training.deterministic` would otherwise end at its first validation."""
+    model = setup(recipe_folder, []).model(SIZES).eval()
+    with SimulatedGpu(), deterministic(enabled=True):
+        assert len(decode(model.to("cuda"), search, CUDA)) == len(LIMITS)

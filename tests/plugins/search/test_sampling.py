@@ -56,3 +56,10 @@ def test_samples_have_the_logprob_of_forced_decoding() -> None:
         hypothesis.score == hypothesis.logprob == pytest.approx(logprob(model, [5], hypothesis.ids), abs=1e-5)
     )
     assert seqx.EOS not in hypothesis.ids
+
+
+def test_logits_that_are_not_finite_are_one_message() -> None:
+    model = Toy()
+    model.table[...] = math.nan
+    with pytest.raises(seqx.UserError, match="the logits of the model are not finite"):
+        Sampling(top_p=0.9)(model, sources([4], [5]), torch.tensor([5, 5]))
