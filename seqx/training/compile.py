@@ -7,6 +7,13 @@ from torch import nn
 
 from seqx.interfaces.tensors import Layers
 
+MAX_VARIANTS = 128
+"""The maximum number of variants of a class of layers that are compiled; one more is an error.
+
+Torch compiles layers with different settings separately, and batches of one sentence, of one token, of few
+tokens, or with other strides of a mask. Its own maximum, 8, would end a run at the first batch of a rare shape.
+"""
+
 
 def compile_layers(module: nn.Module, *, backend: str = "inductor") -> int:
     """Compile each layer of each stack in `module` at its first call; return the number of layers.
@@ -20,6 +27,10 @@ def compile_layers(module: nn.Module, *, backend: str = "inductor") -> int:
         backend: the backend of torch.compile
     """
     all_layers = layers(module)
+    if all_layers:
+        from torch._dynamo import config  # noqa: PLC0415  the import takes seconds
+
+        config.recompile_limit = max(config.recompile_limit, MAX_VARIANTS)
     for layer in all_layers:
         layer.compile(backend=backend, fullgraph=True, dynamic=True)
     return len(all_layers)

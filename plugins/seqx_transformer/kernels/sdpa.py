@@ -37,7 +37,8 @@ class Sdpa(Kernel):
         # Fused kernels read keys and values of each head. With few queries, as in a search, the heads of a
         # group become rows of one head instead. Such rows need a mask of their own, which would be large with
         # many queries, and the causal kernels take none. In these cases keys and values are repeated.
-        if causal or inputs.queries.size(2) > FEW:
+        has_groups = inputs.memory.keys.size(1) < inputs.queries.size(1)
+        if has_groups and (causal or inputs.queries.size(2) > FEW):
             inputs = with_repeated_groups(inputs)
         q, k, v = inputs.queries, inputs.memory.keys, inputs.memory.values
         bias, heads = None if causal else dense_bias(inputs), q.size(1)

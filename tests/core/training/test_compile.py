@@ -71,6 +71,25 @@ def test_compile_finds_no_layers_in_a_model_without_stacks() -> None:
     assert compile_layers(torch.nn.Linear(2, 2)) == 0
 
 
+class Scaling(torch.nn.Module):
+    """A layer with a setting that torch compiles as a constant."""
+
+    def __init__(self, setting: str) -> None:
+        super().__init__()
+        self.setting = setting
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * len(self.setting)
+
+
+def test_layers_with_many_different_settings_are_compiled() -> None:
+    """Torch's own limit would refuse the ninth one, as the ninth kind of shapes."""
+    stack = seqx.Layers(Scaling("a" * factor) for factor in range(1, 10))
+    compile_layers(stack, backend="eager")
+    x = torch.ones(2, 3)
+    assert [float(layer(x).mean()) for layer in stack] == [*range(1, 10)]
+
+
 @pytest.mark.promise("slow-compilation")
 def test_compile_time_is_not_counted_when_looking_for_stragglers() -> None:
     """The same holds when torch recompiles for another size."""
