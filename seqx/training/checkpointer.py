@@ -22,7 +22,7 @@ from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.weights import checked_manifest
 
 RANDOM = "distributed.random"
-"""The key of the random states of all ranks in a checkpoint, if there are several ranks."""
+"""The key of the random states of all ranks in a checkpoint, if there are several ranks, or one with a GPU."""
 
 
 RANKS = "training.parallel"
@@ -85,7 +85,7 @@ class Checkpointer:
         """Restore the checkpoint of one update on a single rank; no file is changed.
 
         Returns:
-            the progress, and the random states of all ranks of the run, which are empty if it had one rank
+            the progress, and the random states of all ranks of the run, which are empty if it had one CPU
 
         Raises:
             DamagedError: a file is missing, damaged or changed
@@ -140,7 +140,8 @@ class Checkpointer:
         )
         if rank_state := self._strategy.rank_state():
             states[RANKS] = self._world.gather(rank_state)
-        if self._world.size > 1:
+        # The random states of `Checkpoints` name GPUs by number, but a run may resume on another GPU.
+        if self._world.size > 1 or self._device.type == "cuda":
             states[RANDOM] = self._world.all_gather(random_state(self._device))
         if not self._world.is_rank_zero:
             return self.checkpoints.path(progress.step)

@@ -41,16 +41,17 @@ EMA = "training.ema={decay: 0.5}"
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"),
+    ("name", "settings", "device"),
     [
-        ("translation", [EMA]),
-        ("translation", [EMA, "training.weight_precision=bf16"]),
-        ("parsing", []),
+        ("translation", [EMA], "cuda"),
+        ("translation", [EMA, "training.weight_precision=bf16"], "cuda"),
+        ("parsing", [], "cuda:1"),
     ],
 )
 def test_resumed_run_ends_with_bitwise_equal_weights(
-    name: str, settings: list[str], monkeypatch: pytest.MonkeyPatch
+    name: str, settings: list[str], device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A run that resumes on another GPU, `device`, continues with the random numbers of the first one."""
     recipe = tiny(RECIPES[name])
     overrides = [*SHORT_ANSWERS, "training.steps=2", *settings]
     with SimulatedGpu() as gpu:
@@ -61,8 +62,16 @@ def test_resumed_run_ends_with_bitwise_equal_weights(
         stopped = seqx("run", recipe, "--device", "cuda", "--folder", "resumed", *overrides)
         assert stopped.exit_code == os.EX_TEMPFAIL, stopped.output
     monkeypatch.delenv("STOP_AT")
-    with SimulatedGpu():
-        done("run", recipe, "--device", "cuda", "--folder", "resumed", *overrides)
+    with SimulatedGpu() as gpu, monkeypatch.context() as patched:
+        patched.setattr(torch.cuda, "device_count", lambda: 2)
+
+        def set_rng_state(state: torch.Tensor, target: torch.device | int) -> None:
+            index = target if isinstance(target, int) else target.index or 0
+            if index == (torch.device(device).index or 0):
+                gpu.generator.set_state(state)
+
+        patched.setattr(torch.cuda, "set_rng_state", set_rng_state)
+        done("run", recipe, "--device", device, "--folder", "resumed", *overrides)
     expected, resumed = weights(Path("uninterrupted/model")), weights(Path("resumed/model"))
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
     assert [row["step"] for row in lines(Path("resumed"), "start")] == [0, 1]
