@@ -17,4 +17,4 @@ fi
 export CUBLAS_WORKSPACE_CONFIG=${CUBLAS_WORKSPACE_CONFIG:-:4096:8}
 export PYTHONPATH="$PWD:$PWD/plugins:$site${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 "$python" benchmarks/gpu/checkout.py "$site"
-"$python" -m benchmarks.gpu "$@"
+"$python" -m benchmarks.gpu --elapsed "$SECONDS" "$@"

@@ -19,6 +19,7 @@ import seqx
 from benchmarks import corpus
 from benchmarks.gpu import cases, training
 from benchmarks.gpu.__main__ import PARTS, START
+from benchmarks.gpu.__main__ import _expected as speed_to_expect
 from benchmarks.gpu.arithmetic import Arithmetic
 from benchmarks.gpu.checkout import register
 from benchmarks.gpu.expected import expected
@@ -87,7 +88,7 @@ def test_dry_run_of_the_gpu_benchmark_fills_every_part(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     record = json.loads(out.read_text(encoding="utf-8"))
     assert record["dry_run"] is True
-    assert list(record["parts"]) == ["machine", "training", "repeats", "multi30k", "decoding"]
+    assert list(record["parts"]) == ["machine", "training", "decoding", "repeats", "multi30k"]
     cases_by_name = {
         part: {case["name"]: case for case in results["cases"]} for part, results in record["parts"].items()
     }
@@ -125,6 +126,24 @@ def test_dry_run_of_the_gpu_benchmark_fills_every_part(tmp_path: Path) -> None:
 def test_estimated_times_of_all_parts_fit_into_nine_minutes() -> None:
     assert sum(PARTS.values()) <= 530
     assert sum(map(training.seconds_of, training.ALL)) + START <= PARTS["training"]
+
+
+def test_time_before_the_first_part_counts(tmp_path: Path) -> None:
+    """The script passes the time in which it installed wheels; a part is skipped if too little time is left."""
+    out = tmp_path / "gpu.json"
+    command = ["-m", "benchmarks.gpu", "--dry-run", "--out", out, "--limit", "500", "--elapsed", "490"]
+    done = forked.run(sys.executable, *command, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    parts = json.loads(out.read_text(encoding="utf-8"))["parts"]
+    assert {results["status"] for results in parts.values()} == {"skipped"}
+
+
+def test_expected_speed_that_cannot_be_computed_is_no_reason_to_measure_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failed = subprocess.CompletedProcess[str]([], 1, "", "injected")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    assert speed_to_expect() == {"error": "injected"}
 
 
 def test_goals_are_below_the_speed_that_arithmetic_allows() -> None:
