@@ -1,5 +1,6 @@
 """Replay of a function on a GPU: its kernels are captured as a CUDA graph, and then launched together."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 from functools import cache
@@ -70,7 +71,8 @@ def capture(
 ) -> tuple[torch.cuda.CUDAGraph, Tensor]:
     """Capture the kernels of a function without running them; return the graph, and the tensor of the result.
 
-    `torch.cuda.graph` does the same, but waits for the device and empties the cache of its memory first.
+    `torch.cuda.graph` does the same, but waits for the device and empties the cache of its memory first. Here
+    that is done only if memory is short, because the allocator frees no cached memory during a capture.
 
     Args:
         function: the function
@@ -78,8 +80,18 @@ def capture(
         last: an earlier graph, whose memory for intermediate results is used; None: there is none
 
     Raises:
+        OutOfMemoryError: the intermediate results do not fit into memory
         RuntimeError: the function cannot be captured; the context of the error is the reason
     """
+    with contextlib.suppress(torch.OutOfMemoryError):
+        return _capture(function, device, last)
+    torch.cuda.empty_cache()
+    return _capture(function, device, last)
+
+
+def _capture(
+    function: Function, device: torch.device, last: torch.cuda.CUDAGraph | None
+) -> tuple[torch.cuda.CUDAGraph, Tensor]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.stream(capture_stream(device)):
         # Other threads may use the device meanwhile, for example to pin memory.

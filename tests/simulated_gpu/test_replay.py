@@ -179,6 +179,22 @@ def test_out_of_memory_error_of_a_capture_is_no_reason_to_stop_capturing(
         assert gpu.replays > 0
 
 
+def test_cached_memory_is_freed_if_a_capture_does_not_fit() -> None:
+    """The allocator frees no cached memory during a capture, so memory that is only cached looks like used."""
+    with SimulatedGpu() as gpu:
+        x = torch.ones(3, device=CUDA)
+
+        def function() -> Tensor:
+            if gpu.graph is not None and not gpu.emptied:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return x + 1
+
+        replayed = Replayed(torch.nn.Identity(), CUDA)
+        for _ in range(WARM_UP + 2):
+            assert replayed(function).tolist() == [2, 2, 2]
+        assert (gpu.emptied, gpu.replays) == (1, 2)
+
+
 @pytest.mark.parametrize(
     ("overrides", "hypotheses", "capacity", "static"),
     [
