@@ -111,7 +111,7 @@ def _part(name: str, limit: float, *, dry_run: bool, only: list[str]) -> Mapping
 
 
 def _expected() -> Mapping[str, Any]:
-    """Return the expected speeds, which are computed in a process of their own, without the GPU; or an error."""
+    """Return the expected speeds, or an error. Another process computes them, without the GPU."""
     command = [sys.executable, "-m", "benchmarks.gpu.expected"]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     try:

@@ -4,8 +4,10 @@ Letters in shapes: B sentences, T tokens, I input features, D hidden features, G
 its candidate.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -76,7 +78,13 @@ class Recurrence(nn.Module, ABC):
         `keep` [B, T] bool is false on padding, which is on the right and does not change the hidden state;
         None: no padding.
         """
-        return self._run(self._sequence, x, hidden, keep, self.weights())
+        run = partial(self._run, self._sequence, x, hidden, keep, self.weights())
+        if x.device.type == "cpu" or torch.compiler.is_compiling():
+            return run()
+        with warnings.catch_warnings():
+            # cuDNN copies the weights, and warns of that. Its advice is for torch.nn.LSTM and GRU.
+            warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
+            return run()
 
     def step(self, x: Tensor, hidden: Hidden, weights: list[Tensor]) -> Hidden:
         """Return the hidden state after one more token [B, I]; `weights` come from `weights()`."""

@@ -121,7 +121,7 @@ def _sample(probabilities: Tensor, draws: Tensor) -> Tensor:
 def _parts(probabilities: Tensor) -> Tensor:
     """Return probabilities as integers, in units of 1 / ONE.
 
-    Their sums are exact in any order. CUDA adds up floating-point numbers in an order that varies, and refuses
-    to do so while only deterministic kernels are allowed.
+    Their sums are exact in any order. CUDA adds up floating-point numbers in an order that varies, and
+    refuses to do so while only deterministic kernels are allowed.
     """
     return (probabilities * ONE).long()

@@ -22,7 +22,7 @@ from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.weights import checked_manifest
 
 RANDOM = "distributed.random"
-"""The key of the random states of all ranks in a checkpoint, if there are several ranks, or one with a GPU."""
+"""The key of the random states of all ranks in a checkpoint; a single rank with a CPU does not need it."""
 
 
 RANKS = "training.parallel"

@@ -11,7 +11,7 @@ MAX_VARIANTS = 128
 """The maximum number of variants of a class of layers that are compiled; one more is an error.
 
 Torch compiles layers with different settings separately, and batches of one sentence, of one token, of few
-tokens, or with other strides of a mask. Its own maximum, 8, would end a run at the first batch of a rare shape.
+tokens, or with other strides of a mask. Its own maximum, 8, would end a run at a batch of a rare shape.
 """
 
 

@@ -1,6 +1,7 @@
 """Simulation of `torch.cuda`, pinned memory, autocast and fused kernels."""
 
 import contextlib
+import warnings
 from types import SimpleNamespace
 from typing import Any, Protocol
 from unittest import mock
@@ -39,6 +40,13 @@ _FLOAT32_BY_DEFAULT = {
     *(torch.cumprod, torch.cumsum, torch.log_softmax, torch.prod, torch.softmax, torch.sum),
     *(Tensor.cumprod, Tensor.cumsum, Tensor.log_softmax, Tensor.prod, Tensor.softmax, Tensor.sum),
 }
+
+_WEIGHTS_WARNING = (
+    "RNN module weights are not part of single contiguous chunk of memory. This means they need to be "
+    "compacted at every call, possibly greatly increasing memory usage. To compact weights again call "
+    "flatten_parameters()."
+)
+"""The warning of cuDNN about layers whose weights are not the ones of `torch.nn.LSTM` or `GRU`."""
 
 
 class Device(Protocol):
@@ -140,8 +148,7 @@ class _Functions(TorchFunctionMode):
                     return _from_host(torch.tensor, args[1:], kwargs)
         if torch.is_autocast_enabled("cuda"):
             args, kwargs = self._cast(func, args, kwargs)
-        if func in _CUMULATIVE_SUMS and isinstance(first, DeviceTensor) and first.dtype.is_floating_point:
-            _refuse_if_deterministic("cumsum_cuda_kernel")
+        _warn_or_refuse(func, first)
         if func in _FUSED and isinstance(first, DeviceTensor):
             fused = _attention if func is F.scaled_dot_product_attention else func
             return _run_fused(self.gpu, fused, args, kwargs)
@@ -169,11 +176,16 @@ class _Functions(TorchFunctionMode):
         return self.casts[id(tensor)][1]
 
 
-def _refuse_if_deterministic(kernel: str) -> None:
-    """Raise the error of torch about a kernel whose results vary, if only deterministic ones are allowed."""
-    if torch.are_deterministic_algorithms_enabled():
+def _warn_or_refuse(func: Any, first: Any) -> None:
+    """Warn as cuDNN, or refuse a kernel whose results vary if only deterministic ones are allowed."""
+    if not isinstance(first, DeviceTensor):
+        return
+    if func in (torch.gru, torch.lstm):
+        warnings.warn(_WEIGHTS_WARNING, stacklevel=2)
+    is_sum = func in _CUMULATIVE_SUMS and first.dtype.is_floating_point
+    if is_sum and torch.are_deterministic_algorithms_enabled():
         raise RuntimeError(
-            f"{kernel} does not have a deterministic implementation, but you set "
+            "cumsum_cuda_kernel does not have a deterministic implementation, but you set "
             "'torch.use_deterministic_algorithms(True)'."
         )
 

@@ -180,7 +180,7 @@ def test_out_of_memory_error_of_a_capture_is_no_reason_to_stop_capturing(
 
 
 def test_cached_memory_is_freed_if_a_capture_does_not_fit() -> None:
-    """The allocator frees no cached memory during a capture, so memory that is only cached looks like used."""
+    """The allocator frees no cached memory during a capture."""
     with SimulatedGpu() as gpu:
         x = torch.ones(3, device=CUDA)
 
