@@ -84,7 +84,7 @@ class Scaling(torch.nn.Module):
 
 def test_layers_with_many_different_settings_are_compiled() -> None:
     """Torch's own limit would refuse the ninth one, as the ninth kind of shapes."""
-    stack = seqx.Layers(Scaling("a" * factor) for factor in range(1, 10))
+    stack: seqx.Layers[Scaling] = seqx.Layers(Scaling("a" * factor) for factor in range(1, 10))
     compile_layers(stack, backend="eager")
     x = torch.ones(2, 3)
     assert [float(layer(x).mean()) for layer in stack] == [*range(1, 10)]
