@@ -147,10 +147,12 @@ def _member(name: str, member: Any) -> Iterator[str]:
 
 
 def _constructor(cls: type) -> str:
+    """Return the parameters; nothing for protocols, and if a parameter is private."""
     init = cls.__dict__.get("__init__") or cls.__dict__.get("__new__")
-    if init is None or not inspect.isfunction(init) or "<lambda>" in str(init):
+    if not inspect.isfunction(init) or "<lambda>" in str(init) or getattr(cls, "_is_protocol", False):
         return ""
-    return _signature(init).removesuffix(" -> None")
+    parameters = _signature(init).removesuffix(" -> None")
+    return "" if re.search(r"[(, ]_\w+: ", parameters) else parameters
 
 
 def _argument_names(cls: type) -> set[str]:

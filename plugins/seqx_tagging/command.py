@@ -35,7 +35,8 @@ def tag(
     averages their probabilities. An empty line is answered with an empty line.
 
     With --input-format conll, input has one word per line, and an empty line after each sentence. All lines
-    are written, and each word gets its tag as a further column. Comments are found as in the training text.
+    are written, and each word gets its tag as a further column. Lines that the corpus of the model defines as
+    comments get no tag.
 
     With --json, each input is answered with one object: input, output, score and logprob, the
     log-probability of all tags. Sentences that are too long for the model are tagged in parts; standard error

@@ -20,8 +20,9 @@ def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) 
     """Check recipes and count the parameters of their models, or check the components of a Python file.
 
     Print the number of parameters of each correct RECIPE, and all problems of the other recipes with file,
-    line and column, or with the argument. If the corpus has at most 512 KiB and 5,000 training rows, the
-    vocabulary is learned too, to find a `size` that is larger than the number of subwords in the text.
+    line and column, or with the argument. The vocabulary of a small corpus (at most 512 KiB and 5,000
+    training rows) is learned, too: this finds a `size` that is larger than the number of subwords in the
+    text.
 
     The components of FILE.py must obey the laws of their interfaces: padding changes nothing, every parameter
     receives a gradient, and so on. The exit code is 2 if there is a problem. --profile and KEY=VALUE

@@ -91,8 +91,8 @@ def new_component(interface: str, name: str, *, folder: Path) -> None:
     """Write a component of your own: NAME.py, and NAME.yaml, a recipe that trains with it.
 
     Change the component to suit your needs. `seqx check NAME.py` checks that it obeys the laws of its
-    interface. seqx finds a command, or a component that recipes do not name, such as an exporter, only if it
-    is installed. Then a plugin is written, as with `seqx new plugin NAME --interface INTERFACE`.
+    interface. Commands, and components that recipes do not name, such as exporters, work only in an installed
+    plugin. For these, a plugin is written, as with `seqx new plugin NAME --interface INTERFACE`.
     """
     if interface not in IN_RECIPES:
         _write_plugin(name, interface, folder / f"seqx-{name}")

@@ -93,7 +93,7 @@ def _chosen_task(name: str | None) -> tuple[str, type[Task], StartingPoint]:
     tasks = _tasks()
     name = name or _ask("--task", f"Task ({', '.join(tasks)})")
     if name not in tasks:
-        raise UserError(f"--task: no task with a starting point is called {name!r}{hint(name, tasks)}")
+        raise UserError(f"--task: there is no template for the task {name!r}{hint(name, tasks)}")
     return name, *tasks[name]
 
 

@@ -45,12 +45,12 @@ class Predictor:
     kept. If fewer than `num_answers` remain, the input is decoded again with `Search.wider`.
 
     The answer to an empty input is empty, and the model is not called. The task splits an input of more than
-    `max_length` tokens into pieces, and joins the best answers to the pieces. The score and the
-    log-probability of the joined answer are the sums over its pieces.
+    `max_length` tokens into parts, and joins the best answers to the parts. The score and the
+    log-probability of the joined answer are the sums over its parts.
 
     An input may be a `Request` with constraints: a prefix of the answer, required phrases and forbidden
     phrases. If no output within the search's length limit meets the constraints, there is no answer. If the
-    input is split, the first piece gets the prefix and the required phrases, and every piece the forbidden
+    input is split, the first part gets the prefix and the required phrases, and every part the forbidden
     phrases.
 
     Args:

@@ -62,9 +62,9 @@ class Parallelism(ABC):
     3. for each of `num_microbatches` microbatches: a call of the strategy itself and the backward pass,
        within `gradient_sync`. If that exchanges gradients, it is collective for the last one, or for each
     4. `check_all_grads`; or `abort_update`, if a microbatch did not fit into memory
-    5. `max_over_ranks` (collective), to find out if a rank called `abort_update`, and if a signal or the time
-       interrupts training. In the first case: `reset_after_oom` (collective), and step 3 again with smaller
-       microbatches
+    5. `max_over_ranks` (collective), by which all ranks learn if a rank called `abort_update`, received a
+       signal, or must save (`training.save_minutes`). If a rank called `abort_update`: `reset_after_oom`
+       (collective), and steps 3 to 5 again with smaller microbatches
     6. `reduce_sums` (collective), and `clip_grad_norm` (it may be collective)
     7. the step of the optimizer, and `update_finished` (it may be collective)
 

@@ -103,7 +103,7 @@ def test_new_recipe_asks_at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["my.txt", "--task", "tagging"], "my.txt: the name of a recipe ends in .yaml; write my.yaml"),
         (["text.yaml"], "text.yaml: exists already; remove it, or choose another name"),
-        (["a.yaml", "--task", "taging"], "--task: no task with a starting point is called 'taging'; did you"),
+        (["a.yaml", "--task", "taging"], "--task: there is no template for the task 'taging'; did"),
         (["a.yaml", "--task", "tagging", "--train", "no"], "--train: there is no file no; correct the path"),
         (
             ["a.yaml", "--task", "translation", "--train", "text"],
