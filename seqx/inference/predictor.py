@@ -167,16 +167,13 @@ class Predictor:
         """
         if isinstance(inputs, str | bytes):
             raise UserError("inputs is a single string; pass a list of strings, such as [text]")
-        remaining = iter(inputs)
+        remaining, start = iter(inputs), 0
         while batch := list(islice(remaining, window or self.window * self.world.size)):
-            try:
-                nbests = self._answer(batch)
-            except InputError as error:
-                if self.world.size > 1:  # another rank may have no error, and would not answer again
-                    raise
-                yield from self.hypotheses(batch[: error.index], window)
-                raise
+            nbests, error = self._answer_before_error(batch)
             yield from nbests
+            if error is not None:
+                raise InputError(str(error), start + error.index) from error
+            start += len(batch)
 
     def parts(self, value: Any) -> InputParts:
         """Return the parts of an input that are answered separately; one if the input is not split.
@@ -268,6 +265,16 @@ class Predictor:
         if len(pieces) != 1 or split.was_split or pieces[0].length > self.max_length or pieces[0].has_vectors:
             return None
         return {**pieces[0].columns, "target": self.task.target_column(ids)}
+
+    def _answer_before_error(self, values: Sequence[Any]) -> tuple[list[NBest], InputError | None]:
+        """Answer the inputs of one window before the first that cannot be answered; also return its error."""
+        try:
+            return self._answer(values), None
+        except InputError as error:
+            if self.world.size > 1:  # another rank may have no error, and would not answer again
+                return [], error
+            nbests, earlier = self._answer_before_error(values[: error.index])
+            return nbests, earlier or error
 
     def _answer(self, values: Sequence[Any]) -> list[NBest]:
         """Answer one window: split the inputs, decode this rank's share of the pieces, join the answers."""

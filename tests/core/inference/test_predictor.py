@@ -241,6 +241,36 @@ def test_inputs_before_one_that_is_too_long_are_answered_in_a_batch() -> None:
         next(answers)
 
 
+@pytest.mark.parametrize("window", [1, 2, 100])
+def test_error_has_the_number_of_its_input(window: int) -> None:
+    predict = predictor(task=Unsplittable())
+    predict.model.limit = 8
+    answers = predict.hypotheses(["abc", "bca", "cab", "abcabcabc"], window)
+    assert [nbest.text for nbest in islice(answers, 3)] == predictor()(["abc", "bca", "cab"])
+    with pytest.raises(seqx.InputError) as raised:
+        next(answers)
+    assert raised.value.index == 3
+
+
+def test_first_of_several_errors_is_raised() -> None:
+    """The error of a long input, which is answered first, may hide one of an earlier input."""
+    error_of = {"aab": seqx.InputError("the later one", 0), "b": seqx.InputError("the earlier one", 0)}
+
+    class Refusing(Letters):
+        def answer(self, model: seqx.Model, inputs: seqx.Inputs, search: seqx.Search | None) -> Any:
+            for request in inputs.requests:
+                if request.input in error_of:
+                    raise error_of[request.input]
+            return super().answer(model, inputs, search)
+
+    predict = predictor(task=Refusing(), batch_tokens=1)
+    answers = predict.hypotheses(["a", "c", "a", "b", "c", "aab"], 3)
+    assert [nbest.text for nbest in islice(answers, 3)] == predictor()(["a", "c", "a"])
+    with pytest.raises(seqx.InputError, match="the earlier one") as raised:
+        next(answers)
+    assert raised.value.index == 3
+
+
 def test_batches_have_at_most_batch_tokens() -> None:
     predict = predictor(Beam(size=2, extra=3), batch_tokens=60)
     lines = ["abc"] * 7 + ["a"] * 9 + ["abcab"] * 2
