@@ -28,8 +28,9 @@ class CTranslate2Engine(seqx.Engine):
     With a length penalty or more answers, CTranslate2 stops when 2 * size hypotheses are finished, and seqx
     when no hypothesis can become better than the finished ones, so a few answers may differ.
 
-    seqx itself answers inputs with constraints, inputs whose answers reach the length limit, and all inputs
-    if traces are recorded. Only greedy search and beam search without score processors are supported.
+    seqx itself answers inputs with constraints, inputs whose answers reach the length limit or could exceed
+    the positions of the model, and all inputs if traces are recorded. Only greedy search and beam search
+    without score processors are supported.
 
     Args:
         compute: number format of the computation; int8 changes some answers
@@ -124,11 +125,13 @@ class CTranslate2Search(seqx.Search):
         if grammar is not None or trace is not None:
             return self._original(model, source, max_lengths, grammar, memory, trace)
         limits, lengths = max_lengths.tolist(), source.layout.keep.sum(1).tolist()
+        limit = max(limits) + 1
+        short = [i for i, length in enumerate(lengths) if self._program.has_positions(length, limit)]
         ids = [row[:length] for row, length in zip(source.values.tolist(), lengths, strict=True)]
-        if max(max(limits) + 1, *lengths) > self._program.max_positions:
-            return self._original(model, source, max_lengths)
-        found = self._program(ids, self._options(max(limits) + 1))
-        hypotheses = [self._ranked(*result, limit) for result, limit in zip(found, limits, strict=True)]
+        found = self._program([ids[i] for i in short], self._options(limit))
+        hypotheses: list[list[seqx.Hypothesis]] = [[] for _ in limits]
+        for i, result in zip(short, found, strict=True):
+            hypotheses[i] = self._ranked(*result, limits[i])
         missing = [i for i, best in enumerate(hypotheses) if len(best) < self._spec.nbest]
         if missing:  # for example, hypotheses reached the length limit, at which seqx enforces EOS
             part = seqx.Column.of(source.values[missing], source.layout.keep[missing].sum(1))
@@ -181,7 +184,14 @@ class Program:
         # CTranslate2 itself appends EOS to the source.
         self._end = -1 if self._has_encoder and common.EOS in text.source_ends else None
         self.ids = {symbol: i for i, symbol in enumerate(text.target.symbols)}
-        self.max_positions = model.decoder.limit or MAX_POSITIONS
+        self._positions = min(stack.limit or MAX_POSITIONS for stack in common.stacks(model).values())
+
+    def has_positions(self, length: int, limit: int) -> bool:
+        """Return true if there are positions for a source of `length` tokens and `limit` tokens after it.
+
+        Without an encoder, source and target are one sequence, whose last token is not read.
+        """
+        return (max(length, limit) if self._has_encoder else length + limit - 1) <= self._positions
 
     def __call__(
         self, sources: Sequence[Sequence[int]], options: dict[str, Any]

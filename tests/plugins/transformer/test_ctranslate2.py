@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from torch import nn
 
 import seqx
 from seqx.cli import main
@@ -15,6 +16,7 @@ from seqx_transformer import CTranslate2, CTranslate2Engine, MultiHeadAttention
 from seqx_transformer.export.ctranslate2 import ctranslate2_scores
 from seqx_transformer.export.scores import seqx_scores
 from tests.exported import LANGUAGE_MODEL, MARIAN, TRANSLATION, random_model, run_card
+from tests.models import write_model
 from tests.other_environment import run_with
 
 package = pytest.importorskip("ctranslate2")
@@ -299,3 +301,39 @@ def test_engine_answers_inputs_with_constraints(
     predictor = seqx.load(tmp_path / "model", device="cpu", engine=CTranslate2Engine())
     (answer,) = predictor([seqx.Request(input="We wait.", prefix="Wir")])
     assert answer.startswith("Wir")
+
+
+LONG = "A soldier put a letter behind the old box, but nobody saw it. " * 2
+
+
+def never_end(model: nn.Module) -> None:
+    """Change the embeddings so that EOS is never among the most probable symbols."""
+    for module in model.modules():
+        if isinstance(module, seqx.ScaledEmbedding):
+            module.weight[seqx.EOS] = 0
+
+
+@pytest.mark.parametrize(
+    ("recipe", "model"),
+    [
+        (LANGUAGE_MODEL, "tie_embeddings: true"),  # the second prompt has room for fewer tokens
+        (TRANSLATION.replace("{stack}", "positions: sinusoidal", 1), "tie_embeddings: target"),
+    ],
+    ids=["decoder-only", "encoder-decoder"],
+)
+def test_engine_leaves_inputs_without_enough_positions_to_seqx(
+    recipe: str, model: str, vocabulary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEQX_CACHE", str(tmp_path / "cache"))
+    for module in ("ctranslate2", "engine"):
+        monkeypatch.setattr(f"seqx_transformer.export.{module}.MAX_POSITIONS", 24)
+    text = recipe.format(stack="positions: {type: learned, limit: 40}", model=model)
+    text = text.replace("max_length: 24", "max_length: 30")
+    write_model(tmp_path / "model", text=text, vocabulary=vocabulary, change=never_end)
+    overrides = ["search.ratio=0", "search.extra=17"]
+    ours, theirs = (
+        seqx.load(tmp_path / "model", device="cpu", precision="fp32", overrides=overrides, engine=engine)
+        for engine in (None, CTranslate2Engine())
+    )
+    assert theirs(["We wait.", LONG]) == ours(["We wait.", LONG])
+    assert theirs([LONG]) == ours([LONG])
