@@ -40,14 +40,17 @@ class Measured:
         start = time.perf_counter()
         is_started = False
 
+        def count(status: int) -> None:
+            # Paths without a route are not counted separately: clients could invent any number of them.
+            path = scope["path"] if "endpoint" in scope else "other"
+            self._metrics.requests.labels(path, status).inc()
+            self._metrics.seconds.labels(path).observe(time.perf_counter() - start)
+
         async def observed(message: Message) -> None:
             nonlocal is_started
             if message["type"] == "http.response.start":
                 is_started = True
-                # Paths without a route are not counted separately: clients could invent any number of them.
-                path = scope["path"] if "endpoint" in scope else "other"
-                self._metrics.requests.labels(path, message["status"]).inc()
-                self._metrics.seconds.labels(path).observe(time.perf_counter() - start)
+                count(message["status"])
             await send(message)
 
         try:
@@ -55,6 +58,10 @@ class Measured:
         except asyncio.CancelledError:  # a second Ctrl-C ends the server at once
             if not is_started:
                 await JSONResponse({"error": "the server is stopping"}, 503)(scope, receive, observed)
+        except Exception:
+            if not is_started:  # Starlette sends the response, outside of this middleware
+                count(500)
+            raise
 
 
 class BodyLimit:
