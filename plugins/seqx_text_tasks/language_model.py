@@ -12,6 +12,9 @@ from annotated_types import Ge, Gt
 
 import seqx
 
+_WORD = "a "  # any word
+_MAX_COUNTS = 1 << 16  # words whose numbers of tokens are kept
+
 
 @dataclass(kw_only=True, eq=False)
 class LanguageModel(seqx.GenerationTask, seqx.CorpusTask):
@@ -51,6 +54,7 @@ class LanguageModel(seqx.GenerationTask, seqx.CorpusTask):
 
     def __post_init__(self) -> None:
         self.resegments = self.sample_segmentation
+        self._counts: dict[str, int] = {}  # tokens that a word adds, for the loaded vocabulary
 
     @property
     def vocab_sizes(self) -> Mapping[str, int]:
@@ -83,6 +87,7 @@ class LanguageModel(seqx.GenerationTask, seqx.CorpusTask):
     def load(self, folder: Path) -> None:
         """Load the vocabulary from `folder`."""
         self.tokenizer.load(folder / "tokenizer")
+        self._counts.clear()
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """Yield the normalized text of each example, with a line feed at the end of each line."""
@@ -233,12 +238,26 @@ class LanguageModel(seqx.GenerationTask, seqx.CorpusTask):
             return
         part, length = "", 0
         for word in re.findall(r"\S+\s*|\s+", line):
-            count = len(self.tokenizer.encode(word))
+            count = self._count_after_word(word)
             if part and length + count + 1 > self.max_length:
                 yield part
-                part, length = "", 0
+                part = ""
+            if not part:
+                length, count = 0, len(self.tokenizer.encode(word))
             part, length = part + word, length + count
         yield f"{part}\n"
+
+    def _count_after_word(self, word: str) -> int:
+        """Return the number of tokens that a word adds to a text: the first word may have an additional one.
+
+        SentencePiece, for example, begins each text with a space, and a space at its end is a token.
+        """
+        if word not in self._counts:
+            if len(self._counts) == _MAX_COUNTS:
+                self._counts.clear()
+            alone, after = (len(self.tokenizer.encode(text)) for text in (_WORD, _WORD + word))
+            self._counts[word] = after - alone
+        return self._counts[word]
 
     def _ids(self, text: str, rng: random.Random | None = None) -> list[int]:
         """Return the ids of text, with EOS for each line feed."""

@@ -10,7 +10,8 @@ import pytest
 
 import seqx
 from seqx.testing import FixedPredictor
-from seqx_text import Files, Lowercase, SentencePiece
+from seqx_sample import Sample
+from seqx_text import Characters, Files, Lowercase, Marian, SentencePiece, Words
 from seqx_text_tasks import LanguageModel
 from tests.letters import Letters, Rows
 
@@ -57,6 +58,20 @@ def test_language_model_continues_long_lines_in_the_next_example(examples: str) 
     dropped = language_model.example((parts[-1],), training=True)
     assert dropped == seqx.Rejected("too long")
     assert isinstance(language_model.example((parts[-1],), training=False), seqx.Example)
+
+
+@pytest.mark.parametrize("tokenizer", [SentencePiece(size=400), Marian(size=200), Words(), Characters()])
+def test_parts_of_a_long_line_are_as_long_as_possible(tokenizer: seqx.Tokenizer, tmp_path: Path) -> None:
+    """Only the next word would not fit; tokens that occur only at the ends of texts are not counted."""
+    line = " ".join(english for (english,) in Sample(train=60, columns=("en",)).rows("train"))
+    language_model = task(corpus=Rows(train=[(line,)]), tokenizer=tokenizer, max_length=50)
+    language_model.learn(tmp_path, lambda _what, _share: None)
+    *parts, _ = texts(language_model)
+    assert len(parts) > 5
+    lengths = [len(tokenizer.encode(part)) for part in parts]
+    longest = max(len(tokenizer.encode(f"{word} ")) for word in line.split())
+    assert 50 - longest <= min(lengths)
+    assert max(lengths) <= 49  # the last part of a line has EOS, too
 
 
 def test_language_model_reads_a_prompt_after_bos_and_repeats_it() -> None:
