@@ -118,7 +118,9 @@ class Mixed(seqx.Corpus):
     def row_location(self, split: str, row: int) -> str:
         """Return the place of a row in the corpus that it comes from."""
         for corpus in self._repeated_corpora(split):
-            count = sum(1 for _ in islice(corpus.rows(split), row + 1))
+            count = corpus.num_rows(split)
+            if count is None:
+                count = sum(1 for _ in islice(corpus.rows(split), row + 1))
             if count > row:
                 return corpus.row_location(split, row)
             row -= count

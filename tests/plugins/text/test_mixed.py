@@ -68,6 +68,20 @@ def test_mixed_corpus_may_have_splits_that_the_first_one_lacks(tmp_path: Path) -
     assert mixed.identity()["corpora"][1].keys() == {"train", "test", "limit"}  # type: ignore[index]
 
 
+def test_location_of_a_mixed_row_is_found_without_reading_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large corpus takes seconds to read, and `seqx replay` shows many rows."""
+    (tmp_path / "text").write_text("one\ntwo\n")
+    text = [str(tmp_path / "text")]
+    mixed = Mixed(corpora=[Files(train=text, limit=1), Files(train=text)], weights=[2, 1])
+    mixed.fetch(tmp_path, ignore_progress)
+    rows = [*mixed.rows("train")]
+    monkeypatch.setattr(Files, "rows", None)
+    lines = [int(mixed.row_location("train", row).rpartition(":")[2]) for row in range(4)]
+    assert [("one", "two")[line - 1] for line in lines] == [text for (text,) in rows]
+
+
 def test_mixed_test_rows_need_only_the_first_corpus(tmp_path: Path) -> None:
     mixed = Mixed(corpora=[Sample(train=3, dev=2, test=2), Files(train=["nothing"])])
     mixed.fetch(tmp_path, ignore_progress, ("test",))
