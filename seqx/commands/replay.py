@@ -97,6 +97,8 @@ class Replay:
         experiment = build_checked(checked.configured, begun=True)
         experiment.callbacks = []
         torch_device = device_of(device)
+        parallel = experiment.training.parallel
+        self._lockstep = parallel is not None and parallel.shards_parameters
         has_bf16 = precision_of(experiment.training.precision, torch_device) == "bf16"
         experiment.training = replace(
             experiment.training,
@@ -341,11 +343,10 @@ class Replay:
             for rank in range(len(random_states), processes):
                 seed_rank(context.config.seed, rank)
                 random_states.append(random_state(context.device))
-        parallel = context.config.parallel
         return RanksInTurn(
             **vars(one),
             batches=self._batches,
             processes=processes,
             random_states=random_states,
-            lockstep=parallel is not None and parallel.shards_parameters,
+            lockstep=self._lockstep,
         )

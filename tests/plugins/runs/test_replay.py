@@ -234,6 +234,22 @@ def test_replay_uses_the_ranks_of_the_start_that_made_the_update(
     assert computed_loss(found) == pytest.approx(recorded_loss(6), rel=1e-4)
 
 
+@pytest.mark.slow
+def test_replay_draws_the_dropout_of_each_rank_with_sharded_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In update 1 the ranks have six and five microbatches; with FSDP, the second one computes a dummy."""
+    monkeypatch.chdir(tmp_path)
+    write_text()
+    settings = ("training.parallel=fsdp", "training.microbatch=30", "training.steps=2")
+    command = ["run", str(tiny(RECIPE)), "--device", "cpu", "--folder", "run", *settings]
+    result = forked.run(*command, "--devices", "2")
+    assert result.returncode == 0, result.stderr
+    found = replayed(2, "--exact")
+    assert found["weights"] == {"source": None, "step": 0, "repeated": 1, "exact": True}
+    assert computed_loss(found) == pytest.approx(recorded_loss(2), rel=1e-5)
+
+
 def test_replay_computes_losses_with_the_threads_of_the_start_that_made_the_update(
     batches: list[list[list[int]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
