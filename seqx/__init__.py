@@ -222,6 +222,7 @@ if TYPE_CHECKING:  # optional extras
     from seqx.runtime.extras import import_extra as import_extra
 
 if TYPE_CHECKING:  # errors
+    from seqx.errors import NotFiniteError as NotFiniteError
     from seqx.errors import OtherRecipeError as OtherRecipeError
     from seqx.errors import PluginError as PluginError
     from seqx.errors import RecipeError as RecipeError

@@ -31,6 +31,10 @@ class DamagedError(UserError):
     """A file that is missing, unreadable, or differs from what was written."""
 
 
+class NotFiniteError(UserError):
+    """The outputs of a model are not finite, because it is damaged or diverged in training."""
+
+
 _TEMPORARY = frozenset(
     {
         *(errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN),

@@ -24,7 +24,8 @@ MAX_SIZE = 10_000
 """The maximum beam size."""
 
 NOT_FINITE = (
-    "the logits of the model are not finite, because it is damaged or diverged in training; use another model"
+    "the logits of the model are not finite, because it is damaged or diverged in training; use another "
+    "model, or train with a lower learning rate"
 )
 
 MANY_COLUMNS, BLOCK = 4096, 64
@@ -143,7 +144,7 @@ class Beam(LengthLimitedSearch):
         """Return the `nbest` best hypotheses of each sentence, or fewer if the search finds fewer.
 
         Raises:
-            UserError: the logits are not finite
+            NotFiniteError: the logits are not finite
         """
         with torch.no_grad():
             return self._search(model, source, max_lengths, grammar, memory, trace)
@@ -375,7 +376,7 @@ def _release(
         may_be_empty: true if a grammar or a processor can leave a sentence without hypotheses
 
     Raises:
-        UserError: the logits are not finite
+        NotFiniteError: the logits are not finite
     """
     host_done, host_finite, *columns = seqx.copy_to_host(done, finite.expand_as(done), *finished)
     indices = host_done.nonzero()[:, 0].tolist()
@@ -383,7 +384,7 @@ def _release(
     for i, slot in zip(indices, released, strict=True):
         hypotheses[slot] = _hypotheses(*(column[i].tolist() for column in columns))
         if not hypotheses[slot] and not (may_be_empty and host_finite[i]):
-            raise seqx.UserError(NOT_FINITE)
+            raise seqx.NotFiniteError(NOT_FINITE)
     slots.release(released)
     return seqx.true_indices(~done, len(slots.occupied)) if released else None
 

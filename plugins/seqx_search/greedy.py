@@ -36,7 +36,7 @@ class Greedy(LengthLimitedSearch):
         """Return one hypothesis for each sentence, or none if grammar and processors allow none.
 
         Raises:
-            UserError: the logits are not finite
+            NotFiniteError: the logits are not finite
         """
         return decode_one_hypothesis(
             model,

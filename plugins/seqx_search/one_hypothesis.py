@@ -50,7 +50,7 @@ def decode_one_hypothesis(
         processors: rules that change the scores from which `choose` chooses
 
     Raises:
-        UserError: the logits are not finite
+        NotFiniteError: the logits are not finite
     """
     count, device = source.values.size(0), source.values.device
     steps = int(max_lengths.max()) + 1
@@ -108,7 +108,7 @@ def decode_one_hypothesis(
 def _hypotheses(rejected: float, logprob: float, ids: list[float]) -> list[seqx.Hypothesis]:
     """Return the hypothesis of a sentence from copied values; none if it was rejected (1.0)."""
     if not math.isfinite(logprob):
-        raise seqx.UserError(NOT_FINITE)
+        raise seqx.NotFiniteError(NOT_FINITE)
     if rejected:
         return []
     tokens = [int(token) for token in ids[: ids.index(seqx.EOS)]]

@@ -51,7 +51,7 @@ class Sampling(LengthLimitedSearch):
         The score is the log-probability.
 
         Raises:
-            UserError: the logits are not finite
+            NotFiniteError: the logits are not finite
         """
         draws = self._draws(source, int(max_lengths.max()) + 1)  # [B, T]
 

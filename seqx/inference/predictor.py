@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from seqx.errors import UserError
+from seqx.errors import NotFiniteError, UserError
 from seqx.inference.attention_maps import AttentionMaps, attention_maps
 from seqx.inference.decoding import (
     BATCH_TOKENS,
@@ -354,18 +354,23 @@ def inference_mode(model: Model, device: torch.device, precision: ComputePrecisi
 
 @contextmanager
 def stop_together(world: World) -> Iterator[None]:
-    """Raise `Stopped` on all ranks after the block if a signal stopped any rank in the block.
+    """Raise `Stopped` or `NotFiniteError` on all ranks after the block if any rank raised it in the block.
 
-    All ranks must run the block equally often, because they exchange their signals after each block.
+    All ranks must run the block equally often, because they exchange these errors after each block.
     """
     if world.size == 1:
         yield
         return
     received: signal.Signals | None = None
+    problem: str | None = None
     try:
         yield
     except Stopped as stopped:
         received = stopped.signal
-    for received_by_rank in world.all_gather(received):
-        if received_by_rank is not None:
-            raise Stopped(received_by_rank)
+    except NotFiniteError as error:
+        problem = str(error)
+    signals, problems = zip(*world.all_gather((received, problem)), strict=True)
+    for received_by_rank in filter(None, signals):
+        raise Stopped(received_by_rank)
+    for problem_of_rank in filter(None, problems):
+        raise NotFiniteError(problem_of_rank)

@@ -13,7 +13,7 @@ import torch
 
 from seqx.data.batches import Batches
 from seqx.data.loader import BatchLoader, Position
-from seqx.errors import OomRestartError, UserError
+from seqx.errors import NotFiniteError, OomRestartError, UserError
 from seqx.interfaces.scores import Evaluation, Score, ValidationScore
 from seqx.parallel import World
 from seqx.plugin.blame import message_naming_plugin
@@ -205,8 +205,13 @@ class Trainer:
                 divergence = self._detector.flush()
             if divergence is not None:
                 return divergence
-            if due and self._validate_and_save():
-                break
+            try:
+                if due and self._validate_and_save():
+                    break
+            except NotFiniteError:  # the weights that made the last updates non-finite cannot be validated
+                if self._detector.skipped is None:
+                    raise
+                return self._detector.skipped
         return None
 
     def _roll_back(self, divergence: Divergence) -> None:

@@ -17,6 +17,7 @@ from seqx.storage.checkpoints import Checkpoints
 from seqx.training.recovery.divergence import Divergence
 from seqx.training.recovery.rollback import Rollback
 from seqx.training.recovery.skipped_batches import SkippedBatches, remove_later_checkpoints
+from seqx_training import InverseSquareRoot
 from tests import forked
 from tests.stories.tiny import TINY, done, lines, refused, tiny, weights
 
@@ -138,6 +139,30 @@ def test_rollback_frees_the_optimizer_state_first_and_reports_missing_memory(
     message = refused("run", recipe("max_length: 24"), *SETTINGS, "training.max_rollbacks=9")
     assert held == [0, 0]
     assert "\ncpu is out of memory while it reads a checkpoint; make the model smaller, or shard" in message
+
+
+@pytest.mark.promise("rollback-skips-batches")
+def test_run_rolls_back_if_it_cannot_be_validated_after_a_nonfinite_update(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Update 4 makes the weights so large that the logits of the validation after update 6 are not finite."""
+    rate = InverseSquareRoot.__call__
+    broken = iter([1e30])
+
+    def rate_or_broken(schedule: InverseSquareRoot, step: int, steps: int) -> float:
+        return next(broken, rate(schedule, 4, steps)) if step == 4 else rate(schedule, step, steps)
+
+    monkeypatch.setattr(InverseSquareRoot, "__call__", rate_or_broken)
+    settings = ("training.steps=8", "training.save_every=3", "training.validate_every=6")
+    done("run", tiny(), *settings)
+    (message,) = rollback_messages(Path("runs/tiny"))
+    assert ": the loss or the gradient was not finite 2 times in a row, from update 5 on; rolling" in message
+    assert "back to the checkpoint of update 3, and skipping the batches of 2 updates" in message
+    assert [row["step"] for row in lines(Path("runs/tiny"), "evaluation")] == [6, 8, 8, 8]
+    monkeypatch.setattr(InverseSquareRoot, "__call__", lambda *_, **__: 1e30)
+    message = refused("run", tiny(), *settings, "--folder", "runs/high")
+    assert "the loss or the gradient was not finite" in message
+    assert "otherwise lower the learning rate (training.schedule)" in message
 
 
 @pytest.mark.promise("rollback-skips-batches")

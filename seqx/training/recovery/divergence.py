@@ -83,6 +83,11 @@ class DivergenceDetector:
         """True if the last update was non-finite or high (see `Spike`), without being a divergence yet."""
         return bool(self._skipped or self._high)
 
+    @property
+    def skipped(self) -> Divergence | None:
+        """The non-finite updates in a row up to the last update; None if that one was finite."""
+        return Divergence(kind="nonfinite", updates=self._skipped) if self._skipped else None
+
     def state_dict(self) -> dict[str, Any]:
         """Return the values that later updates are compared with. Call `flush` first."""
         assert not self._new, "flush comes first"

@@ -1,7 +1,9 @@
 """The predictor: order of the answers, empty and long inputs, batches, out of memory."""
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import seqx
+from seqx.errors import NotFiniteError
 from seqx.inference import Predictor
+from seqx.inference.predictor import stop_together
+from seqx.runtime.signals import Stopped
 from seqx_search import Beam, Greedy, Sampling
 from tests.core.inference.task_without_data import TaskWithoutData
 from tests.plugins.search.toy import Toy
@@ -374,3 +379,20 @@ class AllowedSymbols(seqx.Grammar):
 
     def advance(self, state: seqx.State, tokens: Tensor) -> seqx.State:
         return state
+
+
+@pytest.mark.parametrize("own", [NotFiniteError("bad logits"), None])
+def test_logits_that_are_not_finite_on_one_rank_are_an_error_on_all(own: NotFiniteError | None) -> None:
+    """The ranks can then roll back together."""
+    outcome = None, None if own is None else str(own)
+
+    def run_beside(other: tuple[signal.Signals | None, str | None]) -> None:
+        world: Any = SimpleNamespace(size=2, all_gather={outcome: [outcome, other]}.__getitem__)
+        with stop_together(world):
+            if own is not None:
+                raise own
+
+    with pytest.raises(NotFiniteError, match=r"^bad logits$"):
+        run_beside((None, "bad logits"))
+    with pytest.raises(Stopped, match="SIGTERM"):
+        run_beside((signal.SIGTERM, None))

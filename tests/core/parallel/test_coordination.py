@@ -20,6 +20,7 @@ from seqx.parallel.parallelism import Step
 from seqx.runtime.signals import Stopped, StopRequest
 from seqx.storage.weights import WEIGHTS
 from seqx.testing.ranks import RankExit, run_on_ranks
+from seqx_training import InverseSquareRoot
 from tests.core.parallel.test_training import CLOSE, losses, train, train_on_ranks
 from tests.stories.tiny import lines
 
@@ -184,6 +185,24 @@ def test_all_ranks_roll_back_after_nonfinite_updates(tmp_path: Path) -> None:
         "returns"
     ]
     assert (rollback["from"], rollback["to"], len(rollback["batches"])) == (5, 3, 1)
+
+
+@pytest.mark.promise("rollback-on-all-ranks")
+def test_all_ranks_roll_back_if_the_model_cannot_be_validated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Update 3 makes the weights so large that the logits of the validation after update 4 are not finite."""
+    rate, broken = InverseSquareRoot.__call__, iter([1e30])
+
+    def rate_or_broken(schedule: InverseSquareRoot, step: int, steps: int) -> float:
+        return next(broken, 0.0) if step == 3 else rate(schedule, step, steps)
+
+    monkeypatch.setattr(InverseSquareRoot, "__call__", rate_or_broken)
+    scores = train_on_ranks(2, tmp_path, "run", "training.save_every=2")
+    assert scores[0] == scores[1]
+    (notice,) = lines(tmp_path / "run", "noticed")
+    assert notice["what"].startswith("update 4 ")
+    assert "; rolling back to the checkpoint of update 2, and skipping the batch of 1 " in notice["what"]
 
 
 @pytest.mark.promise("damaged-checkpoint-on-all-ranks")
