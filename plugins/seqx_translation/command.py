@@ -28,8 +28,8 @@ def translate(answer: seqx.StdinCommand, *, requests: seqx.RequestLines) -> None
     error names the line. If a line is translated in parts, the prefix and the required phrases apply to the
     first part.
 
-    On a terminal each line is answered at once; otherwise 2,048 lines (or --window) are read and translated
-    at a time.
+    On a terminal each line is answered immediately; otherwise 2,048 lines (or --window) are read and
+    translated at a time.
     """
     answer(requests.parse, task=Translation)
     requests.check_prefixes_used()

@@ -18,8 +18,8 @@ _START = 4096  # bytes of an existing file that are read
 class OutputPath(click.Path):
     """A file or a folder that a command writes. Its parent folder must exist: a missing one may be a typo.
 
-    That the path can be written is checked at once, before hours of work whose result would be lost. Devices,
-    pipes and the standard streams, such as /dev/stdout, are files that may be written.
+    The option is refused if the path cannot be written: otherwise the result of hours of work would be lost.
+    Devices, pipes and the standard streams, such as /dev/stdout, are files that may be written.
 
     Only the folders of runs and sweeps, by default `runs/NAME`, are created with their parents.
 
