@@ -42,18 +42,25 @@ class Flex(Kernel):
             if inputs.positional is None
             else _adding(inputs.positional.expand(len(q), q.size(1), -1, -1))
         )
+        if torch.compiler.is_compiling():  # a layer, whose graph can hold neither a cache nor warnings
+            return _flex_attention()(q, k, v, add, blocks, scale=1.0)
+        if q.device.type != "cpu":
+            return _compiled_flex_attention()(q, k, v, add, blocks, scale=1.0)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "flex_attention called without")  # not compiled, as documented
-            return _function(q.device.type != "cpu")(q, k, v, add, blocks, scale=1.0)
+            return _flex_attention()(q, k, v, add, blocks, scale=1.0)
+
+
+def _flex_attention() -> Callable[..., Any]:
+    """Return the function of torch."""
+    from torch.nn.attention.flex_attention import flex_attention  # noqa: PLC0415  the import takes seconds
+
+    return flex_attention
 
 
 @cache
-def _function(compiled: bool) -> Callable[..., Any]:
-    """Return the function of torch, compiled or not."""
-    from torch.nn.attention.flex_attention import flex_attention  # noqa: PLC0415  the import takes seconds
-
-    function: Callable[..., Any] = flex_attention
-    return torch.compile(function, dynamic=True) if compiled else function
+def _compiled_flex_attention() -> Callable[..., Any]:
+    return torch.compile(_flex_attention(), dynamic=True)
 
 
 def _adding(term: Tensor) -> Callable[..., Tensor]:

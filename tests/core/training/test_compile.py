@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor
 import seqx
 from seqx.training.compile import compile_layers, while_compiling
 from seqx_models import EncoderDecoder
-from seqx_transformer import TransformerDecoder, TransformerEncoder
+from seqx_transformer import MultiHeadAttention, TransformerDecoder, TransformerEncoder
+from seqx_transformer.kernels.flex import Flex
 
 # The compiler itself reads .grad of the inputs of a layer.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute")
@@ -88,6 +90,18 @@ def test_layers_with_many_different_settings_are_compiled() -> None:
     compile_layers(stack, backend="eager")
     x = torch.ones(2, 3)
     assert [float(layer(x).mean()) for layer in stack] == [*range(1, 10)]
+
+
+@torch.no_grad()
+def test_flex_attention_is_a_part_of_compiled_layers() -> None:
+    """On a GPU, where it is compiled alone otherwise."""
+    torch.manual_seed(1)
+    attention = partial(MultiHeadAttention, heads=2, kernel=Flex)
+    encoder = TransformerEncoder(32, layers=1, attention=attention).eval()
+    layout, x = tokens(3, 20).layout, torch.randn(3, 20, 32)
+    expected = encoder(x, layout)
+    compile_layers(encoder, backend="eager")
+    torch.testing.assert_close(encoder(x, layout), expected)
 
 
 @pytest.mark.promise("slow-compilation")
