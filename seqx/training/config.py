@@ -62,7 +62,7 @@ class Spike:
     norm: Annotated[float, Gt(1)] = 10.0
     loss: Annotated[float, Gt(1)] = 2.0
     updates: Annotated[int, Gt(0)] = 5
-    window: Annotated[int, Gt(0)] = 100
+    window: Annotated[int, Gt(0), Lt(2**31)] = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +175,7 @@ class Training:
     }
 
     steps: Annotated[int, Gt(0)] = 100_000
-    tokens: Annotated[int, Gt(0)] = 25_000
+    tokens: Annotated[int, Gt(0), Lt(2**53)] = 25_000  # a plan adds up some hundred times as many in 64 bits
     groups: Annotated[int, Gt(0)] = 1
     packing: bool | None = None
     microbatch: Annotated[int, Gt(0)] | None = None

@@ -32,6 +32,16 @@ def test_nine_mistakes_give_nine_messages(monkeypatch: pytest.MonkeyPatch) -> No
             "training.seed=99999999999999999999999: ",
             "should be less than 18446744073709551616",
         ),
+        (
+            ["training.tokens=10000000000000000"],
+            "training.tokens=10000000000000000: ",
+            "should be less than 9007199254740992",
+        ),
+        (
+            ["training.spike.window=10000000000"],
+            "training.spike.window=10000000000: ",
+            "should be less than 2147483648",
+        ),
         (["training.seed=-1"], "training.seed=-1: ", "should be greater than or equal to 0"),
         (
             ["search.processors=[{type: repetition_penalty, penalty: .inf}]"],
@@ -50,9 +60,10 @@ def test_inconsistent_settings_and_unknown_profiles(arguments: list[str], place:
     assert not [*Path().rglob("recipe.yaml")]
 
 
-def test_largest_seeds_are_accepted() -> None:
+def test_largest_numbers_are_accepted() -> None:
     huge = 10**30  # seeds of Python's generator are not bounded
-    done("run", tiny(TINY), f"training.seed={2**64 - 1}", f"task.corpus.seed={huge}", "training.steps=2")
+    settings = (f"seed={2**64 - 1}", f"tokens={2**53 - 1}", f"spike.window={2**31 - 1}", "steps=2")
+    done("run", tiny(TINY), f"task.corpus.seed={huge}", *(f"training.{setting}" for setting in settings))
     output = done(
         "translate", "runs/tiny", f"search={{type: sampling, seed: {huge}}}", text="A dog sleeps.\n"
     )
