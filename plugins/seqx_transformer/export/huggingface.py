@@ -242,7 +242,7 @@ def _notes_on_search(model: seqx.TrainedModel) -> Iterator[str]:
             "`generation_config.json` has greedy search, because it cannot express the search of the recipe, "
             f"{type(model.search).__name__}."
         )
-    elif model.recipe["search"].get("processors"):
+    elif getattr(model.search, "processors", None):
         yield "`generation_config.json` has no score processors; the recipe has some (`search.processors`)."
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import seqx
 from seqx.cli import main
 from seqx_transformer import HuggingFace
-from seqx_transformer.export.huggingface import huggingface_scores
+from seqx_transformer.export.huggingface import _notes_on_search, huggingface_scores
 from seqx_transformer.export.scores import seqx_scores
 from tests.exported import LANGUAGE_MODEL, TRANSLATION, random_model
 from tests.extras import skip_without
@@ -193,3 +193,10 @@ def test_model_card_names_the_search_that_is_not_exported(
     card = (out / "README.md").read_text(encoding="utf-8")
     assert "`generation_config.json`" not in card if note is None else note in card
     assert json.loads((out / "generation_config.json").read_text(encoding="utf-8"))["num_beams"] == beams
+
+
+def test_search_that_the_recipe_only_names_needs_no_note(vocabulary: Path, tmp_path: Path) -> None:
+    recipe = re.sub(r"search: .*", "search: greedy", TRANSLATION)
+    model = random_model(tmp_path / "model", recipe=recipe, vocabulary=vocabulary)
+    assert model.recipe["search"] == "greedy"
+    assert not [*_notes_on_search(model)]
