@@ -35,11 +35,25 @@ def device_of(name: str) -> torch.device:
             # Torch reads it when CUDA is first used. Blocks of memory can then grow. Otherwise the blocks
             # that batches of some shapes have left are too small for batches of other shapes.
             os.environ[_ALLOCATOR_SETTINGS[0]] = "expandable_segments:True"
+    else:
+        for setting in _KERNEL_CACHE_SETTINGS:  # torch reads them in the first matrix product
+            os.environ.setdefault(setting, str(MAX_CACHED_KERNELS))
     return device
 
 
 _ALLOCATOR_SETTINGS = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 """The environment variable with the settings of CUDA's allocator, and its newer name."""
+
+_KERNEL_CACHE_SETTINGS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+"""The environment variables with the sizes of two caches of kernels: that of oneDNN, and that of torch."""
+
+MAX_CACHED_KERNELS = 64
+"""The number of kernels that torch and oneDNN keep on a CPU, by default 1,024.
+
+oneDNN generates a kernel of up to 1 MB for each shape of a matrix product. Nearly every update has new
+shapes, so most kernels would be kept without being used again. With 64, an update of a Transformer still
+generates the kernels of its layers once, because all layers have the same shapes.
+"""
 
 
 def _parsed(name: str) -> torch.device:

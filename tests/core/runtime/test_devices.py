@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -63,6 +65,38 @@ def test_memory_of_a_gpu_is_allocated_in_growing_segments_unless_the_user_sets_o
     ):
         device_of(device)
         assert {name: value for name, value in os.environ.items() if name.endswith("_ALLOC_CONF")} == after
+
+
+PRODUCTS = """
+import resource
+import torch
+from seqx.runtime.devices import device_of
+
+def compute(rows):
+    for number in rows:
+        torch.ops.mkldnn._linear_pointwise(torch.ones(number, 64), weight, None, "none", [], "")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+device_of("cpu")
+weight = torch.ones(64, 64)
+print(compute(range(300, 600)) - compute(range(1, 300)))
+"""
+
+
+def test_kernels_of_many_shapes_do_not_fill_the_memory_of_a_cpu() -> None:
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        pytest.skip("torch was built without oneDNN")
+    grown = int(subprocess.run([sys.executable, "-c", PRODUCTS], check=True, capture_output=True).stdout)
+    assert grown < 40_000  # KiB; 1,024 kernels would allow 170,000
+
+
+@pytest.mark.parametrize(("before", "after"), [({}, "64"), ({"LRU_CACHE_CAPACITY": "500"}, "500")])
+def test_the_user_may_set_the_number_of_cached_kernels(before: dict[str, str], after: str) -> None:
+    with mock.patch.dict(os.environ, before):
+        if not before:
+            os.environ.pop("LRU_CACHE_CAPACITY", None)
+        device_of("cpu")
+        assert os.environ["LRU_CACHE_CAPACITY"] == after
 
 
 CPU = torch.device("cpu")
