@@ -18,7 +18,7 @@ from seqx.interfaces.task import Task
 class TrainedModel:
     """A trained model with its task, as an exporter needs it."""
 
-    recipe: Mapping[str, Any]  # the resolved recipe, as plain values, with the current names of settings
+    recipe: Mapping[str, Any]  # that of the model folder, as plain values
     task: Task  # with its vocabulary
     model: Model  # in evaluation mode, on the CPU, in float32
     vocabulary: Path  # the folder with the files of the vocabulary, which `Task.load` reads

@@ -253,17 +253,17 @@ def _generation(search: seqx.SearchSpec | None, config: Mapping[str, Any]) -> di
     ((5 + length) / 6)^alpha, the exponent is chosen so that at 20 tokens both divisors grow with the length
     at the same relative rate.
     """
-    penalty = 0.0 if search is None else search.alpha
-    if search is not None and search.penalty != "length":
-        penalty = round(penalty * 20 / 25, 3)
+    ranking: dict[str, Any] = {}
+    if search is not None and search.size > 1:  # with one beam, transformers warns of settings for several
+        penalty = search.alpha if search.penalty == "length" else round(search.alpha * 20 / 25, 3)
+        ranking = {"early_stopping": EARLY_STOPPING[search.stop], "length_penalty": penalty}
     length = min(512, config["max_position_embeddings"])
     if search is not None and search.ratio == 0:  # transformers counts BOS and EOS
         length = min(length, search.extra + 2)
     names = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_eos_token_id")
     return {
         "num_beams": 1 if search is None else search.size,
-        "early_stopping": "never" if search is None else EARLY_STOPPING[search.stop],
-        "length_penalty": penalty,
+        **ranking,
         "max_length": length,
         "suppress_tokens": [seqx.PAD, seqx.BOS],
         **{name: config[name] for name in names},
