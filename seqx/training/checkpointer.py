@@ -147,6 +147,12 @@ class Checkpointer:
             return self.checkpoints.path(progress.step)
         return self.checkpoints.save(progress, self.model, states, score=validation_score, ranked=ranked)
 
+    def is_ranked(self, step: int) -> bool:
+        """Return true if the checkpoint of a step may be averaged or selected (collective)."""
+        return self._world.broadcast(
+            self.checkpoints.info(step).ranked if self._world.is_rank_zero else False
+        )
+
     def prune(self, keep: int, *, order: str) -> None:
         """Remove checkpoints that are no longer needed; see `Checkpoints.prune`."""
         self.checkpoints.prune(keep, order=order, warn=self._warn)

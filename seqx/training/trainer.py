@@ -99,7 +99,7 @@ class Trainer:
             self._notices.warn(warning)
         try:
             if self._accumulation.device.type == "cuda":  # find out-of-memory errors at once
-                largest = self._batches.largest_update(self._progress.now.epoch)
+                largest = self._batches.largest_update(now.epoch)
                 if rehearse(self._accumulation, self._optimizer, largest):
                     self._warn_low_memory("the largest update")
             while divergence := self._make_updates():
@@ -230,15 +230,9 @@ class Trainer:
         return scheduled or self._flags.interrupts
 
     def _last_save_missing(self) -> bool:
-        """Return true if this is the last update, but its checkpoint only serves to resume.
-
-        This happens if `training.steps` was reduced to an update at which the run had been interrupted.
-        """
+        """Return true if `steps` was reduced to an update whose checkpoint only serves to resume."""
         step = self._progress.step
-        if step != self._config.steps:
-            return False
-        checkpoints = self._checkpointer.checkpoints
-        return not self._world.broadcast(checkpoints.info(step).ranked if self._world.is_rank_zero else False)
+        return step == self._config.steps and not self._checkpointer.is_ranked(step)
 
     def _validate_and_save(self) -> bool:
         """Validate and save, if that is due after this update; return true if training ends here.
