@@ -17,6 +17,7 @@ from seqx.interfaces.tensors import Batch, Column
 from seqx.parallel.parallelism import SingleDevice, Step
 from seqx.runtime import cpu_threads
 from seqx.runtime.allocator import keep_heap
+from seqx.runtime.devices import device_of
 from seqx.runtime.matrix_products import fast_products
 from seqx.training.compile import compile_layers
 from seqx.training.gradient_accumulation import GradientAccumulation
@@ -56,7 +57,7 @@ def training(
     if compiled:
         compile_layers(built)
     step = Step(built, setup.training.objective)
-    device = torch.device("cpu")
+    device = device_of("cpu")  # limits the memory of kernels
     products = products or fast_products(device, precision)
     waiting: list[UpdateBatch] = []
     stream = updates(
