@@ -80,6 +80,7 @@ TABLES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "peers_decoding_zen5": report.decoding_table,
     "peers_preparation": report.preparation_table,
     "peers_training_zen4": report.training_table,
+    "peers_training_zen5": report.training_table,
     "plans": plans.table,
     "preparation": preparation.table,
     "scale": scale.table,
