@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from seqx.data.plan import TARGET, Plan, shuffled
 from seqx.data.ragged import Integers
 
-LENGTH, EXAMPLES = 256, 8
+LENGTH, EXAMPLES = 256, 9
 """The shortest rows have `LENGTH` target tokens, or as many as `EXAMPLES` mean examples if that is more.
 
 Rows of fewer examples have more padding. In longer rows, attention compares more tokens with each other.
