@@ -153,7 +153,7 @@ class Translation(seqx.Seq2SeqTask):
         for name, first in next(iter(by_tag.values())).items():
             value = sum(scores[name].value for scores in by_tag.values()) / len(by_tag)
             signature = f"mean of:{'+'.join(by_tag)}|{first.signature}"
-            means[name] = replace(first, value=value, signature=signature, interval=None)
+            means[name] = replace(first, value=value, signature=signature, interval=None, note="")
         return means | each
 
     def answer_scores(self, answers: Sequence[seqx.Answer]) -> list[Mapping[str, seqx.Score]]:

@@ -66,6 +66,16 @@ def test_recorded_answers_are_scored_and_tested_for_each_tag(task: Translation) 
     assert tests["chrf.2en"].p_value < 0.05
 
 
+def test_mean_over_tags_has_no_note_about_the_first_tag(
+    task: Translation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = {"bleu": seqx.Score(value=1.0, signature="", note="2 sentences left out")}
+    monkeypatch.setattr(Bleu, "compare", lambda *_: noted)
+    split = task.read_split("test")
+    scores = task.evaluate(FixedPredictor(lambda _: "x"), split).scores
+    assert (scores["bleu.2de"].note, scores["bleu"].note) == ("2 sentences left out", "")
+
+
 def test_metrics_of_single_answers_read_inputs_without_tags(task: Translation) -> None:
     class Sources(Bleu):
         """A metric that records the sources."""
