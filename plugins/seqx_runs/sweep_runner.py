@@ -94,7 +94,7 @@ class Runner:
                     verb = "resumed" if trial.is_resumable else "started"
                     started[trial] = time.monotonic()
                     with suppress(seqx.UserError):  # the trial reports it
-                        _ = trial.checked  # as the trial reads it now
+                        _ = trial.checked  # loaded before it starts, if it was not before
                     if trial.is_resumable:
                         resumed.add(trial)
                     running[trial] = start(trial, self.device, self._environment(slots[trial]), self._lock)

@@ -108,9 +108,10 @@ class InitialModelReport:
         except (UserError, torch.OutOfMemoryError) as error:
             click.echo(f"the scores of the initial model on the test set are unknown ({error})", err=True)
             return
-        both = _comparable("test set of this run", {"before": before, "after": after})
+        title = "test set of this run"
+        both = _comparable(title, {"before": before, "after": after})
         self.write_new_test(both)
-        _print("test set of this run", both)
+        _print(title, both)
 
     def _report_old_test(self) -> None:
         try:

@@ -100,7 +100,7 @@ class Rows:
 
 Packed = OneDNN | Int8
 
-READS_NO_VALUES = {
+_READS_NO_VALUES = {
     *(getattr(Tensor, name).__get__ for name in ("shape", "ndim", "dtype", "device", "layout")),
     *(getattr(Tensor, name).__get__ for name in ("requires_grad", "is_cpu", "is_cuda", "is_meta")),
     *(Tensor.size, Tensor.dim, Tensor.numel, Tensor.__len__, Tensor.is_floating_point, Tensor.element_size),
@@ -188,7 +188,7 @@ class PackedWeight(Tensor):
                 x, weight, bias = _linear_arguments(*args, **(kwargs or {}))
                 if isinstance(weight, PackedWeight):
                     return weight.linear(x, bias)
-            if func in READS_NO_VALUES:
+            if func in _READS_NO_VALUES:
                 return func(*args, **(kwargs or {}))
             if func is torch._has_compatible_shallow_copy_type:  # noqa: SLF001
                 return False  # `Module.to` then replaces the parameter

@@ -85,7 +85,7 @@ class Checkpointer:
         """Restore the checkpoint of one update on a single rank; no file is changed.
 
         Returns:
-            the progress, and the random states of all ranks of the run, which are empty if it had one CPU
+            the progress, and the random states of all ranks; none if the run had one rank, on a CPU
 
         Raises:
             DamagedError: a file is missing, damaged or changed

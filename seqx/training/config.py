@@ -175,7 +175,7 @@ class Training:
     }
 
     steps: Annotated[int, Gt(0)] = 100_000
-    tokens: Annotated[int, Gt(0), Lt(2**53)] = 25_000  # a plan adds up some hundred times as many in 64 bits
+    tokens: Annotated[int, Gt(0), Lt(2**53)] = 25_000  # a plan adds up such numbers in 64 bits
     groups: Annotated[int, Gt(0)] = 1
     packing: bool | None = None
     microbatch: Annotated[int, Gt(0)] | None = None
